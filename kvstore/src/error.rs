@@ -1,0 +1,60 @@
+//! Errors of the store, sorted by what the caller must do.
+
+use wal::NodeId;
+
+/// Why a call to the store ended without its answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KvError {
+    /// There is no such table (any more).
+    #[error("table {0} does not exist")]
+    NoTable(String),
+    /// The name is taken.
+    #[error("table {0} already exists")]
+    TableExists(String),
+    /// A key, column or row is over its limit; nothing was done.
+    #[error("{what} of {size} bytes is over the limit of {limit} bytes")]
+    TooLarge {
+        /// What is too large ("row key", "column name", "row").
+        what: &'static str,
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The request makes no sense; nothing was done.
+    #[error("invalid request: {0}")]
+    Invalid(String),
+    /// Internal to routing: the replica asked is not the leader.
+    #[error("not the leader of the range")]
+    NotLeader {
+        /// Where the leader is thought to be.
+        hint: Option<NodeId>,
+    },
+    /// Internal to routing: the node asked does not hold the range.
+    #[error("the range is not on this node")]
+    RangeMoved,
+    /// The leader has no disk space; nothing was done. Free space and retry: the node heals by itself.
+    #[error("disk full on node {0}: nothing was written; free space, the node goes on by itself")]
+    DiskFull(NodeId),
+    /// Too much work is queued; nothing was done. Retry later.
+    #[error("overloaded: {0}; retry later")]
+    Overloaded(&'static str),
+    /// The deadline passed (or the range had no leader all the time) and nothing was done.
+    #[error("deadline passed; nothing was done ({0})")]
+    DeadlineExceeded(String),
+    /// A write may or may not have happened: the deadline passed while it was under way.
+    #[error("outcome of the write is unknown ({0}): read the row before you write it again")]
+    OutcomeUnknown(String),
+    /// The range is out of service here (corrupt log, data lost); the message names the remedy.
+    #[error("range is out of service: {0}")]
+    Unavailable(String),
+    /// The coordination service failed; metadata could not be read or changed.
+    #[error("coordination service: {0}")]
+    Coordination(String),
+    /// The node is stopping.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// A bug.
+    #[error("internal error: {0}")]
+    Internal(String),
+}

@@ -1,0 +1,3 @@
+//! kvstore
+pub mod error;
+pub mod request;

@@ -1,0 +1,328 @@
+//! What the store can be asked, and what it answers: the calls of the paper (section 3) with several columns,
+//! row conditions, scans, sessions and exactly-once retries on top.
+//!
+//! [`Kv`] is the door that the planner and the gRPC service share; the router implements it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use wal::{CohortId, Lsn, NodeId};
+
+use crate::error::KvError;
+
+/// A table's number, unique in the cluster for all time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableId(pub u64);
+
+/// A table as the coordinator keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Number.
+    pub id: TableId,
+    /// Unique name.
+    pub name: String,
+    /// The schema of the layer above (SQL), opaque here; empty for a plain key-value table.
+    pub schema: Bytes,
+}
+
+/// One column's value in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// Column name, 1 to 255 bytes (opaque).
+    pub column: Bytes,
+    /// Value.
+    pub value: Bytes,
+    /// Version: the LSN of the write that put it.
+    pub version: Lsn,
+}
+
+/// A row as read: its live cells, sorted by column. A row exists while it has a cell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// Row key.
+    pub key: Bytes,
+    /// Cells, sorted by column name.
+    pub cells: Vec<Cell>,
+}
+
+impl Row {
+    /// Version of the row: the highest of its cells' ([`Lsn::ZERO`] if it does not exist).
+    pub fn version(&self) -> Lsn {
+        self.cells.iter().map(|cell| cell.version).max().unwrap_or(Lsn::ZERO)
+    }
+}
+
+/// Which columns to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Columns {
+    /// All.
+    All,
+    /// These.
+    Some(Vec<Bytes>),
+}
+
+/// Which replica may answer a read (paper, section 3; design 6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// The latest value: the leader answers, under its lease or after a quorum round.
+    #[default]
+    Strong,
+    /// Any replica answers, possibly with an older value.
+    Timeline,
+}
+
+/// How a read is to be served.
+#[derive(Clone, Debug)]
+pub struct ReadOptions {
+    /// Strong or timeline.
+    pub consistency: Consistency,
+    /// Timeline only: a replica whose data is older than this is not used.
+    pub max_staleness: Option<Duration>,
+    /// The answer may not come from a replica that has applied less than this (gRPC's `min_lsn`).
+    pub min_lsn: Option<Lsn>,
+    /// Give up then.
+    pub deadline: Instant,
+}
+
+/// A session's token: the last LSN seen, for each range (design 6). Shared by the statements of one session.
+#[derive(Debug, Default)]
+pub struct SessionToken(Mutex<BTreeMap<CohortId, Lsn>>);
+
+impl SessionToken {
+    /// The LSN below which this session may not read in the range.
+    pub fn floor(&self, range: CohortId) -> Lsn {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).get(&range).copied().unwrap_or(Lsn::ZERO)
+    }
+
+    /// The session saw (or wrote) `lsn` in the range.
+    pub fn saw(&self, range: CohortId, lsn: Lsn) {
+        let mut seen = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let floor = seen.entry(range).or_default();
+        *floor = lsn.max(*floor);
+    }
+}
+
+/// Where an answer comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The range.
+    pub range: CohortId,
+    /// The replica's node.
+    pub replica: NodeId,
+    /// The LSN up to which that replica had applied the range.
+    pub lsn: Lsn,
+    /// Age of the data at most; zero for a strong read, `None` if the replica cannot tell.
+    pub staleness: Option<Duration>,
+}
+
+/// Answer to a get.
+#[derive(Clone, Debug)]
+pub struct ReadRow {
+    /// The row (no cells if it does not exist).
+    pub row: Row,
+    /// Where from.
+    pub source: Source,
+}
+
+/// A piece of a scan: rows in order, all of one range.
+#[derive(Clone, Debug)]
+pub struct ScanBatch {
+    /// Rows.
+    pub rows: Vec<Row>,
+    /// Where from.
+    pub source: Source,
+}
+
+/// A range of row keys to read.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// Table.
+    pub table: TableId,
+    /// First key (inclusive).
+    pub start: Bytes,
+    /// End key (exclusive); `None`: to the end of the table.
+    pub end: Option<Bytes>,
+    /// From the end to the start.
+    pub reverse: bool,
+    /// At most so many rows.
+    pub limit: Option<u64>,
+    /// Which columns (a row without any of these is not returned).
+    pub columns: Columns,
+}
+
+/// What must hold for a write to be executed; decided once, by the leader, against committed and pending state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The row has no cell.
+    RowAbsent,
+    /// The row has a cell.
+    RowPresent,
+    /// The row's version ([`Row::version`]); [`Lsn::ZERO`]: it does not exist.
+    RowVersion(Lsn),
+    /// A column's version; [`Lsn::ZERO`]: it has no value.
+    ColumnVersion {
+        /// Column.
+        column: Bytes,
+        /// Expected version.
+        version: Lsn,
+    },
+}
+
+/// One change inside a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Put a value into a column.
+    Put {
+        /// Column name.
+        column: Bytes,
+        /// Value.
+        value: Bytes,
+    },
+    /// Delete a column's value.
+    Delete {
+        /// Column name.
+        column: Bytes,
+    },
+    /// Delete all the row's cells. First in the list: later puts of the same write stand.
+    DeleteRow,
+}
+
+/// Who writes, so that a retry is recognised (design 4.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId {
+    /// Random 128-bit number of the client (each gateway session has one).
+    pub client: u128,
+    /// Counts the client's writes.
+    pub sequence: u64,
+}
+
+/// An atomic write to one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Table.
+    pub table: TableId,
+    /// Row key.
+    pub key: Bytes,
+    /// All must hold.
+    pub conditions: Vec<Condition>,
+    /// Applied in order, as one record.
+    pub mutations: Vec<Mutation>,
+    /// For retries; `None`: the router gives one.
+    pub request: Option<RequestId>,
+}
+
+/// A committed write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The range.
+    pub range: CohortId,
+    /// Its LSN: the version of the cells it put.
+    pub lsn: Lsn,
+}
+
+/// What happened to a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// Committed.
+    Written(Written),
+    /// A condition did not hold; nothing was written. The row as it was found.
+    ConditionFailed {
+        /// The current row.
+        current: Row,
+        /// The range, and the LSN at which it was found so.
+        at: Written,
+    },
+}
+
+/// One range for `status` and `EXPLAIN`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeInfo {
+    /// Identity.
+    pub id: CohortId,
+    /// Table.
+    pub table: TableId,
+    /// First row key (inclusive); empty: from the start.
+    pub start: Bytes,
+    /// End (exclusive); `None`: to the end.
+    pub end: Option<Bytes>,
+    /// Members in chained order.
+    pub members: Vec<NodeId>,
+    /// The leader as known here.
+    pub leader: Option<NodeId>,
+}
+
+/// The store as its users call it. Every call retries inside until its deadline; errors are final for the call.
+pub trait Kv: Send + Sync + 'static {
+    /// Reads one row.
+    fn get<'a>(
+        &'a self,
+        table: TableId,
+        key: Bytes,
+        columns: Columns,
+        options: &'a ReadOptions,
+        session: Option<&'a SessionToken>,
+    ) -> BoxFuture<'a, Result<ReadRow, KvError>>;
+
+    /// Reads several rows at once, answers in the order of `keys`. No common snapshot across ranges.
+    fn multi_get<'a>(
+        &'a self,
+        table: TableId,
+        keys: Vec<Bytes>,
+        columns: Columns,
+        options: &'a ReadOptions,
+        session: Option<&'a SessionToken>,
+    ) -> BoxFuture<'a, Result<Vec<ReadRow>, KvError>>;
+
+    /// Reads a key range in key order (or backwards), range after range. Each range is read at one LSN.
+    fn scan<'a>(
+        &'a self,
+        scan: Scan,
+        options: &'a ReadOptions,
+        session: Option<&'a SessionToken>,
+    ) -> BoxStream<'a, Result<ScanBatch, KvError>>;
+
+    /// Writes one row.
+    fn write<'a>(
+        &'a self,
+        write: Write,
+        deadline: Instant,
+        session: Option<&'a SessionToken>,
+    ) -> BoxFuture<'a, Result<WriteOutcome, KvError>>;
+
+    /// Writes many rows concurrently, each atomic by itself; outcomes in order. Used by COPY and multi-row INSERT.
+    fn write_many<'a>(
+        &'a self,
+        writes: Vec<Write>,
+        deadline: Instant,
+        session: Option<&'a SessionToken>,
+    ) -> BoxFuture<'a, Vec<Result<WriteOutcome, KvError>>>;
+
+    /// Creates a table with `splits` (sorted, distinct row keys) dividing it into `splits.len() + 1` ranges, and
+    /// waits until each range has an open leader. [`KvError::TableExists`] if the name is taken.
+    fn create_table<'a>(
+        &'a self,
+        name: &'a str,
+        schema: Bytes,
+        splits: Vec<Bytes>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Table, KvError>>;
+
+    /// Drops a table and its data. [`KvError::NoTable`] if there is none.
+    fn drop_table<'a>(&'a self, name: &'a str, deadline: Instant) -> BoxFuture<'a, Result<(), KvError>>;
+
+    /// All tables, sorted by name, as this node knows them; fresh from the coordinator if `fresh`.
+    fn tables(&self, fresh: bool) -> BoxFuture<'_, Result<Vec<Table>, KvError>>;
+
+    /// A number that grows whenever the known tables change, to invalidate caches of names and plans.
+    fn catalog_version(&self) -> u64;
+
+    /// The ranges of a table in key order.
+    fn ranges(&self, table: TableId) -> BoxFuture<'_, Result<Vec<RangeInfo>, KvError>>;
+
+    /// This node.
+    fn node(&self) -> NodeId;
+}

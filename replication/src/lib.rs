@@ -1,0 +1,3 @@
+//! replication
+pub mod coordination;
+pub mod protocol;

@@ -1,0 +1,102 @@
+//! All that a cohort can ask for. The driver performs effects in the order in which they were put out.
+
+use wal::{Entry, Epoch, Lsn, NodeId, Record};
+
+use super::coordination::CoordinationRequest;
+use super::event::{Ticket, Token};
+use super::message::Envelope;
+use super::time::Stamp;
+
+/// A request of the cohort.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Append to the shared log, in this order. With a ticket: tell when forced. Without: no hurry.
+    Append {
+        /// What.
+        records: Vec<Record>,
+        /// Answered by [`super::event::Event::Forced`].
+        ticket: Option<Ticket>,
+    },
+    /// Send to a member.
+    Send(Envelope),
+    /// Apply committed entries to the store, contiguous and in order. Done when the effect returns.
+    Apply(Vec<Entry>),
+    /// Read entries behind `after` from the log, at most `bytes_max` of payload (at least one entry).
+    ReadLog {
+        /// For which member; comes back in the answer.
+        to: NodeId,
+        /// Behind which LSN.
+        after: Lsn,
+        /// Limit of payload bytes.
+        bytes_max: u64,
+    },
+    /// Tell the store that the proposed write has this LSN (it enters the pending state).
+    Pending {
+        /// Whose write.
+        token: Token,
+        /// Its LSN.
+        lsn: Lsn,
+    },
+    /// Answer a client.
+    Reply {
+        /// Whom.
+        token: Token,
+        /// What.
+        reply: Reply,
+    },
+    /// Leases: until `until` on this node's clock, strong reads may be served under `epoch` (checked again
+    /// after reading). `None` clears at once; it stands before any effect of a higher promise (rule 8a).
+    Lease(Option<Lease>),
+    /// The leadership `epoch` is open: EpochStart is committed and applied.
+    Opened(Epoch),
+    /// No longer an open leader: pending state and waiting clients are void.
+    Closed,
+    /// Ask the coordinator.
+    Coordinate(CoordinationRequest),
+    /// A fact an operator must see; the driver logs it loudly and counts it.
+    Alarm(String),
+}
+
+/// A right to serve strong reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Under this leadership.
+    pub epoch: Epoch,
+    /// Until this instant of the own clock.
+    pub until: Stamp,
+}
+
+/// Answers to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Committed and applied.
+    Written(Lsn),
+    /// The read may be served now from the store (leadership confirmed, `after` applied).
+    ReadReady,
+    /// Leadership was handed over.
+    Transferred,
+    /// Not here: nothing was done.
+    NotLeader {
+        /// Where the leader is thought to be.
+        hint: Option<NodeId>,
+    },
+    /// The leader cannot take it now (not open yet, suspended, queue full, fenced): nothing was done.
+    Unavailable(Unavailable),
+    /// Leadership was lost while the write was pending: it may or may not commit.
+    Unknown,
+}
+
+/// Why a leader takes no write now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// Takeover has not ended.
+    TakingOver,
+    /// No majority answers (rule 17).
+    Suspended,
+    /// The commit queue is full.
+    Overloaded,
+    /// The log has no space.
+    DiskFull,
+    /// Fenced for a transfer.
+    Transferring,
+}

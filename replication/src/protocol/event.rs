@@ -1,0 +1,75 @@
+//! All that a cohort can be told.
+
+use bytes::Bytes;
+use wal::{ChainHash, Entry, Lsn, NodeId};
+
+use super::coordination::{CoordinationOutcome, RangeView};
+use super::message::Envelope;
+
+/// Marks an append, so that its force can be told; grows by one with each ticket of a cohort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// The driver's handle for a waiting client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Time passed; comes at least every `Settings::tick`.
+    Tick,
+    /// A member spoke.
+    Received(Envelope),
+    /// The connection to a member was refused or broke: a hint that it is gone (design 4.4).
+    Unreachable(NodeId),
+    /// A new stream to a member stands; whatever was sent before may be lost.
+    Connected(NodeId),
+    /// All appends of this cohort up to this ticket are durable.
+    Forced(Ticket),
+    /// An append could not be written (disk full): neither it nor anything appended after it, up to this
+    /// ticket, is or will be in the log.
+    AppendFailed(Ticket),
+    /// Answer to [`super::effect::Effect::ReadLog`]: contiguous entries behind `after`; empty if `after` is the end.
+    LogRead {
+        /// For which member.
+        to: NodeId,
+        /// Behind which LSN.
+        after: Lsn,
+        /// What was found; `None` if the log no longer reaches back to `after`.
+        entries: Option<Vec<Entry>>,
+    },
+    /// The store holds everything up to `base` in SSTables.
+    Checkpointed {
+        /// Up to here.
+        base: Lsn,
+        /// Chain hash there.
+        base_chain: ChainHash,
+    },
+    /// A client's write, already decided by the store, to be proposed.
+    Write {
+        /// Whom to answer.
+        token: Token,
+        /// For the store.
+        payload: Bytes,
+    },
+    /// A client's strong read that found no valid lease, or an answer that must wait for the commit of `after`:
+    /// answered once `after` is committed and applied and the leadership was confirmed by a majority after now.
+    Read {
+        /// Whom to answer.
+        token: Token,
+        /// Not before this LSN is committed.
+        after: Lsn,
+    },
+    /// Hand leadership to `target`, or to the follower that is furthest.
+    Transfer {
+        /// Whom to answer.
+        token: Token,
+        /// Successor.
+        target: Option<NodeId>,
+    },
+    /// The coordinator's state of this range changed (level-triggered: a whole new view).
+    View(RangeView),
+    /// A coordination request ended.
+    Coordinated(CoordinationOutcome),
+}

@@ -1,0 +1,135 @@
+//! Names of positions and parties: epochs, LSNs, cohorts, nodes, incarnations.
+//!
+//! An LSN is `epoch.sequence` (paper, appendix B). It orders by epoch first; the sequence goes on
+//! across epochs, so in one cohort's live log the sequence alone is a dense index: `1.21` is followed
+//! by `2.22`. A sequence number can stand twice *physically* (`1.22` dropped, `2.22` kept), never
+//! twice among live records.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A leadership's number, unique per cohort; 0 means "none yet" (design 4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u32);
+
+/// Log sequence number `epoch.seq`; [`Lsn::ZERO`] stands before the first record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lsn {
+    /// Epoch of the leader that first proposed the record.
+    pub epoch: Epoch,
+    /// Dense position in the cohort's log, counted from 1.
+    pub seq: u64,
+}
+
+impl Lsn {
+    /// The position before the first record of a cohort.
+    pub const ZERO: Lsn = Lsn { epoch: Epoch(0), seq: 0 };
+
+    /// The LSN `epoch.seq`.
+    pub const fn new(epoch: u32, seq: u64) -> Lsn {
+        Lsn { epoch: Epoch(epoch), seq }
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.seq)
+    }
+}
+
+/// The text was not of the form `epoch.sequence`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an LSN (expected epoch.sequence, such as 2.22)")]
+pub struct ParseLsnError;
+
+impl FromStr for Lsn {
+    type Err = ParseLsnError;
+
+    fn from_str(text: &str) -> Result<Lsn, ParseLsnError> {
+        let (epoch, seq) = text.split_once('.').ok_or(ParseLsnError)?;
+        Ok(Lsn {
+            epoch: Epoch(epoch.parse().map_err(|_| ParseLsnError)?),
+            seq: seq.parse().map_err(|_| ParseLsnError)?,
+        })
+    }
+}
+
+/// A cohort's (range's) identity: random 128 bits, never reused, so that a restored coordinator can
+/// not hand a new range the records of an old one (rule 13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CohortId(pub u128);
+
+impl fmt::Display for CohortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for CohortId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<CohortId, Self::Err> {
+        u128::from_str_radix(text, 16).map(CohortId)
+    }
+}
+
+/// A node's number as the operator gave it (`--node-id`), 1 and up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+/// Which life of a node's *disk* this is: random, made with an empty data directory and kept in it.
+/// A node that comes back with an empty disk is another incarnation (rules 5 and 12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub u64);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A member as other members know it: node number and disk life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Member {
+    /// The node.
+    pub node: NodeId,
+    /// Its disk's life.
+    pub incarnation: Incarnation,
+}
+
+/// A hash over all Write and EpochStart records of a cohort up to an LSN (rule 19).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ChainHash(pub u64);
+
+impl fmt::Display for ChainHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl ChainHash {
+    /// The hash before the first record.
+    pub const ZERO: ChainHash = ChainHash(0);
+
+    /// The hash after one more record.
+    pub fn extend(self, lsn: Lsn, kind: u8, payload: &[u8]) -> ChainHash {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::with_seed(self.0);
+        hasher.update(&lsn.epoch.0.to_le_bytes());
+        hasher.update(&lsn.seq.to_le_bytes());
+        hasher.update(&[kind]);
+        hasher.update(payload);
+        ChainHash(hasher.digest())
+    }
+}

@@ -1,0 +1,106 @@
+//! What a cohort asks the log to hold, before it is bytes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use roaring::RoaringTreemap;
+
+use crate::lsn::{ChainHash, CohortId, Epoch, Lsn, Member};
+
+/// What a replicated entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// A client's write; the payload belongs to the store above.
+    Write = 1,
+    /// The first record of a leadership (design 4.1); no payload.
+    EpochStart = 2,
+}
+
+/// One record of the replicated sequence: what members propose, force, ship and apply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place.
+    pub lsn: Lsn,
+    /// The live entry before it; `prev.seq + 1 == lsn.seq` and `prev.epoch <= lsn.epoch`.
+    pub prev: Lsn,
+    /// Chain hash up to and including this entry.
+    pub chain: ChainHash,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Opaque to log and replication.
+    pub payload: Bytes,
+}
+
+impl Entry {
+    /// The entry that follows (`prev`, `chain`) in `epoch`.
+    pub fn next(prev: Lsn, chain: ChainHash, epoch: Epoch, kind: EntryKind, payload: Bytes) -> Entry {
+        let lsn = Lsn { epoch, seq: prev.seq + 1 };
+        Entry { lsn, prev, chain: chain.extend(lsn, kind as u8, &payload), kind, payload }
+    }
+
+    /// Whether the hash is the one that follows `prev_chain`.
+    pub fn follows(&self, prev: Lsn, prev_chain: ChainHash) -> bool {
+        self.prev == prev
+            && self.lsn.seq == prev.seq + 1
+            && self.lsn.epoch >= prev.epoch
+            && self.chain == prev_chain.extend(self.lsn, self.kind as u8, &self.payload)
+    }
+}
+
+/// A durable promise (rule 1): refuse every epoch below, and accept this one from `leader` only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Promise {
+    /// The promised epoch.
+    pub epoch: Epoch,
+    /// Whom it is bound to; `None` after a mere candidacy.
+    pub leader: Option<Member>,
+}
+
+/// The logically truncated sequence numbers of one truncation, for each epoch (rule 10). Positional:
+/// hides only records that stand before it in the log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SkipList(pub BTreeMap<Epoch, RoaringTreemap>);
+
+/// A cohort's control state, so that segments can go (rule 3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The promise in force.
+    pub promise: Promise,
+    /// Last LSN that the store holds in SSTables; the log below it is not needed for local recovery.
+    pub base: Lsn,
+    /// Chain hash at `base`.
+    pub base_chain: ChainHash,
+    /// Last LSN known committed when this was written.
+    pub committed: Lsn,
+    /// Longest lease, in milliseconds, that this replica ever granted (rule 8e).
+    pub lease_ms_max: u32,
+    /// Highest LSN of a dropped tombstone (design 4.5); carried for the store.
+    pub gc_lsn: Lsn,
+    /// The replica lost log or promises and must not vote (rule 5); its remedy is not built yet.
+    pub amnesiac: bool,
+}
+
+/// Anything that a cohort appends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// Part of the replicated sequence.
+    Entry(Entry),
+    /// Never to be broken, once forced.
+    Promise(Promise),
+    /// Last committed LSN; a hint for local recovery, never forced by itself.
+    Commit(Lsn),
+    /// Logical truncation.
+    Skip(SkipList),
+    /// Control state.
+    Checkpoint(Checkpoint),
+}
+
+/// Records of one cohort, in order, as one append.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Append {
+    /// Whose.
+    pub cohort: CohortId,
+    /// What, in log order.
+    pub records: Vec<Record>,
+}
