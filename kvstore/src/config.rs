@@ -1,0 +1,354 @@
+//! Configuration of one node: flags over `SPINNAKER_*` environment over TOML file over defaults.
+//!
+//! [`StartArgs`] is the one list of options: clap reads it from flags and environment, serde from the file, so
+//! the three can not drift apart. `spinnaker start` flattens it into its own flags and adds what belongs to SQL;
+//! such keys of the file come back in [`Resolved::extra`]. Everything is checked here, once: a [`NodeConfig`] is
+//! valid by construction and its errors are one line that names the option.
+
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wal::NodeId;
+
+/// Options of `start`, each optional here: what is absent comes from the next layer.
+#[derive(Clone, Debug, Default, clap::Args, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StartArgs {
+    /// Number of this node, 1 and up, unique in the cluster and bound to its data directory
+    #[arg(long, env = "SPINNAKER_NODE_ID")]
+    pub node_id: Option<u32>,
+    /// Directory of the log and the tables; made if absent
+    #[arg(long, env = "SPINNAKER_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// ZooKeeper servers: HOST:PORT[,HOST:PORT..][/chroot]
+    #[arg(long, env = "SPINNAKER_ZOOKEEPER")]
+    pub zookeeper: Option<String>,
+    /// Address of the gRPC listener (clients and peers), HOST:PORT
+    #[arg(long, env = "SPINNAKER_LISTEN")]
+    pub listen: Option<String>,
+    /// Address of the HTTP listener for /health and /metrics, HOST:PORT [default: none]
+    #[arg(long, env = "SPINNAKER_HTTP_LISTEN")]
+    pub http_listen: Option<String>,
+    /// gRPC address that other nodes are told [default: the listener's]
+    #[arg(long, env = "SPINNAKER_ADVERTISE")]
+    pub advertise: Option<String>,
+    /// Name of the cluster: nodes with the same name and ZooKeeper belong together [default: default]
+    #[arg(long, env = "SPINNAKER_CLUSTER")]
+    pub cluster: Option<String>,
+    /// Largest row (key and cells of one write), in bytes [default: 1048576]
+    #[arg(long, env = "SPINNAKER_ROW_BYTES_MAX")]
+    pub row_bytes_max: Option<usize>,
+    /// Memory for cached table blocks, in MiB [default: 64]
+    #[arg(long, env = "SPINNAKER_BLOCK_CACHE_MIB")]
+    pub block_cache_mib: Option<u64>,
+    /// Log kept for followers that were away, in MiB [default: 256]
+    #[arg(long, env = "SPINNAKER_LOG_RETENTION_MIB")]
+    pub log_retention_mib: Option<u64>,
+    /// Heartbeat period, in ms [default: 50]
+    #[arg(long, env = "SPINNAKER_HEARTBEAT_MS")]
+    pub heartbeat_ms: Option<u32>,
+    /// Commit message period, in ms [default: 50]
+    #[arg(long, env = "SPINNAKER_COMMIT_PERIOD_MS")]
+    pub commit_period_ms: Option<u32>,
+    /// Whether commits ride on proposals; false waits for the commit period as the paper does [default: true]
+    #[arg(long, env = "SPINNAKER_COMMIT_PIGGYBACK")]
+    pub commit_piggyback: Option<bool>,
+    /// Lease that followers grant the leader for strong reads, in ms [default: 500]
+    #[arg(long, env = "SPINNAKER_LEASE_MS")]
+    pub lease_ms: Option<u32>,
+    /// Silence of the leader after which a follower suspects it, in ms [default: 400]
+    #[arg(long, env = "SPINNAKER_SUSPECT_AFTER_MS")]
+    pub suspect_after_ms: Option<u32>,
+    /// File with these options as TOML (node_id = 1, ..); flags and environment win over it
+    #[arg(long, env = "SPINNAKER_CONFIG")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+}
+
+/// What a node needs to know to start; checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Number of this node, 1 and up.
+    pub node: NodeId,
+    /// Name of the cluster; all its metadata is below `/spinnaker/<cluster>`.
+    pub cluster: String,
+    /// Directory of the log and the tables.
+    pub data_dir: PathBuf,
+    /// gRPC listener, HOST:PORT; port 0 takes a free one.
+    pub listen: String,
+    /// HTTP listener, HOST:PORT; `None`: none.
+    pub http_listen: Option<String>,
+    /// gRPC address told to others; `None`: the listener's.
+    pub advertise: Option<String>,
+    /// The SQL gateway's address on this node, told to others for information.
+    pub pg_address: Option<String>,
+    /// Limits of keys, columns and rows.
+    pub limits: Limits,
+    /// Bytes of the block cache.
+    pub block_cache_bytes: u64,
+    /// Bytes of log kept for followers that were away.
+    pub log_retention_bytes: u64,
+    /// Timing of the replication.
+    pub timing: Timing,
+}
+
+/// Sizes that a request may not exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Row key, in bytes.
+    pub key_bytes_max: usize,
+    /// Column name, in bytes.
+    pub column_bytes_max: usize,
+    /// Key, column names and values of one write, in bytes.
+    pub row_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { key_bytes_max: 4 << 10, column_bytes_max: 255, row_bytes_max: 1 << 20 }
+    }
+}
+
+/// Periods of the replication (design 4.2 to 4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Heartbeat period.
+    pub heartbeat: Duration,
+    /// Commit message period.
+    pub commit_period: Duration,
+    /// Whether commits ride on proposals.
+    pub commit_piggyback: bool,
+    /// Lease granted to the leader.
+    pub lease: Duration,
+    /// Silence after which the leader is suspected.
+    pub suspect_after: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            heartbeat: Duration::from_millis(50),
+            commit_period: Duration::from_millis(50),
+            commit_piggyback: true,
+            lease: Duration::from_millis(500),
+            suspect_after: Duration::from_millis(400),
+        }
+    }
+}
+
+/// A wrong flag, variable or file; one line that says which. The process exits with code 2.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// All layers merged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// The node.
+    pub node: NodeConfig,
+    /// ZooKeeper's connection string.
+    pub zookeeper: String,
+    /// Keys of the file that belong to another layer (such as `pg_listen`), as they stand there.
+    pub extra: toml::Table,
+}
+
+impl NodeConfig {
+    /// A configuration with the defaults, for `demo` and tests.
+    pub fn new(node: NodeId, data_dir: impl Into<PathBuf>, listen: impl Into<String>) -> NodeConfig {
+        NodeConfig {
+            node,
+            cluster: "default".into(),
+            data_dir: data_dir.into(),
+            listen: listen.into(),
+            http_listen: None,
+            advertise: None,
+            pg_address: None,
+            limits: Limits::default(),
+            block_cache_bytes: 64 << 20,
+            log_retention_bytes: 256 << 20,
+            timing: Timing::default(),
+        }
+    }
+}
+
+impl StartArgs {
+    /// Reads the file, if one is named, below what flags and environment gave, and checks everything. Keys of the
+    /// file named in `extra` are another layer's.
+    pub fn resolve(self, extra: &[&str]) -> Result<Resolved, ConfigError> {
+        let text = match &self.config {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| ConfigError(format!("--config {}: {error}", path.display())))?,
+        };
+        let name = self.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        self.resolve_with_file(&name, &text, extra)
+    }
+
+    fn resolve_with_file(self, name: &str, text: &str, extra: &[&str]) -> Result<Resolved, ConfigError> {
+        let (file, extra) = parse_file(text, extra).map_err(|error| {
+            ConfigError(format!("{name}: {}", error.to_string().replace('\n', " ").trim()))
+        })?;
+        let args = self.or(file);
+        let required = |name: &str| {
+            let variable = name.replace('-', "_");
+            ConfigError(format!(
+                "--{name} is missing (or SPINNAKER_{}, or {variable} in the --config file)",
+                variable.to_uppercase()
+            ))
+        };
+        let id = args.node_id.ok_or_else(|| required("node-id"))?;
+        if id == 0 {
+            return Err(ConfigError("--node-id must be 1 or more".into()));
+        }
+        let data_dir = args.data_dir.ok_or_else(|| required("data-dir"))?;
+        let zookeeper = args.zookeeper.ok_or_else(|| required("zookeeper"))?;
+        let listen = args.listen.ok_or_else(|| required("listen"))?;
+        check_address("listen", &listen)?;
+        if let Some(address) = &args.http_listen {
+            check_address("http-listen", address)?;
+        }
+        if let Some(address) = &args.advertise {
+            check_host_port("advertise", address)?;
+        }
+        let cluster = args.cluster.unwrap_or_else(|| "default".into());
+        if cluster.is_empty() || !cluster.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+            return Err(ConfigError(format!(
+                "--cluster {cluster}: only letters, digits, - and _ are allowed"
+            )));
+        }
+        let mut node = NodeConfig::new(NodeId(id), data_dir, listen);
+        node.cluster = cluster;
+        node.http_listen = args.http_listen;
+        node.advertise = args.advertise;
+        if let Some(bytes) = args.row_bytes_max {
+            // Above this a row would no longer fit into the messages between nodes.
+            if !(1024..=16 << 20).contains(&bytes) {
+                return Err(ConfigError("--row-bytes-max must be between 1024 and 16777216".into()));
+            }
+            node.limits.row_bytes_max = bytes;
+        }
+        if let Some(mib) = args.block_cache_mib {
+            node.block_cache_bytes = mib.saturating_mul(1 << 20);
+        }
+        if let Some(mib) = args.log_retention_mib {
+            node.log_retention_bytes = mib.saturating_mul(1 << 20);
+        }
+        let timing = &mut node.timing;
+        let periods = [
+            ("heartbeat-ms", args.heartbeat_ms, &mut timing.heartbeat),
+            ("commit-period-ms", args.commit_period_ms, &mut timing.commit_period),
+            ("lease-ms", args.lease_ms, &mut timing.lease),
+            ("suspect-after-ms", args.suspect_after_ms, &mut timing.suspect_after),
+        ];
+        for (name, given, period) in periods {
+            match given {
+                None => {}
+                Some(ms @ 1..=600_000) => *period = Duration::from_millis(ms.into()),
+                Some(_) => return Err(ConfigError(format!("--{name} must be between 1 and 600000"))),
+            }
+        }
+        timing.commit_piggyback = args.commit_piggyback.unwrap_or(timing.commit_piggyback);
+        // A follower that suspects its leader within two heartbeats would depose it at every hiccup.
+        if timing.suspect_after < timing.heartbeat * 3 || timing.lease < timing.heartbeat * 3 {
+            return Err(ConfigError(
+                "--suspect-after-ms and --lease-ms must each be at least three times --heartbeat-ms".into(),
+            ));
+        }
+        Ok(Resolved { node, zookeeper, extra })
+    }
+
+    /// Takes from `file` what is absent here.
+    fn or(self, file: StartArgs) -> StartArgs {
+        StartArgs {
+            node_id: self.node_id.or(file.node_id),
+            data_dir: self.data_dir.or(file.data_dir),
+            zookeeper: self.zookeeper.or(file.zookeeper),
+            listen: self.listen.or(file.listen),
+            http_listen: self.http_listen.or(file.http_listen),
+            advertise: self.advertise.or(file.advertise),
+            cluster: self.cluster.or(file.cluster),
+            row_bytes_max: self.row_bytes_max.or(file.row_bytes_max),
+            block_cache_mib: self.block_cache_mib.or(file.block_cache_mib),
+            log_retention_mib: self.log_retention_mib.or(file.log_retention_mib),
+            heartbeat_ms: self.heartbeat_ms.or(file.heartbeat_ms),
+            commit_period_ms: self.commit_period_ms.or(file.commit_period_ms),
+            commit_piggyback: self.commit_piggyback.or(file.commit_piggyback),
+            lease_ms: self.lease_ms.or(file.lease_ms),
+            suspect_after_ms: self.suspect_after_ms.or(file.suspect_after_ms),
+            config: self.config,
+        }
+    }
+}
+
+/// The file's own options, and those of `extra`. `node-id` and `node_id` are the same key.
+fn parse_file(text: &str, extra: &[&str]) -> Result<(StartArgs, toml::Table), toml::de::Error> {
+    let table: toml::Table = toml::from_str(text)?;
+    let (theirs, ours): (toml::Table, toml::Table) = table
+        .into_iter()
+        .map(|(key, value)| (key.replace('-', "_"), value))
+        .partition(|(key, _)| extra.contains(&key.as_str()));
+    Ok((ours.try_into()?, theirs))
+}
+
+/// Host and port that can be listened on: names are resolved, so that a typing error shows at once.
+fn check_address(option: &str, address: &str) -> Result<(), ConfigError> {
+    match address.to_socket_addrs().map(|mut found| found.next().is_some()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ConfigError(format!("--{option} {address}: the name has no address"))),
+        Err(error) => Err(ConfigError(format!("--{option} {address}: not a HOST:PORT ({error})"))),
+    }
+}
+
+/// Host and port as others will see them; need not resolve here.
+fn check_host_port(option: &str, address: &str) -> Result<(), ConfigError> {
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(()),
+        _ => Err(ConfigError(format!("--{option} {address}: not a HOST:PORT"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags() -> StartArgs {
+        StartArgs {
+            node_id: Some(1),
+            data_dir: Some("/d".into()),
+            zookeeper: Some("127.0.0.1:2181".into()),
+            listen: Some("127.0.0.1:7001".into()),
+            ..StartArgs::default()
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = "node-id = 7\ncluster = 'c'\nlease_ms = 900\npg_listen = '127.0.0.1:5433'\n";
+        let resolved = flags().resolve_with_file("f", file, &["pg_listen"]).unwrap();
+        assert_eq!(resolved.node.node, NodeId(1));
+        assert_eq!(resolved.node.cluster, "c");
+        assert_eq!(resolved.node.timing.lease, Duration::from_millis(900));
+        assert_eq!(resolved.node.timing.heartbeat, Duration::from_millis(50));
+        assert_eq!(resolved.extra["pg_listen"].as_str(), Some("127.0.0.1:5433"));
+    }
+
+    #[test]
+    fn each_mistake_is_one_line_that_names_the_option() {
+        let cases: [(StartArgs, &str, &str); 8] = [
+            (StartArgs { node_id: None, ..flags() }, "", "--node-id is missing"),
+            (StartArgs { node_id: Some(0), ..flags() }, "", "--node-id must be"),
+            (StartArgs { listen: Some("nowhere".into()), ..flags() }, "", "--listen nowhere"),
+            (StartArgs { advertise: Some("h:0".into()), ..flags() }, "", "--advertise h:0"),
+            (StartArgs { cluster: Some("a/b".into()), ..flags() }, "", "--cluster a/b"),
+            (StartArgs { suspect_after_ms: Some(60), ..flags() }, "", "--suspect-after-ms"),
+            (flags(), "liste = 'x'", "unknown field"),
+            (flags(), "node_id = 'x'", "node_id"),
+        ];
+        for (args, file, expected) in cases {
+            let error = args.resolve_with_file("f.toml", file, &[]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}
