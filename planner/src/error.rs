@@ -1,0 +1,240 @@
+//! Errors as PostgreSQL clients know them: a SQLSTATE, a message, and what to do about it.
+//!
+//! The one table that turns the store's errors into SQLSTATEs is [`SqlError::from`] a [`KvError`]. Its most
+//! important line is 40003: a write whose outcome is unknown must never look like one that failed.
+
+use std::fmt;
+
+use kvstore::error::KvError;
+
+/// Codes of PostgreSQL's appendix A that this server gives.
+pub mod sqlstate {
+    /// feature_not_supported.
+    pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+    /// cardinality_violation: a subquery gave more than one row; ON CONFLICT met a row twice.
+    pub const CARDINALITY_VIOLATION: &str = "21000";
+    /// string_data_right_truncation: a value is too long for `varchar(n)`.
+    pub const STRING_TOO_LONG: &str = "22001";
+    /// numeric_value_out_of_range.
+    pub const OUT_OF_RANGE: &str = "22003";
+    /// invalid_datetime_format.
+    pub const INVALID_DATETIME: &str = "22007";
+    /// datetime_field_overflow.
+    pub const DATETIME_OVERFLOW: &str = "22008";
+    /// division_by_zero.
+    pub const DIVISION_BY_ZERO: &str = "22012";
+    /// character_not_in_repertoire: broken UTF-8, or a zero byte in text.
+    pub const BAD_ENCODING: &str = "22021";
+    /// invalid_parameter_value: a setting was given a value that it does not take.
+    pub const INVALID_PARAMETER: &str = "22023";
+    /// invalid_text_representation.
+    pub const INVALID_TEXT: &str = "22P02";
+    /// invalid_binary_representation.
+    pub const INVALID_BINARY: &str = "22P03";
+    /// bad_copy_file_format.
+    pub const BAD_COPY: &str = "22P04";
+    /// invalid_regular_expression.
+    pub const INVALID_REGEX: &str = "2201B";
+    /// invalid_row_count_in_limit_clause.
+    pub const INVALID_LIMIT: &str = "2201W";
+    /// invalid_row_count_in_result_offset_clause.
+    pub const INVALID_OFFSET: &str = "2201X";
+    /// not_null_violation.
+    pub const NOT_NULL: &str = "23502";
+    /// unique_violation.
+    pub const UNIQUE: &str = "23505";
+    /// active_sql_transaction: the statement may not run in a block.
+    pub const ACTIVE_TRANSACTION: &str = "25001";
+    /// no_active_sql_transaction.
+    pub const NO_ACTIVE_TRANSACTION: &str = "25P01";
+    /// read_only_sql_transaction.
+    pub const READ_ONLY_TRANSACTION: &str = "25006";
+    /// in_failed_sql_transaction.
+    pub const FAILED_TRANSACTION: &str = "25P02";
+    /// invalid_sql_statement_name.
+    pub const UNKNOWN_STATEMENT: &str = "26000";
+    /// invalid_savepoint_specification.
+    pub const UNKNOWN_SAVEPOINT: &str = "3B001";
+    /// serialization_failure: retry the transaction.
+    pub const SERIALIZATION_FAILURE: &str = "40001";
+    /// statement_completion_unknown.
+    pub const OUTCOME_UNKNOWN: &str = "40003";
+    /// syntax_error.
+    pub const SYNTAX: &str = "42601";
+    /// duplicate_column.
+    pub const DUPLICATE_COLUMN: &str = "42701";
+    /// ambiguous_column.
+    pub const AMBIGUOUS_COLUMN: &str = "42702";
+    /// undefined_column.
+    pub const UNDEFINED_COLUMN: &str = "42703";
+    /// undefined_object: a type or setting of that name is unknown.
+    pub const UNDEFINED_OBJECT: &str = "42704";
+    /// duplicate_alias.
+    pub const DUPLICATE_ALIAS: &str = "42712";
+    /// grouping_error.
+    pub const GROUPING: &str = "42803";
+    /// datatype_mismatch.
+    pub const DATATYPE_MISMATCH: &str = "42804";
+    /// cannot_coerce.
+    pub const CANNOT_COERCE: &str = "42846";
+    /// undefined_function: also for operators.
+    pub const UNDEFINED_FUNCTION: &str = "42883";
+    /// undefined_table.
+    pub const UNDEFINED_TABLE: &str = "42P01";
+    /// undefined_parameter.
+    pub const UNDEFINED_PARAMETER: &str = "42P02";
+    /// duplicate_prepared_statement.
+    pub const DUPLICATE_STATEMENT: &str = "42P05";
+    /// duplicate_table.
+    pub const DUPLICATE_TABLE: &str = "42P07";
+    /// invalid_column_reference.
+    pub const INVALID_COLUMN_REFERENCE: &str = "42P10";
+    /// invalid_table_definition.
+    pub const INVALID_TABLE: &str = "42P16";
+    /// indeterminate_datatype.
+    pub const INDETERMINATE_TYPE: &str = "42P18";
+    /// invalid_schema_name.
+    pub const INVALID_SCHEMA: &str = "3F000";
+    /// invalid_catalog_name.
+    pub const INVALID_DATABASE: &str = "3D000";
+    /// protocol_violation: the parameters do not fit the prepared statement.
+    pub const PROTOCOL_VIOLATION: &str = "08P01";
+    /// disk_full.
+    pub const DISK_FULL: &str = "53100";
+    /// out_of_memory: a result that must be held in memory is too large.
+    pub const OUT_OF_MEMORY: &str = "53200";
+    /// configuration_limit_exceeded: too much work is queued.
+    pub const OVERLOADED: &str = "53400";
+    /// program_limit_exceeded: a statement, key or row is over its limit.
+    pub const LIMIT_EXCEEDED: &str = "54000";
+    /// statement_too_complex.
+    pub const TOO_COMPLEX: &str = "54001";
+    /// cant_change_runtime_param.
+    pub const CANNOT_CHANGE: &str = "55P02";
+    /// query_canceled: also a statement timeout.
+    pub const CANCELED: &str = "57014";
+    /// admin_shutdown.
+    pub const SHUTDOWN: &str = "57P01";
+    /// cannot_connect_now: the range has no replica that may answer.
+    pub const UNAVAILABLE: &str = "57P03";
+    /// io_error: the coordination service failed.
+    pub const COORDINATION: &str = "58030";
+    /// internal_error.
+    pub const INTERNAL: &str = "XX000";
+}
+
+/// An error with everything that PostgreSQL's ErrorResponse can carry here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlError {
+    /// SQLSTATE, five characters.
+    pub sqlstate: &'static str,
+    /// What went wrong, in one line.
+    pub message: String,
+    /// More about it.
+    pub detail: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Where in the statement text: characters, counted from 1.
+    pub position: Option<u32>,
+    /// The constraint that was violated (23505).
+    pub constraint: Option<String>,
+    /// Where it happened, in words (the line of a COPY).
+    pub context: Option<String>,
+}
+
+impl SqlError {
+    /// An error with a code and a message.
+    pub fn new(sqlstate: &'static str, message: impl Into<String>) -> SqlError {
+        SqlError {
+            sqlstate,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            position: None,
+            constraint: None,
+            context: None,
+        }
+    }
+
+    /// 0A000: what is not supported; say with [`SqlError::hint`] what is.
+    pub fn unsupported(what: impl fmt::Display) -> SqlError {
+        SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, format!("{what} is not supported"))
+    }
+
+    /// A bug of this server.
+    pub fn internal(what: impl fmt::Display) -> SqlError {
+        SqlError::new(sqlstate::INTERNAL, format!("internal error: {what}"))
+    }
+
+    /// Adds the detail.
+    pub fn detail(mut self, detail: impl Into<String>) -> SqlError {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds the hint.
+    pub fn hint(mut self, hint: impl Into<String>) -> SqlError {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the position, in characters from 1.
+    pub fn at(mut self, position: u32) -> SqlError {
+        self.position = Some(position);
+        self
+    }
+
+    /// Adds the violated constraint's name.
+    pub(crate) fn constraint(mut self, name: impl Into<String>) -> SqlError {
+        self.constraint = Some(name.into());
+        self
+    }
+
+    /// Adds the context.
+    pub(crate) fn context(mut self, context: impl Into<String>) -> SqlError {
+        self.context = Some(context.into());
+        self
+    }
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.sqlstate, self.message)
+    }
+}
+
+impl std::error::Error for SqlError {}
+
+impl From<KvError> for SqlError {
+    fn from(error: KvError) -> SqlError {
+        let message = error.to_string();
+        match error {
+            KvError::NoTable(name) => {
+                SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
+            }
+            KvError::TableExists(name) => {
+                SqlError::new(sqlstate::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"))
+            }
+            KvError::TooLarge { .. } => SqlError::new(sqlstate::LIMIT_EXCEEDED, message)
+                .hint("Store large values outside of the row, or split them over several rows."),
+            KvError::Invalid(_) => SqlError::new(sqlstate::INVALID_PARAMETER, message),
+            KvError::DiskFull(_) => SqlError::new(sqlstate::DISK_FULL, message),
+            KvError::Overloaded(_) => SqlError::new(sqlstate::OVERLOADED, message)
+                .hint("Nothing was done: retry after a short pause."),
+            KvError::DeadlineExceeded(why) => {
+                SqlError::new(sqlstate::CANCELED, "canceling statement due to statement timeout")
+                    .detail(format!("Nothing was written ({why})."))
+            }
+            KvError::OutcomeUnknown(_) => SqlError::new(sqlstate::OUTCOME_UNKNOWN, message)
+                .hint("The write may or may not have been committed: read the row to find out."),
+            KvError::Unavailable(_) => SqlError::new(sqlstate::UNAVAILABLE, message),
+            KvError::Coordination(_) => SqlError::new(sqlstate::COORDINATION, message),
+            KvError::ShuttingDown => {
+                SqlError::new(sqlstate::SHUTDOWN, "terminating connection due to administrator command")
+            }
+            KvError::NotLeader { .. } | KvError::RangeMoved | KvError::Internal(_) => {
+                SqlError::internal(message)
+            }
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Settings of a session: ours, and the ones that drivers set by habit.
+//!
+//! Four settings change what the store does: `consistency`, `max_staleness`, `session_guarantees` and
+//! `statement_timeout`. The others are kept and shown so that drivers find what they expect; those that would
+//! change the meaning of data (client_encoding, DateStyle, TimeZone, ..) take only the values that this server
+//! really has, or warn.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kvstore::request::Consistency;
+
+use crate::error::{SqlError, sqlstate};
+use crate::types::parse_bool;
+
+/// How a setting's value is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Anything.
+    Text,
+    /// A boolean, shown as on or off.
+    Bool,
+    /// A whole number.
+    Integer,
+    /// Milliseconds, or a number with a unit; 0 is off.
+    Duration,
+    /// As `Duration`, and `off`.
+    Limit,
+    /// One of these words (any case), separated by `|`.
+    OneOf(&'static str),
+    /// Shown, never set.
+    ReadOnly,
+}
+
+/// A setting that this server knows.
+struct Known {
+    name: &'static str,
+    default: &'static str,
+    kind: Kind,
+    /// Sent to the client when it changes (ParameterStatus).
+    reported: bool,
+    /// For `SHOW ALL` and pg_settings.
+    about: &'static str,
+}
+
+const fn known(
+    name: &'static str,
+    default: &'static str,
+    kind: Kind,
+    reported: bool,
+    about: &'static str,
+) -> Known {
+    Known { name, default, kind, reported, about }
+}
+
+/// All known settings, sorted by name without regard to case.
+const KNOWN: &[Known] = &[
+    known("application_name", "", Kind::Text, true, "Name that the client gives itself."),
+    known("bytea_output", "hex", Kind::OneOf("hex"), false, "Output format of bytea."),
+    known("client_encoding", "UTF8", Kind::OneOf("UTF8"), true, "Encoding of the client's text."),
+    known("client_min_messages", "notice", Kind::Text, false, "Least level of messages sent."),
+    known("consistency", "strong", Kind::OneOf("strong|timeline"), true, "Reads: strong or timeline."),
+    known("DateStyle", "ISO, MDY", Kind::Text, true, "Format of dates (always ISO)."),
+    known("default_transaction_isolation", "read committed", Kind::Text, false, "Accepted, without effect."),
+    known("default_transaction_read_only", "off", Kind::Bool, true, "Refuse writes in new blocks."),
+    known("extra_float_digits", "1", Kind::Integer, false, "Accepted: floats are always exact."),
+    known("idle_in_transaction_session_timeout", "0", Kind::Duration, false, "Accepted, without effect."),
+    known("in_hot_standby", "off", Kind::ReadOnly, true, "Always off: every gateway takes writes."),
+    known("integer_datetimes", "on", Kind::ReadOnly, true, "Timestamps are 64-bit integers."),
+    known("IntervalStyle", "postgres", Kind::Text, true, "Accepted, without effect."),
+    known("is_superuser", "on", Kind::ReadOnly, true, "Always on."),
+    known("lc_collate", "C", Kind::ReadOnly, false, "Text sorts by its bytes."),
+    known("lc_ctype", "C", Kind::ReadOnly, false, "Character classes."),
+    known("lock_timeout", "0", Kind::Duration, false, "Accepted, without effect."),
+    known("max_identifier_length", "63", Kind::ReadOnly, false, "Longest identifier in bytes."),
+    known(
+        "max_staleness",
+        "off",
+        Kind::Limit,
+        true,
+        "Timeline reads: data older than this is fetched from the leader.",
+    ),
+    known("row_security", "on", Kind::Bool, false, "Accepted, without effect."),
+    known("search_path", "\"$user\", public", Kind::Text, false, "Accepted: there is one schema, public."),
+    known("server_encoding", "UTF8", Kind::ReadOnly, true, "Encoding of the server."),
+    known("server_version", "", Kind::ReadOnly, true, "Version of PostgreSQL that clients are told."),
+    known("server_version_num", "", Kind::ReadOnly, false, "The same as a number."),
+    known("session_authorization", "", Kind::ReadOnly, true, "User of the session."),
+    known(
+        "session_guarantees",
+        "on",
+        Kind::Bool,
+        true,
+        "Timeline reads see the session's own writes and never go back in time.",
+    ),
+    known("ssl", "off", Kind::ReadOnly, false, "Whether TLS is on."),
+    known("standard_conforming_strings", "on", Kind::OneOf("on"), true, "Backslashes in strings are plain."),
+    known(
+        "statement_timeout",
+        "0",
+        Kind::Duration,
+        false,
+        "Longest time of a statement; 0: the default of 60 s.",
+    ),
+    known("synchronous_commit", "on", Kind::Text, false, "Accepted: commits are always replicated."),
+    known("TimeZone", "UTC", Kind::Text, true, "Always UTC."),
+    known("transaction_isolation", "read committed", Kind::Text, false, "Isolation of the block."),
+    known("transaction_read_only", "off", Kind::Bool, false, "Whether the block refuses writes."),
+    known("xmloption", "content", Kind::Text, false, "Accepted, without effect."),
+];
+
+/// The deadline of a statement when `statement_timeout` is 0: long, but no statement waits for ever.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// A session's settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Values that differ from the default, by the known spelling of the name (or a custom `a.b`).
+    changed: BTreeMap<String, String>,
+    /// What RESET goes back to: values of the startup packet.
+    startup: BTreeMap<String, String>,
+    /// `consistency`.
+    pub(crate) consistency: Consistency,
+    /// `max_staleness`; `None` is off.
+    pub(crate) max_staleness: Option<Duration>,
+    /// `session_guarantees`.
+    pub(crate) session_guarantees: bool,
+    /// `statement_timeout`, with its default filled in.
+    pub(crate) statement_timeout: Duration,
+}
+
+fn find(name: &str) -> Option<&'static Known> {
+    // "time zone" arrives by SET TIME ZONE, the others are spelled out.
+    KNOWN.iter().find(|known| known.name.eq_ignore_ascii_case(name))
+}
+
+fn unrecognized(name: &str) -> SqlError {
+    SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
+}
+
+impl Settings {
+    /// Settings at their defaults; `fixed` gives the read-only ones that only the server knows.
+    pub(crate) fn new(fixed: &[(&str, &str)]) -> Settings {
+        Settings {
+            changed: BTreeMap::new(),
+            startup: fixed.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            consistency: Consistency::Strong,
+            max_staleness: None,
+            session_guarantees: true,
+            statement_timeout: TIMEOUT_DEFAULT,
+        }
+    }
+
+    /// The value of a setting. 42704 if unknown.
+    pub(crate) fn show(&self, name: &str) -> Result<String, SqlError> {
+        let key = find(name).map_or(name, |known| known.name);
+        if let Some(value) = self.changed.get(key).or_else(|| self.startup.get(key)) {
+            return Ok(value.clone());
+        }
+        find(name).map(|known| known.default.to_string()).ok_or_else(|| unrecognized(name))
+    }
+
+    /// The right spelling of a setting's name.
+    pub(crate) fn spelling(name: &str) -> &str {
+        find(name).map_or(name, |known| known.name)
+    }
+
+    /// All settings: (name, value, description).
+    pub(crate) fn all(&self) -> Vec<(String, String, &'static str)> {
+        KNOWN
+            .iter()
+            .map(|known| (known.name.to_string(), self.show(known.name).unwrap_or_default(), known.about))
+            .collect()
+    }
+
+    /// The settings that clients are told about, with their values.
+    pub(crate) fn reported(&self) -> Vec<(&'static str, String)> {
+        let reported = KNOWN.iter().filter(|known| known.reported);
+        reported.map(|known| (known.name, self.show(known.name).unwrap_or_default())).collect()
+    }
+
+    /// Sets from the startup packet: RESET goes back to this value.
+    pub(crate) fn set_startup(&mut self, name: &str, value: &str) -> Result<Option<String>, SqlError> {
+        let warning = self.set(name, value)?;
+        if let Some((key, value)) = self.changed.remove_entry(Self::spelling(name)) {
+            self.startup.insert(key, value);
+        }
+        Ok(warning)
+    }
+
+    /// Sets a value; gives a warning to show, if any. 42704 unknown, 22023 bad value, 55P02 read-only.
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<Option<String>, SqlError> {
+        let Some(known) = find(name) else {
+            // PostgreSQL takes any two-part name as a custom setting.
+            if name.contains('.') {
+                self.changed.insert(name.to_string(), value.to_string());
+                return Ok(None);
+            }
+            return Err(unrecognized(name));
+        };
+        let mut warning = None;
+        let value = match known.name {
+            "client_encoding" if encoding_is_utf8(value) => "UTF8".to_string(),
+            "TimeZone" => {
+                if !matches!(
+                    value.to_ascii_lowercase().as_str(),
+                    "utc" | "gmt" | "etc/utc" | "default" | "local"
+                ) {
+                    warning =
+                        Some(format!("time zone \"{value}\" is not supported: timestamps are shown in UTC"));
+                }
+                "UTC".to_string()
+            }
+            "DateStyle" => {
+                if !value.to_ascii_lowercase().contains("iso") {
+                    warning =
+                        Some(format!("date style \"{value}\" is not supported: dates are shown as ISO"));
+                }
+                "ISO, MDY".to_string()
+            }
+            _ => check(known, value)?,
+        };
+        self.changed.insert(known.name.to_string(), value);
+        self.refresh();
+        Ok(warning)
+    }
+
+    /// Back to the default (or the startup packet's value).
+    pub(crate) fn reset(&mut self, name: &str) -> Result<(), SqlError> {
+        if find(name).is_none() && !name.contains('.') {
+            return Err(unrecognized(name));
+        }
+        self.changed.remove(Self::spelling(name));
+        self.refresh();
+        Ok(())
+    }
+
+    /// All back to their defaults.
+    pub(crate) fn reset_all(&mut self) {
+        self.changed.clear();
+        self.refresh();
+    }
+
+    /// Reads the typed fields again from the texts (which are valid: they were checked when they were set).
+    fn refresh(&mut self) {
+        let text = |name: &str| self.show(name).unwrap_or_default();
+        let consistency = match text("consistency").as_str() {
+            "timeline" => Consistency::Timeline,
+            _ => Consistency::Strong,
+        };
+        let max_staleness = parse_duration(&text("max_staleness"));
+        let session_guarantees = text("session_guarantees") == "on";
+        let timeout = parse_duration(&text("statement_timeout")).filter(|timeout| !timeout.is_zero());
+        self.consistency = consistency;
+        self.max_staleness = max_staleness;
+        self.session_guarantees = session_guarantees;
+        self.statement_timeout = timeout.unwrap_or(TIMEOUT_DEFAULT);
+    }
+}
+
+fn encoding_is_utf8(value: &str) -> bool {
+    let plain: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+    matches!(plain.to_ascii_lowercase().as_str(), "utf8" | "unicode" | "sqlascii")
+}
+
+/// Checks a value and gives its canonical spelling.
+fn check(known: &Known, value: &str) -> Result<String, SqlError> {
+    let name = known.name;
+    let invalid = || {
+        SqlError::new(
+            sqlstate::INVALID_PARAMETER,
+            format!("invalid value for parameter \"{name}\": \"{value}\""),
+        )
+    };
+    let units = "Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".";
+    match known.kind {
+        Kind::Text => Ok(value.to_string()),
+        Kind::Bool => match parse_bool(value) {
+            Some(on) => Ok(if on { "on" } else { "off" }.to_string()),
+            None => Err(SqlError::new(
+                sqlstate::INVALID_PARAMETER,
+                format!("parameter \"{name}\" requires a Boolean value"),
+            )),
+        },
+        Kind::Integer => value.trim().parse::<i32>().map(|v| v.to_string()).map_err(|_| invalid()),
+        Kind::Duration => {
+            let duration = parse_duration(value).ok_or_else(|| invalid().hint(units))?;
+            Ok(format_duration(duration))
+        }
+        Kind::Limit => {
+            if value.trim() == "-1" || parse_bool(value) == Some(false) && value.trim() != "0" {
+                return Ok("off".to_string());
+            }
+            let duration = parse_duration(value)
+                .ok_or_else(|| invalid().hint(format!("Use off, or a duration. {units}")))?;
+            Ok(format_duration(duration))
+        }
+        Kind::OneOf(words) => words
+            .split('|')
+            .find(|word| word.eq_ignore_ascii_case(value.trim()))
+            .map(str::to_string)
+            .ok_or_else(|| invalid().hint(format!("Available values: {}.", words.replace('|', ", ")))),
+        Kind::ReadOnly => {
+            Err(SqlError::new(sqlstate::CANNOT_CHANGE, format!("parameter \"{name}\" cannot be changed")))
+        }
+    }
+}
+
+/// Milliseconds, or a number with a unit.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().ok()?;
+    let seconds = match unit.trim() {
+        "us" => 1e-6,
+        "" | "ms" => 1e-3,
+        "s" => 1.0,
+        "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => return None,
+    } * number;
+    (seconds <= 2_147_483.647).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// The largest unit that needs no fraction.
+fn format_duration(duration: Duration) -> String {
+    let micros = duration.as_micros();
+    if micros == 0 {
+        return "0".into();
+    }
+    let units =
+        [("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1000)];
+    match units.iter().find(|(_, size)| micros.is_multiple_of(*size)) {
+        Some((unit, size)) => format!("{}{unit}", micros / size),
+        None => format!("{micros}us"),
+    }
+}

@@ -1,0 +1,159 @@
+//! PostgreSQL's binary format of every type.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::error::{SqlError, sqlstate};
+
+use super::{Array, Type, Value, json, numeric, text};
+
+fn invalid(ty: &Type) -> SqlError {
+    SqlError::new(sqlstate::INVALID_BINARY, format!("incorrect binary data format for type {ty}"))
+}
+
+fn fixed<const N: usize>(ty: &Type, bytes: &[u8]) -> Result<[u8; N], SqlError> {
+    bytes.try_into().map_err(|_| invalid(ty))
+}
+
+/// The text in some bytes: 22021 if they are not UTF-8, or hold a zero byte.
+fn utf8(bytes: &[u8]) -> Result<&str, SqlError> {
+    let at = match std::str::from_utf8(bytes) {
+        Ok(text) => match bytes.iter().position(|b| *b == 0) {
+            None => return Ok(text),
+            Some(at) => at,
+        },
+        Err(error) => error.valid_up_to(),
+    };
+    Err(bad_utf8(&bytes[at..]))
+}
+
+/// The error that PostgreSQL gives for bytes that are no UTF-8 text, naming up to four of them.
+pub(crate) fn bad_utf8(bytes: &[u8]) -> SqlError {
+    let named: Vec<String> = bytes.iter().take(4).map(|b| format!("0x{b:02x}")).collect();
+    SqlError::new(
+        sqlstate::BAD_ENCODING,
+        format!("invalid byte sequence for encoding \"UTF8\": {}", named.join(" ")),
+    )
+}
+
+/// Reads a value of the type.
+pub(super) fn decode(ty: &Type, bytes: &[u8]) -> Result<Value, SqlError> {
+    Ok(match ty {
+        Type::Bool => Value::Bool(fixed::<1>(ty, bytes)?[0] != 0),
+        Type::Int2 => Value::Int2(i16::from_be_bytes(fixed(ty, bytes)?)),
+        Type::Int4 => Value::Int4(i32::from_be_bytes(fixed(ty, bytes)?)),
+        Type::Int8 => Value::Int8(i64::from_be_bytes(fixed(ty, bytes)?)),
+        Type::Float4 => Value::Float8(f64::from(f32::from_be_bytes(fixed(ty, bytes)?))),
+        Type::Float8 => Value::Float8(f64::from_be_bytes(fixed(ty, bytes)?)),
+        Type::Numeric(limits) => {
+            let value = numeric::from_binary(bytes)?;
+            Value::Numeric(match limits {
+                Some((precision, scale)) => value.fit(*precision, *scale)?,
+                None => value,
+            })
+        }
+        Type::Text
+        | Type::Varchar(_)
+        | Type::Name
+        | Type::Char
+        | Type::Opaque(..)
+        | Type::Unknown
+        | Type::Json => text::parse(ty, utf8(bytes)?)?,
+        Type::Bytea => Value::Bytea(Bytes::copy_from_slice(bytes)),
+        Type::Uuid => Value::Uuid(Uuid::from_bytes(fixed(ty, bytes)?)),
+        Type::Date => Value::Date(i32::from_be_bytes(fixed(ty, bytes)?)),
+        Type::Timestamptz => Value::Timestamptz(i64::from_be_bytes(fixed(ty, bytes)?)),
+        Type::Jsonb => match bytes.split_first() {
+            Some((1, rest)) => Value::Jsonb(json::canonical(utf8(rest)?)?),
+            _ => return Err(SqlError::new(sqlstate::INVALID_BINARY, "unsupported jsonb version number")),
+        },
+        Type::Oid | Type::Regclass | Type::Regtype => Value::Oid(u32::from_be_bytes(fixed(ty, bytes)?)),
+        Type::Array(element) => Value::Array(Arc::new(array(ty, element, bytes)?)),
+    })
+}
+
+fn array(ty: &Type, element: &Type, bytes: &[u8]) -> Result<Array, SqlError> {
+    let mut at = 0usize;
+    let mut word = || {
+        let word = bytes.get(at..at + 4).map(|b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+        at += 4;
+        word.ok_or_else(|| invalid(ty))
+    };
+    let (dimensions, _nulls, oid) = (word()?, word()?, word()?);
+    if dimensions == 0 {
+        return Ok(Array { element: element.clone(), items: Vec::new() });
+    }
+    if dimensions != 1 {
+        return Err(SqlError::unsupported("an array of several dimensions"));
+    }
+    let element = match Type::from_oid(oid as u32) {
+        Some(own) if own != Type::Unknown && own != element.plain() => own,
+        _ => element.clone(),
+    };
+    let (count, _lower) = (word()?, word()?);
+    let mut items = Vec::new();
+    for _ in 0..count {
+        let length = bytes.get(at..at + 4).ok_or_else(|| invalid(ty))?;
+        let length = i32::from_be_bytes([length[0], length[1], length[2], length[3]]);
+        at += 4;
+        if length < 0 {
+            items.push(None);
+            continue;
+        }
+        let item = bytes.get(at..at + length as usize).ok_or_else(|| invalid(ty))?;
+        at += length as usize;
+        items.push(Some(decode(&element, item)?));
+    }
+    if at != bytes.len() {
+        return Err(invalid(ty));
+    }
+    Ok(Array { element, items })
+}
+
+/// Appends the value as type `ty`.
+pub(super) fn encode(value: &Value, ty: &Type, out: &mut Vec<u8>) {
+    match value {
+        Value::Bool(v) => out.push(u8::from(*v)),
+        Value::Int2(v) => out.extend_from_slice(&v.to_be_bytes()),
+        Value::Int4(v) => out.extend_from_slice(&v.to_be_bytes()),
+        Value::Int8(v) => out.extend_from_slice(&v.to_be_bytes()),
+        Value::Oid(v) => out.extend_from_slice(&v.to_be_bytes()),
+        Value::Float8(v) if *ty == Type::Float4 => out.extend_from_slice(&(*v as f32).to_be_bytes()),
+        Value::Float8(v) => out.extend_from_slice(&v.to_be_bytes()),
+        Value::Numeric(v) => numeric::to_binary(v, out),
+        Value::Text(v) => out.extend_from_slice(v.as_bytes()),
+        Value::Bytea(v) => out.extend_from_slice(v),
+        Value::Uuid(v) => out.extend_from_slice(v.as_bytes()),
+        Value::Date(v) => out.extend_from_slice(&v.to_be_bytes()),
+        Value::Timestamptz(v) => out.extend_from_slice(&v.to_be_bytes()),
+        Value::Jsonb(v) => {
+            out.push(1);
+            out.extend_from_slice(v.as_bytes());
+        }
+        Value::Array(v) => {
+            let count = v.items.len() as i32;
+            let nulls = i32::from(v.items.iter().any(Option::is_none));
+            let mut head = vec![i32::from(count > 0), nulls, v.element.oid() as i32];
+            if count > 0 {
+                head.extend([count, 1]);
+            }
+            for word in head {
+                out.extend_from_slice(&word.to_be_bytes());
+            }
+            for item in &v.items {
+                match item {
+                    None => out.extend_from_slice(&(-1i32).to_be_bytes()),
+                    Some(item) => {
+                        let at = out.len();
+                        out.extend_from_slice(&[0; 4]);
+                        encode(item, &v.element, out);
+                        let length = (out.len() - at - 4) as i32;
+                        out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! SQL types and values, with PostgreSQL's text and binary formats.
+//!
+//! [`Type`] is what a column, parameter or expression has; [`Value`] is what a row holds. NULL is not a value:
+//! a [`Datum`] is an optional one. Integers keep their width, because the binary format and overflow depend on
+//! it; text-like types (text, varchar, name, "char") share [`Value::Text`].
+
+mod binary;
+mod datetime;
+mod float;
+mod json;
+mod numeric;
+mod text;
+
+pub use numeric::Numeric;
+
+pub(crate) use datetime::{MICROS_PER_DAY, date_to_text, now_micros, timestamp_to_text};
+pub(crate) use text::{format_array, parse_bool};
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::error::{SqlError, sqlstate};
+
+/// A type of SQL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Type {
+    /// boolean.
+    Bool,
+    /// smallint.
+    Int2,
+    /// integer.
+    Int4,
+    /// bigint.
+    Int8,
+    /// real: only on the wire and in casts; columns of this type are stored as double precision.
+    Float4,
+    /// double precision.
+    Float8,
+    /// numeric, with precision (1..=1000) and scale (0..=precision) if declared.
+    Numeric(Option<(u16, u16)>),
+    /// text.
+    Text,
+    /// character varying, with its length limit in characters if declared.
+    Varchar(Option<u32>),
+    /// bytea.
+    Bytea,
+    /// uuid.
+    Uuid,
+    /// date.
+    Date,
+    /// timestamp with time zone.
+    Timestamptz,
+    /// json: only on the wire (a parameter that a driver declares so); columns are jsonb.
+    Json,
+    /// jsonb.
+    Jsonb,
+    /// name: identifiers of the catalog.
+    Name,
+    /// "char": one-byte codes of the catalog.
+    Char,
+    /// oid.
+    Oid,
+    /// regclass: an oid that prints as a relation's name.
+    Regclass,
+    /// regtype: an oid that prints as a type's name.
+    Regtype,
+    /// Any other catalog type of which only the number and the name are known (pg_node_tree, aclitem, ..).
+    Opaque(u32, &'static str),
+    /// An array of one dimension.
+    Array(Box<Type>),
+    /// An untyped literal or parameter, before its context gives it a type.
+    Unknown,
+}
+
+/// A value that may be NULL.
+pub type Datum = Option<Value>;
+
+/// A row of values.
+pub type Row = Vec<Datum>;
+
+/// A value of SQL.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// boolean.
+    Bool(bool),
+    /// smallint.
+    Int2(i16),
+    /// integer.
+    Int4(i32),
+    /// bigint.
+    Int8(i64),
+    /// double precision (also real, rounded to it).
+    Float8(f64),
+    /// numeric.
+    Numeric(Numeric),
+    /// text, varchar, name, "char", json.
+    Text(String),
+    /// bytea.
+    Bytea(Bytes),
+    /// uuid.
+    Uuid(Uuid),
+    /// date: days since 2000-01-01; `i32::MIN` and `i32::MAX` are -infinity and infinity.
+    Date(i32),
+    /// timestamptz: microseconds since 2000-01-01 UTC; `i64::MIN` and `i64::MAX` are the infinities.
+    Timestamptz(i64),
+    /// jsonb, in canonical text.
+    Jsonb(String),
+    /// oid, regclass, regtype.
+    Oid(u32),
+    /// An array of one dimension.
+    Array(Arc<Array>),
+}
+
+/// An array's elements and their type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Element type.
+    pub element: Type,
+    /// Elements.
+    pub items: Vec<Datum>,
+}
+
+/// (variant, oid, array oid, size, pg_type name, SQL name) of the plain types.
+const PLAIN: &[(Type, u32, u32, i16, &str, &str)] = &[
+    (Type::Bool, 16, 1000, 1, "bool", "boolean"),
+    (Type::Bytea, 17, 1001, -1, "bytea", "bytea"),
+    (Type::Char, 18, 1002, 1, "char", "\"char\""),
+    (Type::Name, 19, 1003, 64, "name", "name"),
+    (Type::Int8, 20, 1016, 8, "int8", "bigint"),
+    (Type::Int2, 21, 1005, 2, "int2", "smallint"),
+    (Type::Int4, 23, 1007, 4, "int4", "integer"),
+    (Type::Text, 25, 1009, -1, "text", "text"),
+    (Type::Oid, 26, 1028, 4, "oid", "oid"),
+    (Type::Json, 114, 199, -1, "json", "json"),
+    (Type::Float4, 700, 1021, 4, "float4", "real"),
+    (Type::Float8, 701, 1022, 8, "float8", "double precision"),
+    (Type::Varchar(None), 1043, 1015, -1, "varchar", "character varying"),
+    (Type::Date, 1082, 1182, 4, "date", "date"),
+    (Type::Timestamptz, 1184, 1185, 8, "timestamptz", "timestamp with time zone"),
+    (Type::Numeric(None), 1700, 1231, -1, "numeric", "numeric"),
+    (Type::Regclass, 2205, 2210, 4, "regclass", "regclass"),
+    (Type::Regtype, 2206, 2211, 4, "regtype", "regtype"),
+    (Type::Uuid, 2950, 2951, 16, "uuid", "uuid"),
+    (Type::Jsonb, 3802, 3807, -1, "jsonb", "jsonb"),
+];
+
+impl Type {
+    /// The types that pg_type lists: (type, oid, array oid, size, pg_type name).
+    pub(crate) fn catalogued() -> impl Iterator<Item = (&'static Type, u32, u32, i16, &'static str)> {
+        PLAIN.iter().map(|(ty, oid, array, size, name, _)| (ty, *oid, *array, *size, *name))
+    }
+
+    /// This type without its length, precision or scale.
+    pub(crate) fn plain(&self) -> Type {
+        match self {
+            Type::Varchar(_) => Type::Varchar(None),
+            Type::Numeric(_) => Type::Numeric(None),
+            other => other.clone(),
+        }
+    }
+
+    fn entry(&self) -> Option<&'static (Type, u32, u32, i16, &'static str, &'static str)> {
+        let plain = self.plain();
+        PLAIN.iter().find(|entry| entry.0 == plain)
+    }
+
+    /// PostgreSQL's number of the type.
+    pub fn oid(&self) -> u32 {
+        match self {
+            Type::Unknown => 705,
+            Type::Opaque(oid, _) => *oid,
+            Type::Array(element) => element.entry().map_or(2277, |entry| entry.2),
+            other => other.entry().map_or(705, |entry| entry.1),
+        }
+    }
+
+    /// Bytes of a value, -1 if it varies (RowDescription's type size).
+    pub fn size(&self) -> i16 {
+        match self {
+            Type::Unknown => -2,
+            Type::Opaque(..) | Type::Array(_) => -1,
+            other => other.entry().map_or(-1, |entry| entry.3),
+        }
+    }
+
+    /// RowDescription's type modifier, -1 if there is none.
+    pub fn modifier(&self) -> i32 {
+        match self {
+            Type::Varchar(Some(length)) => *length as i32 + 4,
+            Type::Numeric(Some((precision, scale))) => {
+                ((i32::from(*precision) << 16) | i32::from(*scale)) + 4
+            }
+            _ => -1,
+        }
+    }
+
+    /// The type of a wire number. Types that PostgreSQL has and this server lacks map to the nearest one where
+    /// their formats agree (timestamp to timestamptz, bpchar to text); 0 and unknown give `Unknown`.
+    pub fn from_oid(oid: u32) -> Option<Type> {
+        match oid {
+            0 | 705 => return Some(Type::Unknown),
+            1042 => return Some(Type::Text),
+            1114 => return Some(Type::Timestamptz),
+            _ => {}
+        }
+        PLAIN.iter().find_map(|(ty, own, array, ..)| {
+            if *own == oid {
+                Some(ty.clone())
+            } else if *array == oid {
+                Some(Type::Array(Box::new(ty.clone())))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// pg_type's name of it ("int4").
+    pub fn name(&self) -> String {
+        match self {
+            Type::Unknown => "unknown".into(),
+            Type::Opaque(_, name) => (*name).into(),
+            Type::Array(element) => format!("_{}", element.name()),
+            other => other.entry().map_or("unknown", |entry| entry.4).into(),
+        }
+    }
+
+    /// Is it text-like: text, varchar, name, "char"?
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self, Type::Text | Type::Varchar(_) | Type::Name | Type::Char | Type::Opaque(..))
+    }
+
+    /// Is it a whole number?
+    pub(crate) fn is_integer(&self) -> bool {
+        matches!(self, Type::Int2 | Type::Int4 | Type::Int8)
+    }
+
+    /// Is it a number?
+    pub(crate) fn is_number(&self) -> bool {
+        self.is_integer() || matches!(self, Type::Float4 | Type::Float8 | Type::Numeric(_))
+    }
+
+    /// Is it oid or one of its aliases?
+    pub(crate) fn is_oid(&self) -> bool {
+        matches!(self, Type::Oid | Type::Regclass | Type::Regtype)
+    }
+}
+
+/// The name that format_type gives ("character varying(10)").
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Type::Varchar(Some(length)) => write!(f, "character varying({length})"),
+            Type::Numeric(Some((precision, scale))) => write!(f, "numeric({precision},{scale})"),
+            Type::Unknown => f.write_str("unknown"),
+            Type::Opaque(_, name) => f.write_str(name),
+            Type::Array(element) => write!(f, "{element}[]"),
+            other => f.write_str(other.entry().map_or("unknown", |entry| entry.5)),
+        }
+    }
+}
+
+impl Value {
+    /// Text as a value.
+    pub(crate) fn text(text: impl Into<String>) -> Value {
+        Value::Text(text.into())
+    }
+
+    /// Reads PostgreSQL's text format. Errors: 22P02, 22003, 22007, 22008, 22001 (as PostgreSQL gives them).
+    pub fn from_text(ty: &Type, text: &str) -> Result<Value, SqlError> {
+        text::parse(ty, text)
+    }
+
+    /// Reads PostgreSQL's binary format. Errors: 22P03, and those of the type.
+    pub fn from_binary(ty: &Type, bytes: &[u8]) -> Result<Value, SqlError> {
+        binary::decode(ty, bytes)
+    }
+
+    /// Appends PostgreSQL's text format.
+    pub fn to_text(&self, out: &mut Vec<u8>) {
+        text::format(self, out);
+    }
+
+    /// Appends PostgreSQL's binary format of the value as type `ty` (its column's).
+    pub fn to_binary(&self, ty: &Type, out: &mut Vec<u8>) {
+        binary::encode(self, ty, out);
+    }
+
+    /// The text format as a string.
+    pub fn to_string_text(&self) -> String {
+        if let Value::Text(text) | Value::Jsonb(text) = self {
+            return text.clone();
+        }
+        let mut out = Vec::new();
+        self.to_text(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    /// The type that the value has by itself.
+    pub(crate) fn natural_type(&self) -> Type {
+        match self {
+            Value::Bool(_) => Type::Bool,
+            Value::Int2(_) => Type::Int2,
+            Value::Int4(_) => Type::Int4,
+            Value::Int8(_) => Type::Int8,
+            Value::Float8(_) => Type::Float8,
+            Value::Numeric(_) => Type::Numeric(None),
+            Value::Text(_) => Type::Text,
+            Value::Bytea(_) => Type::Bytea,
+            Value::Uuid(_) => Type::Uuid,
+            Value::Date(_) => Type::Date,
+            Value::Timestamptz(_) => Type::Timestamptz,
+            Value::Jsonb(_) => Type::Jsonb,
+            Value::Oid(_) => Type::Oid,
+            Value::Array(array) => Type::Array(Box::new(array.element.clone())),
+        }
+    }
+
+    /// The value as a whole number, if it is one.
+    pub(crate) fn as_i64(&self) -> Option<i64> {
+        match self {
+            Value::Int2(v) => Some(i64::from(*v)),
+            Value::Int4(v) => Some(i64::from(*v)),
+            Value::Int8(v) => Some(*v),
+            Value::Oid(v) => Some(i64::from(*v)),
+            _ => None,
+        }
+    }
+
+    /// SQL's order of two values of the same type (NaN is the largest and equal to itself, as in PostgreSQL).
+    pub(crate) fn compare(&self, other: &Value) -> Result<Ordering, SqlError> {
+        Ok(match (self, other) {
+            (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+            (Value::Int2(a), Value::Int2(b)) => a.cmp(b),
+            (Value::Int4(a), Value::Int4(b)) => a.cmp(b),
+            (Value::Int8(a), Value::Int8(b)) => a.cmp(b),
+            (Value::Float8(a), Value::Float8(b)) => float::compare(*a, *b),
+            (Value::Numeric(a), Value::Numeric(b)) => a.cmp(b),
+            (Value::Text(a), Value::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
+            (Value::Bytea(a), Value::Bytea(b)) => a.cmp(b),
+            (Value::Uuid(a), Value::Uuid(b)) => a.cmp(b),
+            (Value::Date(a), Value::Date(b)) => a.cmp(b),
+            (Value::Timestamptz(a), Value::Timestamptz(b)) => a.cmp(b),
+            (Value::Jsonb(a), Value::Jsonb(b)) => json::compare(a, b),
+            (Value::Oid(a), Value::Oid(b)) => a.cmp(b),
+            (Value::Array(a), Value::Array(b)) => {
+                for (x, y) in a.items.iter().zip(&b.items) {
+                    let order = match (x, y) {
+                        (Some(x), Some(y)) => x.compare(y)?,
+                        (x, y) => x.is_none().cmp(&y.is_none()),
+                    };
+                    if order != Ordering::Equal {
+                        return Ok(order);
+                    }
+                }
+                a.items.len().cmp(&b.items.len())
+            }
+            (a, b) => match (a.as_i64(), b.as_i64()) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                _ => {
+                    return Err(SqlError::new(
+                        sqlstate::UNDEFINED_FUNCTION,
+                        format!("cannot compare {} with {}", a.natural_type(), b.natural_type()),
+                    ));
+                }
+            },
+        })
+    }
+}

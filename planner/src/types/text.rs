@@ -1,0 +1,288 @@
+//! PostgreSQL's text format of every type.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::error::{SqlError, sqlstate};
+
+use super::{Array, Datum, Numeric, Type, Value, datetime, float, json};
+
+fn invalid(ty: &Type, text: &str) -> SqlError {
+    SqlError::new(sqlstate::INVALID_TEXT, format!("invalid input syntax for type {}: \"{text}\"", ty.plain()))
+}
+
+/// Reads a value of the type.
+pub(super) fn parse(ty: &Type, text: &str) -> Result<Value, SqlError> {
+    if text.contains('\0') {
+        return Err(SqlError::new(
+            sqlstate::BAD_ENCODING,
+            "invalid byte sequence for encoding \"UTF8\": 0x00",
+        ));
+    }
+    Ok(match ty {
+        Type::Bool => Value::Bool(parse_bool(text).ok_or_else(|| invalid(ty, text))?),
+        Type::Int2 => Value::Int2(integer(ty, text)?),
+        Type::Int4 => Value::Int4(integer(ty, text)?),
+        Type::Int8 => Value::Int8(integer(ty, text)?),
+        Type::Float4 => {
+            let value = float::parse(text, "real")?;
+            let narrow = value as f32;
+            if narrow.is_infinite() && !value.is_infinite() {
+                return Err(SqlError::new(
+                    sqlstate::OUT_OF_RANGE,
+                    format!("\"{}\" is out of range for type real", text.trim()),
+                ));
+            }
+            Value::Float8(f64::from(narrow))
+        }
+        Type::Float8 => Value::Float8(float::parse(text, "double precision")?),
+        Type::Numeric(limits) => {
+            let value = Numeric::parse(text)?;
+            Value::Numeric(match limits {
+                Some((precision, scale)) => value.fit(*precision, *scale)?,
+                None => value,
+            })
+        }
+        Type::Text | Type::Unknown | Type::Opaque(..) | Type::Varchar(None) => Value::text(text),
+        Type::Varchar(Some(limit)) => Value::Text(fit_varchar(text.to_string(), *limit)?),
+        Type::Name => Value::text(truncate(text, 63)),
+        Type::Char => Value::text(truncate(text, 1)),
+        Type::Bytea => Value::Bytea(bytea(text)?),
+        Type::Uuid => Value::Uuid(Uuid::parse_str(text.trim()).map_err(|_| invalid(ty, text))?),
+        Type::Date => Value::Date(datetime::parse_date(text)?),
+        Type::Timestamptz => Value::Timestamptz(datetime::parse_timestamp(text)?),
+        Type::Json => {
+            json::parse(text)?;
+            Value::text(text)
+        }
+        Type::Jsonb => Value::Jsonb(json::canonical(text)?),
+        Type::Oid | Type::Regclass | Type::Regtype => {
+            let number: i64 = text.trim().parse().map_err(|_| invalid(ty, text))?;
+            let wrapped =
+                if number < 0 { i32::try_from(number).map(|n| n as u32) } else { u32::try_from(number) };
+            Value::Oid(wrapped.map_err(|_| {
+                SqlError::new(
+                    sqlstate::OUT_OF_RANGE,
+                    format!("value \"{text}\" is out of range for type oid"),
+                )
+            })?)
+        }
+        Type::Array(element) => Value::Array(Arc::new(array(element, text)?)),
+    })
+}
+
+/// Cuts to at most `limit` bytes at a character boundary (name's silent truncation).
+fn truncate(text: &str, limit: usize) -> &str {
+    let mut end = text.len().min(limit);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// varchar(n): too many characters are an error unless the excess is spaces, which are cut.
+pub(super) fn fit_varchar(text: String, limit: u32) -> Result<String, SqlError> {
+    match text.char_indices().nth(limit as usize) {
+        None => Ok(text),
+        Some((at, _)) if text[at..].bytes().all(|b| b == b' ') => Ok(text[..at].to_string()),
+        Some(_) => Err(SqlError::new(
+            sqlstate::STRING_TOO_LONG,
+            format!("value too long for type character varying({limit})"),
+        )),
+    }
+}
+
+/// PostgreSQL's spellings of true and false, and their unique prefixes.
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
+    let lower = text.trim().to_ascii_lowercase();
+    let prefix = |word: &str, least: usize| lower.len() >= least && word.starts_with(&lower);
+    if lower == "1" || prefix("true", 1) || prefix("yes", 1) || prefix("on", 2) {
+        Some(true)
+    } else if lower == "0" || prefix("false", 1) || prefix("no", 1) || prefix("off", 2) {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+fn integer<T: TryFrom<i64>>(ty: &Type, text: &str) -> Result<T, SqlError> {
+    let trimmed = text.trim_matches(|c: char| c.is_ascii_whitespace());
+    let digits = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(invalid(ty, text));
+    }
+    trimmed.parse::<i64>().ok().and_then(|v| T::try_from(v).ok()).ok_or_else(|| {
+        SqlError::new(sqlstate::OUT_OF_RANGE, format!("value \"{trimmed}\" is out of range for type {ty}"))
+    })
+}
+
+/// bytea's hex (`\x..`) and escape formats.
+fn bytea(text: &str) -> Result<Bytes, SqlError> {
+    let bad = |message: String| SqlError::new(sqlstate::INVALID_TEXT, message);
+    let mut out = Vec::with_capacity(text.len() / 2);
+    if let Some(hex) = text.strip_prefix("\\x") {
+        let mut digits = hex.chars().filter(|c| !c.is_ascii_whitespace());
+        while let Some(high) = digits.next() {
+            let value = |c: char| {
+                c.to_digit(16).ok_or_else(|| {
+                    SqlError::new(sqlstate::INVALID_PARAMETER, format!("invalid hexadecimal digit: \"{c}\""))
+                })
+            };
+            let low = digits.next().ok_or_else(|| {
+                SqlError::new(sqlstate::INVALID_PARAMETER, "invalid hexadecimal data: odd number of digits")
+            })?;
+            out.push((value(high)? * 16 + value(low)?) as u8);
+        }
+        return Ok(out.into());
+    }
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] != b'\\' {
+            out.push(bytes[at]);
+            at += 1;
+        } else if bytes.get(at + 1) == Some(&b'\\') {
+            out.push(b'\\');
+            at += 2;
+        } else {
+            let octal = bytes
+                .get(at + 1..at + 4)
+                .filter(|d| (b'0'..=b'3').contains(&d[0]) && d.iter().all(|b| (b'0'..=b'7').contains(b)))
+                .ok_or_else(|| bad("invalid input syntax for type bytea".into()))?;
+            out.push(octal.iter().fold(0u8, |acc, d| (acc << 3) | (d - b'0')));
+            at += 4;
+        }
+    }
+    Ok(out.into())
+}
+
+/// An array literal of one dimension: `{1,NULL,"a b"}`.
+fn array(element: &Type, text: &str) -> Result<Array, SqlError> {
+    let malformed = |why: &str| {
+        SqlError::new(sqlstate::INVALID_TEXT, format!("malformed array literal: \"{text}\"")).detail(why)
+    };
+    let body = text
+        .trim()
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+        .ok_or_else(|| malformed("Array value must start with \"{\" and end with \"}\"."))?;
+    let mut items: Vec<Datum> = Vec::new();
+    let mut chars = body.chars().peekable();
+    if body.trim().is_empty() {
+        return Ok(Array { element: element.clone(), items });
+    }
+    loop {
+        while chars.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+        let mut item = String::new();
+        let mut quoted = false;
+        if chars.next_if_eq(&'"').is_some() {
+            quoted = true;
+            loop {
+                match chars.next() {
+                    Some('"') => break,
+                    Some('\\') => {
+                        item.push(chars.next().ok_or_else(|| malformed("Unexpected end of input."))?)
+                    }
+                    Some(c) => item.push(c),
+                    None => return Err(malformed("Unexpected end of input.")),
+                }
+            }
+            while chars.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+        } else {
+            while let Some(c) = chars.next_if(|c| *c != ',') {
+                match c {
+                    '{' | '}' => {
+                        return Err(SqlError::unsupported("an array of several dimensions"));
+                    }
+                    '\\' => item.push(chars.next().ok_or_else(|| malformed("Unexpected end of input."))?),
+                    c => item.push(c),
+                }
+            }
+            item.truncate(item.trim_end().len());
+            if item.is_empty() {
+                return Err(malformed("Unexpected \",\" character."));
+            }
+        }
+        items.push(if !quoted && item.eq_ignore_ascii_case("null") {
+            None
+        } else {
+            Some(parse(element, &item)?)
+        });
+        match chars.next() {
+            None => return Ok(Array { element: element.clone(), items }),
+            Some(',') => {}
+            Some(_) => return Err(malformed("Unexpected array element.")),
+        }
+    }
+}
+
+/// Appends the text format.
+pub(super) fn format(value: &Value, out: &mut Vec<u8>) {
+    use std::io::Write;
+    // Writing into a Vec does not fail.
+    let _ = match value {
+        Value::Bool(v) => write!(out, "{}", if *v { 't' } else { 'f' }),
+        Value::Int2(v) => write!(out, "{v}"),
+        Value::Int4(v) => write!(out, "{v}"),
+        Value::Int8(v) => write!(out, "{v}"),
+        Value::Oid(v) => write!(out, "{v}"),
+        Value::Float8(v) => write!(out, "{}", float::format(*v)),
+        Value::Numeric(v) => write!(out, "{v}"),
+        Value::Text(v) | Value::Jsonb(v) => {
+            out.extend_from_slice(v.as_bytes());
+            Ok(())
+        }
+        Value::Bytea(v) => {
+            const DIGITS: &[u8; 16] = b"0123456789abcdef";
+            out.reserve(2 + v.len() * 2);
+            out.extend_from_slice(b"\\x");
+            for byte in v {
+                out.push(DIGITS[usize::from(byte >> 4)]);
+                out.push(DIGITS[usize::from(byte & 15)]);
+            }
+            Ok(())
+        }
+        Value::Uuid(v) => write!(out, "{v}"),
+        Value::Date(v) => write!(out, "{}", datetime::date_to_text(*v)),
+        Value::Timestamptz(v) => write!(out, "{}", datetime::timestamp_to_text(*v)),
+        Value::Array(v) => {
+            out.extend_from_slice(format_array(&v.items).as_bytes());
+            Ok(())
+        }
+    };
+}
+
+/// An array's text.
+pub(crate) fn format_array(items: &[Datum]) -> String {
+    let mut out = String::from("{");
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        match item {
+            None => out.push_str("NULL"),
+            Some(value) => {
+                let text = value.to_string_text();
+                let plain = !text.is_empty()
+                    && !text.eq_ignore_ascii_case("null")
+                    && !text.contains(|c: char| c.is_ascii_whitespace() || "{},\"\\".contains(c));
+                if plain {
+                    out.push_str(&text);
+                } else {
+                    out.push('"');
+                    for c in text.chars() {
+                        if c == '"' || c == '\\' {
+                            out.push('\\');
+                        }
+                        out.push(c);
+                    }
+                    out.push('"');
+                }
+            }
+        }
+    }
+    out.push('}');
+    out
+}
