@@ -4,6 +4,16 @@
 //! stand behind it, and both pass one contract suite (`contract`). `range` turns it into the protocol's
 //! view and requests for one range.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
+pub mod embedded;
+pub mod range;
+pub mod tree;
+pub mod zookeeper;
+
+mod session;
+mod watches;
+
 use std::io;
 
 use bytes::Bytes;
@@ -78,6 +88,18 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The node that the step is about.
+    pub fn path(&self) -> &str {
+        match self {
+            Op::Check { path, .. }
+            | Op::Create { path, .. }
+            | Op::Set { path, .. }
+            | Op::Delete { path, .. } => path,
+        }
+    }
+}
+
 /// Content and metadata of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -110,6 +132,9 @@ pub enum CoordinationError {
     /// The service cannot be reached or refuses us; nothing was done.
     #[error("coordination service: {0}")]
     Unavailable(String),
+    /// The service will never do this (malformed path, child of an ephemeral, no permission); nothing was done.
+    #[error("coordination request refused: {0}")]
+    Refused(String),
     /// The embedded coordinator could not store its state.
     #[error("coordinator state: {0}")]
     Io(#[from] std::sync::Arc<io::Error>),

@@ -1,0 +1,527 @@
+//! One range's dealings with the coordinator: keeps the protocol's [`RangeView`] up to date and carries out
+//! its [`CoordinationRequest`]s.
+//!
+//! Layout below the cluster's root, all content human-readable:
+//!
+//! ```text
+//! ranges/<id>                        made and dropped by the catalog; nothing here brings it back
+//! ranges/<id>/epoch                  "7 n2 00c0ffee00c0ffee": highest epoch won, its holder (design 4.1)
+//! ranges/<id>/leader                 the same text, ephemeral: the holder's session lives
+//! ranges/<id>/election/8/n1-0000..3  "00c0ffee00c0ffee 7.41", ephemeral: a candidate and its last LSN
+//! ```
+//!
+//! Views are level-triggered: whenever the watch counter moves, the whole (small) subtree is read again. A burst
+//! of changes costs one read more, not one per change. A view that was being read while a request of ours ended
+//! is thrown away, so after an outcome no view is told that is older than it.
+//!
+//! Requests read before they write, so each can be tried again as often as need be: that is how an unknown
+//! outcome (connection lost) becomes a known one. What is told is the truth at some time after the request:
+//! `done` for [`CoordinationRequest::Win`] means that the epoch znode names (epoch, me), which nobody else can
+//! undo but by winning a later epoch. An outcome is never lost, only late while the service is out of reach.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, join_all, try_join3};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tracing::warn;
+use wal::{CohortId, Epoch, Incarnation, Lsn, Member, NodeId};
+
+use super::{CoordinationError, Coordinator, CreateMode, Node, Op, Result, SessionState};
+use crate::protocol::coordination::{Candidate, CoordinationOutcome, CoordinationRequest, RangeView};
+
+/// [`RangeView::epoch_version`] when the epoch znode does not exist yet: the winner creates it.
+pub const NO_EPOCH: i32 = -1;
+
+/// How often a view is read again because something changed meanwhile, before it is told as it is.
+const UNSTABLE_READS_MAX: u32 = 3;
+/// How often a request starts over because it lost a race, before it counts as not done.
+const CONFLICTS_MAX: u32 = 8;
+/// Pause before a failed read or an unknown outcome is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What the adaptor tells the cohort's driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RangeEvent {
+    /// The coordinator's state of the range, as last read.
+    View(RangeView),
+    /// A request ended.
+    Outcome(CoordinationOutcome),
+}
+
+/// A running adaptor for one range on one node. Dropping it stops it: nothing is told afterwards (but a
+/// request that is on its way to the service may still be carried out there).
+pub struct RangeCoordination {
+    requests: mpsc::UnboundedSender<CoordinationRequest>,
+    task: AbortHandle,
+}
+
+impl RangeCoordination {
+    /// Starts on the current tokio runtime for `range` of the cluster at `root` (`/spinnaker/<cluster>`).
+    /// `events` is called from the adaptor's task, one call at a time; it must not block. The range's own znode
+    /// ([`range_path`]) must have been made by whoever made the range, else nobody can be elected.
+    pub fn spawn(
+        coordinator: Arc<dyn Coordinator>,
+        root: &str,
+        range: CohortId,
+        me: Member,
+        events: impl Fn(RangeEvent) + Send + Sync + 'static,
+    ) -> RangeCoordination {
+        let znodes = Arc::new(RangeZnodes { coordinator, path: range_path(root, range), me });
+        let (requests, queue) = mpsc::unbounded_channel();
+        let adaptor = Adaptor {
+            znodes,
+            events,
+            view: RangeView { epoch_version: NO_EPOCH, ..RangeView::default() },
+            must_tell: true,
+            unstable_reads: 0,
+            reading: None,
+            running: None,
+            clearing: None,
+        };
+        RangeCoordination { requests, task: tokio::spawn(adaptor.run(queue)).abort_handle() }
+    }
+
+    /// Carries out a request, after those before it; its outcome comes as an event.
+    pub fn request(&self, request: CoordinationRequest) {
+        // The receiver goes only with the task: on shutdown, when nobody waits for outcomes.
+        let _ = self.requests.send(request);
+    }
+}
+
+impl Drop for RangeCoordination {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The znode of a range below a cluster's root.
+pub fn range_path(root: &str, range: CohortId) -> String {
+    format!("{}/ranges/{range}", root.trim_end_matches('/'))
+}
+
+/// The leader that stands in a range's ephemeral leader znode, for routing: a hint, never a proof.
+pub async fn leader(
+    coordinator: &dyn Coordinator,
+    root: &str,
+    range: CohortId,
+) -> Result<Option<(Epoch, Member)>> {
+    let path = format!("{}/leader", range_path(root, range));
+    Ok(coordinator.get(&path).await?.and_then(|node| parse_holder(&node.data)))
+}
+
+type Slot<T> = Option<BoxFuture<'static, T>>;
+
+/// The state of the adaptor's task.
+struct Adaptor<F> {
+    znodes: Arc<RangeZnodes>,
+    events: F,
+    /// As last told.
+    view: RangeView,
+    /// The next view is told even if it equals the last one.
+    must_tell: bool,
+    unstable_reads: u32,
+    reading: Slot<Result<RangeView>>,
+    running: Slot<CoordinationOutcome>,
+    /// Old election directories are removed behind a win; nobody waits for it.
+    clearing: Slot<()>,
+}
+
+impl<F: Fn(RangeEvent) + Send + Sync + 'static> Adaptor<F> {
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<CoordinationRequest>) {
+        let mut changes = self.znodes.coordinator.watch(&self.znodes.path);
+        let mut stale = true;
+        loop {
+            if stale && self.reading.is_none() {
+                changes.mark_unchanged();
+                stale = false;
+                self.start_reading(Duration::ZERO);
+            }
+            tokio::select! {
+                biased;
+                outcome = finish(&mut self.running) => {
+                    self.tell_outcome(outcome);
+                    stale = true;
+                }
+                request = queue.recv(), if self.running.is_none() => {
+                    let Some(request) = request else { return };
+                    self.running = Some(Box::pin(Arc::clone(&self.znodes).carry_out(request)));
+                }
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    stale = true;
+                    if !self.znodes.is_session_live() {
+                        // Told at once: a read would first wait for the service.
+                        self.reading = None;
+                    }
+                }
+                view = finish(&mut self.reading) => match view {
+                    Ok(view) if !stale || self.unstable_reads >= UNSTABLE_READS_MAX => self.tell_view(view),
+                    Ok(_) => self.unstable_reads += 1,
+                    Err(error) => {
+                        warn!(range = %self.znodes.path, %error, "coordination view not read, trying again");
+                        self.start_reading(RETRY);
+                    }
+                },
+                () = finish(&mut self.clearing) => {}
+            }
+        }
+    }
+
+    fn start_reading(&mut self, delay: Duration) {
+        if self.znodes.is_session_live() {
+            let znodes = Arc::clone(&self.znodes);
+            self.reading = Some(Box::pin(async move {
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                znodes.view().await
+            }));
+        } else {
+            // Read again when the session's return moves the counter.
+            self.tell_view(RangeView { session: false, ..self.view.clone() });
+        }
+    }
+
+    fn tell_outcome(&mut self, outcome: CoordinationOutcome) {
+        if let (CoordinationRequest::Win { epoch, .. }, true) = (outcome.request, outcome.done) {
+            self.clearing = Some(Box::pin(Arc::clone(&self.znodes).clear_elections(epoch)));
+        }
+        // A view that began before the request ended may not know of it.
+        self.reading = None;
+        self.must_tell = true;
+        (self.events)(RangeEvent::Outcome(outcome));
+    }
+
+    fn tell_view(&mut self, view: RangeView) {
+        self.unstable_reads = 0;
+        if self.must_tell || view != self.view {
+            self.must_tell = false;
+            self.view = view.clone();
+            (self.events)(RangeEvent::View(view));
+        }
+    }
+}
+
+/// Waits for the future in the slot and empties it; for ever if there is none. Cancelling loses nothing.
+async fn finish<T>(slot: &mut Slot<T>) -> T {
+    match slot {
+        Some(future) => {
+            let value = future.await;
+            *slot = None;
+            value
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The range's subtree, as one node uses it.
+struct RangeZnodes {
+    coordinator: Arc<dyn Coordinator>,
+    path: String,
+    me: Member,
+}
+
+/// One attempt at a request: it ended, or lost a race and must start over.
+enum Attempt {
+    Ended(bool),
+    Conflict,
+}
+
+impl RangeZnodes {
+    fn is_session_live(&self) -> bool {
+        self.coordinator.session().borrow().state == SessionState::Live
+    }
+
+    fn epoch_path(&self) -> String {
+        format!("{}/epoch", self.path)
+    }
+
+    fn leader_path(&self) -> String {
+        format!("{}/leader", self.path)
+    }
+
+    fn elections_path(&self) -> String {
+        format!("{}/election", self.path)
+    }
+
+    fn election_path(&self, epoch: Epoch) -> String {
+        format!("{}/election/{epoch}", self.path)
+    }
+
+    async fn view(&self) -> Result<RangeView> {
+        let (epoch_path, leader_path) = (self.epoch_path(), self.leader_path());
+        let (epoch_node, leader, directories) = try_join3(
+            self.coordinator.get(&epoch_path),
+            self.coordinator.get(&leader_path),
+            self.election_epochs(),
+        )
+        .await?;
+        let holder = epoch_node.as_ref().and_then(|node| parse_holder(&node.data));
+        let epoch = holder.map_or(Epoch(0), |(epoch, _)| epoch);
+        let mut elections = BTreeMap::new();
+        for election in directories.into_iter().filter(|&election| election > epoch) {
+            elections.insert(election, self.candidates(election).await?);
+        }
+        Ok(RangeView {
+            session: self.is_session_live(),
+            epoch,
+            holder: holder.map(|(_, member)| member),
+            epoch_version: epoch_node.map_or(NO_EPOCH, |node| node.version),
+            leader: leader.and_then(|node| parse_holder(&node.data)),
+            elections,
+        })
+    }
+
+    async fn election_epochs(&self) -> Result<Vec<Epoch>> {
+        let names = self.coordinator.list(&self.elections_path()).await?;
+        Ok(names.iter().filter_map(|name| name.parse().ok().map(Epoch)).collect())
+    }
+
+    async fn candidates(&self, election: Epoch) -> Result<Vec<Candidate>> {
+        let directory = self.election_path(election);
+        let names = self.coordinator.list(&directory).await?;
+        let reads = names.iter().map(|name| {
+            let path = format!("{directory}/{name}");
+            async move { self.coordinator.get(&path).await }
+        });
+        let mut candidates = Vec::with_capacity(names.len());
+        for (name, node) in names.iter().zip(join_all(reads).await) {
+            // Gone meanwhile: the watch has told, or will.
+            let Some(node) = node? else { continue };
+            match parse_candidate(name, &node.data) {
+                Some(candidate) => candidates.push(candidate),
+                None => warn!(%directory, %name, "not a candidate, ignored"),
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// Tries until the outcome is known.
+    async fn carry_out(self: Arc<Self>, request: CoordinationRequest) -> CoordinationOutcome {
+        let mut conflicts = 0;
+        let mut unknown = false;
+        let done = loop {
+            let attempt = match request {
+                CoordinationRequest::Stand { epoch, last } => self.stand(epoch, last).await,
+                CoordinationRequest::Win { epoch, epoch_version } => self.win(epoch, epoch_version).await,
+                CoordinationRequest::Restore { epoch } => self.restore(epoch).await,
+                CoordinationRequest::Resign { epoch } => self.resign(epoch).await,
+            };
+            match attempt {
+                Ok(Attempt::Ended(done)) => break done,
+                Ok(Attempt::Conflict) if conflicts < CONFLICTS_MAX => conflicts += 1,
+                Ok(Attempt::Conflict) => break false,
+                Err(CoordinationError::Unknown(reason)) => {
+                    warn!(range = %self.path, ?request, %reason, "outcome unknown, reading back");
+                    unknown = true;
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(CoordinationError::Unavailable(_)) if unknown => tokio::time::sleep(RETRY).await,
+                Err(error) => {
+                    warn!(range = %self.path, ?request, %error, "coordination request not done");
+                    break false;
+                }
+            }
+        };
+        CoordinationOutcome { request, done }
+    }
+
+    async fn stand(&self, epoch: Epoch, last: Lsn) -> Result<Attempt> {
+        let won = self.coordinator.get(&self.epoch_path()).await?;
+        if won.and_then(|node| parse_holder(&node.data)).is_some_and(|(won, _)| won >= epoch) {
+            return Ok(Attempt::Ended(false));
+        }
+        let content = format!("{} {last}", self.me.incarnation);
+        if self.withdraw(Some((epoch, &content))).await? {
+            return Ok(Attempt::Ended(true));
+        }
+        let directory = self.election_path(epoch);
+        for path in [self.elections_path(), directory.clone()] {
+            match self.coordinator.create(&path, Bytes::new(), CreateMode::Persistent).await {
+                Ok(_) | Err(CoordinationError::NodeExists(_)) => {}
+                Err(error) => return conflict(error),
+            }
+        }
+        let path = format!("{directory}/{}-", self.me.node);
+        match self.coordinator.create(&path, Bytes::from(content), CreateMode::EphemeralSequential).await {
+            Ok(_) => Ok(Attempt::Ended(true)),
+            Err(error) => conflict(error),
+        }
+    }
+
+    /// Deletes this node's candidacies in all directories, but keeps the one to `keep` if its content is just
+    /// that and it belongs to the living session; tells whether it was there.
+    async fn withdraw(&self, keep: Option<(Epoch, &str)>) -> Result<bool> {
+        let prefix = format!("{}-", self.me.node);
+        let mut kept = false;
+        for election in self.election_epochs().await? {
+            let directory = self.election_path(election);
+            for name in self.coordinator.list(&directory).await? {
+                if !name.starts_with(&prefix) {
+                    continue;
+                }
+                let path = format!("{directory}/{name}");
+                let Some(node) = self.coordinator.get(&path).await? else { continue };
+                let wanted = keep.is_some_and(|(epoch, content)| {
+                    epoch == election && node.mine && node.data == content.as_bytes()
+                });
+                if wanted && !kept {
+                    kept = true;
+                } else {
+                    self.delete(&path).await?;
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    async fn win(&self, epoch: Epoch, epoch_version: i32) -> Result<Attempt> {
+        let (epoch_path, leader_path) = (self.epoch_path(), self.leader_path());
+        let content = self.holder_text(epoch);
+        let node = self.coordinator.get(&epoch_path).await?;
+        if node.as_ref().is_some_and(|node| node.data == content) {
+            return Ok(Attempt::Ended(true));
+        }
+        if node.map_or(NO_EPOCH, |node| node.version) != epoch_version {
+            return Ok(Attempt::Ended(false));
+        }
+        let mut ops = vec![if epoch_version == NO_EPOCH {
+            Op::Create { path: epoch_path, data: content.clone(), mode: CreateMode::Persistent }
+        } else {
+            Op::Set { path: epoch_path, data: content.clone(), version: Some(epoch_version) }
+        }];
+        let old = self.coordinator.get(&leader_path).await?;
+        ops.extend(self.replace_leader(old.as_ref(), content));
+        self.all_or_nothing(ops).await
+    }
+
+    async fn restore(&self, epoch: Epoch) -> Result<Attempt> {
+        let content = self.holder_text(epoch);
+        let Some(node) = self.coordinator.get(&self.epoch_path()).await? else {
+            return Ok(Attempt::Ended(false));
+        };
+        if node.data != content {
+            return Ok(Attempt::Ended(false));
+        }
+        let old = self.coordinator.get(&self.leader_path()).await?;
+        if old.as_ref().is_some_and(|old| old.mine && old.data == content) {
+            return Ok(Attempt::Ended(true));
+        }
+        let mut ops = vec![Op::Check { path: self.epoch_path(), version: node.version }];
+        ops.extend(self.replace_leader(old.as_ref(), content));
+        self.all_or_nothing(ops).await
+    }
+
+    async fn resign(&self, epoch: Epoch) -> Result<Attempt> {
+        let content = self.holder_text(epoch);
+        let standing = self.coordinator.get(&self.leader_path()).await?;
+        if standing.is_some_and(|node| node.data == content) {
+            let Some(node) = self.coordinator.get(&self.epoch_path()).await? else {
+                return Ok(Attempt::Conflict);
+            };
+            // The check keeps a successor's leader znode, made meanwhile, from being deleted in place of mine.
+            let check = Op::Check { path: self.epoch_path(), version: node.version };
+            let delete = Op::Delete { path: self.leader_path(), version: None };
+            if node.data != content {
+                return Ok(Attempt::Conflict);
+            }
+            if let Attempt::Conflict = self.all_or_nothing(vec![check, delete]).await? {
+                return Ok(Attempt::Conflict);
+            }
+        }
+        self.withdraw(None).await?;
+        Ok(Attempt::Ended(true))
+    }
+
+    fn replace_leader(&self, old: Option<&Node>, content: Bytes) -> Vec<Op> {
+        let path = self.leader_path();
+        let delete = old.map(|_| Op::Delete { path: path.clone(), version: None });
+        let create = Op::Create { path, data: content, mode: CreateMode::Ephemeral };
+        delete.into_iter().chain([create]).collect()
+    }
+
+    async fn all_or_nothing(&self, ops: Vec<Op>) -> Result<Attempt> {
+        match self.coordinator.multi(ops).await {
+            Ok(()) => Ok(Attempt::Ended(true)),
+            Err(error) => conflict(error),
+        }
+    }
+
+    /// Removes what elections up to `epoch` left behind. What cannot be removed now goes with the next win.
+    async fn clear_elections(self: Arc<Self>, epoch: Epoch) {
+        if let Err(error) = self.try_clear_elections(epoch).await {
+            warn!(range = %self.path, %error, "old elections not cleared");
+        }
+    }
+
+    async fn try_clear_elections(&self, epoch: Epoch) -> Result<()> {
+        for election in self.election_epochs().await?.into_iter().filter(|&election| election <= epoch) {
+            let directory = self.election_path(election);
+            for name in self.coordinator.list(&directory).await? {
+                self.delete(&format!("{directory}/{name}")).await?;
+            }
+            match self.delete(&directory).await {
+                // A late candidate has come; its node learns from the epoch that this election is over.
+                Ok(()) | Err(CoordinationError::NotEmpty(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a node; that it is gone already is no error.
+    async fn delete(&self, path: &str) -> Result<()> {
+        match self.coordinator.delete(path, None).await {
+            Ok(()) | Err(CoordinationError::NoNode(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn holder_text(&self, epoch: Epoch) -> Bytes {
+        Bytes::from(format!("{epoch} {} {}", self.me.node, self.me.incarnation))
+    }
+}
+
+/// A lost race starts the request over; anything else is an error.
+fn conflict(error: CoordinationError) -> Result<Attempt> {
+    match error {
+        CoordinationError::NoNode(_)
+        | CoordinationError::NodeExists(_)
+        | CoordinationError::BadVersion(_)
+        | CoordinationError::NotEmpty(_) => Ok(Attempt::Conflict),
+        CoordinationError::Unknown(_)
+        | CoordinationError::Unavailable(_)
+        | CoordinationError::Refused(_)
+        | CoordinationError::Io(_) => Err(error),
+    }
+}
+
+/// `7 n2 00c0ffee00c0ffee`
+fn parse_holder(data: &[u8]) -> Option<(Epoch, Member)> {
+    let mut words = std::str::from_utf8(data).ok()?.split(' ');
+    let epoch = Epoch(words.next()?.parse().ok()?);
+    let member = Member { node: parse_node(words.next()?)?, incarnation: parse_incarnation(words.next()?)? };
+    words.next().is_none().then_some((epoch, member))
+}
+
+/// Name `n1-0000000003`, content `00c0ffee00c0ffee 7.41`.
+fn parse_candidate(name: &str, data: &[u8]) -> Option<Candidate> {
+    let (node, order) = name.split_once('-')?;
+    let (incarnation, last) = std::str::from_utf8(data).ok()?.split_once(' ')?;
+    let member = Member { node: parse_node(node)?, incarnation: parse_incarnation(incarnation)? };
+    Some(Candidate { member, last: last.parse().ok()?, order: order.parse().ok()? })
+}
+
+fn parse_node(text: &str) -> Option<NodeId> {
+    text.strip_prefix('n')?.parse().ok().map(NodeId)
+}
+
+fn parse_incarnation(text: &str) -> Option<Incarnation> {
+    u64::from_str_radix(text, 16).ok().map(Incarnation)
+}

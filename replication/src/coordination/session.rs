@@ -1,0 +1,250 @@
+//! One honest answer about a ZooKeeper session, and a new session after the old one has ended.
+//!
+//! `zookeeper-client` reconnects within a session by itself, but a client whose session has expired is dead for
+//! good. The supervisor here watches one client after the other:
+//!
+//! - *Live* is told only when the session stands and the watch on the whole tree does too, so that nothing that
+//!   happens afterwards is missed; every (re)connect moves all counters, because events may have been lost
+//!   in between (ZOOKEEPER-4698).
+//! - *Disconnected* is told after 0.4 of the session timeout without a word from the server. The server may end
+//!   the session well before the client says *Expired* (at 1.0 against 1.4 timeouts), so whoever must not act
+//!   without a session stops at Disconnected.
+//! - *Expired* ends the client; the next session has the next number.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{info, warn};
+use zookeeper_client::{
+    AddWatchMode, Client, EventType, PersistentWatcher, SessionState as ClientState, StateWatcher,
+};
+
+use super::watches::Watches;
+use super::zookeeper::{ConnectString, ZooKeeperOptions};
+use super::{CoordinationError, Result, Session, SessionState};
+
+/// First and longest pause between attempts to open a new session.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How long a closing session may take to say good-bye to the server.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// What the supervisor and the callers share.
+pub(super) struct Shared {
+    pub(super) watches: Watches,
+    /// The client of the current session; none while there is no session.
+    client: watch::Sender<Option<Client>>,
+    session: watch::Sender<Session>,
+    /// A server behind the others, or a request on its way, may hide what this client did: sync before reading.
+    needs_sync: AtomicBool,
+}
+
+/// A session with its client.
+struct Opened {
+    client: Client,
+    states: StateWatcher,
+    events: PersistentWatcher,
+}
+
+/// Why the supervisor stopped looking after a client.
+enum Ended {
+    Expired,
+    Closing(Option<oneshot::Sender<()>>),
+}
+
+impl Shared {
+    pub(super) fn session(&self) -> watch::Receiver<Session> {
+        self.session.subscribe()
+    }
+
+    /// The client, once the session is live; waits for that until the deadline.
+    pub(super) async fn live_client(&self, deadline: Instant) -> Result<Client> {
+        let mut session = self.session.subscribe();
+        let live = session.wait_for(|session| session.state == SessionState::Live);
+        let unavailable = |reason: &str| CoordinationError::Unavailable(reason.to_string());
+        match timeout_at(deadline, live).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Err(unavailable("closed")),
+            Err(_) => return Err(unavailable("no connection to ZooKeeper")),
+        }
+        self.client.borrow().clone().ok_or_else(|| unavailable("the session has ended"))
+    }
+
+    /// Reads must see whatever this client may have done: true once after each cause for doubt.
+    pub(super) fn take_needs_sync(&self) -> bool {
+        self.needs_sync.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn set_needs_sync(&self) {
+        self.needs_sync.store(true, Ordering::Release);
+    }
+
+    fn tell(&self, state: SessionState) {
+        self.session.send_if_modified(|session| {
+            let changed = session.state != state;
+            session.state = state;
+            changed
+        });
+        self.watches.all_changed();
+    }
+}
+
+/// Opens the first session, then looks after it and its successors until closed (or until the sender is dropped).
+pub(super) async fn supervise(
+    servers: ConnectString,
+    options: ZooKeeperOptions,
+) -> Result<(Arc<Shared>, oneshot::Sender<oneshot::Sender<()>>)> {
+    let first = open_first(&servers, &options).await?;
+    let shared = Arc::new(Shared {
+        watches: Watches::default(),
+        client: watch::channel(Some(first.client.clone())).0,
+        session: watch::channel(Session { state: SessionState::Live, number: 1 }).0,
+        needs_sync: AtomicBool::new(false),
+    });
+    let (close, mut closing) = oneshot::channel();
+    let supervised = Arc::clone(&shared);
+    tokio::spawn(async move {
+        let mut opened = first;
+        loop {
+            match look_after(&supervised, opened, &mut closing).await {
+                Ended::Expired => {}
+                Ended::Closing(done) => return supervised.end(done).await,
+            }
+            tokio::select! {
+                again = open_again(&servers, &options) => opened = again,
+                done = &mut closing => return supervised.end(done.ok()).await,
+            }
+            info!(session = opened.client.session_id().0, "new ZooKeeper session");
+            supervised.client.send_replace(Some(opened.client.clone()));
+            supervised.set_needs_sync();
+            supervised.session.send_modify(|session| {
+                *session = Session { state: SessionState::Live, number: session.number + 1 };
+            });
+            supervised.watches.all_changed();
+        }
+    });
+    Ok((shared, close))
+}
+
+impl Shared {
+    /// Closes for good: with its last client gone, the session ends at the server at once.
+    async fn end(&self, done: Option<oneshot::Sender<()>>) {
+        let states = self.client.borrow().as_ref().map(Client::state_watcher);
+        self.client.send_replace(None);
+        self.tell(SessionState::Disconnected);
+        if let Some(mut states) = states {
+            // Calls under way hold the client a little longer.
+            let closed = async { while !states.changed().await.is_terminated() {} };
+            let _ = timeout(CLOSE_WAIT, closed).await;
+        }
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+}
+
+/// Tells what becomes of one session until it ends.
+async fn look_after(
+    shared: &Shared,
+    opened: Opened,
+    closing: &mut oneshot::Receiver<oneshot::Sender<()>>,
+) -> Ended {
+    let Opened { client, mut states, mut events } = opened;
+    // Only the shared slot keeps the session alive, so that emptying it ends the session.
+    drop(client);
+    loop {
+        let state = tokio::select! {
+            done = &mut *closing => return Ended::Closing(done.ok()),
+            state = states.changed() => state,
+            event = events.changed() => match event.event_type {
+                EventType::Session => event.session_state,
+                _ => {
+                    shared.watches.changed(&event.path);
+                    continue;
+                }
+            },
+        };
+        match state {
+            ClientState::SyncConnected | ClientState::ConnectedReadOnly => {
+                shared.set_needs_sync();
+                shared.tell(SessionState::Live);
+            }
+            ClientState::Disconnected => shared.tell(SessionState::Disconnected),
+            ClientState::Expired | ClientState::Closed | ClientState::AuthFailed => {
+                warn!(%state, "ZooKeeper session ended");
+                shared.client.send_replace(None);
+                shared.tell(SessionState::Expired);
+                return Ended::Expired;
+            }
+        }
+    }
+}
+
+/// Opens the first session within the connect timeout; the error is one line that says what to look at.
+async fn open_first(servers: &ConnectString, options: &ZooKeeperOptions) -> Result<Opened> {
+    let deadline = Instant::now() + options.connect_timeout;
+    let reason = loop {
+        let reason = match timeout_at(deadline, open(servers, options)).await {
+            Ok(Ok(opened)) => return Ok(opened),
+            Ok(Err(error)) => error,
+            Err(_) => break "no answer".to_string(),
+        };
+        if Instant::now() + RETRY_MIN >= deadline {
+            break reason;
+        }
+        tokio::time::sleep(RETRY_MIN).await;
+    };
+    let reason = refusal(servers).await.unwrap_or(reason);
+    Err(CoordinationError::Unavailable(format!(
+        "cannot reach ZooKeeper at {} within {} s: {reason}",
+        servers.hosts,
+        options.connect_timeout.as_secs_f32()
+    )))
+}
+
+async fn open_again(servers: &ConnectString, options: &ZooKeeperOptions) -> Opened {
+    let mut pause = RETRY_MIN;
+    loop {
+        match open(servers, options).await {
+            Ok(opened) => return opened,
+            Err(reason) => warn!(servers = %servers.hosts, %reason, "no new ZooKeeper session yet"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+async fn open(servers: &ConnectString, options: &ZooKeeperOptions) -> std::result::Result<Opened, String> {
+    let text = |error: zookeeper_client::Error| error.to_string();
+    let mut connector = Client::connector().with_session_timeout(options.session_timeout).with_fail_eagerly();
+    if let Some((user, password)) = &options.digest {
+        connector = connector.with_auth("digest", format!("{user}:{password}").as_bytes());
+    }
+    let mut client = connector.connect(&servers.hosts).await.map_err(text)?;
+    if servers.chroot != "/" {
+        client.mkdir(&servers.chroot, &options.directory()).await.map_err(text)?;
+        client = client
+            .chroot(servers.chroot.clone())
+            .map_err(|_| format!("{} cannot be a root path", servers.chroot))?;
+    }
+    let states = client.state_watcher();
+    let events = client.watch("/", AddWatchMode::PersistentRecursive).await.map_err(text)?;
+    Ok(Opened { client, states, events })
+}
+
+/// What the operating system says to a plain connection to each server, if none accepts one.
+async fn refusal(servers: &ConnectString) -> Option<String> {
+    let mut reasons = Vec::new();
+    for host in servers.hosts.split(',') {
+        match timeout(Duration::from_secs(1), tokio::net::TcpStream::connect(host)).await {
+            Ok(Ok(_)) => return None,
+            Ok(Err(error)) => reasons.push(error.to_string()),
+            Err(_) => reasons.push("no answer".to_string()),
+        }
+    }
+    reasons.dedup();
+    Some(reasons.join("; "))
+}

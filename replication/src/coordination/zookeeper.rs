@@ -1,0 +1,347 @@
+//! The [`Coordinator`] on a ZooKeeper ensemble (3.6 or later), through `zookeeper-client`.
+//!
+//! - One recursive watch on the root of the connect string serves all watchers of this client, whatever their
+//!   number; give the cluster a chroot of its own in a shared ensemble.
+//! - The crate queues requests while it is disconnected and cannot cancel them, and tells a lost connection in many
+//!   ways. Here a call waits for a live session first, so that `Unavailable` means "nothing was done"; every
+//!   failure that is not a definite answer of the server is [`CoordinationError::Unknown`].
+//! - After an unknown outcome or a reconnect the next read syncs first: what this client did, or what is still on
+//!   its way from it, then lies before the read. So "read back" answers the question that the caller has.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+use zookeeper_client::{Acls, Client, CreateOptions, Error, MultiWriteError};
+
+use super::session::{self, Shared};
+use super::{CoordinationError, Coordinator, CreateMode, Node, Op, Result, Session};
+
+/// How to reach an ensemble and how patient to be with it.
+#[derive(Clone, Debug)]
+pub struct ZooKeeperOptions {
+    /// `HOST:PORT[,HOST:PORT..][/chroot]`. The chroot is made if missing.
+    pub servers: String,
+    /// After this time without contact the service ends the session (it may negotiate another value). Fail-over
+    /// does not wait for it (design 4.4); a short one expires on every hiccup. Default 6 s.
+    pub session_timeout: Duration,
+    /// No call waits longer. Default 5 s.
+    pub request_timeout: Duration,
+    /// How long [`ZooKeeper::connect`] tries. Default 5 s.
+    pub connect_timeout: Duration,
+    /// User and password of digest authentication; what is created is then this user's alone.
+    pub digest: Option<(String, String)>,
+}
+
+impl ZooKeeperOptions {
+    /// The defaults for these servers.
+    pub fn new(servers: impl Into<String>) -> ZooKeeperOptions {
+        ZooKeeperOptions {
+            servers: servers.into(),
+            session_timeout: Duration::from_secs(6),
+            request_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(5),
+            digest: None,
+        }
+    }
+
+    /// How plain directories are made.
+    pub(super) fn directory(&self) -> CreateOptions<'static> {
+        zookeeper_client::CreateMode::Persistent.with_acls(self.acls())
+    }
+
+    fn acls(&self) -> Acls<'static> {
+        if self.digest.is_some() { Acls::creator_all() } else { Acls::anyone_all() }
+    }
+
+    fn mode(&self, mode: CreateMode) -> CreateOptions<'static> {
+        match mode {
+            CreateMode::Persistent => zookeeper_client::CreateMode::Persistent,
+            CreateMode::Ephemeral => zookeeper_client::CreateMode::Ephemeral,
+            CreateMode::EphemeralSequential => zookeeper_client::CreateMode::EphemeralSequential,
+        }
+        .with_acls(self.acls())
+    }
+}
+
+/// A connect string in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ConnectString {
+    /// `HOST:PORT`, comma-separated.
+    pub(super) hosts: String,
+    /// Absolute path, `/` if none is given.
+    pub(super) chroot: String,
+}
+
+impl ConnectString {
+    fn parse(text: &str) -> Result<ConnectString> {
+        let bad = |why: &str| {
+            let form = "expected HOST:PORT[,HOST:PORT..][/chroot]";
+            CoordinationError::Refused(format!("ZooKeeper address {text:?}: {why}, {form}"))
+        };
+        let (hosts, chroot) = match text.find('/') {
+            Some(at) => (&text[..at], text[at..].trim_end_matches('/')),
+            None => (text, ""),
+        };
+        for host in hosts.split(',') {
+            let (name, port) = host.rsplit_once(':').ok_or_else(|| bad("no port"))?;
+            if name.is_empty() || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+                return Err(bad("no host or a bad port"));
+            }
+        }
+        if chroot.contains("//") {
+            return Err(bad("bad chroot"));
+        }
+        let chroot = if chroot.is_empty() { "/" } else { chroot };
+        Ok(ConnectString { hosts: hosts.to_string(), chroot: chroot.to_string() })
+    }
+}
+
+/// One client of the ensemble, with one session after the other. Dropping it ends its session.
+pub struct ZooKeeper {
+    options: ZooKeeperOptions,
+    shared: Arc<Shared>,
+    /// Tells the supervisor to end, and whom to tell when it has; taken by the first close.
+    close: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
+}
+
+impl ZooKeeper {
+    /// Opens a session; needs a tokio runtime. The error is one line that names the servers.
+    pub async fn connect(options: ZooKeeperOptions) -> Result<Arc<ZooKeeper>> {
+        let servers = ConnectString::parse(&options.servers)?;
+        let (shared, close) = session::supervise(servers, options.clone()).await?;
+        Ok(Arc::new(ZooKeeper { options, shared, close: Mutex::new(Some(close)) }))
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.options.request_timeout
+    }
+
+    /// Waits for the answer to a write: a definite one, or unknown.
+    async fn write<T>(
+        &self,
+        path: &str,
+        deadline: Instant,
+        answer: impl Future<Output = std::result::Result<T, Error>>,
+    ) -> Result<T> {
+        let error = match timeout_at(deadline, answer).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => translate(error, path),
+            Err(_) => CoordinationError::Unknown(format!("no answer about {path} in time")),
+        };
+        if let CoordinationError::Unknown(_) = error {
+            self.shared.set_needs_sync();
+        }
+        Err(error)
+    }
+
+    /// A client for reading that has seen all this session did.
+    async fn reading_client(&self, deadline: Instant) -> Result<Client> {
+        let client = self.shared.live_client(deadline).await?;
+        if self.shared.take_needs_sync() {
+            let synced = self.read(deadline, client.sync("/")).await;
+            if synced.is_err() {
+                self.shared.set_needs_sync();
+            }
+            synced?;
+        }
+        Ok(client)
+    }
+
+    /// Waits for the answer to a read: whatever goes wrong, nothing was done.
+    async fn read<T>(
+        &self,
+        deadline: Instant,
+        answer: impl Future<Output = std::result::Result<T, Error>>,
+    ) -> Result<T> {
+        let unavailable = |reason: String| CoordinationError::Unavailable(reason);
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(unavailable(error.to_string())),
+            Err(_) => Err(unavailable("no answer in time".to_string())),
+        }
+    }
+}
+
+impl Coordinator for ZooKeeper {
+    fn create<'a>(&'a self, path: &'a str, data: Bytes, mode: CreateMode) -> BoxFuture<'a, Result<String>> {
+        Box::pin(async move {
+            let deadline = self.deadline();
+            let client = self.shared.live_client(deadline).await?;
+            let options = self.options.mode(mode);
+            let (_, sequence) = self.write(path, deadline, client.create(path, &data, &options)).await?;
+            Ok(match mode {
+                CreateMode::EphemeralSequential => format!("{path}{sequence}"),
+                CreateMode::Persistent | CreateMode::Ephemeral => path.to_string(),
+            })
+        })
+    }
+
+    fn set<'a>(&'a self, path: &'a str, data: Bytes, version: Option<i32>) -> BoxFuture<'a, Result<i32>> {
+        Box::pin(async move {
+            let deadline = self.deadline();
+            let client = self.shared.live_client(deadline).await?;
+            let stat = self.write(path, deadline, client.set_data(path, &data, version)).await?;
+            Ok(stat.version)
+        })
+    }
+
+    fn delete<'a>(&'a self, path: &'a str, version: Option<i32>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let deadline = self.deadline();
+            let client = self.shared.live_client(deadline).await?;
+            self.write(path, deadline, client.delete(path, version)).await
+        })
+    }
+
+    fn multi(&self, ops: Vec<Op>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let deadline = self.deadline();
+            let client = self.shared.live_client(deadline).await?;
+            let mut writer = client.new_multi_writer();
+            for op in &ops {
+                let added = match op {
+                    Op::Check { path, version } => writer.add_check_version(path, *version),
+                    Op::Create { path, data, mode } => {
+                        writer.add_create(path, data, &self.options.mode(*mode))
+                    }
+                    Op::Set { path, data, version } => writer.add_set_data(path, data, *version),
+                    Op::Delete { path, version } => writer.add_delete(path, *version),
+                };
+                added.map_err(|error| translate(error, op.path()))?;
+            }
+            let answer = async {
+                match writer.commit().await {
+                    Ok(_) => Ok(Ok(())),
+                    Err(MultiWriteError::RequestFailed { source }) => Err(source),
+                    // A definite answer; the step that failed gives its path to the error.
+                    Err(MultiWriteError::OperationFailed { index, source }) => {
+                        Ok(Err(translate(source, ops.get(index).map_or("/", Op::path))))
+                    }
+                }
+            };
+            self.write("a multi", deadline, answer).await?
+        })
+    }
+
+    fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Node>>> {
+        Box::pin(async move {
+            let deadline = self.deadline();
+            let client = self.reading_client(deadline).await?;
+            let answer = async {
+                match client.get_data(path).await {
+                    Ok(found) => Ok(Some(found)),
+                    Err(Error::NoNode) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            };
+            let found = self.read(deadline, answer).await?;
+            Ok(found.map(|(data, stat)| Node {
+                data: Bytes::from(data),
+                version: stat.version,
+                mine: stat.ephemeral_owner == client.session_id().0,
+            }))
+        })
+    }
+
+    fn list<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
+        Box::pin(async move {
+            let deadline = self.deadline();
+            let client = self.reading_client(deadline).await?;
+            let answer = async {
+                match client.list_children(path).await {
+                    Err(Error::NoNode) => Ok(Vec::new()),
+                    other => other,
+                }
+            };
+            let mut names = self.read(deadline, answer).await?;
+            names.sort_unstable();
+            Ok(names)
+        })
+    }
+
+    fn ensure<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            if self.get(path).await?.is_some() {
+                return Ok(());
+            }
+            let deadline = self.deadline();
+            let client = self.shared.live_client(deadline).await?;
+            let options = self.options.directory();
+            self.write(path, deadline, client.mkdir(path, &options)).await
+        })
+    }
+
+    fn watch(&self, path: &str) -> watch::Receiver<u64> {
+        self.shared.watches.add(path)
+    }
+
+    fn session(&self) -> watch::Receiver<Session> {
+        self.shared.session()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let close = self.close.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let (done, closed) = oneshot::channel();
+            if close.is_some_and(|close| close.send(done).is_ok()) {
+                // An error means that the supervisor is gone, and the session with it.
+                let _ = closed.await;
+            }
+        })
+    }
+}
+
+/// A definite answer of the server by its meaning; anything else leaves the outcome unknown.
+fn translate(error: Error, path: &str) -> CoordinationError {
+    match error {
+        Error::NoNode => CoordinationError::NoNode(path.to_string()),
+        Error::NodeExists => CoordinationError::NodeExists(path.to_string()),
+        Error::BadVersion => CoordinationError::BadVersion(path.to_string()),
+        Error::NotEmpty => CoordinationError::NotEmpty(path.to_string()),
+        Error::BadArguments(_)
+        | Error::NoAuth
+        | Error::InvalidAcl
+        | Error::NoChildrenForEphemerals
+        | Error::QuotaExceeded
+        | Error::Unimplemented => CoordinationError::Refused(format!("{path}: {error}")),
+        Error::NotReadOnly | Error::Throttled | Error::NoHosts | Error::AuthFailed => {
+            CoordinationError::Unavailable(error.to_string())
+        }
+        _ => CoordinationError::Unknown(format!("{path}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connect_strings() {
+        let parsed = ConnectString::parse("a:1,b:2/x/y/").unwrap();
+        assert_eq!((parsed.hosts.as_str(), parsed.chroot.as_str()), ("a:1,b:2", "/x/y"));
+        assert_eq!(ConnectString::parse("[::1]:2181").unwrap().chroot, "/");
+        assert_eq!(ConnectString::parse("a:1/").unwrap().chroot, "/");
+        for bad in ["", "a", "a:", "a:x", "a:0", ":2181", "a:1,", "a:1//x", "/x"] {
+            assert!(matches!(ConnectString::parse(bad), Err(CoordinationError::Refused(_))), "{bad:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn out_of_reach_is_one_clear_line() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let options = ZooKeeperOptions {
+            connect_timeout: Duration::from_millis(300),
+            ..ZooKeeperOptions::new(format!("127.0.0.1:{port}/x"))
+        };
+        let error = ZooKeeper::connect(options).await.err().unwrap().to_string();
+        let expected =
+            format!("coordination service: cannot reach ZooKeeper at 127.0.0.1:{port} within 0.3 s: ");
+        assert!(error.starts_with(&expected), "{error}");
+        assert!(error.contains("refused") && !error.contains('\n'), "{error}");
+    }
+}
