@@ -1,3 +1,4 @@
 //! replication
 pub mod coordination;
 pub mod protocol;
+pub mod store;

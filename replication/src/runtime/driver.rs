@@ -1,0 +1,639 @@
+//! Drives one cohort: events in, effects out, in order.
+//!
+//! There is no task per cohort. Whoever has an event (a stream's task, the log's thread, the ticker, a client's own
+//! task) puts it into the cohort's inbox and then *runs* the cohort, if nobody does so right now; if somebody does, that
+//! one takes the event along. So an event is handled without a hop to another thread, nobody ever waits for the lock,
+//! and an effect that calls back at once (a log that is full) finds the inbox open instead of a deadlock.
+//!
+//! Effects are performed under the lock, in the order in which the cohort put them out, and none of them waits: an
+//! append is queued for the log's thread, a message for the transport, an answer goes to a oneshot channel; reading
+//! the log happens elsewhere and comes back as an event. Applying is the store's work in memory.
+//!
+//! A client is a token in `waiting`. It may go away at any time: then its answer finds nobody, and that is all.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+use tracing::{debug, error, warn};
+use wal::{Append, ChainHash, CohortId, Entry, Epoch, LogError, Lsn, Member, NodeId, ReadError};
+
+use super::clock;
+use super::lease::LeaseCell;
+use super::node::Node;
+use super::peer::Peer;
+use super::replica::{ReplicaError, WriteReply};
+use crate::coordination::range::{RangeCoordination, RangeEvent};
+use crate::protocol::effect::{Effect, Reply, Unavailable};
+use crate::protocol::event::{Event, Ticket, Token};
+use crate::protocol::time::{Millis, Stamp};
+use crate::protocol::{Cohort, Config, Recovered, Status};
+use crate::store::{Decision, Store};
+
+/// Where the answer of a write goes.
+pub(crate) type WriteSender<S> = oneshot::Sender<Result<WriteReply<<S as Store>::Answer>, ReplicaError>>;
+/// Where the answer of a read or a transfer goes.
+pub(crate) type DoneSender = oneshot::Sender<Result<(), ReplicaError>>;
+
+/// A cohort of whatever store, as the node drives it.
+pub(crate) trait Driven: Send + Sync {
+    fn id(&self) -> CohortId;
+    /// All members, this node among them.
+    fn members(&self) -> &[NodeId];
+    /// Puts an event into the inbox.
+    fn push(&self, event: Event);
+    /// Handles what is in the inbox, unless somebody is at it (who then takes all).
+    fn run(&self, wakes: &mut Wakes);
+    /// Hands the leadership over, if it is here; the receiver is told when that has ended.
+    fn leave(&self) -> Option<oneshot::Receiver<Result<(), ReplicaError>>>;
+    /// Ends for good: when it returns nothing acts any more.
+    fn end(&self);
+}
+
+/// Peers with new messages, to be woken once at the end of a round.
+#[derive(Default)]
+pub(crate) struct Wakes(Vec<Arc<Peer>>);
+
+impl Wakes {
+    fn add(&mut self, peer: &Arc<Peer>) {
+        if !self.0.iter().any(|other| Arc::ptr_eq(other, peer)) {
+            self.0.push(Arc::clone(peer));
+        }
+    }
+
+    /// Lets the transport have what was pushed.
+    pub(crate) fn flush(self) {
+        for peer in self.0 {
+            peer.outbox.wake();
+        }
+    }
+}
+
+/// What is put into the inbox.
+pub(crate) enum Input<S: Store> {
+    Event(Event),
+    Write { request: S::Request, sender: WriteSender<S> },
+    Read { after: Lsn, sender: DoneSender },
+    Transfer { target: Option<NodeId>, sender: DoneSender },
+}
+
+impl<S: Store> Input<S> {
+    /// The replica has ended before this was looked at: its client is told that nothing was done.
+    fn refuse(self) {
+        match self {
+            Input::Event(_) => (),
+            Input::Write { sender, .. } => drop(sender.send(Err(ReplicaError::Closed))),
+            Input::Read { sender, .. } | Input::Transfer { sender, .. } => {
+                drop(sender.send(Err(ReplicaError::Closed)));
+            }
+        }
+    }
+}
+
+/// One cohort on this node.
+pub(crate) struct Driver<S: Store> {
+    id: CohortId,
+    members: Vec<NodeId>,
+    node: Arc<Node>,
+    pub(crate) store: Arc<S>,
+    me: Weak<Driver<S>>,
+    peers: BTreeMap<NodeId, Arc<Peer>>,
+    inbox: Mutex<VecDeque<Input<S>>>,
+    state: Mutex<State<S>>,
+
+    // Published after each round, for readers that must not take the lock.
+    pub(crate) lease: LeaseCell,
+    pub(crate) applied: watch::Sender<Lsn>,
+    /// Who leads, as far as known here; 0: nobody.
+    leader: AtomicU32,
+    /// The store is at least as new as the leader's was at this stamp of the own clock (rule 21); 0: not known.
+    fresh_at: AtomicU64,
+    /// Nothing is done here any more. Changes under the lock.
+    ended: AtomicBool,
+}
+
+/// What only the one who runs the cohort touches.
+struct State<S: Store> {
+    cohort: Cohort,
+    /// The range in the coordinator; dropped at the end, which stops it.
+    coordination: Option<RangeCoordination>,
+    /// The leadership that is open here.
+    open: Option<Epoch>,
+    applied_chain: ChainHash,
+    waiting: HashMap<Token, Waiting<S>>,
+    token: Token,
+    /// Reused between rounds.
+    batch: VecDeque<Input<S>>,
+    effects: Vec<Effect>,
+}
+
+/// A client that waits for an answer of the cohort.
+enum Waiting<S: Store> {
+    /// Decided, not yet given an LSN.
+    Proposing { request: S::Request, sender: WriteSender<S> },
+    /// In the log; the store knows the request as pending.
+    Pending { sender: WriteSender<S> },
+    /// The same write is in the log as `lsn`.
+    Joining { lsn: Lsn, sender: WriteSender<S> },
+    /// Refused by the store; told once that is certain.
+    Refusing { answer: S::Answer, sender: WriteSender<S> },
+    /// A strong read without a lease.
+    Reading { sender: DoneSender },
+    /// A transfer.
+    Transferring { sender: DoneSender },
+}
+
+impl<S: Store> Driver<S> {
+    /// Recovers the cohort and registers it with the node and the coordinator. `None` if the node has it already.
+    pub(crate) fn open(
+        node: &Arc<Node>,
+        config: Config,
+        recovered: Recovered,
+        store: Arc<S>,
+    ) -> Option<Arc<Driver<S>>> {
+        let (id, members) = (config.cohort, config.members.clone());
+        let peers = members
+            .iter()
+            .filter(|member| **member != node.me.node)
+            .map(|member| (*member, node.peer(*member)))
+            .collect();
+        let applied_chain = recovered.checkpoint.base_chain;
+        let mut effects = Vec::new();
+        let cohort = Cohort::recover(config, recovered, clock::now(), &mut effects);
+        let state = State {
+            cohort,
+            coordination: None,
+            open: None,
+            applied_chain,
+            waiting: HashMap::new(),
+            token: Token(0),
+            batch: VecDeque::new(),
+            effects,
+        };
+        let driver = Arc::new_cyclic(|me| Driver {
+            id,
+            members,
+            node: Arc::clone(node),
+            applied: watch::Sender::new(store.applied()),
+            store,
+            me: me.clone(),
+            peers,
+            inbox: Mutex::default(),
+            state: Mutex::new(state),
+            lease: LeaseCell::default(),
+            leader: AtomicU32::new(0),
+            fresh_at: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+        });
+        // What recovery found committed is applied before anybody can ask for it, and before anything else happens:
+        // the node does not know the cohort yet.
+        let mut wakes = Wakes::default();
+        {
+            let mut state = driver.state.lock().unwrap_or_else(PoisonError::into_inner);
+            driver.perform(&mut state, &mut wakes);
+        }
+        if !node.add(Arc::clone(&driver) as Arc<dyn Driven>) {
+            return None;
+        }
+        driver.coordinate();
+        wakes.flush();
+        driver.run_now();
+        Some(driver)
+    }
+
+    /// Starts watching the range in the coordinator.
+    fn coordinate(&self) {
+        let me = Weak::clone(&self.me);
+        let root = format!("/spinnaker/{}", self.node.cluster);
+        let coordinator = Arc::clone(&self.node.coordinator);
+        let told = move |event| {
+            let Some(driver) = me.upgrade() else { return };
+            driver.push(match event {
+                RangeEvent::View(view) => Event::View(view),
+                RangeEvent::Outcome(outcome) => Event::Coordinated(outcome),
+            });
+            driver.run_now();
+        };
+        let _tokio = self.node.tokio.enter();
+        let coordination = RangeCoordination::spawn(coordinator, &root, self.id, self.node.me, told);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_dead() {
+            state.coordination = Some(coordination);
+        }
+    }
+
+    /// Puts `input` into the inbox and runs the cohort.
+    pub(crate) fn submit(&self, input: Input<S>) {
+        self.inbox().push_back(input);
+        self.run_now();
+    }
+
+    fn run_now(&self) {
+        let mut wakes = Wakes::default();
+        self.run(&mut wakes);
+        wakes.flush();
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, VecDeque<Input<S>>> {
+        // A panic while it was locked cannot have left it half changed.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the cohort under its lock. May wait for a round to end: not for hot paths.
+    fn look<T>(&self, look: impl FnOnce(&State<S>) -> T) -> T {
+        let seen = look(&self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        // Who came meanwhile found the lock taken, and relies on us.
+        self.run_now();
+        seen
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.look(|state| state.cohort.status())
+    }
+
+    pub(crate) fn applied_chain(&self) -> (Lsn, ChainHash) {
+        self.look(|state| (self.store.applied(), state.applied_chain))
+    }
+
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        let leader = self.leader.load(Ordering::Acquire);
+        (leader != 0).then_some(NodeId(leader))
+    }
+
+    pub(crate) fn staleness(&self) -> Option<Millis> {
+        let fresh_at = self.fresh_at.load(Ordering::Acquire);
+        (fresh_at != 0).then(|| clock::now().since(Stamp(fresh_at)))
+    }
+
+    /// Whether nothing is done here any more.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.ended.load(Ordering::Acquire) || self.node.is_dead()
+    }
+
+    /// Takes the cohort out of the node: the range is dropped, or moves.
+    pub(crate) fn close(&self) {
+        self.node.remove(self.id);
+        self.end();
+    }
+
+    /// Handles everything in the inbox.
+    fn round(&self, state: &mut State<S>, wakes: &mut Wakes) {
+        let mut batch = mem::take(&mut state.batch);
+        loop {
+            mem::swap(&mut batch, &mut *self.inbox());
+            if batch.is_empty() {
+                break;
+            }
+            for input in batch.drain(..) {
+                if self.is_dead() {
+                    input.refuse();
+                    continue;
+                }
+                self.take(state, input);
+                self.perform(state, wakes);
+            }
+        }
+        state.batch = batch;
+        if !self.is_dead() {
+            self.publish(state);
+        }
+    }
+
+    fn publish(&self, state: &State<S>) {
+        self.leader.store(state.cohort.leader().map_or(0, |leader| leader.0), Ordering::Release);
+        let now = clock::now();
+        let fresh_at = match state.cohort.staleness(now) {
+            // The figure is cut to milliseconds: one more makes it an upper bound again.
+            Some(stale) => now.0.saturating_sub((u64::from(stale.0) + 1) * 1000),
+            None => 0,
+        };
+        self.fresh_at.store(fresh_at, Ordering::Release);
+    }
+
+    fn take(&self, state: &mut State<S>, input: Input<S>) {
+        match input {
+            Input::Event(event) => self.step(state, event),
+            Input::Write { request, sender } => self.write(state, request, sender),
+            Input::Read { after, sender } => {
+                let token = state.wait(Waiting::Reading { sender });
+                self.step(state, Event::Read { token, after });
+            }
+            Input::Transfer { target, sender } => {
+                let token = state.wait(Waiting::Transferring { sender });
+                self.step(state, Event::Transfer { token, target });
+            }
+        }
+    }
+
+    fn step(&self, state: &mut State<S>, event: Event) {
+        state.cohort.step(event, clock::now(), &mut state.effects);
+    }
+
+    /// Lets the store decide a write, and has the cohort do what it decided.
+    fn write(&self, state: &mut State<S>, request: S::Request, sender: WriteSender<S>) {
+        if sender.is_closed() {
+            // The client left before anything was done.
+            return;
+        }
+        // Only the open leader's store knows all that is pending.
+        let Some(epoch) = state.open else {
+            let error = match state.cohort.leader() {
+                Some(leader) if leader == self.node.me.node => {
+                    ReplicaError::Unavailable(Unavailable::TakingOver)
+                }
+                hint => ReplicaError::NotLeader { hint },
+            };
+            let _ = sender.send(Err(error));
+            return;
+        };
+        match self.store.decide(&request) {
+            Decision::Propose(payload) => self.propose(state, request, payload, sender),
+            Decision::Join(lsn) => {
+                let token = state.wait(Waiting::Joining { lsn, sender });
+                self.step(state, Event::Read { token, after: lsn });
+            }
+            // Nothing is pending that the answer rests on, and the lease still holds after the decision.
+            Decision::Refuse { answer, after }
+                if after <= self.store.applied() && self.lease.valid() == Some(epoch) =>
+            {
+                let _ = sender.send(Ok(WriteReply::Refused(answer)));
+            }
+            Decision::Refuse { answer, after } => {
+                let token = state.wait(Waiting::Refusing { answer, sender });
+                self.step(state, Event::Read { token, after });
+            }
+        }
+    }
+
+    fn propose(&self, state: &mut State<S>, request: S::Request, payload: Bytes, sender: WriteSender<S>) {
+        self.node.metrics.proposals.count();
+        let token = state.wait(Waiting::Proposing { request, sender });
+        self.step(state, Event::Write { token, payload });
+    }
+
+    /// Performs the effects of a step, in order. Ends at once if the node has ended meanwhile.
+    fn perform(&self, state: &mut State<S>, wakes: &mut Wakes) {
+        let mut effects = mem::take(&mut state.effects);
+        let mut closed = false;
+        for effect in effects.drain(..) {
+            if self.is_dead() {
+                continue;
+            }
+            closed |= matches!(effect, Effect::Closed);
+            self.perform_one(state, effect, wakes);
+        }
+        state.effects = effects;
+        if closed {
+            state.void();
+        }
+    }
+
+    fn perform_one(&self, state: &mut State<S>, effect: Effect, wakes: &mut Wakes) {
+        match effect {
+            Effect::Append { records, ticket } => self.append(records, ticket),
+            Effect::Send(envelope) => match self.peers.get(&envelope.to) {
+                Some(peer) => {
+                    peer.outbox.push(self.id, envelope.message);
+                    wakes.add(peer);
+                }
+                None => error!(cohort = %self.id, to = %envelope.to, "message to a node that is no member"),
+            },
+            Effect::Apply(entries) => self.apply(state, &entries),
+            Effect::ReadLog { to, after, bytes_max } => self.read_log(to, after, bytes_max),
+            Effect::Pending { token, lsn } => match state.waiting.remove(&token) {
+                Some(Waiting::Proposing { request, sender }) => {
+                    self.store.pending(lsn, request);
+                    state.waiting.insert(token, Waiting::Pending { sender });
+                }
+                other => {
+                    error!(cohort = %self.id, %lsn, "an LSN for a write that is not being proposed");
+                    if let Some(other) = other {
+                        state.waiting.insert(token, other);
+                    }
+                }
+            },
+            Effect::Reply { token, reply } => {
+                if let Some(waiting) = state.waiting.remove(&token) {
+                    self.answer(waiting, reply);
+                }
+            }
+            Effect::Lease(lease) => self.lease.publish(lease),
+            Effect::Opened(epoch) => {
+                state.open = Some(epoch);
+                self.node.metrics.elections.count();
+            }
+            Effect::Closed => {
+                state.open = None;
+                self.store.closed();
+            }
+            Effect::Coordinate(request) => match &state.coordination {
+                Some(coordination) => coordination.request(request),
+                None => {
+                    error!(cohort = %self.id, ?request, "a request to the coordinator before it is known")
+                }
+            },
+            Effect::Alarm(text) => {
+                self.node.metrics.alarms.count();
+                error!(cohort = %self.id, node = %self.node.me.node, "{text}");
+            }
+        }
+    }
+
+    fn append(&self, records: Vec<wal::Record>, ticket: Option<Ticket>) {
+        let append = Append { cohort: self.id, records };
+        let done = ticket.map(|ticket| {
+            let me = Weak::clone(&self.me);
+            let done = move |result| {
+                if let Some(driver) = me.upgrade() {
+                    driver.appended(ticket, result);
+                }
+            };
+            Box::new(done) as Box<dyn FnOnce(Result<(), LogError>) + Send>
+        });
+        self.node.log.append(append, ticket.is_some(), done);
+    }
+
+    /// On the log's thread: the step that a force allows (an ack, a commit, an answer) is short, so it is taken here
+    /// rather than after a hop.
+    fn appended(&self, ticket: Ticket, result: Result<(), LogError>) {
+        if self.is_dead() {
+            return;
+        }
+        match result {
+            Ok(()) => self.submit(Input::Event(Event::Forced(ticket))),
+            Err(LogError::DiskFull) => self.submit(Input::Event(Event::AppendFailed(ticket))),
+            Err(error) => self.node.fail(format!("the log failed: {error}")),
+        }
+    }
+
+    fn apply(&self, state: &mut State<S>, entries: &[Entry]) {
+        let Some(last) = entries.last() else { return };
+        self.store.apply(entries);
+        state.applied_chain = last.chain;
+        self.node.metrics.applied.add(entries.len() as u64);
+        self.applied.send_replace(last.lsn);
+    }
+
+    /// Reads the log apart from the lock; the answer comes as an event.
+    fn read_log(&self, to: NodeId, after: Lsn, bytes_max: u64) {
+        let (me, reader, cohort) = (Weak::clone(&self.me), self.node.log.reader(), self.id);
+        self.node.tokio.spawn_blocking(move || {
+            let entries = match reader.read(cohort, after, bytes_max) {
+                Ok(entries) => Some(entries),
+                Err(ReadError::Gone { oldest }) => {
+                    warn!(%cohort, %after, %oldest, "the log no longer reaches back to what a follower needs");
+                    None
+                }
+                Err(error) => {
+                    warn!(%cohort, %after, %error, "the log cannot be read for a follower");
+                    None
+                }
+            };
+            if let Some(driver) = me.upgrade() {
+                driver.submit(Input::Event(Event::LogRead { to, after, entries }));
+            }
+        });
+    }
+
+    /// Tells a client how its request ended. A client that has left is no error.
+    fn answer(&self, waiting: Waiting<S>, reply: Reply) {
+        match waiting {
+            Waiting::Proposing { sender, .. } | Waiting::Pending { sender } => {
+                let result = match reply {
+                    Reply::Written(lsn) => {
+                        self.node.metrics.commits.count();
+                        Ok(WriteReply::Written(lsn))
+                    }
+                    other => Err(ReplicaError::from_reply(other)),
+                };
+                let _ = sender.send(result);
+            }
+            Waiting::Joining { lsn, sender } => {
+                let result = match reply {
+                    Reply::ReadReady => Ok(WriteReply::Written(lsn)),
+                    // Whatever hinders the answer: the write is in the log, and may commit.
+                    Reply::Written(_)
+                    | Reply::Transferred
+                    | Reply::NotLeader { .. }
+                    | Reply::Unavailable(_)
+                    | Reply::Unknown => Err(ReplicaError::Unknown),
+                };
+                let _ = sender.send(result);
+            }
+            Waiting::Refusing { answer, sender } => {
+                let result = match reply {
+                    Reply::ReadReady => Ok(WriteReply::Refused(answer)),
+                    other => Err(ReplicaError::from_reply(other)),
+                };
+                let _ = sender.send(result);
+            }
+            Waiting::Reading { sender } => {
+                let result = match reply {
+                    Reply::ReadReady => Ok(()),
+                    other => Err(ReplicaError::from_reply(other)),
+                };
+                let _ = sender.send(result);
+            }
+            Waiting::Transferring { sender } => {
+                let result = match reply {
+                    Reply::Transferred => Ok(()),
+                    other => Err(ReplicaError::from_reply(other)),
+                };
+                let _ = sender.send(result);
+            }
+        }
+    }
+}
+
+impl<S: Store> State<S> {
+    fn wait(&mut self, waiting: Waiting<S>) -> Token {
+        self.token.0 += 1;
+        self.waiting.insert(self.token, waiting);
+        self.token
+    }
+
+    /// The leadership has ended, and the step that ended it has answered whom it could. Whoever waits for a write or
+    /// a read of it still would wait for ever. Transfers go on: their end may just be coming.
+    fn void(&mut self) {
+        for (_, waiting) in
+            self.waiting.extract_if(|_, waiting| !matches!(waiting, Waiting::Transferring { .. }))
+        {
+            match waiting {
+                Waiting::Pending { sender } | Waiting::Joining { sender, .. } => {
+                    let _ = sender.send(Err(ReplicaError::Unknown));
+                }
+                Waiting::Proposing { sender, .. } | Waiting::Refusing { sender, .. } => {
+                    let _ = sender.send(Err(ReplicaError::NotLeader { hint: None }));
+                }
+                Waiting::Reading { sender } => {
+                    let _ = sender.send(Err(ReplicaError::NotLeader { hint: None }));
+                }
+                Waiting::Transferring { .. } => (),
+            }
+        }
+    }
+}
+
+impl<S: Store> Driven for Driver<S> {
+    fn id(&self) -> CohortId {
+        self.id
+    }
+
+    fn members(&self) -> &[NodeId] {
+        &self.members
+    }
+
+    fn push(&self, event: Event) {
+        self.inbox().push_back(Input::Event(event));
+    }
+
+    fn run(&self, wakes: &mut Wakes) {
+        loop {
+            match self.state.try_lock() {
+                Ok(mut state) => self.round(&mut state, wakes),
+                // Whoever holds it looks into the inbox after letting go.
+                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::Poisoned(_)) => {
+                    self.node.fail(format!("cohort {} stopped in the middle of a step", self.id));
+                    return;
+                }
+            }
+            if self.inbox().is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn leave(&self) -> Option<oneshot::Receiver<Result<(), ReplicaError>>> {
+        if self.leader() != Some(self.node.me.node) {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.submit(Input::Transfer { target: None, sender });
+        debug!(cohort = %self.id, "handing the leadership over");
+        Some(receiver)
+    }
+
+    fn end(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ended.store(true, Ordering::Release);
+        state.open = None;
+        state.coordination = None;
+        self.lease.publish(None);
+        self.leader.store(0, Ordering::Release);
+        self.fresh_at.store(0, Ordering::Release);
+        // Dropping a client's sender tells it that the replica is gone.
+        state.waiting.clear();
+        drop(state);
+        let mut wakes = Wakes::default();
+        self.run(&mut wakes);
+    }
+}
+
+/// Only for the config of the protocol: who `node` is in a cohort.
+pub(crate) fn config(cohort: CohortId, me: Member, members: Vec<NodeId>, node: &Node) -> Config {
+    Config { cohort, me, members, settings: node.settings.clone() }
+}

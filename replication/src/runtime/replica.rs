@@ -1,0 +1,192 @@
+//! One node's replica of one cohort, as the store above uses it: write, read, wait, ask, hand over.
+//!
+//! How to read strongly: `lease()` gives the epoch under which reads may be served, without any lock; read the store;
+//! `still_leased(epoch)` must then hold, else what was read may be stale and the read starts over (rule 8a). Without a
+//! lease, [`Replica::read_barrier`] asks a majority once; when it returns, a read of the store that starts then is
+//! strong. A timeline read takes the store as it is, and [`Replica::staleness`] says how old that may be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use wal::{ChainHash, CohortId, Epoch, Lsn, NodeId};
+
+use super::driver::{Driven, Driver, Input};
+use crate::protocol::Status;
+use crate::protocol::effect::{Reply, Unavailable};
+use crate::protocol::event::Event;
+use crate::store::Store;
+
+/// A handle; clones are the same replica.
+pub struct Replica<S: Store> {
+    driver: Arc<Driver<S>>,
+}
+
+/// How a write ended that was not lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteReply<A> {
+    /// Committed by a majority and applied here, as this LSN.
+    Written(Lsn),
+    /// The store refused it: nothing was written, and the answer is as certain as a strong read.
+    Refused(A),
+}
+
+/// Why a call was not served here; sorted by what the caller may do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplicaError {
+    /// Another replica leads: nothing was done; ask there.
+    #[error("not the leader of the cohort")]
+    NotLeader {
+        /// Where the leader is thought to be.
+        hint: Option<NodeId>,
+    },
+    /// The leader cannot take it now: nothing was done; try again soon.
+    #[error("the leader takes nothing now: {}", reason(*.0))]
+    Unavailable(Unavailable),
+    /// The leadership, or the node, was lost while the write was under way: it may or may not commit. Try again with
+    /// the same (client id, sequence).
+    #[error("the outcome of the write is not known")]
+    Unknown,
+    /// The deadline passed; the replica has applied only this much.
+    #[error("the replica has applied {applied} only")]
+    Behind {
+        /// What is applied.
+        applied: Lsn,
+    },
+    /// The replica is closed, or the node has ended: nothing was done.
+    #[error("the replica is closed")]
+    Closed,
+}
+
+fn reason(unavailable: Unavailable) -> &'static str {
+    match unavailable {
+        Unavailable::TakingOver => "it is taking over",
+        Unavailable::Suspended => "no majority answers",
+        Unavailable::Overloaded => "too many writes are under way",
+        Unavailable::DiskFull => "its log has no space",
+        Unavailable::Transferring => "it is handing the leadership over",
+    }
+}
+
+impl ReplicaError {
+    /// The error that a reply means, if it is not the one that the request was for.
+    pub(crate) fn from_reply(reply: Reply) -> ReplicaError {
+        match reply {
+            Reply::NotLeader { hint } => ReplicaError::NotLeader { hint },
+            Reply::Unavailable(reason) => ReplicaError::Unavailable(reason),
+            // An answer to another question leaves the outcome open, too.
+            Reply::Unknown | Reply::Written(_) | Reply::ReadReady | Reply::Transferred => {
+                ReplicaError::Unknown
+            }
+        }
+    }
+}
+
+impl<S: Store> Clone for Replica<S> {
+    fn clone(&self) -> Replica<S> {
+        Replica { driver: Arc::clone(&self.driver) }
+    }
+}
+
+impl<S: Store> Replica<S> {
+    pub(crate) fn new(driver: Arc<Driver<S>>) -> Replica<S> {
+        Replica { driver }
+    }
+
+    /// The cohort's identity.
+    pub fn id(&self) -> CohortId {
+        self.driver.id()
+    }
+
+    /// The members' nodes, this one among them.
+    pub fn members(&self) -> &[NodeId] {
+        self.driver.members()
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<S> {
+        &self.driver.store
+    }
+
+    /// Has the leader, if it is here, decide and replicate a write. Returns when it is committed and applied, or
+    /// certainly refused, or lost. Waits as long as that takes: callers set deadlines. A caller that stops waiting
+    /// leaves the write as it is: it may still commit.
+    pub async fn write(&self, request: S::Request) -> Result<WriteReply<S::Answer>, ReplicaError> {
+        let (sender, receiver) = oneshot::channel();
+        self.driver.submit(Input::Write { request, sender });
+        // The sender is dropped unused only if the replica ends while the write is under way: it may be in the log.
+        receiver.await.unwrap_or(Err(ReplicaError::Unknown))
+    }
+
+    /// The epoch under which strong reads may be served here now. Takes no lock.
+    pub fn lease(&self) -> Option<Epoch> {
+        self.driver.lease.valid()
+    }
+
+    /// Whether the lease of `epoch` still holds: asked *after* the store was read. Takes no lock.
+    pub fn still_leased(&self, epoch: Epoch) -> bool {
+        self.driver.lease.valid() == Some(epoch)
+    }
+
+    /// Returns when `after` is applied here and a majority has confirmed, after this call, that this replica leads: a
+    /// read of the store that starts now is strong. For when there is no lease.
+    pub async fn read_barrier(&self, after: Lsn) -> Result<(), ReplicaError> {
+        let (sender, receiver) = oneshot::channel();
+        self.driver.submit(Input::Read { after, sender });
+        receiver.await.unwrap_or(Err(ReplicaError::Closed))
+    }
+
+    /// Returns when `lsn` is applied here, whoever leads; [`ReplicaError::Behind`] at the deadline.
+    pub async fn wait_applied(&self, lsn: Lsn, deadline: Instant) -> Result<(), ReplicaError> {
+        if self.driver.store.applied() >= lsn {
+            return Ok(());
+        }
+        let mut applied = self.driver.applied.subscribe();
+        match timeout_at(deadline, applied.wait_for(|applied| *applied >= lsn)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ReplicaError::Closed),
+            Err(_) => Err(ReplicaError::Behind { applied: self.driver.store.applied() }),
+        }
+    }
+
+    /// The last applied LSN and the chain hash there, as [`Replica::checkpointed`] wants them. Waits for a step that
+    /// is under way.
+    pub fn applied_chain(&self) -> (Lsn, ChainHash) {
+        self.driver.applied_chain()
+    }
+
+    /// Everything to be seen of the cohort here. Waits for a step that is under way.
+    pub fn status(&self) -> Status {
+        self.driver.status()
+    }
+
+    /// An upper bound of how old the store is: what it lacks was written later than that before now (rule 21). `None`:
+    /// not known.
+    pub fn staleness(&self) -> Option<Duration> {
+        self.driver.staleness().map(|stale| Duration::from_millis(u64::from(stale.0)))
+    }
+
+    /// Where the leader is thought to be. Takes no lock.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.driver.leader()
+    }
+
+    /// Hands the leadership to `target`, or to the follower that is furthest; returns when this replica has let go
+    /// and the successor was asked to take over.
+    pub async fn transfer(&self, target: Option<NodeId>) -> Result<(), ReplicaError> {
+        let (sender, receiver) = oneshot::channel();
+        self.driver.submit(Input::Transfer { target, sender });
+        receiver.await.unwrap_or(Err(ReplicaError::Closed))
+    }
+
+    /// The store holds everything up to `base` durably in SSTables: the log need not.
+    pub fn checkpointed(&self, base: Lsn, base_chain: ChainHash) {
+        self.driver.submit(Input::Event(Event::Checkpointed { base, base_chain }));
+    }
+
+    /// Takes this replica out of the node: the range is dropped here. All clones are closed; waiting clients are told.
+    pub fn close(self) {
+        self.driver.close();
+    }
+}

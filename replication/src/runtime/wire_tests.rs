@@ -1,0 +1,188 @@
+//! Every message comes back from the wire as it went in; broken ones are refused with a reason.
+
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::*;
+
+fn lsn() -> impl Strategy<Value = Lsn> {
+    (any::<u32>(), any::<u64>()).prop_map(|(epoch, seq)| Lsn::new(epoch, seq))
+}
+
+fn promise() -> impl Strategy<Value = Promise> {
+    let member = (any::<u32>(), any::<u64>())
+        .prop_map(|(node, life)| Member { node: NodeId(node), incarnation: Incarnation(life) });
+    (any::<u32>(), proptest::option::of(member))
+        .prop_map(|(epoch, leader)| Promise { epoch: Epoch(epoch), leader })
+}
+
+fn beat() -> impl Strategy<Value = Beat> {
+    (any::<u64>(), lsn(), any::<u64>(), 0..=LEASE_MAX.0, proptest::option::of(any::<u64>())).prop_map(
+        |(stamp, committed, chain, lease, echo)| Beat {
+            stamp: Stamp(stamp),
+            committed,
+            committed_chain: ChainHash(chain),
+            lease: Millis(lease),
+            echo: echo.map(Stamp),
+        },
+    )
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    let steps = proptest::collection::vec((1..10u32, 1..10u64), 0..5);
+    (lsn(), lsn(), steps, lsn()).prop_map(|(committed, last, steps, base)| {
+        let ends = steps.into_iter().scan(Lsn::new(1, 1), |end, (epochs, seqs)| {
+            *end = Lsn::new(end.epoch.0 + epochs, end.seq + seqs);
+            Some(*end)
+        });
+        Report { committed, last, epoch_ends: ends.collect(), base }
+    })
+}
+
+/// A batch as a leader of epoch 9 could make it, its tail inherited from older epochs.
+fn propose() -> impl Strategy<Value = Message> {
+    let entries = proptest::collection::vec((0..3u32, any::<bool>(), any::<Vec<u8>>()), 0..6);
+    (1..4u32, 0..1000u64, any::<u64>(), entries, beat()).prop_map(|(epoch, seq, chain, parts, beat)| {
+        let (prev, prev_chain) = (Lsn::new(epoch, seq), ChainHash(chain));
+        let mut entries: Vec<Entry> = Vec::new();
+        for (step, write, payload) in parts {
+            let (last, chain) = entries.last().map_or((prev, prev_chain), |entry| (entry.lsn, entry.chain));
+            let epoch = Epoch((last.epoch.0 + step).min(9));
+            let (kind, payload) = match write {
+                true => (EntryKind::Write, Bytes::from(payload)),
+                false => (EntryKind::EpochStart, Bytes::new()),
+            };
+            entries.push(Entry::next(last, chain, epoch, kind, payload));
+        }
+        Message::Propose { epoch: Epoch(9), prev, prev_chain, entries, beat }
+    })
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let epoch = || any::<u32>().prop_map(Epoch);
+    let stamp = || any::<u64>().prop_map(Stamp);
+    prop_oneof![
+        propose(),
+        (epoch(), beat()).prop_map(|(epoch, beat)| Message::Heartbeat { epoch, beat }),
+        (epoch(), lsn(), stamp(), any::<bool>(), stamp()).prop_map(
+            |(epoch, forced, stamp, grant, own_stamp)| {
+                Message::Ack { epoch, forced, stamp, grant, own_stamp }
+            }
+        ),
+        (epoch(), lsn()).prop_map(|(epoch, last)| Message::Gap { epoch, last }),
+        (epoch(), report()).prop_map(|(epoch, report)| Message::Report { epoch, report }),
+        (epoch(), lsn(), proptest::option::of(any::<u64>())).prop_map(|(epoch, agree, chain)| {
+            Message::Match { epoch, agree, agree_chain: chain.map(ChainHash) }
+        }),
+        (epoch(), lsn(), proptest::option::of(epoch()))
+            .prop_map(|(epoch, last, released)| { Message::RequestPromise { epoch, last, released } }),
+        (epoch(), report()).prop_map(|(epoch, report)| Message::Promised { epoch, report }),
+        (epoch(), promise(), proptest::option::of(stamp()))
+            .prop_map(|(epoch, promise, stamp)| Message::Refuse { epoch, promise, stamp }),
+        (epoch(), lsn(), any::<u64>()).prop_map(|(epoch, last, round)| Message::PreVote {
+            epoch,
+            last,
+            round
+        }),
+        (any::<u64>(), any::<bool>(), promise()).prop_map(|(round, agree, promise)| Message::PreVoteAnswer {
+            round,
+            agree,
+            promise
+        }),
+        (epoch(), lsn()).prop_map(|(epoch, last)| Message::TakeOver { epoch, last }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn comes_back_as_it_went(id in any::<u128>(), message in message()) {
+        let bytes = encode(CohortId(id), message.clone()).encode_to_vec();
+        let envelope = proto::Envelope::decode(&bytes[..]).expect("own encoding");
+        prop_assert_eq!(decode(envelope), Ok((CohortId(id), message)));
+    }
+
+    /// Any flipped bit leaves a message that protobuf refuses, that is refused here, or that is well-formed.
+    #[test]
+    fn flipped_bits_never_panic(message in message(), at in any::<prop::sample::Index>(), bit in 0..8u8) {
+        let mut bytes = encode(CohortId(7), message).encode_to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        if let Ok(envelope) = proto::Envelope::decode(&bytes[..])
+            && let Ok((_, Message::Propose { prev, prev_chain, entries, .. })) = decode(envelope)
+        {
+            let mut before = (prev, prev_chain);
+            for entry in entries {
+                prop_assert!(entry.follows(before.0, before.1));
+                before = (entry.lsn, entry.chain);
+            }
+        }
+    }
+}
+
+/// A good batch 2.22, 2.23 behind 1.21, to be broken by each test.
+fn good() -> proto::Propose {
+    let prev = Lsn::new(1, 21);
+    let first = Entry::next(prev, ChainHash(5), Epoch(2), EntryKind::EpochStart, Bytes::new());
+    let second = Entry::next(first.lsn, first.chain, Epoch(2), EntryKind::Write, Bytes::from_static(b"x"));
+    let beat = Beat {
+        stamp: Stamp(1),
+        committed: prev,
+        committed_chain: ChainHash(5),
+        lease: Millis(500),
+        echo: None,
+    };
+    let message = Message::Propose {
+        epoch: Epoch(2),
+        prev,
+        prev_chain: ChainHash(5),
+        entries: vec![first, second],
+        beat,
+    };
+    match encode(CohortId(7), message).message {
+        Some(Body::Propose(propose)) => propose,
+        other => panic!("encoded as {other:?}"),
+    }
+}
+
+fn refusal(change: impl FnOnce(&mut proto::Propose)) -> WireError {
+    let mut propose = good();
+    assert!(propose_from(propose.clone()).is_ok());
+    change(&mut propose);
+    propose_from(propose).expect_err("must be refused")
+}
+
+#[test]
+fn refuses_epochs_that_go_back_or_pass_the_leader() {
+    let back = refusal(|propose| propose.entries[1].epoch = 1);
+    assert_eq!(back, WireError::Order { lsn: Lsn::new(1, 23), epoch: Epoch(2) });
+    let above = refusal(|propose| propose.entries[1].epoch = 3);
+    assert_eq!(above, WireError::Order { lsn: Lsn::new(3, 23), epoch: Epoch(2) });
+}
+
+#[test]
+fn refuses_another_payload_a_lost_entry_and_another_start() {
+    for change in [
+        (|propose| propose.entries[1].payload = Bytes::from_static(b"y")) as fn(&mut proto::Propose),
+        |propose| drop(propose.entries.pop()),
+        |propose| propose.prev_chain = 6,
+        |propose| propose.prev = Some(proto::Lsn { epoch: 1, seq: 22 }),
+    ] {
+        assert!(matches!(refusal(change), WireError::Chain { .. }));
+    }
+}
+
+#[test]
+fn refuses_what_is_out_of_range_or_missing() {
+    assert_eq!(refusal(|propose| propose.prev = None), WireError::Missing("prev"));
+    assert_eq!(refusal(|propose| propose.beat = None), WireError::Missing("beat"));
+    let kind = refusal(|propose| propose.entries[1].kind = 3);
+    assert_eq!(kind, WireError::Range { what: "kind of entry", value: 3 });
+    let seq = refusal(|propose| propose.prev = Some(proto::Lsn { epoch: 1, seq: u64::MAX }));
+    assert_eq!(seq, WireError::Range { what: "sequence number", value: u64::MAX });
+    let lease = refusal(|propose| propose.beat.as_mut().expect("good has one").lease_ms = 60_001);
+    assert_eq!(lease, WireError::Range { what: "lease in ms", value: 60_001 });
+    let start = refusal(|propose| propose.entries[0].payload = Bytes::from_static(b"x"));
+    assert_eq!(start, WireError::Range { what: "payload size of an epoch start", value: 1 });
+    let empty = proto::Envelope { cohort_high: 0, cohort_low: 0, message: None };
+    assert_eq!(decode(empty), Err(WireError::Missing("message")));
+}
