@@ -8,10 +8,8 @@
 //! Effects are performed under the lock, in the order in which the cohort put them out, and none of them waits: an
 //! append is queued for the log's thread, a message for the transport, an answer goes to a oneshot channel; reading
 //! the log happens elsewhere and comes back as an event. Applying is the store's work in memory.
-//!
-//! A client is a token in `waiting`. It may go away at any time: then its answer finds nobody, and that is all.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
@@ -21,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, warn};
 use wal::{Append, ChainHash, CohortId, Entry, Epoch, LogError, Lsn, Member, NodeId, ReadError};
 
+use super::clients::{Clients, Input, Waiting, WriteSender};
 use super::clock;
 use super::lease::LeaseCell;
 use super::node::Node;
@@ -28,15 +27,10 @@ use super::peer::Peer;
 use super::replica::{ReplicaError, WriteReply};
 use crate::coordination::range::{RangeCoordination, RangeEvent};
 use crate::protocol::effect::{Effect, Reply, Unavailable};
-use crate::protocol::event::{Event, Ticket, Token};
+use crate::protocol::event::{Event, Ticket};
 use crate::protocol::time::{Millis, Stamp};
 use crate::protocol::{Cohort, Config, Recovered, Status};
 use crate::store::{Decision, Store};
-
-/// Where the answer of a write goes.
-pub(crate) type WriteSender<S> = oneshot::Sender<Result<WriteReply<<S as Store>::Answer>, ReplicaError>>;
-/// Where the answer of a read or a transfer goes.
-pub(crate) type DoneSender = oneshot::Sender<Result<(), ReplicaError>>;
 
 /// A cohort of whatever store, as the node drives it.
 pub(crate) trait Driven: Send + Sync {
@@ -72,27 +66,6 @@ impl Wakes {
     }
 }
 
-/// What is put into the inbox.
-pub(crate) enum Input<S: Store> {
-    Event(Event),
-    Write { request: S::Request, sender: WriteSender<S> },
-    Read { after: Lsn, sender: DoneSender },
-    Transfer { target: Option<NodeId>, sender: DoneSender },
-}
-
-impl<S: Store> Input<S> {
-    /// The replica has ended before this was looked at: its client is told that nothing was done.
-    fn refuse(self) {
-        match self {
-            Input::Event(_) => (),
-            Input::Write { sender, .. } => drop(sender.send(Err(ReplicaError::Closed))),
-            Input::Read { sender, .. } | Input::Transfer { sender, .. } => {
-                drop(sender.send(Err(ReplicaError::Closed)));
-            }
-        }
-    }
-}
-
 /// One cohort on this node.
 pub(crate) struct Driver<S: Store> {
     id: CohortId,
@@ -123,27 +96,10 @@ struct State<S: Store> {
     /// The leadership that is open here.
     open: Option<Epoch>,
     applied_chain: ChainHash,
-    waiting: HashMap<Token, Waiting<S>>,
-    token: Token,
+    clients: Clients<S>,
     /// Reused between rounds.
     batch: VecDeque<Input<S>>,
     effects: Vec<Effect>,
-}
-
-/// A client that waits for an answer of the cohort.
-enum Waiting<S: Store> {
-    /// Decided, not yet given an LSN.
-    Proposing { request: S::Request, sender: WriteSender<S> },
-    /// In the log; the store knows the request as pending.
-    Pending { sender: WriteSender<S> },
-    /// The same write is in the log as `lsn`.
-    Joining { lsn: Lsn, sender: WriteSender<S> },
-    /// Refused by the store; told once that is certain.
-    Refusing { answer: S::Answer, sender: WriteSender<S> },
-    /// A strong read without a lease.
-    Reading { sender: DoneSender },
-    /// A transfer.
-    Transferring { sender: DoneSender },
 }
 
 impl<S: Store> Driver<S> {
@@ -168,8 +124,7 @@ impl<S: Store> Driver<S> {
             coordination: None,
             open: None,
             applied_chain,
-            waiting: HashMap::new(),
-            token: Token(0),
+            clients: Clients::new(),
             batch: VecDeque::new(),
             effects,
         };
@@ -318,11 +273,11 @@ impl<S: Store> Driver<S> {
             Input::Event(event) => self.step(state, event),
             Input::Write { request, sender } => self.write(state, request, sender),
             Input::Read { after, sender } => {
-                let token = state.wait(Waiting::Reading { sender });
+                let token = state.clients.wait(Waiting::Reading { sender });
                 self.step(state, Event::Read { token, after });
             }
             Input::Transfer { target, sender } => {
-                let token = state.wait(Waiting::Transferring { sender });
+                let token = state.clients.wait(Waiting::Transferring { sender });
                 self.step(state, Event::Transfer { token, target });
             }
         }
@@ -352,7 +307,7 @@ impl<S: Store> Driver<S> {
         match self.store.decide(&request) {
             Decision::Propose(payload) => self.propose(state, request, payload, sender),
             Decision::Join(lsn) => {
-                let token = state.wait(Waiting::Joining { lsn, sender });
+                let token = state.clients.wait(Waiting::Joining { lsn, sender });
                 self.step(state, Event::Read { token, after: lsn });
             }
             // Nothing is pending that the answer rests on, and the lease still holds after the decision.
@@ -362,7 +317,7 @@ impl<S: Store> Driver<S> {
                 let _ = sender.send(Ok(WriteReply::Refused(answer)));
             }
             Decision::Refuse { answer, after } => {
-                let token = state.wait(Waiting::Refusing { answer, sender });
+                let token = state.clients.wait(Waiting::Refusing { answer, sender });
                 self.step(state, Event::Read { token, after });
             }
         }
@@ -370,7 +325,7 @@ impl<S: Store> Driver<S> {
 
     fn propose(&self, state: &mut State<S>, request: S::Request, payload: Bytes, sender: WriteSender<S>) {
         self.node.metrics.proposals.count();
-        let token = state.wait(Waiting::Proposing { request, sender });
+        let token = state.clients.wait(Waiting::Proposing { request, sender });
         self.step(state, Event::Write { token, payload });
     }
 
@@ -387,7 +342,7 @@ impl<S: Store> Driver<S> {
         }
         state.effects = effects;
         if closed {
-            state.void();
+            state.clients.void();
         }
     }
 
@@ -403,22 +358,15 @@ impl<S: Store> Driver<S> {
             },
             Effect::Apply(entries) => self.apply(state, &entries),
             Effect::ReadLog { to, after, bytes_max } => self.read_log(to, after, bytes_max),
-            Effect::Pending { token, lsn } => match state.waiting.remove(&token) {
-                Some(Waiting::Proposing { request, sender }) => {
-                    self.store.pending(lsn, request);
-                    state.waiting.insert(token, Waiting::Pending { sender });
-                }
-                other => {
-                    error!(cohort = %self.id, %lsn, "an LSN for a write that is not being proposed");
-                    if let Some(other) = other {
-                        state.waiting.insert(token, other);
-                    }
-                }
+            Effect::Pending { token, lsn } => match state.clients.proposed(token) {
+                Some(request) => self.store.pending(lsn, request),
+                None => error!(cohort = %self.id, %lsn, "an LSN for a write that nobody has asked for"),
             },
             Effect::Reply { token, reply } => {
-                if let Some(waiting) = state.waiting.remove(&token) {
-                    self.answer(waiting, reply);
+                if matches!(reply, Reply::Written(_)) {
+                    self.node.metrics.commits.count();
                 }
+                state.clients.answer(token, reply);
             }
             Effect::Lease(lease) => self.lease.publish(lease),
             Effect::Opened(epoch) => {
@@ -497,84 +445,6 @@ impl<S: Store> Driver<S> {
             }
         });
     }
-
-    /// Tells a client how its request ended. A client that has left is no error.
-    fn answer(&self, waiting: Waiting<S>, reply: Reply) {
-        match waiting {
-            Waiting::Proposing { sender, .. } | Waiting::Pending { sender } => {
-                let result = match reply {
-                    Reply::Written(lsn) => {
-                        self.node.metrics.commits.count();
-                        Ok(WriteReply::Written(lsn))
-                    }
-                    other => Err(ReplicaError::from_reply(other)),
-                };
-                let _ = sender.send(result);
-            }
-            Waiting::Joining { lsn, sender } => {
-                let result = match reply {
-                    Reply::ReadReady => Ok(WriteReply::Written(lsn)),
-                    // Whatever hinders the answer: the write is in the log, and may commit.
-                    Reply::Written(_)
-                    | Reply::Transferred
-                    | Reply::NotLeader { .. }
-                    | Reply::Unavailable(_)
-                    | Reply::Unknown => Err(ReplicaError::Unknown),
-                };
-                let _ = sender.send(result);
-            }
-            Waiting::Refusing { answer, sender } => {
-                let result = match reply {
-                    Reply::ReadReady => Ok(WriteReply::Refused(answer)),
-                    other => Err(ReplicaError::from_reply(other)),
-                };
-                let _ = sender.send(result);
-            }
-            Waiting::Reading { sender } => {
-                let result = match reply {
-                    Reply::ReadReady => Ok(()),
-                    other => Err(ReplicaError::from_reply(other)),
-                };
-                let _ = sender.send(result);
-            }
-            Waiting::Transferring { sender } => {
-                let result = match reply {
-                    Reply::Transferred => Ok(()),
-                    other => Err(ReplicaError::from_reply(other)),
-                };
-                let _ = sender.send(result);
-            }
-        }
-    }
-}
-
-impl<S: Store> State<S> {
-    fn wait(&mut self, waiting: Waiting<S>) -> Token {
-        self.token.0 += 1;
-        self.waiting.insert(self.token, waiting);
-        self.token
-    }
-
-    /// The leadership has ended, and the step that ended it has answered whom it could. Whoever waits for a write or
-    /// a read of it still would wait for ever. Transfers go on: their end may just be coming.
-    fn void(&mut self) {
-        for (_, waiting) in
-            self.waiting.extract_if(|_, waiting| !matches!(waiting, Waiting::Transferring { .. }))
-        {
-            match waiting {
-                Waiting::Pending { sender } | Waiting::Joining { sender, .. } => {
-                    let _ = sender.send(Err(ReplicaError::Unknown));
-                }
-                Waiting::Proposing { sender, .. } | Waiting::Refusing { sender, .. } => {
-                    let _ = sender.send(Err(ReplicaError::NotLeader { hint: None }));
-                }
-                Waiting::Reading { sender } => {
-                    let _ = sender.send(Err(ReplicaError::NotLeader { hint: None }));
-                }
-                Waiting::Transferring { .. } => (),
-            }
-        }
-    }
 }
 
 impl<S: Store> Driven for Driver<S> {
@@ -625,8 +495,7 @@ impl<S: Store> Driven for Driver<S> {
         self.lease.publish(None);
         self.leader.store(0, Ordering::Release);
         self.fresh_at.store(0, Ordering::Release);
-        // Dropping a client's sender tells it that the replica is gone.
-        state.waiting.clear();
+        state.clients.end();
         drop(state);
         let mut wakes = Wakes::default();
         self.run(&mut wakes);

@@ -7,7 +7,7 @@
 //!                                                                '--request-> RangeCoordination
 //! ```
 //!
-//! - `driver`: one cohort; whoever has an event runs it, there is no task per cohort.
+//! - `driver`: one cohort; whoever has an event runs it, there is no task per cohort. `clients`: who waits for it.
 //! - `outbox`, `peer`, `service`: one long-lived stream per pair of nodes and direction, shared by all cohorts;
 //!   frames batch by themselves. `wire` checks what comes in.
 //! - `lease`: strong reads without a lock. `clock`: the boot-time clock of leases.
@@ -16,6 +16,7 @@
 //! Invariants: effects are performed in the order in which the cohort put them out; nothing waits under a cohort's
 //! lock; every queue is bounded; after [`Runtime::kill`] nothing of the node acts any more.
 
+mod clients;
 mod clock;
 mod driver;
 mod lease;
@@ -161,3 +162,6 @@ impl Runtime {
         self.node.failed().await
     }
 }
+
+#[cfg(test)]
+mod stream_tests;

@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use wal::{ChainHash, CohortId, Epoch, Lsn, NodeId};
 
-use super::driver::{Driven, Driver, Input};
+use super::clients::Input;
+use super::driver::{Driven, Driver};
 use crate::protocol::Status;
 use crate::protocol::effect::{Reply, Unavailable};
 use crate::protocol::event::Event;
