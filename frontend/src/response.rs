@@ -238,8 +238,9 @@ impl Outbox {
 
     /// NegotiateProtocolVersion: the newest minor version that this server speaks, and the options of the client
     /// that it does not know.
-    pub(crate) fn negotiate(&mut self, minor: u16, options: Vec<String>) {
-        cold(&mut self.bytes, &NegotiateProtocolVersion::new(i32::from(minor), options));
+    pub(crate) fn negotiate(&mut self, minor: u32, options: Vec<String>) {
+        // The whole version number is sent, as PostgreSQL does, though the protocol's text speaks of the minor one.
+        cold(&mut self.bytes, &NegotiateProtocolVersion::new((3 << 16) | minor as i32, options));
     }
 
     /// CopyInResponse, text format.

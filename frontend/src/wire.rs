@@ -140,11 +140,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Some(Frame::Message(kind, frame.freeze()))
     }
 
-    /// The type of the next message, if it has arrived completely: lets a pipeline look one message ahead.
-    pub(crate) fn peek(&self) -> Option<u8> {
-        let header = self.inbox.first_chunk::<5>().filter(|_| self.skipping.is_none())?;
-        let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
-        (self.inbox.len() > length).then_some(header[0])
+    /// Is the next message a Sync that has arrived already?
+    pub(crate) fn sync_is_next(&self) -> bool {
+        self.skipping.is_none() && self.inbox.starts_with(b"S\0\0\0\x04")
+    }
+
+    /// Does anything follow that Sync?
+    pub(crate) fn more_behind_sync(&self) -> bool {
+        self.inbox.len() > 5
     }
 
     /// Completes when the client is gone; reads ahead meanwhile, within limits. Cancel-safe.

@@ -1,0 +1,139 @@
+//! A gateway: accepts connections, limits them, and ends them.
+//!
+//! A gateway ends in one of two ways. [`Gateway::shutdown`] is polite: sessions finish the statement that they run
+//! and are told 57P01, and what has not ended after a bounded time is cut off. [`Gateway::kill`] cuts everything
+//! off at once, as the end of the process would.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use planner::Planner;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::cancel::Cancels;
+use crate::connection;
+
+/// Connections that may be in startup (or bring a cancel request) while all sessions are taken.
+const STARTUPS_MAX: usize = 64;
+/// Pause after a failed accept (too many open files): a retry at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Limits of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewayOptions {
+    /// Sessions at a time; one more is refused with 53300.
+    pub connections_max: usize,
+    /// How long a polite shutdown waits for running statements.
+    pub drain: Duration,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> GatewayOptions {
+        GatewayOptions { connections_max: 1000, drain: Duration::from_secs(5) }
+    }
+}
+
+/// What the connections of one gateway share.
+#[derive(Clone)]
+pub(crate) struct Server {
+    /// SQL.
+    pub(crate) planner: Arc<Planner>,
+    /// The sessions, for cancel requests.
+    pub(crate) cancels: Arc<Cancels>,
+    /// One permit for each session.
+    pub(crate) permits: Arc<Semaphore>,
+    /// The gateway is shutting down.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Server {
+    pub(crate) fn new(planner: Arc<Planner>, options: GatewayOptions) -> Server {
+        Server {
+            planner,
+            cancels: Arc::new(Cancels::default()),
+            permits: Arc::new(Semaphore::new(options.connections_max)),
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+/// A running PostgreSQL gateway.
+pub struct Gateway {
+    address: SocketAddr,
+    stop: CancellationToken,
+    accepting: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Serves on a listener until it is shut down or killed.
+    pub fn start(listener: TcpListener, planner: Arc<Planner>, options: GatewayOptions) -> io::Result<Gateway> {
+        let address = listener.local_addr()?;
+        let server = Server::new(planner, options);
+        let stop = server.stop.clone();
+        let accepting = tokio::spawn(accept(listener, server, options));
+        Ok(Gateway { address, stop, accepting })
+    }
+
+    /// The listener's address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends politely: no new connections, running statements finish (for a bounded time), sessions get 57P01.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        // It ends by itself in a bounded time; if it panicked, its sessions are gone with it.
+        let _ended = (&mut self.accepting).await;
+    }
+
+    /// Ends at once: listener and connections are closed, whatever they are doing.
+    pub fn kill(self) {}
+}
+
+/// However a gateway ends, nothing of it stays behind.
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// The accept loop owns the connections: when it ends, so do they.
+async fn accept(listener: TcpListener, server: Server, options: GatewayOptions) {
+    let mut connections = JoinSet::new();
+    let accepted_max = options.connections_max + STARTUPS_MAX;
+    loop {
+        tokio::select! {
+            () = server.stop.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept(), if connections.len() < accepted_max => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve(stream, server.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(options.drain, ended).await.is_err() {
+        tracing::info!(sessions = connections.len(), "sessions were still busy and are cut off");
+    }
+}
+
+async fn serve(stream: TcpStream, server: Server) {
+    // Replies are gathered before they are written; delaying them further helps nobody.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    if let Err(error) = connection::serve(stream, server).await {
+        tracing::debug!(%error, "connection lost");
+    }
+}
