@@ -59,7 +59,8 @@ impl Cancels {
     /// Enters a session with a fresh number and a random secret of `secret_bytes`.
     pub(crate) fn register(self: &Arc<Cancels>, secret_bytes: usize) -> Result<Registration, SqlError> {
         let mut secret = vec![0; secret_bytes];
-        getrandom::fill(&mut secret).map_err(|error| SqlError::internal(format!("no random numbers: {error}")))?;
+        getrandom::fill(&mut secret)
+            .map_err(|error| SqlError::internal(format!("no random numbers: {error}")))?;
         let slot = Arc::new(Slot::default());
         let mut sessions = self.sessions();
         loop {
@@ -153,8 +154,9 @@ mod tests {
         assert_eq!(one.scope().guard(async { 2 }).await, Ok(2), "the next statement is not hit");
 
         let running = two.scope();
-        let (result, ()) =
-            tokio::join!(running.guard(std::future::pending::<()>()), async { cancels.cancel(two.id, &two.secret) });
+        let (result, ()) = tokio::join!(running.guard(std::future::pending::<()>()), async {
+            cancels.cancel(two.id, &two.secret)
+        });
         assert_eq!(result, Err(Cancelled));
     }
 

@@ -71,7 +71,11 @@ pub struct Gateway {
 
 impl Gateway {
     /// Serves on a listener until it is shut down or killed.
-    pub fn start(listener: TcpListener, planner: Arc<Planner>, options: GatewayOptions) -> io::Result<Gateway> {
+    pub fn start(
+        listener: TcpListener,
+        planner: Arc<Planner>,
+        options: GatewayOptions,
+    ) -> io::Result<Gateway> {
         let address = listener.local_addr()?;
         let server = Server::new(planner, options);
         let stop = server.stop.clone();

@@ -345,7 +345,9 @@ mod tests {
         for (sent, expected) in [(0_i32, None), (-1, None), (1, Some(1)), (i32::MAX, Some(i32::MAX as u32))] {
             let mut body = vec![0];
             body.extend(sent.to_be_bytes());
-            let Message::Execute { rows_max, .. } = Message::decode(b'E', body.into()).unwrap() else { panic!() };
+            let Message::Execute { rows_max, .. } = Message::decode(b'E', body.into()).unwrap() else {
+                panic!()
+            };
             assert_eq!(rows_max, expected);
         }
     }

@@ -5,7 +5,6 @@
 //! each field.
 
 use bytes::BytesMut;
-use pgwire::messages::Message as _;
 use pgwire::messages::copy::{CopyInResponse, CopyOutResponse};
 use pgwire::messages::data::{FieldDescription, ParameterDescription, RowDescription};
 use pgwire::messages::response::{ErrorResponse, NoticeResponse};

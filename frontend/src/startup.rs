@@ -157,7 +157,8 @@ fn session<S: AsyncRead + AsyncWrite + Unpin>(
         SqlError::new(TOO_MANY_CONNECTIONS, "sorry, too many clients already")
             .hint("Close other connections to this gateway, or use another one.")
     })?;
-    let named = |wanted: &str| parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let named =
+        |wanted: &str| parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
     let user = named("user").filter(|user| !user.is_empty()).ok_or_else(|| {
         SqlError::new(INVALID_AUTHORIZATION, "no PostgreSQL user name specified in startup packet")
     })?;
@@ -165,8 +166,11 @@ fn session<S: AsyncRead + AsyncWrite + Unpin>(
     let database = named("database").filter(|name| !name.is_empty()).unwrap_or(own);
     // Without a database libpq names the user: that, too, means "the one that there is".
     if database != own && database != user && !DATABASE_ALIASES.contains(&database) {
-        return Err(SqlError::new(sqlstate::INVALID_DATABASE, format!("database \"{database}\" does not exist"))
-            .hint(format!("The only database is \"{own}\".")));
+        return Err(SqlError::new(
+            sqlstate::INVALID_DATABASE,
+            format!("database \"{database}\" does not exist"),
+        )
+        .hint(format!("The only database is \"{own}\".")));
     }
     if named("replication").is_some_and(|value| !matches!(value, "false" | "off" | "no" | "0")) {
         return Err(SqlError::unsupported("the replication protocol"));
@@ -235,8 +239,11 @@ fn options(text: &str) -> Result<Vec<(String, String)>, SqlError> {
         };
         let pair = setting.as_deref().and_then(|setting| setting.split_once('='));
         let (name, value) = pair.ok_or_else(|| {
-            SqlError::new(sqlstate::SYNTAX, format!("invalid command-line argument for server process: {word}"))
-                .hint("Use -c name=value.")
+            SqlError::new(
+                sqlstate::SYNTAX,
+                format!("invalid command-line argument for server process: {word}"),
+            )
+            .hint("Use -c name=value.")
         })?;
         settings.push((name.replace('-', "_"), value.to_string()));
     }
@@ -257,7 +264,8 @@ mod tests {
 
     #[test]
     fn options_are_read_in_all_their_spellings() {
-        let given = r"-c consistency=timeline -cmax_staleness=5s  --statement-timeout=9 -c application_name=a\ b";
+        let given =
+            r"-c consistency=timeline -cmax_staleness=5s  --statement-timeout=9 -c application_name=a\ b";
         let expected = [
             ("consistency", "timeline"),
             ("max_staleness", "5s"),

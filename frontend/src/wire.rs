@@ -290,7 +290,8 @@ mod tests {
 
     #[tokio::test]
     async fn impossible_lengths_end_the_stream() {
-        for input in [&b"Q\0\0\0\x03"[..], b"Q\xff\xff\xff\xff", b"Q\x7f\xff\xff\xff", b"S\0\x01\0\0", b"\0\0\0\0\0"]
+        for input in
+            [&b"Q\0\0\0\x03"[..], b"Q\xff\xff\xff\xff", b"Q\x7f\xff\xff\xff", b"S\0\x01\0\0", b"\0\0\0\0\0"]
         {
             let got = frames(input, 64).await;
             assert!(matches!(got[..], [Frame::Broken(_)]), "{got:?}");

@@ -5,3 +5,7 @@ pub mod error;
 pub mod node;
 pub mod request;
 pub mod status;
+
+// What those above need of the layers below to assemble a node: its number, its disk, its coordinator.
+pub use replication::coordination;
+pub use wal::{NodeId, disk};

@@ -16,7 +16,11 @@ use crate::wire::{Frame, MESSAGE_BYTES_MAX};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// COPY .. FROM STDIN: takes the client's data; gives the command tag.
-    pub(crate) async fn copy_in(&mut self, mut copy: CopyIn, scope: &Scope) -> io::Result<Result<String, SqlError>> {
+    pub(crate) async fn copy_in(
+        &mut self,
+        mut copy: CopyIn,
+        scope: &Scope,
+    ) -> io::Result<Result<String, SqlError>> {
         self.out().copy_in(copy.columns());
         self.wire.flush().await?;
         loop {
@@ -76,7 +80,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// COPY .. TO STDOUT: sends the data; gives the command tag.
-    pub(crate) async fn copy_out(&mut self, mut copy: CopyOut, scope: &Scope) -> io::Result<Result<String, SqlError>> {
+    pub(crate) async fn copy_out(
+        &mut self,
+        mut copy: CopyOut,
+        scope: &Scope,
+    ) -> io::Result<Result<String, SqlError>> {
         self.out().copy_out(copy.columns());
         loop {
             match self.wire.attend(scope.guard(copy.next())).await? {

@@ -23,7 +23,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Parse.
     pub(crate) async fn parse(&mut self, name: &str, sql: &str, types: &[u32]) -> io::Result<State> {
         // A type that the planner does not know is left to it to find: the value comes as text mostly.
-        let hints: Vec<Type> = types.iter().map(|oid| Type::from_oid(*oid).unwrap_or(Type::Unknown)).collect();
+        let hints: Vec<Type> =
+            types.iter().map(|oid| Type::from_oid(*oid).unwrap_or(Type::Unknown)).collect();
         let planner = self.server.planner.clone();
         let session = self.session.clone();
         let scope = self.registration.scope();
@@ -59,7 +60,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.out().parameter_description(prepared.parameter_types());
                 (prepared, UNDECIDED)
             }),
-            Target::Portal => self.portals.get(name).map(|portal| (portal.prepared.clone(), portal.formats.clone())),
+            Target::Portal => {
+                self.portals.get(name).map(|portal| (portal.prepared.clone(), portal.formats.clone()))
+            }
         };
         match described {
             Ok((prepared, formats)) => {
@@ -158,7 +161,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Answers an execution, unless it gives rows: those are returned.
-    async fn without_rows(&mut self, execution: Execution, scope: &Scope) -> io::Result<Result<Option<Cursor>, SqlError>> {
+    async fn without_rows(
+        &mut self,
+        execution: Execution,
+        scope: &Scope,
+    ) -> io::Result<Result<Option<Cursor>, SqlError>> {
         let tag = match execution {
             Execution::Rows(rows) => return Ok(Ok(Some(Cursor::new(rows)))),
             Execution::Empty => {

@@ -70,15 +70,20 @@ impl Pipeline {
 
     fn admits(&self, overlap: Overlap) -> bool {
         self.slots.len() < AHEAD_MAX
-            && self.slots.iter().all(|slot| {
-                slot.overlap.row != overlap.row || !(slot.overlap.writes || overlap.writes)
-            })
+            && self
+                .slots
+                .iter()
+                .all(|slot| slot.overlap.row != overlap.row || !(slot.overlap.writes || overlap.writes))
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Starts a portal ahead, if that is allowed; gives it back if not.
-    pub(crate) async fn start_ahead(&mut self, portal: Portal, rows_max: Option<u32>) -> io::Result<Option<Portal>> {
+    pub(crate) async fn start_ahead(
+        &mut self,
+        portal: Portal,
+        rows_max: Option<u32>,
+    ) -> io::Result<Option<Portal>> {
         let limited = rows_max.is_some() && portal.prepared.columns().is_some();
         let alone = !self.executed && !limited && self.wire.sync_is_next();
         // With nothing to overlap with, the plain path is cheaper.

@@ -94,14 +94,21 @@ impl Portals {
 
     /// Looks at a portal. 34000 if there is none.
     pub(crate) fn get(&self, name: &str) -> Result<&Portal, SqlError> {
-        let found = if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name).and_then(Option::as_ref) };
+        let found = if name.is_empty() {
+            self.unnamed.as_ref()
+        } else {
+            self.named.get(name).and_then(Option::as_ref)
+        };
         found.ok_or_else(|| unknown(name))
     }
 
     /// Takes a portal out to execute it; [`Portals::put_back`] ends that.
     pub(crate) fn take(&mut self, name: &str) -> Result<Portal, SqlError> {
-        let found =
-            if name.is_empty() { self.unnamed.take() } else { self.named.get_mut(name).and_then(Option::take) };
+        let found = if name.is_empty() {
+            self.unnamed.take()
+        } else {
+            self.named.get_mut(name).and_then(Option::take)
+        };
         found.ok_or_else(|| unknown(name))
     }
 

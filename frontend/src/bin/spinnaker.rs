@@ -1,0 +1,5 @@
+//! The binary `spinnaker`: see `frontend::cli`.
+
+fn main() -> std::process::ExitCode {
+    frontend::cli::main()
+}
