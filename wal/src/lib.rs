@@ -1,6 +1,33 @@
-//! wal
+//! The shared log of one node, and the only crate that touches files.
+//!
+//! A node has one log for all its cohorts: one sequential writer, one force (`fdatasync`) per group of appends.
+//! Each record names its cohort; one scan at start gives every cohort its own back.
+//!
+//! What is durable when:
+//! * an append whose `done` was told `Ok` survives any crash, and so does everything appended before it;
+//! * an append that was never told may survive or not, but never in part and never without those before it;
+//! * an append that was told an error is not in the log and will not be.
+//!
+//! In reading order: [`Lsn`] and [`Record`] (what is said), `format` (the bytes, drawn), [`LogWriter`] (one force
+//! per batch), [`Log`] (group commit), `recovery` (the decision table of a restart), [`LogReader`] (catch-up),
+//! [`disk`] (the only door to files), [`identity`] (whose data directory this is).
+
 pub mod disk;
+mod error;
+mod format;
+mod group;
+pub mod identity;
+mod index;
 mod lsn;
+mod reader;
 mod record;
-pub use lsn::*;
-pub use record::*;
+mod recovery;
+mod writer;
+
+pub use error::{LogError, OpenError, ReadError};
+pub use group::{Done, Log, LogStats};
+pub use lsn::{ChainHash, CohortId, Epoch, Incarnation, Lsn, Member, NodeId, ParseLsnError};
+pub use reader::LogReader;
+pub use record::{Append, Checkpoint, Entry, EntryKind, Promise, Record, SkipList};
+pub use recovery::{CohortRecovery, Corruption, Recovery};
+pub use writer::{LogOptions, LogWriter};

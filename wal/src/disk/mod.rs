@@ -7,8 +7,16 @@
 //! Durability contract (what a power loss leaves): bytes written are lost or torn unless the file was
 //! synced; a created, renamed or removed *name* is lost or old unless its directory was synced.
 
+mod file;
+#[cfg(any(test, feature = "testing"))]
+mod memory;
+
 use std::io;
 use std::sync::Arc;
+
+pub use file::FileDisk;
+#[cfg(any(test, feature = "testing"))]
+pub use memory::{Faults, MemoryDisk};
 
 /// A storage device with named files. Every call may block on the device.
 pub trait Disk: Send + Sync + 'static {

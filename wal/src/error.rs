@@ -1,0 +1,65 @@
+//! Errors of the log, by consequence.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::lsn::Lsn;
+
+/// Why an append or a force failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LogError {
+    /// No space: this append is refused whole, nothing before it is touched. Retry when space is back.
+    #[error("disk full: the log takes no writes until space is freed")]
+    DiskFull,
+    /// A force failed: what reached the disk is unknown, so nothing is acknowledged any more. Final; restart.
+    #[error("log poisoned after a failed force: {0}")]
+    Poisoned(Arc<io::Error>),
+    /// The log was closed or killed.
+    #[error("log closed")]
+    Closed,
+}
+
+/// Why a log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk refused.
+    #[error("log directory: {0}")]
+    Io(#[from] io::Error),
+    /// Written by a newer version.
+    #[error(
+        "log segment {segment} has format version {found}, this program reads {known}: use a newer program"
+    )]
+    Version {
+        /// File.
+        segment: String,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+}
+
+/// Why entries could not be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The log no longer reaches back: what lies behind `oldest` can be read.
+    #[error("the log was removed up to {oldest}")]
+    Gone {
+        /// Entries behind this LSN are there.
+        oldest: Lsn,
+    },
+    /// The LSN asked for is not in the live log.
+    #[error("{0} is not in the live log")]
+    NotLive(Lsn),
+    /// The bytes do not match their checksum.
+    #[error("log segment {segment} is corrupt at offset {offset}")]
+    Corrupt {
+        /// File.
+        segment: String,
+        /// Where.
+        offset: u64,
+    },
+    /// The disk refused.
+    #[error("reading the log: {0}")]
+    Io(#[from] io::Error),
+}

@@ -1,0 +1,130 @@
+//! Who a data directory belongs to: cluster, node and incarnation, in one small checksummed file.
+//!
+//! ```text
+//! file "IDENTITY":  one line of text, "spinnaker 1 <cluster> <node> <incarnation> <crc32c of the words before>"
+//! ```
+//! Written aside, forced, renamed and its directory forced, so it is whole or absent.
+
+use std::io;
+
+use crate::disk::Disk;
+use crate::lsn::{Incarnation, NodeId};
+
+const FILE: &str = "IDENTITY";
+const ASIDE: &str = "IDENTITY.new";
+
+/// The owner of a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The node's number.
+    pub node: NodeId,
+    /// This disk's life.
+    pub incarnation: Incarnation,
+    /// Whether the directory was empty and the identity has just been made.
+    pub fresh: bool,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// It belongs to someone else.
+    #[error(
+        "the data directory belongs to {what} {found}, not {wanted}: start with the right one, or use an empty directory"
+    )]
+    Foreign {
+        /// "cluster" or "node".
+        what: &'static str,
+        /// As found.
+        found: String,
+        /// As asked for.
+        wanted: String,
+    },
+    /// The identity file makes no sense.
+    #[error(
+        "the data directory's IDENTITY file is damaged: restore it, or rebuild the node with an empty directory under a new node id"
+    )]
+    Damaged,
+    /// There is data but no identity.
+    #[error(
+        "the data directory holds files but no IDENTITY: it is not a SpinnakerDB data directory; use an empty one"
+    )]
+    NotOurs,
+    /// The disk refused.
+    #[error("data directory: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Reads the identity of a data directory and checks it; makes it if the directory is empty.
+pub fn open_or_create(disk: &dyn Disk, cluster: &str, node: NodeId) -> Result<Identity, IdentityError> {
+    if disk.list("")?.iter().any(|name| name == FILE) {
+        let identity = read(disk)?;
+        if identity.cluster != cluster {
+            return Err(IdentityError::Foreign {
+                what: "cluster",
+                found: identity.cluster,
+                wanted: cluster.into(),
+            });
+        }
+        if identity.node != node {
+            let (found, wanted) = (identity.node.0.to_string(), node.0.to_string());
+            return Err(IdentityError::Foreign { what: "node", found, wanted });
+        }
+        return Ok(identity);
+    }
+    let known = |name: &String| name == "LOCK" || name == ASIDE || name == "lost+found";
+    if !disk.list_dirs()?.iter().all(known) || !disk.list("")?.iter().all(known) {
+        return Err(IdentityError::NotOurs);
+    }
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    let identity = Identity {
+        cluster: cluster.to_owned(),
+        node,
+        incarnation: Incarnation(u64::from_le_bytes(random)),
+        fresh: true,
+    };
+    write(disk, &identity)?;
+    Ok(identity)
+}
+
+fn write(disk: &dyn Disk, identity: &Identity) -> io::Result<()> {
+    let words = format!("spinnaker 1 {} {} {}", identity.cluster, identity.node.0, identity.incarnation);
+    let text = format!("{words} {:08x}\n", crc32c::crc32c(words.as_bytes()));
+    if disk.list("")?.iter().any(|name| name == ASIDE) {
+        disk.remove(ASIDE)?;
+    }
+    let file = disk.create(ASIDE)?;
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.sync()?;
+    disk.rename(ASIDE, FILE)?;
+    disk.sync_dir("")
+}
+
+fn read(disk: &dyn Disk) -> Result<Identity, IdentityError> {
+    let file = disk.open(FILE)?;
+    let length = file.len()?;
+    if length > 4096 {
+        return Err(IdentityError::Damaged);
+    }
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    let text = String::from_utf8(bytes).map_err(|_| IdentityError::Damaged)?;
+    parse(text.trim_end()).ok_or(IdentityError::Damaged)
+}
+
+fn parse(text: &str) -> Option<Identity> {
+    let (words, crc) = text.rsplit_once(' ')?;
+    if u32::from_str_radix(crc, 16).ok()? != crc32c::crc32c(words.as_bytes()) {
+        return None;
+    }
+    let mut words = words.split(' ');
+    if words.next() != Some("spinnaker") || words.next() != Some("1") {
+        return None;
+    }
+    let cluster = words.next()?.to_owned();
+    let node = NodeId(words.next()?.parse().ok()?);
+    let incarnation = Incarnation(u64::from_str_radix(words.next()?, 16).ok()?);
+    Some(Identity { cluster, node, incarnation, fresh: false })
+}

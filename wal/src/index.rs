@@ -1,0 +1,85 @@
+//! Where each live entry of each cohort lies, so that catch-up reads it back without a scan.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::lsn::{CohortId, Epoch, Lsn};
+
+/// One entry's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) epoch: Epoch,
+    /// Length of the whole record.
+    pub(crate) bytes: u32,
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+}
+
+/// The live entries of one cohort: sequence `first + i` stands at `places[i]`.
+#[derive(Debug, Default)]
+pub(crate) struct CohortIndex {
+    /// The LSN before the first place: entries behind it can be read.
+    oldest: Lsn,
+    places: VecDeque<Place>,
+}
+
+impl CohortIndex {
+    /// An empty index behind `oldest`.
+    pub(crate) fn starting(oldest: Lsn) -> CohortIndex {
+        CohortIndex { oldest, places: VecDeque::new() }
+    }
+
+    pub(crate) fn oldest(&self) -> Lsn {
+        self.oldest
+    }
+
+    pub(crate) fn last(&self) -> Lsn {
+        match self.places.back() {
+            None => self.oldest,
+            Some(place) => Lsn { epoch: place.epoch, seq: self.oldest.seq + self.places.len() as u64 },
+        }
+    }
+
+    /// The place of the live entry with this sequence number.
+    pub(crate) fn at(&self, seq: u64) -> Option<Place> {
+        let position = seq.checked_sub(self.oldest.seq + 1)?;
+        self.places.get(usize::try_from(position).ok()?).copied()
+    }
+
+    /// Adds an entry. One that does not follow the last starts the index anew behind `prev`.
+    pub(crate) fn push(&mut self, lsn: Lsn, prev: Lsn, place: Place) {
+        if self.last() != prev {
+            self.oldest = prev;
+            self.places.clear();
+        }
+        debug_assert_eq!(lsn.seq, self.last().seq + 1);
+        self.places.push_back(place);
+    }
+
+    /// Replaces the place of an entry that was copied forward.
+    pub(crate) fn moved(&mut self, seq: u64, place: Place) {
+        if let Some(position) = seq.checked_sub(self.oldest.seq + 1)
+            && let Some(old) = self.places.get_mut(position as usize)
+        {
+            *old = place;
+        }
+    }
+
+    /// Drops entries from `seq` on (a truncation).
+    pub(crate) fn truncate(&mut self, seq: u64) {
+        let keep = seq.saturating_sub(self.oldest.seq + 1);
+        self.places.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+    }
+
+    /// Forgets the entries in segments below `segment`, as far as they stand first.
+    pub(crate) fn drop_below(&mut self, segment: u64) {
+        while let Some(place) = self.places.front()
+            && place.segment < segment
+        {
+            self.oldest = Lsn { epoch: place.epoch, seq: self.oldest.seq + 1 };
+            self.places.pop_front();
+        }
+    }
+}
+
+/// All cohorts' indexes.
+pub(crate) type Index = BTreeMap<CohortId, CohortIndex>;

@@ -1,0 +1,354 @@
+//! What a crash or rot left behind: one scan of all segments for all cohorts.
+//!
+//! | found                                                         | verdict                                     |
+//! |---------------------------------------------------------------|---------------------------------------------|
+//! | newest segment without a valid header and without batches     | crash while it was made: removed            |
+//! | invalid bytes where the next batch should be, nothing behind   | torn: the batch was never forced; cut       |
+//! | invalid bytes, but a later batch (or segment) exists           | corruption: it was forced, since batch n+1  |
+//! |                                                               | is written after the force of n             |
+//! | a cohort's ordinal jumps                                      | corruption of that cohort                   |
+//! | after a corrupt span a cohort's ordinals go on by one          | that cohort is untouched                    |
+//! | after a corrupt span a cohort has no record                    | it may be touched: corrupt                  |
+//! | an entry does not follow the live entry before it              | corruption of that cohort                   |
+//! | an entry with the LSN and hash of a live one                   | a copy made by retention: ignored (rule 2)  |
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::OpenError;
+use crate::format::{
+    self, BATCH_HEADER, BLOCK, Before, Found, HeaderFound, Logged, VERSION, blocks, check_batch,
+};
+use crate::index::{CohortIndex, Index, Place};
+use crate::lsn::{CohortId, Lsn};
+use crate::record::{Checkpoint, Entry, Promise, Record};
+
+/// Bytes that are neither whole nor torn.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("log segment {segment} is corrupt at offset {offset}: {what}")]
+pub struct Corruption {
+    /// File.
+    pub segment: String,
+    /// Where.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+/// All that the log holds.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Cohort by cohort.
+    pub cohorts: BTreeMap<CohortId, CohortRecovery>,
+    /// Bytes of a torn last batch that were cut, if any.
+    pub torn: Option<Corruption>,
+}
+
+/// What the log holds of one cohort.
+#[derive(Clone, Debug, Default)]
+pub struct CohortRecovery {
+    /// The latest control state.
+    pub checkpoint: Checkpoint,
+    /// Highest promise: of Promise records, the checkpoint, and the epoch of any entry (rule 3).
+    pub promise: Promise,
+    /// Last LSN known committed.
+    pub committed: Lsn,
+    /// Live entries behind `checkpoint.base`, contiguous, each checked against its chain hash.
+    pub entries: Vec<Entry>,
+    /// Entries behind this LSN can be read back.
+    pub oldest: Lsn,
+    /// Set if the log has lost, or may have lost, records of this cohort: it must not vote or serve.
+    pub corrupt: Option<Corruption>,
+}
+
+/// A segment as found.
+pub(crate) struct Segment {
+    pub(crate) id: u64,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Bytes of header and valid batches.
+    pub(crate) used: u64,
+    /// Allocated length.
+    pub(crate) length: u64,
+    /// Highest seq of each cohort with an entry here.
+    pub(crate) entries: BTreeMap<CohortId, u64>,
+}
+
+/// What the scan gives the writer.
+pub(crate) struct Scan {
+    pub(crate) recovery: Recovery,
+    pub(crate) index: Index,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) ordinals: BTreeMap<CohortId, u64>,
+    /// Number of the last valid batch.
+    pub(crate) batch: u64,
+    /// Offset of the last valid batch in the last segment, if it has one.
+    pub(crate) last_batch_at: Option<u64>,
+}
+
+/// Path of a segment.
+pub(crate) fn path(id: u64) -> String {
+    format!("wal/{id:016x}.seg")
+}
+
+/// Reads all segments.
+pub(crate) fn scan(disk: &dyn Disk) -> Result<Scan, OpenError> {
+    let mut ids = Vec::new();
+    for name in disk.list("wal")? {
+        if let Some(stem) = name.strip_suffix(".seg")
+            && let Ok(id) = u64::from_str_radix(stem, 16)
+        {
+            ids.push(id);
+        }
+    }
+    ids.sort_unstable();
+    let mut replay = Replay::default();
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut last_batch_at = None;
+    for (position, &id) in ids.iter().enumerate() {
+        let newest = position + 1 == ids.len();
+        let file = disk.open(&path(id))?;
+        let length = file.len()?;
+        let mut bytes = vec![0; usize::try_from(length).map_err(|_| io::Error::other("segment too long"))?];
+        file.read_exact_at(&mut bytes, 0)?;
+        let bytes = Bytes::from(bytes);
+        if segments.last().is_some_and(|previous| previous.id + 1 != id) {
+            replay.hole(Corruption { segment: path(id - 1), offset: 0, what: "the segment is missing" });
+        }
+        let (header, start) = match format::check_segment_header(&bytes, id) {
+            HeaderFound::Valid(header, start) => (Some(header), start),
+            HeaderFound::Version(found) => {
+                return Err(OpenError::Version { segment: path(id), found, known: VERSION });
+            }
+            HeaderFound::Invalid => (None, BLOCK),
+        };
+        match &header {
+            Some(header) => {
+                if position > 0 && header.first_batch != replay.batch + 1 {
+                    replay.hole(Corruption {
+                        segment: path(id - 1),
+                        offset: segments.last().map_or(0, |previous| previous.used),
+                        what: "batches are missing before the next segment",
+                    });
+                }
+                replay.begin_segment(header, position == 0);
+                replay.batch = header.first_batch - 1;
+            }
+            None if newest && find_batch(&bytes, id, BLOCK, 0).is_none() => {
+                // A crash while the segment was made. Nothing in it was ever acknowledged.
+                drop(file);
+                disk.remove(&path(id))?;
+                disk.sync_dir("wal")?;
+                break;
+            }
+            None => replay.hole(Corruption { segment: path(id), offset: 0, what: "invalid segment header" }),
+        }
+        let mut entries = BTreeMap::new();
+        let mut offset = start;
+        let mut used = start;
+        last_batch_at = None;
+        loop {
+            match check_batch(&bytes, id, offset) {
+                Some(found) if found.number == replay.batch + 1 || header.is_none() => {
+                    replay.batch = found.number;
+                    let body = bytes.slice((offset as usize + BATCH_HEADER)..(offset + found.bytes) as usize);
+                    replay.batch(id, offset + BATCH_HEADER as u64, body, &mut entries);
+                    last_batch_at = Some(offset);
+                    offset += blocks(found.bytes);
+                    used = offset;
+                }
+                Some(_) | None => {
+                    let Some((at, number)) = find_batch(&bytes, id, offset, replay.batch) else {
+                        if newest
+                            && bytes.len() as u64 >= offset + 8
+                            && bytes[offset as usize..][..8] != [0; 8]
+                        {
+                            replay.torn =
+                                Some(Corruption { segment: path(id), offset, what: "torn last batch, cut" });
+                        }
+                        break;
+                    };
+                    replay.hole(Corruption {
+                        segment: path(id),
+                        offset,
+                        what: "invalid batch before valid ones",
+                    });
+                    replay.batch = number - 1;
+                    offset = at;
+                }
+            }
+        }
+        segments.push(Segment { id, file, used, length, entries });
+    }
+    let batch = replay.batch;
+    let ordinals = replay.cohorts.iter().map(|(&cohort, state)| (cohort, state.ordinal)).collect();
+    let (recovery, index) = replay.finish();
+    Ok(Scan { recovery, index, segments, ordinals, batch, last_batch_at })
+}
+
+/// The next valid batch at or behind `from` with a number above `above`: its offset and number.
+fn find_batch(bytes: &[u8], id: u64, from: u64, above: u64) -> Option<(u64, u64)> {
+    (from..bytes.len() as u64).step_by(BLOCK as usize).find_map(|at| {
+        check_batch(bytes, id, at).filter(|found| found.number > above).map(|found| (at, found.number))
+    })
+}
+
+/// The state of the scan.
+#[derive(Default)]
+struct Replay {
+    cohorts: BTreeMap<CohortId, State>,
+    batch: u64,
+    torn: Option<Corruption>,
+}
+
+/// One cohort during the scan.
+#[derive(Default)]
+struct State {
+    ordinal: u64,
+    checkpoint: Checkpoint,
+    promise: Promise,
+    committed: Lsn,
+    /// Live entries by sequence number. Retention may have copied older ones behind newer ones.
+    live: BTreeMap<u64, (Entry, Place)>,
+    /// A corrupt span lies behind us and no later record of the cohort has shown continuity yet.
+    suspect: Option<Corruption>,
+    corrupt: Option<Corruption>,
+}
+
+impl Replay {
+    /// A span of the log is lost: every cohort may have had records there.
+    fn hole(&mut self, corruption: Corruption) {
+        for state in self.cohorts.values_mut() {
+            state.suspect.get_or_insert_with(|| corruption.clone());
+        }
+    }
+
+    fn begin_segment(&mut self, header: &format::SegmentHeader, first: bool) {
+        for (&cohort, &Before { ordinal, .. }) in &header.before {
+            if first {
+                self.cohorts.entry(cohort).or_default().ordinal = ordinal;
+            } else if let Some(state) = self.cohorts.get_mut(&cohort)
+                && state.ordinal == ordinal
+            {
+                // The header names the ordinal reached before it: nothing of this cohort is missing.
+                state.suspect = None;
+            }
+        }
+    }
+
+    fn batch(&mut self, segment: u64, start: u64, mut body: Bytes, entries: &mut BTreeMap<CohortId, u64>) {
+        let length = body.len() as u64;
+        while !body.is_empty() {
+            let offset = start + length - body.len() as u64;
+            let before = body.len();
+            let Some(found) = format::get_record(&mut body) else {
+                // The checksum holds, so this was written so: a bug or a newer program.
+                self.hole(Corruption { segment: path(segment), offset, what: "unreadable record" });
+                return;
+            };
+            let place_bytes = (before - body.len()) as u32;
+            self.record(segment, offset, place_bytes, found, entries);
+        }
+    }
+
+    fn record(
+        &mut self,
+        segment: u64,
+        offset: u64,
+        bytes: u32,
+        found: Found,
+        entries: &mut BTreeMap<CohortId, u64>,
+    ) {
+        let corruption = |what| Corruption { segment: path(segment), offset, what };
+        if found.record == Logged::Forget {
+            self.cohorts.remove(&found.cohort);
+            return;
+        }
+        let state = self.cohorts.entry(found.cohort).or_default();
+        if found.ordinal == state.ordinal + 1 || state.ordinal == 0 {
+            state.suspect = None;
+        } else {
+            let seen =
+                state.suspect.take().unwrap_or_else(|| corruption("records of the cohort are missing"));
+            state.corrupt.get_or_insert(seen);
+        }
+        state.ordinal = found.ordinal;
+        match found.record {
+            Logged::Forget => {}
+            Logged::Record(Record::Promise(promise)) => state.promise = state.promise.max(promise),
+            Logged::Record(Record::Commit(lsn)) => state.committed = state.committed.max(lsn),
+            Logged::Record(Record::Checkpoint(checkpoint)) => {
+                state.promise = state.promise.max(checkpoint.promise);
+                state.committed = state.committed.max(checkpoint.committed);
+                state.checkpoint = checkpoint;
+            }
+            Logged::Record(Record::Skip(skip)) => {
+                // Positional: only what stands before this record is hidden.
+                state.live.retain(|_, (entry, _)| {
+                    !skip.0.get(&entry.lsn.epoch).is_some_and(|sequences| sequences.contains(entry.lsn.seq))
+                });
+            }
+            Logged::Record(Record::Entry(entry)) => {
+                state.promise = state.promise.max(Promise { epoch: entry.lsn.epoch, leader: None });
+                let place = Place { epoch: entry.lsn.epoch, bytes, segment, offset };
+                let highest = entries.entry(found.cohort).or_default();
+                *highest = (*highest).max(entry.lsn.seq);
+                match state.live.get_mut(&entry.lsn.seq) {
+                    Some((known, at)) if known.lsn == entry.lsn && known.chain == entry.chain => *at = place,
+                    Some(_) => {
+                        state.corrupt.get_or_insert(corruption("two live entries with one sequence number"));
+                    }
+                    None => {
+                        state.live.insert(entry.lsn.seq, (entry, place));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Chains the live entries together, cohort by cohort.
+    fn finish(self) -> (Recovery, Index) {
+        let mut recovery = Recovery { cohorts: BTreeMap::new(), torn: self.torn };
+        let mut index = Index::default();
+        for (cohort, state) in self.cohorts {
+            let mut corrupt = state.corrupt.or(state.suspect);
+            let base = state.checkpoint.base;
+            let mut places = CohortIndex::starting(base);
+            let (mut last, mut chain) = (base, state.checkpoint.base_chain);
+            let mut entries = Vec::new();
+            for (seq, (entry, place)) in state.live {
+                if seq <= base.seq {
+                    places.push(entry.lsn, entry.prev, place);
+                } else if entry.follows(last, chain) {
+                    places.push(entry.lsn, entry.prev, place);
+                    (last, chain) = (entry.lsn, entry.chain);
+                    entries.push(entry);
+                } else {
+                    corrupt.get_or_insert(Corruption {
+                        segment: path(place.segment),
+                        offset: place.offset,
+                        what: "an entry does not follow the one before it",
+                    });
+                    break;
+                }
+            }
+            let oldest = places.oldest();
+            index.insert(cohort, places);
+            recovery.cohorts.insert(
+                cohort,
+                CohortRecovery {
+                    promise: state.promise,
+                    committed: state.committed,
+                    entries,
+                    oldest,
+                    corrupt,
+                    checkpoint: state.checkpoint,
+                },
+            );
+        }
+        (recovery, index)
+    }
+}

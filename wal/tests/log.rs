@@ -1,0 +1,282 @@
+//! The log's promises, on the simulated disk: what was forced comes back, whatever the crash.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roaring::RoaringTreemap;
+use wal::disk::{Disk, Faults, MemoryDisk};
+use wal::{
+    Append, ChainHash, Checkpoint, CohortId, Entry, EntryKind, Epoch, Log, LogError, LogOptions, LogWriter,
+    Lsn, Promise, Record, Recovery, SkipList,
+};
+
+const A: CohortId = CohortId(0xA);
+const B: CohortId = CohortId(0xB);
+
+fn options() -> LogOptions {
+    LogOptions { segment_bytes: 64 << 10, retention_bytes: 256 << 10, reserve_bytes: 64 << 10 }
+}
+
+fn open(disk: &MemoryDisk) -> (LogWriter, Recovery) {
+    LogWriter::open(Arc::new(disk.clone()), options()).expect("opens")
+}
+
+/// A cohort's chain of entries, made on demand.
+struct Chain {
+    cohort: CohortId,
+    entries: Vec<Entry>,
+}
+
+impl Chain {
+    fn new(cohort: CohortId) -> Chain {
+        Chain { cohort, entries: Vec::new() }
+    }
+
+    fn last(&self) -> (Lsn, ChainHash) {
+        self.entries.last().map_or((Lsn::ZERO, ChainHash::ZERO), |entry| (entry.lsn, entry.chain))
+    }
+
+    fn next(&mut self, epoch: u32, bytes: usize) -> Append {
+        let (last, chain) = self.last();
+        let payload = Bytes::from(vec![self.entries.len() as u8; bytes]);
+        let entry = Entry::next(last, chain, Epoch(epoch), EntryKind::Write, payload);
+        self.entries.push(entry.clone());
+        Append { cohort: self.cohort, records: vec![Record::Entry(entry)] }
+    }
+
+    fn skip_after(&mut self, seq: u64) -> Append {
+        let mut skip = SkipList::default();
+        for entry in self.entries.split_off(seq as usize) {
+            skip.0.entry(entry.lsn.epoch).or_insert_with(RoaringTreemap::new).insert(entry.lsn.seq);
+        }
+        Append { cohort: self.cohort, records: vec![Record::Skip(skip)] }
+    }
+
+    fn checkpoint(&self, seq: u64) -> Checkpoint {
+        let entry = &self.entries[seq as usize - 1];
+        Checkpoint { base: entry.lsn, base_chain: entry.chain, committed: entry.lsn, ..Checkpoint::default() }
+    }
+}
+
+#[test]
+fn forced_records_come_back_for_every_cohort() {
+    let disk = MemoryDisk::new();
+    let (mut a, mut b) = (Chain::new(A), Chain::new(B));
+    let (mut log, recovery) = open(&disk);
+    assert!(recovery.cohorts.is_empty());
+    for round in 0..50 {
+        log.append(a.next(1, 100)).expect("appends");
+        if round % 3 == 0 {
+            log.append(b.next(2, 3000)).expect("appends");
+        }
+        log.force().expect("forces");
+    }
+    log.append(Append { cohort: A, records: vec![Record::Commit(Lsn::new(1, 40))] }).expect("appends");
+    log.force().expect("forces");
+    assert_eq!(log.reader().read(A, Lsn::new(1, 10), 250).expect("reads"), a.entries[10..11]);
+    assert_eq!(log.reader().read(B, Lsn::ZERO, 1 << 20).expect("reads"), b.entries);
+    let (log, recovery) = open(&disk.crash(7));
+    assert_eq!(recovery.cohorts[&A].entries, a.entries);
+    assert_eq!(recovery.cohorts[&B].entries, b.entries);
+    assert_eq!(recovery.cohorts[&A].committed, Lsn::new(1, 40));
+    assert_eq!(recovery.cohorts[&B].promise.epoch, Epoch(2));
+    assert_eq!(log.reader().read(A, Lsn::ZERO, 1 << 20).expect("reads"), a.entries);
+}
+
+#[test]
+fn a_crash_at_any_operation_keeps_what_was_forced() {
+    for stop_after in 0..120 {
+        for seed in 0..4 {
+            let disk = MemoryDisk::new();
+            disk.set_faults(Faults { stop_after: Some(stop_after), ..Faults::default() });
+            let mut a = Chain::new(A);
+            let mut forced = 0;
+            if let Ok((mut log, _)) = LogWriter::open(Arc::new(disk.clone()), options()) {
+                for _ in 0..40 {
+                    if log.append(a.next(1, 2000)).is_err() || log.force().is_err() {
+                        break;
+                    }
+                    forced = a.entries.len();
+                }
+            }
+            let (mut log, recovery) = open(&disk.crash(seed));
+            let found = recovery.cohorts.get(&A).cloned().unwrap_or_default();
+            assert_eq!(found.corrupt, None, "stop {stop_after} seed {seed}");
+            assert!(found.entries.len() >= forced, "stop {stop_after} seed {seed}");
+            assert_eq!(found.entries, a.entries[..found.entries.len()]);
+            a.entries.truncate(found.entries.len());
+            log.append(a.next(1, 10)).expect("goes on");
+            log.force().expect("goes on");
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_forced_batch_is_found() {
+    let disk = MemoryDisk::new();
+    let (mut a, mut b) = (Chain::new(A), Chain::new(B));
+    let (mut log, _) = open(&disk);
+    log.append(a.next(1, 20)).expect("appends");
+    log.force().expect("forces");
+    log.append(b.next(1, 20)).expect("appends");
+    log.force().expect("forces");
+    log.append(b.next(1, 20)).expect("appends");
+    log.force().expect("forces");
+    let name = format!("wal/{}", disk.list("wal").expect("lists")[0]);
+    let first_batch = 4096;
+    for bit in 0..(44 + 61 + 20) * 8 {
+        let disk = disk.crash(1);
+        disk.flip(&name, first_batch * 8 + bit).expect("flips");
+        let (_, recovery) = open(&disk);
+        assert!(!recovery.cohorts.contains_key(&A) || recovery.cohorts[&A].corrupt.is_some(), "bit {bit}");
+        assert_eq!(recovery.cohorts[&B].entries, b.entries, "bit {bit}: the other cohort goes on");
+    }
+}
+
+#[test]
+fn a_skip_hides_only_what_stands_before_it() {
+    let disk = MemoryDisk::new();
+    let mut a = Chain::new(A);
+    let (mut log, _) = open(&disk);
+    for _ in 0..3 {
+        log.append(a.next(1, 10)).expect("appends");
+    }
+    let again = a.entries[1].clone();
+    log.append(a.skip_after(1)).expect("appends");
+    log.force().expect("forces");
+    assert_eq!(log.reader().last(A), Lsn::new(1, 1));
+    assert_eq!(open(&disk.crash(1)).1.cohorts[&A].entries, a.entries);
+    a.entries.push(again.clone());
+    log.append(Append { cohort: A, records: vec![Record::Entry(again)] }).expect("appends");
+    log.force().expect("forces");
+    assert_eq!(open(&disk.crash(1)).1.cohorts[&A].entries, a.entries);
+    assert_eq!(log.reader().read(A, Lsn::ZERO, 1 << 20).expect("reads"), a.entries);
+}
+
+#[test]
+fn retention_keeps_the_live_tail_and_the_promise() {
+    let disk = MemoryDisk::new();
+    let (mut a, mut b) = (Chain::new(A), Chain::new(B));
+    let (mut log, _) = open(&disk);
+    let promise = Promise { epoch: Epoch(7), leader: None };
+    log.append(Append { cohort: A, records: vec![Record::Promise(promise)] }).expect("appends");
+    for _ in 0..5 {
+        log.append(a.next(3, 500)).expect("appends");
+    }
+    log.force().expect("forces");
+    let mut held = 0;
+    for round in 0..600 {
+        log.append(b.next(1, 4000)).expect("appends");
+        log.force().expect("forces");
+        log.set_checkpoint(B, b.checkpoint(b.entries.len() as u64)).expect("appends");
+        held += log.reclaim().expect("reclaims").len();
+        if round % 100 == 0 {
+            log.append(a.next(3, 10)).expect("appends");
+        }
+    }
+    log.force().expect("forces");
+    assert!(held > 0, "the cohort above its checkpoint is asked to flush first");
+    let bytes: u64 = disk
+        .list("wal")
+        .expect("lists")
+        .iter()
+        .map(|name| disk.open(&format!("wal/{name}")).and_then(|file| file.len()).expect("opens"))
+        .sum();
+    assert!(bytes <= 3 * options().retention_bytes, "{bytes}");
+    let (_, recovery) = open(&disk.crash(3));
+    assert_eq!(recovery.cohorts[&A].promise, promise);
+    assert_eq!(recovery.cohorts[&A].corrupt, None);
+    assert_eq!(recovery.cohorts[&A].entries, a.entries);
+    assert_eq!(recovery.cohorts[&B].corrupt, None);
+    assert_eq!(recovery.cohorts[&B].checkpoint.base, b.last().0);
+}
+
+#[test]
+fn a_full_disk_refuses_whole_appends_and_heals() {
+    let disk = MemoryDisk::new();
+    disk.set_capacity(Some(160 << 10));
+    let mut a = Chain::new(A);
+    let (mut log, _) = open(&disk);
+    let refused = loop {
+        let append = a.next(1, 4000);
+        match log.append(append).and_then(|()| log.force()) {
+            Ok(()) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, LogError::DiskFull), "{refused}");
+    a.entries.pop();
+    let promise = Promise { epoch: Epoch(9), leader: None };
+    log.append(Append { cohort: A, records: vec![Record::Promise(promise)] }).expect("the reserve");
+    log.force().expect("forces");
+    disk.set_capacity(None);
+    log.append(a.next(1, 4000)).expect("heals");
+    log.force().expect("heals");
+    let (_, recovery) = open(&disk.crash(5));
+    assert_eq!(recovery.cohorts[&A].entries, a.entries);
+    assert_eq!(recovery.cohorts[&A].promise, promise);
+}
+
+#[test]
+fn a_failed_force_is_final() {
+    let disk = MemoryDisk::new();
+    let mut a = Chain::new(A);
+    let (mut log, _) = open(&disk);
+    disk.set_faults(Faults { sync_eio: true, ..Faults::default() });
+    log.append(a.next(1, 10)).expect("appends");
+    assert!(matches!(log.force(), Err(LogError::Poisoned(_))));
+    assert!(matches!(log.append(a.next(1, 10)), Err(LogError::Poisoned(_))));
+    assert!(matches!(log.force(), Err(LogError::Poisoned(_))));
+}
+
+#[test]
+fn group_commit_tells_every_appender() {
+    let disk = MemoryDisk::new();
+    let (writer, _) = open(&disk);
+    let log = Log::spawn(writer);
+    std::thread::scope(|scope| {
+        for number in 1..=8 {
+            let log = log.clone();
+            scope.spawn(move || {
+                let mut chain = Chain::new(CohortId(number));
+                for _ in 0..100 {
+                    let (told, wait) = std::sync::mpsc::channel();
+                    let append = chain.next(1, 50);
+                    log.append(append, true, Some(Box::new(move |result| told.send(result).expect("waits"))));
+                    wait.recv().expect("told").expect("forced");
+                }
+            });
+        }
+    });
+    assert!(log.stats().forces <= 800 + 10);
+    log.close();
+    let (_, recovery) = open(&disk.crash(9));
+    assert_eq!(recovery.cohorts.len(), 8);
+    assert!(recovery.cohorts.values().all(|cohort| cohort.entries.len() == 100 && cohort.corrupt.is_none()));
+}
+
+#[test]
+fn a_killed_log_writes_nothing_more() {
+    let disk = MemoryDisk::new();
+    let (writer, _) = open(&disk);
+    let log = Log::spawn(writer);
+    log.kill();
+    let operations = disk.operations();
+    let (told, wait) = std::sync::mpsc::channel();
+    let append = Chain::new(A).next(1, 50);
+    log.append(append, true, Some(Box::new(move |result| told.send(result).expect("waits"))));
+    assert!(matches!(wait.recv(), Ok(Err(LogError::Closed))));
+    assert_eq!(disk.operations(), operations);
+}
+
+#[test]
+fn a_dropped_cohort_is_forgotten() {
+    let disk = MemoryDisk::new();
+    let mut a = Chain::new(A);
+    let (mut log, _) = open(&disk);
+    log.append(a.next(1, 50)).expect("appends");
+    log.force().expect("forces");
+    log.forget(A);
+    log.force().expect("forces");
+    assert!(!open(&disk.crash(2)).1.cohorts.contains_key(&A));
+}
