@@ -52,7 +52,8 @@ impl Adaptor {
     }
 
     async fn event(&mut self) -> RangeEvent {
-        let event = timeout(Duration::from_secs(10), self.events.recv()).await.expect("told in time").unwrap();
+        let event =
+            timeout(Duration::from_secs(10), self.events.recv()).await.expect("told in time").unwrap();
         if let RangeEvent::View(view) = &event {
             self.view = view.clone();
         }

@@ -12,6 +12,7 @@ pub mod tree;
 pub mod zookeeper;
 
 mod session;
+mod slot;
 mod watches;
 
 use std::io;

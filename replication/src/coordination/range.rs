@@ -24,12 +24,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, join_all, try_join3};
+use futures::future::{join_all, try_join3};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::warn;
 use wal::{CohortId, Epoch, Incarnation, Lsn, Member, NodeId};
 
+use super::slot::{Slot, finish};
 use super::{CoordinationError, Coordinator, CreateMode, Node, Op, Result, SessionState};
 use crate::protocol::coordination::{Candidate, CoordinationOutcome, CoordinationRequest, RangeView};
 
@@ -112,8 +113,6 @@ pub async fn leader(
     let path = format!("{}/leader", range_path(root, range));
     Ok(coordinator.get(&path).await?.and_then(|node| parse_holder(&node.data)))
 }
-
-type Slot<T> = Option<BoxFuture<'static, T>>;
 
 /// The state of the adaptor's task.
 struct Adaptor<F> {
@@ -205,18 +204,6 @@ impl<F: Fn(RangeEvent) + Send + Sync + 'static> Adaptor<F> {
             self.view = view.clone();
             (self.events)(RangeEvent::View(view));
         }
-    }
-}
-
-/// Waits for the future in the slot and empties it; for ever if there is none. Cancelling loses nothing.
-async fn finish<T>(slot: &mut Slot<T>) -> T {
-    match slot {
-        Some(future) => {
-            let value = future.await;
-            *slot = None;
-            value
-        }
-        None => std::future::pending().await,
     }
 }
 

@@ -4,8 +4,8 @@
 //! good. The supervisor here watches one client after the other:
 //!
 //! - *Live* is told only when the session stands and the watch on the whole tree does too, so that nothing that
-//!   happens afterwards is missed; every (re)connect moves all counters, because events may have been lost
-//!   in between (ZOOKEEPER-4698).
+//!   happens afterwards is missed; every (re)connect renews the watch and moves all counters, because events
+//!   may have been lost in between (ZOOKEEPER-4698).
 //! - *Disconnected* is told after 0.4 of the session timeout without a word from the server. The server may end
 //!   the session well before the client says *Expired* (at 1.0 against 1.4 timeouts), so whoever must not act
 //!   without a session stops at Disconnected.
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
@@ -22,6 +23,7 @@ use zookeeper_client::{
     AddWatchMode, Client, EventType, PersistentWatcher, SessionState as ClientState, StateWatcher,
 };
 
+use super::slot::{Slot, finish};
 use super::watches::Watches;
 use super::zookeeper::{ConnectString, ZooKeeperOptions};
 use super::{CoordinationError, Result, Session, SessionState};
@@ -155,12 +157,21 @@ async fn look_after(
     let Opened { client, mut states, mut events } = opened;
     // Only the shared slot keeps the session alive, so that emptying it ends the session.
     drop(client);
+    let mut renewing: Slot<PersistentWatcher> = None;
     loop {
         let state = tokio::select! {
             done = &mut *closing => return Ended::Closing(done.ok()),
             state = states.changed() => state,
+            watcher = finish(&mut renewing) => {
+                events = watcher;
+                shared.set_needs_sync();
+                shared.tell(SessionState::Live);
+                continue;
+            }
             event = events.changed() => match event.event_type {
-                EventType::Session => event.session_state,
+                // After a terminal state the watcher must not be asked again; others come by `states`, too.
+                EventType::Session if event.session_state.is_terminated() => event.session_state,
+                EventType::Session => continue,
                 _ => {
                     shared.watches.changed(&event.path);
                     continue;
@@ -169,8 +180,8 @@ async fn look_after(
         };
         match state {
             ClientState::SyncConnected | ClientState::ConnectedReadOnly => {
-                shared.set_needs_sync();
-                shared.tell(SessionState::Live);
+                let client = shared.client.borrow().clone();
+                renewing = client.map(|client| renew(client).boxed());
             }
             ClientState::Disconnected => shared.tell(SessionState::Disconnected),
             ClientState::Expired | ClientState::Closed | ClientState::AuthFailed => {
@@ -180,6 +191,19 @@ async fn look_after(
                 return Ended::Expired;
             }
         }
+    }
+}
+
+/// Watches the whole tree again after a reconnect: zookeeper-client 0.11.2 sends only its oneshot watches to the
+/// new connection, and forgets the persistent ones.
+async fn renew(client: Client) -> PersistentWatcher {
+    loop {
+        match client.watch("/", AddWatchMode::PersistentRecursive).await {
+            Ok(watcher) => return watcher,
+            // If the connection or the session is lost again, the next state says so and ends this.
+            Err(error) => warn!(%error, "watch not renewed, trying again"),
+        }
+        tokio::time::sleep(RETRY_MIN).await;
     }
 }
 

@@ -1,0 +1,220 @@
+//! The style of the project as a test, so that it is kept by a machine and not by good intentions.
+//!
+//! Each rule looks at one file at a time and says what is wrong where; [`findings`] runs all of them over the
+//! workspace. Canaries below plant a violation of each rule: a rule that finds nothing proves nothing.
+
+use std::fs;
+use std::path::Path;
+
+/// Longest source file. No exceptions.
+const LINES_MAX: usize = 700;
+
+/// Our layers, lowest first: a crate may use only those before it.
+const LAYERS: [&str; 6] = ["wal", "replication", "kvstore", "planner", "frontend", "spinnaker-tests"];
+
+/// Words for which the project has others (after the colon). A bar inside keeps this file clean.
+const WORDS: [(&str, &str); 4] =
+    [("te|rm", "epoch"), ("re|gion", "range"), ("sh|ard", "range"), ("bal|lot", "epoch")];
+
+/// Names that say nothing about what a file holds.
+const EMPTY_NAMES: [&str; 7] = ["util", "utils", "common", "helper", "helpers", "misc", "manager"];
+
+/// What never stays in the code.
+const LEFTOVERS: [&str; 3] = ["to|do!(", "db|g!(", "unim|plemented!("];
+
+/// What the pure protocol must not touch: clocks, files, sockets, threads, chance.
+const IMPURE: [&str; 9] = [
+    "tokio",
+    "std::time",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "std::env",
+    "std::process",
+    "rand::",
+    "getrandom",
+];
+
+/// A source file: its path in the workspace (with `/`) and its text.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Such as `wal/src/lsn.rs`.
+    pub path: String,
+    /// Whole content.
+    pub text: String,
+}
+
+/// Everything that is wrong below `workspace`, one line each: `path:line: what`.
+pub fn findings(workspace: &Path) -> Vec<String> {
+    let mut sources = Vec::new();
+    for crate_dir in ["wal", "replication", "kvstore", "planner", "frontend", "tests"] {
+        collect(workspace, &workspace.join(crate_dir), &mut sources);
+    }
+    assert!(sources.len() > 20, "the workspace was not found at {}", workspace.display());
+    sources.iter().flat_map(check).collect()
+}
+
+fn collect(workspace: &Path, dir: &Path, sources: &mut Vec<Source>) {
+    let mut entries: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().collect();
+    entries.sort_by_key(std::fs::DirEntry::path);
+    for path in entries.into_iter().map(|entry| entry.path()) {
+        if path.is_dir() {
+            if !path.ends_with("target") {
+                collect(workspace, &path, sources);
+            }
+        } else if path.extension().is_some_and(|e| e == "rs" || e == "proto" || e == "toml") {
+            let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let relative = path.strip_prefix(workspace).unwrap_or(&path);
+            sources.push(Source { path: relative.to_string_lossy().replace('\\', "/"), text });
+        }
+    }
+}
+
+/// What is wrong with one file.
+pub fn check(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    if source.path.ends_with(".toml") {
+        check_arrows(source, &mut found);
+        return found;
+    }
+    check_size(source, &mut found);
+    check_name(source, &mut found);
+    check_words(source, &mut found);
+    if source.path.ends_with(".rs") {
+        check_story(source, &mut found);
+        check_leftovers(source, &mut found);
+        check_purity(source, &mut found);
+    }
+    found
+}
+
+fn check_size(source: &Source, found: &mut Vec<String>) {
+    let lines = source.text.lines().count();
+    if lines > LINES_MAX {
+        found.push(format!("{}:{lines}: longer than {LINES_MAX} lines", source.path));
+    }
+}
+
+fn check_name(source: &Source, found: &mut Vec<String>) {
+    let name = source.path.rsplit('/').next().unwrap_or_default();
+    let stem = name.split('.').next().unwrap_or_default();
+    if EMPTY_NAMES.contains(&stem) {
+        found.push(format!("{}:1: name the file for what it holds", source.path));
+    }
+}
+
+fn check_words(source: &Source, found: &mut Vec<String>) {
+    for (number, line) in source.text.lines().enumerate() {
+        for word in line.split(|c: char| !c.is_ascii_alphanumeric()) {
+            for (banned, instead) in WORDS {
+                if word == unbar(banned) {
+                    found.push(format!("{}:{}: say {instead}, not {word}", source.path, number + 1));
+                }
+            }
+        }
+    }
+}
+
+/// Every file opens with its story.
+fn check_story(source: &Source, found: &mut Vec<String>) {
+    let story = source.text.lines().next().and_then(|line| line.strip_prefix("//! "));
+    if story.is_none_or(|story| story.split(' ').count() < 3) {
+        found.push(format!("{}:1: must open with a //! sentence that says what it is about", source.path));
+    }
+}
+
+fn check_leftovers(source: &Source, found: &mut Vec<String>) {
+    for (number, line) in source.text.lines().enumerate() {
+        for leftover in LEFTOVERS.map(unbar) {
+            if line.contains(&leftover) {
+                found.push(format!("{}:{}: leftover {leftover}..)", source.path, number + 1));
+            }
+        }
+    }
+}
+
+fn check_purity(source: &Source, found: &mut Vec<String>) {
+    if !source.path.starts_with("replication/src/protocol/") {
+        return;
+    }
+    for (number, line) in source.text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        for impure in IMPURE.iter().filter(|impure| code.contains(**impure)) {
+            found.push(format!("{}:{}: {impure} in the pure protocol", source.path, number + 1));
+        }
+    }
+}
+
+/// Calls go down only: a crate may depend on our crates below it. (Tests may use what they like.)
+fn check_arrows(source: &Source, found: &mut Vec<String>) {
+    let name = source.text.lines().find_map(|line| line.strip_prefix("name = "));
+    let Some(rank) = name.and_then(|name| rank_of(name.trim_matches('"'))) else { return };
+    let mut section = "";
+    for (number, line) in source.text.lines().enumerate() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        if section != "[dependencies]" && section != "[build-dependencies]" {
+            continue;
+        }
+        let dependency = line.split(['.', ' ', '=']).next().unwrap_or_default();
+        if rank_of(dependency).is_some_and(|other| other >= rank) {
+            found.push(format!("{}:{}: {dependency} is not below this crate", source.path, number + 1));
+        }
+    }
+}
+
+/// A word written with a bar, so that this file does not contain it.
+fn unbar(word: &str) -> String {
+    word.replace('|', "")
+}
+
+fn rank_of(name: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| *layer == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings_in(path: &str, text: &str) -> Vec<String> {
+        check(&Source { path: path.to_string(), text: text.to_string() })
+    }
+
+    const STORY: &str = "//! A story of three words and more.\n";
+
+    #[test]
+    fn a_clean_file_has_no_findings() {
+        let clean = format!("{STORY}/// Determined; terminal; the epoch.\nfn range() {{}}\n");
+        assert_eq!(findings_in("wal/src/lsn.rs", &clean), Vec::<String>::new());
+        let clean =
+            "name = \"kvstore\"\n[dependencies]\nwal.workspace = true\n[dev-dependencies]\nfrontend = {}\n";
+        assert_eq!(findings_in("kvstore/Cargo.toml", clean), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_rule_finds_its_canary() {
+        let canaries = [
+            ("wal/src/lsn.rs", "use std::io;\n".to_string(), "must open"),
+            ("wal/src/lsn.rs", STORY.repeat(LINES_MAX + 1), "longer"),
+            ("wal/src/util.rs", STORY.to_string(), "name the file"),
+            ("wal/src/lsn.rs", format!("{STORY}let current_{} = 1;\n", unbar(WORDS[0].0)), "say epoch"),
+            ("wal/src/lsn.rs", format!("{STORY}{})\n", unbar(LEFTOVERS[0])), "leftover"),
+            ("replication/src/protocol/x.rs", format!("{STORY}use tokio::sync;\n"), "pure protocol"),
+            ("wal/Cargo.toml", "name = \"wal\"\n[dependencies]\nkvstore.workspace = true\n".into(), "below"),
+        ];
+        for (path, text, expected) in canaries {
+            let found = findings_in(path, &text);
+            assert!(
+                found.len() == 1 && found[0].contains(expected),
+                "{path}: {found:?}, expected {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn comments_may_name_what_the_protocol_must_not_touch() {
+        let text = format!("{STORY}// The driver asks tokio.\n");
+        assert_eq!(findings_in("replication/src/protocol/x.rs", &text), Vec::<String>::new());
+    }
+}
