@@ -1,0 +1,277 @@
+//! What stands in the znodes, as text that a human can read with any ZooKeeper client.
+//!
+//! ```text
+//! /spinnaker/<cluster>/registry/<node>   incarnation of the disk that holds the node's log; stays
+//!                     /nodes/<node>      addresses; ephemeral
+//!                     /names/<name>      number of the table with that name (percent-encoded)
+//!                     /tables            number of the newest table
+//!                     /tables/<number>   name, ranges, schema
+//!                     /ranges/<id>       table, key bounds, members (below it replication keeps epoch, leader, ..)
+//!                     /dropped/<id>      members that still hold data of a dropped range
+//! ```
+//!
+//! Every text is `word value` lines; a table's schema follows its lines as it is. Members are (node, incarnation), so
+//! that an empty disk under a known node number is recognised (rule 5).
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use wal::{CohortId, Incarnation, Member, NodeId};
+
+use crate::request::{Table, TableId};
+
+/// Paths below `/spinnaker/<cluster>`.
+#[derive(Clone, Debug)]
+pub(crate) struct Paths {
+    pub(crate) root: String,
+}
+
+impl Paths {
+    pub(crate) fn new(cluster: &str) -> Paths {
+        Paths { root: format!("/spinnaker/{cluster}") }
+    }
+
+    pub(crate) fn dir(&self, name: &str) -> String {
+        format!("{}/{name}", self.root)
+    }
+
+    pub(crate) fn registry(&self, node: NodeId) -> String {
+        format!("{}/registry/{}", self.root, node.0)
+    }
+
+    pub(crate) fn node(&self, node: NodeId) -> String {
+        format!("{}/nodes/{}", self.root, node.0)
+    }
+
+    pub(crate) fn name(&self, table: &str) -> String {
+        let mut path = format!("{}/names/", self.root);
+        for byte in table.bytes() {
+            // A dot is encoded, too: "." and ".." are no node names.
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => path.push(byte.into()),
+                _ => write!(path, "%{byte:02x}").unwrap_or_default(),
+            }
+        }
+        path
+    }
+
+    pub(crate) fn table(&self, table: TableId) -> String {
+        format!("{}/tables/{}", self.root, table.0)
+    }
+
+    pub(crate) fn range(&self, range: CohortId) -> String {
+        format!("{}/ranges/{range}", self.root)
+    }
+
+    pub(crate) fn dropped(&self, range: CohortId) -> String {
+        format!("{}/dropped/{range}", self.root)
+    }
+}
+
+/// A range as it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RangeDescriptor {
+    pub(crate) id: CohortId,
+    pub(crate) table: TableId,
+    pub(crate) start: Bytes,
+    pub(crate) end: Option<Bytes>,
+    pub(crate) members: Vec<Member>,
+}
+
+/// A table and its ranges in key order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableDescriptor {
+    pub(crate) table: Table,
+    pub(crate) ranges: Vec<CohortId>,
+}
+
+/// Where a node is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeAddresses {
+    pub(crate) grpc: String,
+    pub(crate) pg: Option<String>,
+    pub(crate) http: Option<String>,
+}
+
+impl RangeDescriptor {
+    /// Nodes of the members.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.members.iter().map(|member| member.node)
+    }
+
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut text = format!("table {}\nstart {}\n", self.table.0, hex(&self.start));
+        if let Some(end) = &self.end {
+            text += &format!("end {}\n", hex(end));
+        }
+        for member in &self.members {
+            text += &format!("member {} {}\n", member.node.0, member.incarnation);
+        }
+        text.into()
+    }
+
+    pub(crate) fn decode(id: CohortId, data: &[u8]) -> Option<RangeDescriptor> {
+        let mut range =
+            RangeDescriptor { id, table: TableId(0), start: Bytes::new(), end: None, members: Vec::new() };
+        for line in std::str::from_utf8(data).ok()?.lines() {
+            match line.split_once(' ')? {
+                ("table", number) => range.table = TableId(number.parse().ok()?),
+                ("start", key) => range.start = unhex(key)?,
+                ("end", key) => range.end = Some(unhex(key)?),
+                ("member", member) => {
+                    let (node, incarnation) = member.split_once(' ')?;
+                    range.members.push(Member {
+                        node: NodeId(node.parse().ok()?),
+                        incarnation: parse_incarnation(incarnation)?,
+                    });
+                }
+                _ => return None,
+            }
+        }
+        (range.table != TableId(0) && !range.members.is_empty()).then_some(range)
+    }
+}
+
+impl TableDescriptor {
+    pub(crate) fn encode(&self) -> Bytes {
+        // The name is hex, so that a newline in it can not break the lines.
+        let mut text = format!("name {}\n", hex(self.table.name.as_bytes()));
+        for range in &self.ranges {
+            text += &format!("range {range}\n");
+        }
+        text += &format!("schema {}\n", self.table.schema.len());
+        let mut data = text.into_bytes();
+        data.extend_from_slice(&self.table.schema);
+        data.into()
+    }
+
+    pub(crate) fn decode(id: TableId, data: &Bytes) -> Option<TableDescriptor> {
+        let (mut name, mut ranges, mut rest) = (None, Vec::new(), 0);
+        loop {
+            let len = data[rest..].iter().position(|byte| *byte == b'\n')?;
+            let line = std::str::from_utf8(&data[rest..rest + len]).ok()?;
+            rest += len + 1;
+            match line.split_once(' ')? {
+                ("name", text) => name = String::from_utf8(unhex(text)?.into()).ok(),
+                ("range", id) => ranges.push(id.parse().ok()?),
+                ("schema", len) => {
+                    let schema = data.slice(rest..);
+                    let table = Table { id, name: name?, schema };
+                    return (len.parse() == Ok(table.schema.len()))
+                        .then_some(TableDescriptor { table, ranges });
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+impl NodeAddresses {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut text = format!("grpc {}\n", self.grpc);
+        if let Some(pg) = &self.pg {
+            text += &format!("pg {pg}\n");
+        }
+        if let Some(http) = &self.http {
+            text += &format!("http {http}\n");
+        }
+        text.into()
+    }
+
+    pub(crate) fn decode(data: &[u8]) -> Option<NodeAddresses> {
+        let mut addresses = NodeAddresses::default();
+        for line in std::str::from_utf8(data).ok()?.lines() {
+            match line.split_once(' ')? {
+                ("grpc", address) => addresses.grpc = address.into(),
+                ("pg", address) => addresses.pg = Some(address.into()),
+                ("http", address) => addresses.http = Some(address.into()),
+                _ => {}
+            }
+        }
+        (!addresses.grpc.is_empty()).then_some(addresses)
+    }
+}
+
+/// `registry/<node>`.
+pub(crate) fn encode_registration(incarnation: Incarnation) -> Bytes {
+    format!("incarnation {incarnation}\n").into()
+}
+
+/// `registry/<node>`.
+pub(crate) fn decode_registration(data: &[u8]) -> Option<Incarnation> {
+    parse_incarnation(std::str::from_utf8(data).ok()?.strip_prefix("incarnation ")?.trim())
+}
+
+/// `dropped/<id>`: nodes that still hold data.
+pub(crate) fn encode_nodes(nodes: impl Iterator<Item = NodeId>) -> Bytes {
+    let mut text = String::new();
+    for node in nodes {
+        text += &format!("node {}\n", node.0);
+    }
+    text.into()
+}
+
+/// `dropped/<id>`.
+pub(crate) fn decode_nodes(data: &[u8]) -> Option<Vec<NodeId>> {
+    let lines = std::str::from_utf8(data).ok()?.lines();
+    lines.map(|line| line.strip_prefix("node ")?.parse().ok().map(NodeId)).collect()
+}
+
+fn parse_incarnation(text: &str) -> Option<Incarnation> {
+    u64::from_str_radix(text, 16).ok().map(Incarnation)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap_or_default();
+        text
+    })
+}
+
+fn unhex(text: &str) -> Option<Bytes> {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_come_back_as_they_were() {
+        let member = |node, incarnation| Member { node: NodeId(node), incarnation: Incarnation(incarnation) };
+        let range = RangeDescriptor {
+            id: CohortId(5),
+            table: TableId(3),
+            start: Bytes::new(),
+            end: Some(Bytes::from_static(b"\x00\xff")),
+            members: vec![member(1, 0xabc), member(2, 7)],
+        };
+        assert_eq!(RangeDescriptor::decode(CohortId(5), &range.encode()), Some(range));
+
+        let table = Table { id: TableId(3), name: "a\nb/ü".into(), schema: Bytes::from_static(b"x\ny") };
+        let table = TableDescriptor { table, ranges: vec![CohortId(5), CohortId(u128::MAX)] };
+        assert_eq!(TableDescriptor::decode(TableId(3), &table.encode()), Some(table));
+
+        let node = NodeAddresses { grpc: "h:1".into(), pg: None, http: Some("h:2".into()) };
+        assert_eq!(NodeAddresses::decode(&node.encode()), Some(node));
+        assert_eq!(decode_registration(&encode_registration(Incarnation(9))), Some(Incarnation(9)));
+        let nodes = vec![NodeId(1), NodeId(3)];
+        assert_eq!(decode_nodes(&encode_nodes(nodes.iter().copied())), Some(nodes));
+    }
+
+    #[test]
+    fn damaged_texts_are_refused() {
+        assert_eq!(RangeDescriptor::decode(CohortId(5), b"table 3\nstart 0\nmember 1 a"), None);
+        assert_eq!(RangeDescriptor::decode(CohortId(5), b""), None);
+        assert_eq!(TableDescriptor::decode(TableId(1), &Bytes::from_static(b"name 61\nschema 4\nabc")), None);
+    }
+
+    #[test]
+    fn names_are_safe_in_paths() {
+        let paths = Paths::new("c");
+        assert_eq!(paths.name("a/b.c"), "/spinnaker/c/names/a%2fb%2ec");
+    }
+}

@@ -1,0 +1,233 @@
+//! Requests to other nodes: one long-lived stream to each, made at first need.
+//!
+//! Whatever has queued up goes out as one frame, answers come back in any order. When the stream breaks, every
+//! request under way is told that its fate is unknown; one that was never sent is told just that. The router knows
+//! what to do with each. There is no retry here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use replication::runtime::Addresses;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+use wal::{CohortId, NodeId};
+
+use crate::error::KvError;
+use crate::operation::{Answer, Operation};
+use crate::rpc::proto::gateway as wire;
+use crate::rpc::proto::gateway::gateway_client::GatewayClient;
+use crate::rpc::{MESSAGE_BYTES_MAX, wire as convert};
+
+/// Requests that may wait for one peer's stream.
+const QUEUE_LEN: usize = 4096;
+/// A frame is closed at so many requests or bytes.
+const FRAME_LEN: usize = 256;
+const FRAME_BYTES: usize = 1 << 20;
+/// Calls that gave up are forgotten once in so many frames.
+const SWEEP_FRAMES: u64 = 256;
+/// Longest wait for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// After a failed dial the peer counts as unreachable for so long, so that requests do not queue behind dials.
+const DIAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a request to a peer ended without the peer's own answer, or with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CallError {
+    /// It was never sent: nothing was done.
+    NotSent(String),
+    /// It was sent, and no answer came: it may have been done.
+    Lost(String),
+    /// The peer's answer.
+    Refused(KvError),
+}
+
+struct Call {
+    range: CohortId,
+    operation: Operation,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<Answer, CallError>>,
+}
+
+/// Calls sent and not answered.
+type Waiting = Arc<Mutex<HashMap<u64, (CohortId, oneshot::Sender<Result<Answer, CallError>>)>>>;
+
+/// The streams to all other nodes.
+pub(crate) struct Peers {
+    addresses: Arc<dyn Addresses>,
+    queues: Mutex<HashMap<NodeId, mpsc::Sender<Call>>>,
+    stopped: watch::Sender<bool>,
+}
+
+impl Peers {
+    pub(crate) fn new(addresses: Arc<dyn Addresses>) -> Peers {
+        Peers { addresses, queues: Mutex::default(), stopped: watch::Sender::new(false) }
+    }
+
+    /// Asks a replica on another node. Called within a tokio runtime.
+    pub(crate) async fn call(
+        &self,
+        node: NodeId,
+        range: CohortId,
+        operation: Operation,
+        deadline: Instant,
+    ) -> Result<Answer, CallError> {
+        if *self.stopped.borrow() {
+            return Err(CallError::NotSent("this node has stopped".into()));
+        }
+        let (reply, answer) = oneshot::channel();
+        let call = Call { range, operation, deadline, reply };
+        let queue = self.queue(node);
+        match tokio::time::timeout_at(deadline.into(), queue.send(call)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(CallError::NotSent("this node has stopped".into())),
+            Err(_) => return Err(CallError::NotSent(format!("the queue to {node} is full"))),
+        }
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(CallError::Lost(format!("the stream to {node} broke"))),
+            Err(_) => Err(CallError::Lost(format!("{node} did not answer in time"))),
+        }
+    }
+
+    /// Ends all streams at once.
+    pub(crate) fn stop(&self) {
+        self.stopped.send_replace(true);
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn queue(&self, node: NodeId) -> mpsc::Sender<Call> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = || {
+            let (sender, calls) = mpsc::channel(QUEUE_LEN);
+            let (addresses, mut stopped) = (self.addresses.clone(), self.stopped.subscribe());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = run(node, addresses, calls) => {}
+                    _ = stopped.wait_for(|stopped| *stopped) => {}
+                }
+            });
+            sender
+        };
+        let queue = queues.entry(node).or_insert_with(start);
+        // Its task can only be gone if the tokio runtime it lived in has ended.
+        if queue.is_closed() {
+            *queue = start();
+        }
+        queue.clone()
+    }
+}
+
+/// Serves one peer's queue: connects when there is something to send, and again after the stream broke.
+async fn run(node: NodeId, addresses: Arc<dyn Addresses>, mut calls: mpsc::Receiver<Call>) {
+    while let Some(first) = calls.recv().await {
+        let connected = match addresses.address(node) {
+            None => Err("its address is not known".to_owned()),
+            Some(address) => connect(&address).await,
+        };
+        match connected {
+            Ok(client) => session(node, client, first, &mut calls).await,
+            Err(why) => {
+                let refuse = |call: Call| {
+                    let _ = call.reply.send(Err(CallError::NotSent(format!("{node} is unreachable: {why}"))));
+                };
+                refuse(first);
+                let pause = tokio::time::sleep(DIAL_PAUSE);
+                tokio::pin!(pause);
+                loop {
+                    tokio::select! {
+                        () = &mut pause => break,
+                        call = calls.recv() => match call {
+                            Some(call) => refuse(call),
+                            None => return,
+                        },
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn connect(address: &str) -> Result<GatewayClient<tonic::transport::Channel>, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| error.to_string())?
+        .connect_timeout(CONNECT_MAX)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .http2_keep_alive_interval(Duration::from_secs(1))
+        .keep_alive_timeout(Duration::from_secs(2));
+    let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
+    Ok(GatewayClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+/// One stream's life. When it returns, every call that was sent has been answered or counts as lost.
+async fn session(
+    node: NodeId,
+    mut client: GatewayClient<tonic::transport::Channel>,
+    first: Call,
+    calls: &mut mpsc::Receiver<Call>,
+) {
+    let (frames, outgoing) = mpsc::channel(2);
+    let waiting = Waiting::default();
+    // Calls handed to a stream that never comes to stand are lost, too: dropping `waiting` tells them.
+    let mut stream = match client.exchange(ReceiverStream::new(outgoing)).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => {
+            let _ = first.reply.send(Err(CallError::NotSent(format!("{node}: {}", status.message()))));
+            return;
+        }
+    };
+    let receive = async {
+        while let Ok(Some(frame)) = stream.message().await {
+            for answer in frame.answers {
+                let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&answer.id);
+                if let Some((range, reply)) = waiter {
+                    let _ = reply.send(convert::to_answer(range, answer.kind).map_err(CallError::Refused));
+                }
+            }
+        }
+    };
+    let send = async {
+        let (mut next, mut frame) = (1, 0u64);
+        let mut first = Some(first);
+        while let Some(call) = match first.take() {
+            Some(call) => Some(call),
+            None => calls.recv().await,
+        } {
+            let (mut requests, mut bytes) = (Vec::new(), 0);
+            let mut call = Some(call);
+            while let Some(Call { range, operation, deadline, reply }) = call.take() {
+                let id = next;
+                next += 1;
+                let left = deadline.saturating_duration_since(Instant::now());
+                let request = convert::request(id, range, operation, left);
+                bytes += prost::Message::encoded_len(&request);
+                requests.push(request);
+                waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (range, reply));
+                if requests.len() < FRAME_LEN && bytes < FRAME_BYTES {
+                    call = calls.try_recv().ok();
+                }
+            }
+            // Those that gave up at their deadline need no answer any more. Now and then is enough.
+            frame += 1;
+            if frame % SWEEP_FRAMES == 0 {
+                waiting
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .retain(|_, (_, reply)| !reply.is_closed());
+            }
+            if frames.send(wire::Requests { requests }).await.is_err() {
+                return;
+            }
+        }
+    };
+    // Whichever ends first ends the stream. Calls still in `calls` go out on the next one.
+    tokio::select! {
+        () = receive => {}
+        () = send => {}
+    }
+}

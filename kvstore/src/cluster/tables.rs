@@ -1,0 +1,260 @@
+//! Making and dropping tables: each is one atomic step at the coordinator, so a crash leaves nothing half done.
+//!
+//! A table's number, name, descriptor and ranges appear together in one multi; a drop takes name and descriptor away
+//! and leaves a `dropped` mark per range in the same step. The marks are what replicas act on: data is destroyed only
+//! on this positive word, never because a znode is missing (a coordinator restored from a backup, or a wrong chroot,
+//! must not cost data). Each member takes itself off the mark once its data is gone; the last one clears up.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use replication::coordination::{CoordinationError, CreateMode, Op};
+use wal::{CohortId, Member, NodeId};
+
+use super::layout::{self, RangeDescriptor, TableDescriptor};
+use super::map::{ClusterMap, TableView, coordination};
+use crate::error::KvError;
+use crate::request::{Table, TableId};
+
+/// Replicas of a range.
+const REPLICAS: usize = 3;
+/// ZooKeeper takes 1 MiB per request; this leaves room for its own words.
+const MULTI_BYTES_MAX: usize = 768 << 10;
+/// Longest table name, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+/// Tries against others that make tables at the same time.
+const TRIES_MAX: usize = 50;
+
+/// Members of `count` ranges by chained declustering: a base node and the next two, each range one further.
+pub(crate) fn place(nodes: &[Member], count: usize, first: usize) -> Vec<Vec<Member>> {
+    let replicas = nodes.len().min(REPLICAS);
+    let chain = |base: usize| (0..replicas).map(|next| nodes[(base + next) % nodes.len()]).collect();
+    (0..count).map(|range| chain(first + range)).collect()
+}
+
+impl ClusterMap {
+    /// Makes a table. Returns when it stands at the coordinator; its replicas open by themselves.
+    pub(crate) async fn create_table(
+        &self,
+        name: &str,
+        schema: Bytes,
+        splits: &[Bytes],
+    ) -> Result<Table, KvError> {
+        check_name(name)?;
+        if splits.first().is_some_and(|split| split.is_empty()) || !splits.is_sorted_by(|a, b| a < b) {
+            return Err(KvError::Invalid("split keys must be sorted, distinct and not empty".into()));
+        }
+        let nodes = self.nodes_for_replicas().await?;
+        for _ in 0..TRIES_MAX {
+            let counter = self.paths.dir("tables");
+            let found = self.coordinator.get(&counter).await.map_err(coordination)?;
+            let found = found.ok_or_else(|| KvError::Coordination(format!("no node {counter}")))?;
+            let text = String::from_utf8_lossy(&found.data);
+            let last: u64 = match text.trim() {
+                "" => 0,
+                number => number
+                    .parse()
+                    .map_err(|_| KvError::Coordination(format!("{counter} does not hold a number")))?,
+            };
+            let table = Table { id: TableId(last + 1), name: name.to_owned(), schema: schema.clone() };
+            let ranges = new_ranges(table.id, splits, place(&nodes, splits.len() + 1, last as usize));
+            let descriptor = TableDescriptor {
+                table: table.clone(),
+                ranges: ranges.iter().map(|range| range.id).collect(),
+            };
+            let mut ops = vec![
+                Op::Set {
+                    path: counter,
+                    data: format!("{}\n", table.id.0).into(),
+                    version: Some(found.version),
+                },
+                create(self.paths.name(name), format!("{}\n", table.id.0).into()),
+            ];
+            ops.extend(ranges.iter().map(|range| create(self.paths.range(range.id), range.encode())));
+            ops.push(create(self.paths.table(table.id), descriptor.encode()));
+            if ops.iter().map(op_bytes).sum::<usize>() > MULTI_BYTES_MAX {
+                return Err(KvError::Invalid(
+                    "too many or too long split keys (or schema) for one table".into(),
+                ));
+            }
+            match self.coordinator.multi(ops).await {
+                Ok(()) => return Ok(table),
+                Err(CoordinationError::BadVersion(_)) => {}
+                Err(CoordinationError::NodeExists(_)) if self.name_taken(name).await? => {
+                    return Err(KvError::TableExists(name.to_owned()));
+                }
+                Err(CoordinationError::NodeExists(_)) => {}
+                Err(error @ CoordinationError::Unknown(_)) => {
+                    // Ours, if the table with our number has our first range.
+                    let found =
+                        self.coordinator.get(&self.paths.table(table.id)).await.map_err(coordination)?;
+                    match found.and_then(|found| TableDescriptor::decode(table.id, &found.data)) {
+                        Some(found) if found == descriptor => return Ok(table),
+                        _ => return Err(coordination(error)),
+                    }
+                }
+                Err(error) => return Err(coordination(error)),
+            }
+        }
+        Err(KvError::Overloaded("too many tables are being made at once"))
+    }
+
+    /// Drops a table: it is gone for everyone who looks; its data goes when the members see the marks.
+    pub(crate) async fn drop_table(&self, table: &TableView) -> Result<(), KvError> {
+        let mut ops = vec![
+            Op::Delete { path: self.paths.name(&table.table.name), version: None },
+            Op::Delete { path: self.paths.table(table.table.id), version: None },
+        ];
+        for range in &table.ranges {
+            let nodes = layout::encode_nodes(range.descriptor.nodes());
+            ops.push(create(self.paths.dropped(range.descriptor.id), nodes));
+        }
+        match self.coordinator.multi(ops).await {
+            Ok(()) => Ok(()),
+            Err(CoordinationError::NoNode(_)) => Err(KvError::NoTable(table.table.name.clone())),
+            Err(error) => {
+                let path = self.paths.table(table.table.id);
+                match self.coordinator.get(&path).await {
+                    Ok(None) => Ok(()),
+                    Ok(Some(_)) | Err(_) => Err(coordination(error)),
+                }
+            }
+        }
+    }
+
+    /// This node holds nothing of the dropped range any more.
+    pub(crate) async fn forgot_range(&self, range: CohortId, me: NodeId) -> Result<(), CoordinationError> {
+        let path = self.paths.dropped(range);
+        loop {
+            let Some(mark) = self.coordinator.get(&path).await? else { return Ok(()) };
+            let mut nodes = layout::decode_nodes(&mark.data).unwrap_or_default();
+            nodes.retain(|node| *node != me);
+            if nodes.is_empty() {
+                // Nobody drives the range any more: its znodes can go, and last of all the mark.
+                self.clear(self.paths.range(range)).await?;
+                return match self.coordinator.delete(&path, None).await {
+                    Err(CoordinationError::NoNode(_)) | Ok(()) => Ok(()),
+                    Err(error) => Err(error),
+                };
+            }
+            let data = layout::encode_nodes(nodes.into_iter());
+            match self.coordinator.set(&path, data, Some(mark.version)).await {
+                Ok(_) | Err(CoordinationError::NoNode(_)) => return Ok(()),
+                Err(CoordinationError::BadVersion(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Deletes a node and all below it.
+    async fn clear(&self, path: String) -> Result<(), CoordinationError> {
+        // Depth first, without recursion: a node is met again after its children.
+        let mut left = vec![(path, false)];
+        while let Some((path, childless)) = left.pop() {
+            if childless {
+                match self.coordinator.delete(&path, None).await {
+                    Ok(()) | Err(CoordinationError::NoNode(_)) => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            let children = self.coordinator.list(&path).await?;
+            left.push((path.clone(), true));
+            left.extend(children.into_iter().map(|child| (format!("{path}/{child}"), false)));
+        }
+        Ok(())
+    }
+
+    async fn name_taken(&self, name: &str) -> Result<bool, KvError> {
+        let found = self.coordinator.get(&self.paths.name(name)).await.map_err(coordination)?;
+        Ok(found.is_some())
+    }
+
+    /// The live nodes, if they are enough: a cluster of three or more places three replicas; a smaller one has
+    /// fewer, and then all of its nodes must live.
+    async fn nodes_for_replicas(&self) -> Result<Vec<Member>, KvError> {
+        let registered = self.coordinator.list(&self.paths.dir("registry")).await.map_err(coordination)?;
+        let live: BTreeSet<String> = self
+            .coordinator
+            .list(&self.paths.dir("nodes"))
+            .await
+            .map_err(coordination)?
+            .into_iter()
+            .collect();
+        let mut members = Vec::new();
+        for node in registered.iter().filter(|node| live.contains(*node)) {
+            let Ok(node) = node.parse().map(NodeId) else { continue };
+            let found = self.coordinator.get(&self.paths.registry(node)).await.map_err(coordination)?;
+            if let Some(incarnation) = found.and_then(|found| layout::decode_registration(&found.data)) {
+                members.push(Member { node, incarnation });
+            }
+        }
+        members.sort();
+        let needed = registered.len().min(REPLICAS);
+        if members.is_empty() || members.len() < needed {
+            return Err(KvError::Unavailable(format!(
+                "a new range needs {needed} live nodes, and only {} of the cluster's {} nodes are; start the others",
+                members.len(),
+                registered.len()
+            )));
+        }
+        Ok(members)
+    }
+}
+
+fn check_name(name: &str) -> Result<(), KvError> {
+    if name.is_empty() {
+        return Err(KvError::Invalid("a table needs a name".into()));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(KvError::TooLarge { what: "table name", size: name.len(), limit: NAME_BYTES_MAX });
+    }
+    Ok(())
+}
+
+fn new_ranges(table: TableId, splits: &[Bytes], members: Vec<Vec<Member>>) -> Vec<RangeDescriptor> {
+    let starts = std::iter::once(Bytes::new()).chain(splits.iter().cloned());
+    let ends = splits.iter().cloned().map(Some).chain(std::iter::once(None));
+    let ranges = starts.zip(ends).zip(members);
+    ranges
+        .map(|((start, end), members)| RangeDescriptor { id: random_id(), table, start, end, members })
+        .collect()
+}
+
+/// Random, so that a restored coordinator can not hand out an old one (rule 13).
+fn random_id() -> CohortId {
+    let mut bytes = [0; 16];
+    // Without the system's randomness nothing here is safe; it fails on no supported system after boot.
+    getrandom::fill(&mut bytes).expect("the operating system provides random numbers");
+    CohortId(u128::from_be_bytes(bytes))
+}
+
+fn create(path: String, data: Bytes) -> Op {
+    Op::Create { path, data, mode: CreateMode::Persistent }
+}
+
+fn op_bytes(op: &Op) -> usize {
+    match op {
+        Op::Create { path, data, .. } | Op::Set { path, data, .. } => path.len() + data.len() + 64,
+        Op::Check { path, .. } | Op::Delete { path, .. } => path.len() + 64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wal::Incarnation;
+
+    use super::*;
+
+    #[test]
+    fn ranges_are_placed_in_a_chain() {
+        let nodes: Vec<Member> =
+            (1..=4).map(|node| Member { node: NodeId(node), incarnation: Incarnation(0) }).collect();
+        let placed: Vec<Vec<u32>> = place(&nodes, 5, 0)
+            .iter()
+            .map(|members| members.iter().map(|member| member.node.0).collect())
+            .collect();
+        let expected = [vec![1, 2, 3], vec![2, 3, 4], vec![3, 4, 1], vec![4, 1, 2], vec![1, 2, 3]];
+        assert_eq!(placed, expected);
+        assert_eq!(place(&nodes[..1], 2, 5), vec![vec![nodes[0]], vec![nodes[0]]]);
+    }
+}

@@ -1,0 +1,156 @@
+//! Conditions of writes, decided once by the leader against what is applied and what is pending (design 4.6).
+//!
+//! A write that was proposed and not yet applied is *pending*: a later write must see it, or two conditional puts
+//! could both win. [`Pending`] keeps those writes by row key; a row as the leader sees it is the applied row with
+//! the pending mutations on top, each with its own LSN as version, exactly as if they had been applied.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use bytes::Bytes;
+use wal::Lsn;
+
+use crate::request::{Cell, Condition, Mutation, RequestId, Row};
+
+/// Writes proposed and not yet applied, in LSN order.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    rows: HashMap<Bytes, VecDeque<(Lsn, Vec<Mutation>)>>,
+    requests: HashMap<RequestId, Lsn>,
+    order: VecDeque<(Lsn, Bytes, RequestId)>,
+}
+
+impl Pending {
+    /// The write was proposed as `lsn`.
+    pub(crate) fn push(&mut self, lsn: Lsn, key: Bytes, request: RequestId, mutations: Vec<Mutation>) {
+        self.requests.insert(request, lsn);
+        self.order.push_back((lsn, key.clone(), request));
+        self.rows.entry(key).or_default().push_back((lsn, mutations));
+    }
+
+    /// Everything up to `lsn` has been applied.
+    pub(crate) fn applied(&mut self, lsn: Lsn) {
+        while self.order.front().is_some_and(|(pending, ..)| *pending <= lsn) {
+            let Some((_, key, request)) = self.order.pop_front() else { return };
+            self.requests.remove(&request);
+            if let Some(writes) = self.rows.get_mut(&key) {
+                writes.pop_front();
+                if writes.is_empty() {
+                    self.rows.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Nothing is pending any more: the leadership ended.
+    pub(crate) fn clear(&mut self) {
+        *self = Pending::default();
+    }
+
+    /// The LSN of a pending write with this request id.
+    pub(crate) fn find(&self, request: &RequestId) -> Option<Lsn> {
+        self.requests.get(request).copied()
+    }
+
+    /// Puts the pending writes of the row on top of it; returns the LSN of the last one.
+    pub(crate) fn overlay(&self, row: &mut Row) -> Option<Lsn> {
+        let writes = self.rows.get(&row.key)?;
+        for (lsn, mutations) in writes {
+            mutate(row, *lsn, mutations);
+        }
+        writes.back().map(|(lsn, _)| *lsn)
+    }
+}
+
+/// Changes a row as the write `lsn` does.
+fn mutate(row: &mut Row, lsn: Lsn, mutations: &[Mutation]) {
+    let mut cells: BTreeMap<Bytes, Cell> =
+        row.cells.drain(..).map(|cell| (cell.column.clone(), cell)).collect();
+    for mutation in mutations {
+        match mutation {
+            Mutation::Put { column, value } => {
+                let cell = Cell { column: column.clone(), value: value.clone(), version: lsn };
+                cells.insert(column.clone(), cell);
+            }
+            Mutation::Delete { column } => {
+                cells.remove(column);
+            }
+            Mutation::DeleteRow => cells.clear(),
+        }
+    }
+    row.cells = cells.into_values().collect();
+}
+
+/// Whether all conditions hold for the row (read with all its columns).
+pub(crate) fn hold(conditions: &[Condition], row: &Row) -> bool {
+    conditions.iter().all(|condition| match condition {
+        Condition::RowAbsent => row.cells.is_empty(),
+        Condition::RowPresent => !row.cells.is_empty(),
+        Condition::RowVersion(version) => row.version() == *version,
+        Condition::ColumnVersion { column, version } => {
+            let cell = row.cells.iter().find(|cell| cell.column == column);
+            cell.map_or(Lsn::ZERO, |cell| cell.version) == *version
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(column: &'static str, value: &'static str) -> Mutation {
+        Mutation::Put { column: column.into(), value: value.into() }
+    }
+
+    fn row(cells: &[(&'static str, u64)]) -> Row {
+        let cells = cells
+            .iter()
+            .map(|(column, seq)| Cell {
+                column: (*column).into(),
+                value: "v".into(),
+                version: Lsn::new(1, *seq),
+            })
+            .collect();
+        Row { key: "k".into(), cells }
+    }
+
+    #[test]
+    fn each_condition_against_each_kind_of_row() {
+        let (none, one) = (row(&[]), row(&[("a", 3), ("b", 5)]));
+        let column =
+            |column: &'static str, version| Condition::ColumnVersion { column: column.into(), version };
+        let cases = [
+            (Condition::RowAbsent, true, false),
+            (Condition::RowPresent, false, true),
+            (Condition::RowVersion(Lsn::ZERO), true, false),
+            (Condition::RowVersion(Lsn::new(1, 5)), false, true),
+            (column("a", Lsn::new(1, 3)), false, true),
+            (column("a", Lsn::new(1, 5)), false, false),
+            (column("c", Lsn::ZERO), true, true),
+        ];
+        for (condition, absent, present) in cases {
+            assert_eq!(hold(std::slice::from_ref(&condition), &none), absent, "{condition:?}");
+            assert_eq!(hold(std::slice::from_ref(&condition), &one), present, "{condition:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_shows_what_is_pending_until_it_is_applied() {
+        let mut pending = Pending::default();
+        let id = |sequence| RequestId { client: 1, sequence };
+        pending.push(Lsn::new(1, 6), "k".into(), id(1), vec![Mutation::DeleteRow, put("c", "x")]);
+        pending.push(Lsn::new(1, 7), "other".into(), id(2), vec![put("a", "y")]);
+        pending.push(Lsn::new(1, 8), "k".into(), id(3), vec![Mutation::Delete { column: "c".into() }]);
+        assert_eq!(pending.find(&id(1)), Some(Lsn::new(1, 6)));
+
+        let mut seen = row(&[("a", 3)]);
+        assert_eq!(pending.overlay(&mut seen), Some(Lsn::new(1, 8)));
+        assert!(seen.cells.is_empty(), "deleted by 1.6, and its put by 1.8");
+
+        pending.applied(Lsn::new(1, 7));
+        assert_eq!(pending.find(&id(1)), None);
+        let mut seen = row(&[("c", 6)]);
+        assert_eq!(pending.overlay(&mut seen), Some(Lsn::new(1, 8)));
+        pending.applied(Lsn::new(1, 8));
+        assert_eq!(pending.overlay(&mut row(&[])), None);
+    }
+}

@@ -1,0 +1,71 @@
+//! `/health` and `/metrics` over HTTP/1.1, small enough to need no framework: one request per connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A request line and its headers must fit.
+const REQUEST_BYTES_MAX: usize = 8 << 10;
+/// And come in this time.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What is served.
+pub(crate) trait Pages: Send + Sync + 'static {
+    /// Whether the node is well, and one line about it.
+    fn health(&self) -> (bool, String);
+    /// Prometheus' text.
+    fn metrics(&self) -> String;
+}
+
+/// Serves until the task is aborted.
+pub(crate) async fn serve(listener: TcpListener, pages: Arc<dyn Pages>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let pages = pages.clone();
+                tokio::spawn(async move {
+                    // Who asks slowly, or goes away, gets nothing: neither is worth a word.
+                    let _ = tokio::time::timeout(REQUEST_TIME_MAX, answer(stream, &*pages)).await;
+                });
+            }
+            // Out of descriptors, most likely: wait for some to be closed.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn answer(mut stream: TcpStream, pages: &dyn Pages) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        if request.len() > REQUEST_BYTES_MAX || stream.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
+    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let (status, kind, body) = match line {
+        line if line.starts_with(b"GET /metrics ") => {
+            ("200 OK", "text/plain; version=0.0.4; charset=utf-8", pages.metrics())
+        }
+        line if line.starts_with(b"GET /health ") => {
+            let (well, text) = pages.health();
+            (
+                if well { "200 OK" } else { "503 Service Unavailable" },
+                "text/plain; charset=utf-8",
+                text + "\n",
+            )
+        }
+        line if line.starts_with(b"GET ") => {
+            ("404 Not Found", "text/plain; charset=utf-8", "there are /health and /metrics\n".to_owned())
+        }
+        _ => ("405 Method Not Allowed", "text/plain; charset=utf-8", "only GET\n".to_owned()),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body.as_bytes()).await?;
+    stream.shutdown().await
+}

@@ -1,0 +1,129 @@
+//! Work in the background, on threads of its own: flush, compaction, giving log segments back.
+//!
+//! None of it is on the path of a write: a memtable is frozen in an instant and written out here. After a flush the
+//! cohort is told its new checkpoint, and the log may let go of what lies below. A cohort that holds back the oldest
+//! segment is flushed though its memtable is small (rule 2).
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wal::{CohortId, Log};
+
+use crate::metrics::Metrics;
+use crate::ranges::Ranges;
+use crate::replica::RangeReplica;
+
+/// How often a thread looks for work.
+const FLUSH_PERIOD: Duration = Duration::from_millis(20);
+const COMPACTION_PERIOD: Duration = Duration::from_millis(50);
+const RECLAIM_PERIOD: Duration = Duration::from_secs(1);
+
+/// The threads; they end when this is stopped.
+pub(crate) struct Maintenance {
+    threads: Vec<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Maintenance {
+    pub(crate) fn start(
+        ranges: Arc<Ranges>,
+        log: Log,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Maintenance> {
+        let (flushing, compacting, reclaiming) = (ranges.clone(), ranges.clone(), ranges);
+        let (flushed, compacted) = (metrics.clone(), metrics.clone());
+        let mut threads = vec![
+            every("flush", FLUSH_PERIOD, move || flush_full(&flushing, &flushed))?,
+            every("compaction", COMPACTION_PERIOD, move || compact(&compacting, &compacted))?,
+        ];
+        threads.push(every("reclaim", RECLAIM_PERIOD, move || {
+            reclaiming.sweep();
+            let (told, holding) = channel();
+            log.reclaim(move |result| {
+                // An error: this thread has been stopped meanwhile.
+                let _ = told.send(result);
+            });
+            match holding.recv() {
+                Ok(Ok(holding)) => flush_these(&reclaiming, &holding, &metrics),
+                Ok(Err(error)) => tracing::warn!(%error, "could not give log segments back"),
+                // The log has ended, and so does the node.
+                Err(_) => {}
+            }
+        })?);
+        Ok(Maintenance { threads })
+    }
+
+    /// Returns when nothing runs any more; what has begun is finished.
+    pub(crate) fn stop(self) {
+        let threads: Vec<_> = self
+            .threads
+            .into_iter()
+            .map(|(stop, thread)| {
+                drop(stop);
+                thread
+            })
+            .collect();
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a background thread panicked");
+            }
+        }
+    }
+}
+
+/// Runs `work` again and again, until the sender is dropped.
+fn every(
+    name: &str,
+    period: Duration,
+    mut work: impl FnMut() + Send + 'static,
+) -> std::io::Result<(Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = channel::<()>();
+    let run = move || {
+        while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+            work();
+        }
+    };
+    Ok((stop, std::thread::Builder::new().name(name.to_owned()).spawn(run)?))
+}
+
+fn open_replicas(ranges: &Ranges) -> impl Iterator<Item = Arc<RangeReplica>> {
+    ranges.all().into_iter().filter_map(|range| range.replica.ok())
+}
+
+fn flush_full(ranges: &Ranges, metrics: &Metrics) {
+    for replica in open_replicas(ranges) {
+        if replica.store.engine().needs_flush() {
+            flush(&replica, metrics);
+        }
+    }
+}
+
+fn flush_these(ranges: &Ranges, these: &[CohortId], metrics: &Metrics) {
+    for range in these {
+        if let Ok(replica) = ranges.replica(*range) {
+            flush(&replica, metrics);
+        }
+    }
+}
+
+fn flush(replica: &RangeReplica, metrics: &Metrics) {
+    match replica.store.flush() {
+        Ok(durable) => {
+            metrics.flushes.count();
+            replica.cohort.checkpointed(durable.base, durable.base_chain);
+        }
+        // The memtable stays, and so does the log: nothing is lost, and the next round tries again.
+        Err(error) => tracing::error!(range = %replica.range, %error, "could not flush"),
+    }
+}
+
+fn compact(ranges: &Ranges, metrics: &Metrics) {
+    for replica in open_replicas(ranges) {
+        match replica.store.engine().compact() {
+            Ok(true) => metrics.compactions.count(),
+            Ok(false) => {}
+            Err(error) => tracing::error!(range = %replica.range, %error, "could not compact"),
+        }
+    }
+}

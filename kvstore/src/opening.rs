@@ -1,0 +1,176 @@
+//! Opening, and closing for good, the ranges that this node is a member of.
+//!
+//! [`Opener::sync`] makes what is open match the cluster map: a range that names this node *and this disk* is opened
+//! from its tables and its part of the log; a range marked as dropped is closed and its data destroyed. Nothing is
+//! ever destroyed for lack of a word about it.
+//!
+//! A range starts from two sources that must fit: the tables up to a base LSN with its chain hash, and the log behind.
+//! [`join`] decides, by this table (base = what the tables hold):
+//!
+//! | log of the range     | tables                  | verdict                                         |
+//! |----------------------|-------------------------|-------------------------------------------------|
+//! | none                 | none                    | fresh: the range was just made                  |
+//! | none                 | empty                   | a crash right after that: empty, not fresh      |
+//! | none                 | base > 0                | refused: promises and tail are lost             |
+//! | corrupt              | any                     | refused: what it says is not to be trusted      |
+//! | checkpoint > base    | any                     | refused: tables are older than the log believes |
+//! | holds base           | same chain hash         | log behind base                                 |
+//! | holds base           | another chain hash      | refused: one of them is another history         |
+//! | ends before base     | any                     | refused: the log has lost its tail              |
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::join_all;
+use replication::protocol::Recovered;
+use replication::runtime::Runtime;
+use wal::disk::Disk;
+use wal::{Checkpoint, CohortId, CohortRecovery, Entry, Log, Lsn, Member, Promise};
+
+use crate::cluster::layout::{self, RangeDescriptor};
+use crate::cluster::map::ClusterMap;
+use crate::engine::{BlockCache, Durable, Engine, EngineOptions};
+use crate::ranges::{LocalRange, Ranges};
+use crate::replica::{RangeReplica, RangeStore};
+
+/// What opening needs.
+pub(crate) struct Opener {
+    pub(crate) me: Member,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) log: Log,
+    pub(crate) runtime: Runtime,
+    pub(crate) map: Arc<ClusterMap>,
+    pub(crate) ranges: Arc<Ranges>,
+    /// What the start's one scan of the log found, until its range is opened.
+    pub(crate) recovered: Mutex<HashMap<CohortId, CohortRecovery>>,
+}
+
+/// The directory of a range's tables.
+fn directory(range: CohortId) -> String {
+    format!("r-{range}")
+}
+
+impl Opener {
+    /// Opens and drops until this node has what the map says. Called by one task at a time.
+    pub(crate) async fn sync(self: &Arc<Opener>) {
+        let view = self.map.view();
+        for range in &view.dropped {
+            if let Err(error) = self.drop_range(*range).await {
+                tracing::warn!(%range, %error, "could not finish dropping a range; trying again at the next change");
+            }
+        }
+        let mut missing: Vec<Arc<RangeDescriptor>> = Vec::new();
+        for range in view.by_id.values().flat_map(|table| &table.ranges) {
+            let descriptor = &range.descriptor;
+            if descriptor.nodes().any(|node| node == self.me.node) && !self.ranges.contains(descriptor.id) {
+                missing.push(descriptor.clone());
+            }
+        }
+        // All at once, on blocking threads: each one reads its tables and applies its log.
+        let opening = missing.into_iter().map(|descriptor| {
+            let (opener, runtime) = (self.clone(), tokio::runtime::Handle::current());
+            tokio::task::spawn_blocking(move || {
+                let _within = runtime.enter();
+                let replica = opener.open(&descriptor);
+                match &replica {
+                    Ok(_) => tracing::info!(range = %descriptor.id, "opened"),
+                    Err(why) => tracing::error!(range = %descriptor.id, why, "range is out of service here"),
+                }
+                opener.ranges.insert(LocalRange { descriptor, replica });
+            })
+        });
+        for opened in join_all(opening).await {
+            if let Err(error) = opened {
+                tracing::error!(%error, "opening a range panicked");
+            }
+        }
+    }
+
+    fn open(&self, descriptor: &RangeDescriptor) -> Result<Arc<RangeReplica>, String> {
+        let id = descriptor.id;
+        let listed = descriptor.members.iter().find(|member| member.node == self.me.node);
+        if listed != Some(&self.me) {
+            return Err(format!(
+                "the range was made with another disk of node {} (incarnation {}): start the node with that data \
+                 directory",
+                self.me.node.0,
+                listed.map(|member| member.incarnation).unwrap_or_default()
+            ));
+        }
+        let log = self.recovered.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let dirs = self.disk.list_dirs().map_err(|error| format!("data directory: {error}"))?;
+        let fresh = log.is_none() && !dirs.contains(&directory(id));
+        let opened =
+            Engine::open(self.disk.clone(), &directory(id), EngineOptions::default(), self.cache.clone());
+        let (engine, durable) = opened.map_err(|error| format!("tables: {error}"))?;
+        let recovered = join(log, &durable, fresh)?;
+        let store = Arc::new(RangeStore::new(id, engine, durable.attachment)?);
+        let members = descriptor.nodes().collect();
+        let cohort = self.runtime.open(id, members, recovered, store.clone());
+        let cohort = cohort.map_err(|error| error.to_string())?;
+        Ok(Arc::new(RangeReplica { node: self.me.node, range: id, store, cohort }))
+    }
+
+    /// Destroys what this node holds of a dropped range, and says so.
+    async fn drop_range(&self, range: CohortId) -> Result<(), String> {
+        let path = self.map.paths.dropped(range);
+        let mark = self.map.coordinator.get(&path).await.map_err(|error| error.to_string())?;
+        let nodes = mark.and_then(|mark| layout::decode_nodes(&mark.data)).unwrap_or_default();
+        if !nodes.contains(&self.me.node) && !nodes.is_empty() {
+            return Ok(());
+        }
+        if let Some(LocalRange { replica: Ok(replica), .. }) = self.ranges.remove(range) {
+            replica.cohort.clone().close();
+        }
+        self.recovered.lock().unwrap_or_else(PoisonError::into_inner).remove(&range);
+        self.log.forget(range);
+        // Readers that still hold a table keep their open file; the names go now.
+        self.disk.remove_dir(&directory(range)).map_err(|error| error.to_string())?;
+        self.map.forgot_range(range, self.me.node).await.map_err(|error| error.to_string())?;
+        tracing::info!(%range, "dropped");
+        Ok(())
+    }
+}
+
+/// See the table at the top.
+fn join(log: Option<CohortRecovery>, durable: &Durable, fresh: bool) -> Result<Recovered, String> {
+    let Some(log) = log else {
+        if durable.base > Lsn::ZERO {
+            return Err("the log has lost this range (its tables are there): restore the log, or give the node a new \
+                        --node-id with an empty data directory"
+                .into());
+        }
+        return Ok(Recovered {
+            checkpoint: Checkpoint::default(),
+            promise: Promise::default(),
+            committed: Lsn::ZERO,
+            entries: Vec::new(),
+            oldest: Lsn::ZERO,
+            fresh,
+        });
+    };
+    if let Some(corruption) = log.corrupt {
+        return Err(format!("the log is corrupt: {corruption}"));
+    }
+    let mut checkpoint = log.checkpoint;
+    if durable.base < checkpoint.base {
+        return Err(format!("tables end at {}, but the log begins behind {}", durable.base, checkpoint.base));
+    }
+    let entries: Vec<Entry> = log.entries.into_iter().filter(|entry| entry.lsn >= durable.base).collect();
+    let (chain, entries) = match entries.first() {
+        Some(first) if first.lsn == durable.base => (Some(first.chain), entries[1..].to_vec()),
+        _ if durable.base == checkpoint.base => (Some(checkpoint.base_chain), entries),
+        _ => (None, entries),
+    };
+    match chain {
+        Some(chain) if chain == durable.base_chain => {}
+        Some(_) => return Err(format!("tables and log hold different histories at {}", durable.base)),
+        None => return Err(format!("the log ends before {}, where the tables do", durable.base)),
+    }
+    checkpoint.base = durable.base;
+    checkpoint.base_chain = durable.base_chain;
+    let committed = log.committed.max(durable.base);
+    checkpoint.committed = checkpoint.committed.max(committed);
+    Ok(Recovered { promise: log.promise, committed, entries, oldest: log.oldest, fresh: false, checkpoint })
+}

@@ -1,0 +1,118 @@
+//! What one replica of one range can be asked, and its answers: the router's words, the same for a replica in this
+//! process and one behind a stream.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use wal::{Lsn, NodeId};
+
+use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source};
+use crate::rpc::proto::v1;
+
+/// Whose word a read takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The leader's, proven to be the latest.
+    Strong,
+    /// This replica's, if it is new enough.
+    Timeline {
+        /// It must have applied this.
+        floor: Lsn,
+        /// Its data may not be older.
+        max_staleness: Option<Duration>,
+    },
+}
+
+/// A write on its way to the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RangeWrite {
+    /// Row key.
+    pub(crate) key: Bytes,
+    /// All must hold.
+    pub(crate) conditions: Vec<Condition>,
+    /// In order.
+    pub(crate) mutations: Vec<Mutation>,
+    /// The same at every attempt.
+    pub(crate) request: RequestId,
+    /// The range's LSN known to the gateway before the first attempt (rule 11).
+    pub(crate) base: Lsn,
+    /// An earlier attempt may still be under way.
+    pub(crate) retry: bool,
+}
+
+/// Key bounds and direction of a scan inside one range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RangeScan {
+    /// First key, inclusive.
+    pub(crate) start: Bytes,
+    /// End key, exclusive.
+    pub(crate) end: Option<Bytes>,
+    /// From the end to the start.
+    pub(crate) reverse: bool,
+    /// At most so many rows.
+    pub(crate) limit: Option<u64>,
+    /// Columns wanted.
+    pub(crate) columns: Columns,
+}
+
+/// A request to one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Rows by key; answered by [`Answer::Rows`] in the order of the keys, one for each.
+    Read {
+        /// Row keys.
+        keys: Vec<Bytes>,
+        /// Columns wanted.
+        columns: Columns,
+        /// Whose word.
+        mode: Mode,
+    },
+    /// First page of a scan, all at one LSN.
+    Scan(RangeScan, Mode),
+    /// Next page of a scan at the same LSN.
+    Next(u64),
+    /// Nobody wants the rest.
+    Close(u64),
+    /// A write.
+    Write(RangeWrite),
+    /// Hand leadership over.
+    Transfer(Option<NodeId>),
+    /// State of all replicas of the node (whatever the range).
+    Status {
+        /// Hash the contents, too.
+        checksums: bool,
+    },
+}
+
+/// A replica's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    /// Rows.
+    Rows {
+        /// In order.
+        rows: Vec<Row>,
+        /// Where from.
+        source: Source,
+        /// For the next page; `None`: that was all.
+        cursor: Option<u64>,
+    },
+    /// Committed and applied.
+    Written(Lsn),
+    /// A condition did not hold.
+    ConditionFailed {
+        /// The row as found.
+        current: Row,
+        /// Found at this LSN.
+        at: Lsn,
+    },
+    /// The write is not in the window, and its base lies below the window's floor: it was not executed now, and
+    /// whether it ever was is forgotten.
+    Forgotten {
+        /// The range's LSN now.
+        applied: Lsn,
+    },
+    /// Done.
+    Done,
+    /// The node's replicas.
+    Status(Box<v1::NodeStatus>),
+}

@@ -1,0 +1,285 @@
+//! One replica of a range: the engine's data under replication's order, reads at the right moment.
+//!
+//! [`RangeStore`] gives the cohort's entries their meaning: it decides writes (window, then conditions), keeps what is
+//! pending, applies what is committed. [`RangeReplica`] adds the reads:
+//!
+//! - strong: see the lease, read, see the same leadership's lease again (rule 8a); without a lease, one quorum round
+//!   first. What is applied at a leader with a valid lease contains every write ever acknowledged, for a write is
+//!   applied before it is answered.
+//! - timeline: what is applied here, if that reaches the floor that the caller gives and is young enough.
+
+use std::cell::Cell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use replication::protocol::effect::Unavailable;
+use replication::runtime::{Replica, ReplicaError, WriteReply};
+use replication::store::{Decision, Store};
+use wal::{CohortId, Entry, EntryKind, Lsn, NodeId};
+
+use crate::conditions::{self, Pending};
+use crate::dedup::{Outcome, WINDOW_LEN, Window};
+use crate::engine::{Durable, Engine, EngineError};
+use crate::error::KvError;
+use crate::operation::{Answer, Mode, RangeWrite};
+use crate::payload::{self, Payload};
+use crate::request::{Columns, Row, Source};
+
+/// How long a timeline read waits for a replica to reach the caller's floor before the leader is asked instead: two
+/// commit periods, after which a healthy follower has it.
+const FLOOR_WAIT: Duration = Duration::from_millis(100);
+
+/// The state machine of one range.
+pub(crate) struct RangeStore {
+    range: CohortId,
+    engine: Engine,
+    state: Mutex<State>,
+}
+
+struct State {
+    window: Window,
+    pending: Pending,
+}
+
+/// A write as the cohort carries it from decision to proposal.
+pub(crate) struct Proposal {
+    write: RangeWrite,
+    /// What [`Store::decide`] found: log a refusal.
+    refused: Cell<bool>,
+}
+
+/// Why a write was refused by the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A condition did not hold; the row as found, and at which LSN.
+    Condition { current: Row, at: Lsn },
+    /// See [`Answer::Forgotten`].
+    Forgotten,
+    /// The row could not be read.
+    Unreadable(String),
+}
+
+impl RangeStore {
+    /// A store over an opened engine, with the window that was flushed with it.
+    pub(crate) fn new(range: CohortId, engine: Engine, attachment: Bytes) -> Result<RangeStore, String> {
+        let window = Window::decode(attachment, WINDOW_LEN).map_err(|error| error.to_string())?;
+        Ok(RangeStore { range, engine, state: Mutex::new(State { window, pending: Pending::default() }) })
+    }
+
+    /// The range's data.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Writes the memtable out, with the window as it is at that very LSN or later (what is later is replayed
+    /// over it without effect).
+    pub(crate) fn flush(&self) -> Result<Durable, EngineError> {
+        let attachment = || self.lock().window.encode();
+        self.engine.freeze();
+        self.engine.flush(attachment())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Only a bug panics under this lock, and it has then left an entry half applied at worst; the process
+        // aborts in `apply` before anyone can look.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for RangeStore {
+    type Request = Proposal;
+    type Answer = Refusal;
+
+    fn decide(&self, request: &Proposal) -> Decision<Refusal> {
+        let (verdict, request) = (&request.refused, &request.write);
+        let state = self.lock();
+        if let Some(outcome) = state.window.find(&request.request) {
+            return Decision::Join(outcome.lsn);
+        }
+        if let Some(lsn) = state.pending.find(&request.request) {
+            return Decision::Join(lsn);
+        }
+        if state.window.forgot(request.base) {
+            return Decision::Refuse { answer: Refusal::Forgotten, after: Lsn::ZERO };
+        }
+        if request.conditions.is_empty() {
+            let payload = payload::encode(request.request, &request.key, &request.mutations, false);
+            return Decision::Propose(payload);
+        }
+        let (mut row, applied) = match self.engine.get(&request.key, &Columns::All) {
+            Ok(found) => found,
+            Err(error) => {
+                return Decision::Refuse { answer: Refusal::Unreadable(error.to_string()), after: Lsn::ZERO };
+            }
+        };
+        let after = state.pending.overlay(&mut row);
+        let refused = !conditions::hold(&request.conditions, &row);
+        if refused && !request.retry {
+            let at = after.unwrap_or(applied);
+            return Decision::Refuse { answer: Refusal::Condition { current: row, at }, after: at };
+        }
+        verdict.set(refused);
+        let mutations = if refused { &[][..] } else { &request.mutations };
+        Decision::Propose(payload::encode(request.request, &request.key, mutations, refused))
+    }
+
+    fn pending(&self, lsn: Lsn, request: Proposal) {
+        let mut state = self.lock();
+        let Proposal { write, refused } = request;
+        let mutations = if refused.get() { Vec::new() } else { write.mutations };
+        state.pending.push(lsn, write.key, write.request, mutations);
+    }
+
+    fn apply(&self, entries: &[Entry]) {
+        let mut state = self.lock();
+        for entry in entries {
+            match entry.kind {
+                EntryKind::EpochStart => self.engine.skip(entry.lsn, entry.chain),
+                EntryKind::Write => match payload::decode(entry.payload.clone()) {
+                    Ok(Payload { request, key, mutations, refused }) => {
+                        self.engine.apply(entry.lsn, entry.chain, &key, &mutations);
+                        state.window.record(request, Outcome { lsn: entry.lsn, refused });
+                    }
+                    // The bytes are what the leader sent (chain hash), so this node is too old to know them, or
+                    // there is a bug. Going on would make this replica differ silently.
+                    Err(error) => {
+                        tracing::error!(range = %self.range, lsn = %entry.lsn, %error, "cannot apply; aborting");
+                        std::process::abort();
+                    }
+                },
+            }
+        }
+        if let Some(entry) = entries.last() {
+            state.pending.applied(entry.lsn);
+        }
+    }
+
+    fn applied(&self) -> Lsn {
+        self.engine.applied()
+    }
+
+    fn closed(&self) {
+        self.lock().pending.clear();
+    }
+}
+
+/// A replica as the router uses it.
+pub(crate) struct RangeReplica {
+    /// This node.
+    pub(crate) node: NodeId,
+    /// The range.
+    pub(crate) range: CohortId,
+    /// Its data.
+    pub(crate) store: Arc<RangeStore>,
+    /// Its cohort.
+    pub(crate) cohort: Replica<RangeStore>,
+}
+
+impl RangeReplica {
+    /// Runs `read` on the store at a moment at which `mode` allows it.
+    pub(crate) async fn read<T>(
+        &self,
+        mode: Mode,
+        deadline: Instant,
+        read: impl Fn(&Engine) -> Result<T, EngineError>,
+    ) -> Result<(T, Source), KvError> {
+        let read = || read(&self.store.engine).map_err(|error| KvError::Unavailable(error.to_string()));
+        let source = |lsn, staleness| Source { range: self.range, replica: self.node, lsn, staleness };
+        match mode {
+            Mode::Strong => {
+                if let Some(epoch) = self.cohort.lease() {
+                    let lsn = self.store.applied();
+                    let found = read()?;
+                    if self.cohort.still_leased(epoch) {
+                        return Ok((found, source(lsn, Some(Duration::ZERO))));
+                    }
+                }
+                let barrier = self.cohort.read_barrier(Lsn::ZERO);
+                match tokio::time::timeout_at(deadline.into(), barrier).await {
+                    Err(_) => {
+                        return Err(KvError::DeadlineExceeded("no majority confirmed the leader".into()));
+                    }
+                    Ok(confirmed) => confirmed.map_err(|error| self.refusal(error))?,
+                }
+                let lsn = self.store.applied();
+                Ok((read()?, source(lsn, Some(Duration::ZERO))))
+            }
+            Mode::Timeline { floor, max_staleness } => {
+                if self.store.applied() < floor {
+                    let until = deadline.min(Instant::now() + FLOOR_WAIT);
+                    self.cohort.wait_applied(floor, until.into()).await.map_err(|_| KvError::NotLeader {
+                        hint: self.cohort.leader().filter(|leader| *leader != self.node),
+                    })?;
+                }
+                // Before reading: the data can only be younger than this says.
+                let staleness = self.cohort.staleness();
+                if max_staleness.is_some_and(|max| staleness.is_none_or(|staleness| staleness > max)) {
+                    return Err(KvError::NotLeader {
+                        hint: self.cohort.leader().filter(|leader| *leader != self.node),
+                    });
+                }
+                let lsn = self.store.applied();
+                Ok((read()?, source(lsn, staleness)))
+            }
+        }
+    }
+
+    /// Writes; an outcome unknown is told as such, everything else did nothing.
+    pub(crate) async fn write(&self, write: RangeWrite, deadline: Instant) -> Result<Answer, KvError> {
+        if !write.conditions.is_empty() {
+            // The decision reads this row under the cohort's lock: fetch its blocks before.
+            let _ = self.store.engine.get(&write.key, &Columns::All);
+        }
+        let (request, key, retry) = (write.request, write.key.clone(), write.retry);
+        match tokio::time::timeout_at(
+            deadline.into(),
+            self.cohort.write(Proposal { write, refused: Cell::new(false) }),
+        )
+        .await
+        {
+            Err(_) => Err(KvError::OutcomeUnknown("no majority forced it in time".into())),
+            Ok(Err(error)) => Err(self.refusal(error)),
+            Ok(Ok(WriteReply::Written(lsn))) => {
+                let refused =
+                    retry && self.store.lock().window.find(&request).is_some_and(|found| found.refused);
+                if !refused {
+                    return Ok(Answer::Written(lsn));
+                }
+                let found = self.store.engine.get(&key, &Columns::All);
+                let (current, _) = found.map_err(|error| KvError::Unavailable(error.to_string()))?;
+                Ok(Answer::ConditionFailed { current, at: lsn })
+            }
+            Ok(Ok(WriteReply::Refused(Refusal::Condition { current, at }))) => {
+                Ok(Answer::ConditionFailed { current, at })
+            }
+            Ok(Ok(WriteReply::Refused(Refusal::Forgotten))) => {
+                Ok(Answer::Forgotten { applied: self.store.applied() })
+            }
+            Ok(Ok(WriteReply::Refused(Refusal::Unreadable(why)))) => Err(KvError::Unavailable(why)),
+        }
+    }
+
+    /// Replication's refusals in the store's words.
+    pub(crate) fn refusal(&self, error: ReplicaError) -> KvError {
+        refusal(self.node, error)
+    }
+}
+
+fn refusal(node: NodeId, error: ReplicaError) -> KvError {
+    match error {
+        ReplicaError::NotLeader { hint } => KvError::NotLeader { hint },
+        ReplicaError::Unavailable(Unavailable::Overloaded) => {
+            KvError::Overloaded("too many writes are under way")
+        }
+        ReplicaError::Unavailable(Unavailable::DiskFull) => KvError::DiskFull(node),
+        ReplicaError::Unavailable(
+            Unavailable::TakingOver | Unavailable::Suspended | Unavailable::Transferring,
+        ) => KvError::Unavailable(error.to_string()),
+        ReplicaError::Unknown => KvError::OutcomeUnknown("the leadership was lost".into()),
+        ReplicaError::Behind { applied } => {
+            KvError::DeadlineExceeded(format!("{node} has applied {applied} only"))
+        }
+        ReplicaError::Closed => KvError::ShuttingDown,
+    }
+}

@@ -1,0 +1,193 @@
+//! The router as the [`Kv`] that planner and gRPC service call.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, join_all};
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::mpsc;
+use wal::NodeId;
+
+use super::{Identity, Router, WRITES_AT_ONCE};
+use crate::cluster::map::coordination;
+use crate::error::KvError;
+use crate::operation::{Mode, Operation};
+use crate::request::{
+    Columns, Kv, RangeInfo, ReadOptions, ReadRow, Scan, ScanBatch, SessionToken, Table, TableId, Write,
+    WriteOutcome,
+};
+
+impl Kv for Router {
+    fn get<'a>(
+        &'a self,
+        table: TableId,
+        key: Bytes,
+        columns: Columns,
+        options: &'a ReadOptions,
+        session: Option<&'a SessionToken>,
+    ) -> BoxFuture<'a, Result<ReadRow, KvError>> {
+        Box::pin(async move {
+            self.check_key(&key)?;
+            let started = Instant::now();
+            let table = self.map.table(table).await?;
+            let range = table.range_of(&key);
+            let mut rows = self.read_keys(range, vec![key], &columns, options, session).await?;
+            self.metrics.reads.took(started.elapsed());
+            rows.pop().ok_or_else(|| KvError::Internal("a get without a row".into()))
+        })
+    }
+
+    fn multi_get<'a>(
+        &'a self,
+        table: TableId,
+        keys: Vec<Bytes>,
+        columns: Columns,
+        options: &'a ReadOptions,
+        session: Option<&'a SessionToken>,
+    ) -> BoxFuture<'a, Result<Vec<ReadRow>, KvError>> {
+        Box::pin(async move {
+            let started = Instant::now();
+            let rows = self.get_many(table, keys, columns, options, session).await?;
+            self.metrics.reads.took(started.elapsed());
+            Ok(rows)
+        })
+    }
+
+    fn scan<'a>(
+        &'a self,
+        scan: Scan,
+        options: &'a ReadOptions,
+        session: Option<&'a SessionToken>,
+    ) -> BoxStream<'a, Result<ScanBatch, KvError>> {
+        // One page waits while the next is fetched. The scan runs when the stream is polled, and ends with it.
+        let (sink, mut pages) = mpsc::channel(1);
+        let run = async move {
+            if let Err(error) = self.scan_all(&scan, options, session, &sink).await {
+                let _ = sink.send(Err(error)).await;
+            }
+        };
+        let mut run: Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> = Some(Box::pin(run));
+        stream::poll_fn(move |context| {
+            if run.as_mut().is_some_and(|running| running.as_mut().poll(context).is_ready()) {
+                run = None;
+            }
+            pages.poll_recv(context)
+        })
+        .boxed()
+    }
+
+    fn write<'a>(
+        &'a self,
+        write: Write,
+        deadline: Instant,
+        session: Option<&'a SessionToken>,
+    ) -> BoxFuture<'a, Result<WriteOutcome, KvError>> {
+        Box::pin(async move {
+            let started = Instant::now();
+            // A request id from outside may have been used before, on any node.
+            let identity = write.request.map(Identity::Repeated);
+            let outcome = self.write_as(write, identity, deadline, session).await;
+            self.metrics.writes.took(started.elapsed());
+            outcome
+        })
+    }
+
+    fn write_many<'a>(
+        &'a self,
+        writes: Vec<Write>,
+        deadline: Instant,
+        session: Option<&'a SessionToken>,
+    ) -> BoxFuture<'a, Vec<Result<WriteOutcome, KvError>>> {
+        let writes = writes.into_iter().map(move |write| self.write(write, deadline, session));
+        Box::pin(stream::iter(writes).buffered(WRITES_AT_ONCE).collect())
+    }
+
+    fn create_table<'a>(
+        &'a self,
+        name: &'a str,
+        schema: Bytes,
+        splits: Vec<Bytes>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Table, KvError>> {
+        Box::pin(async move {
+            splits.iter().try_for_each(|split| self.check_key(split))?;
+            let table = self.map.create_table(name, schema, &splits).await?;
+            self.map.refresh().await.map_err(coordination)?;
+            let view = self.map.table(table.id).await?;
+            // A strong read of nothing: answered by an open leader only.
+            let probe = Operation::Read { keys: Vec::new(), columns: Columns::All, mode: Mode::Strong };
+            let open = view.ranges.iter().map(|range| self.ask_leader(range, probe.clone(), deadline));
+            for answer in join_all(open).await {
+                answer.map_err(|error| match error {
+                    KvError::DeadlineExceeded(why) => {
+                        KvError::Unavailable(format!("table {name} was made, but has no leader yet: {why}"))
+                    }
+                    error => error,
+                })?;
+            }
+            Ok(table)
+        })
+    }
+
+    fn drop_table<'a>(&'a self, name: &'a str, deadline: Instant) -> BoxFuture<'a, Result<(), KvError>> {
+        Box::pin(async move {
+            let drop = async {
+                let table = self.map.table_named(name).await?;
+                match self.map.drop_table(&table).await {
+                    // Known from a stale cache: another table may bear the name now.
+                    Err(KvError::NoTable(_)) => {
+                        self.map.refresh().await.map_err(coordination)?;
+                        let again = self.map.table_named(name).await?;
+                        self.map.drop_table(&again).await?;
+                    }
+                    result => result?,
+                }
+                self.map.refresh().await.map_err(coordination)
+            };
+            match tokio::time::timeout_at(deadline.into(), drop).await {
+                Ok(result) => result,
+                Err(_) => {
+                    Err(KvError::OutcomeUnknown("the coordination service did not answer in time".into()))
+                }
+            }
+        })
+    }
+
+    fn tables(&self, fresh: bool) -> BoxFuture<'_, Result<Vec<Table>, KvError>> {
+        Box::pin(async move {
+            if fresh {
+                self.map.refresh().await.map_err(coordination)?;
+            }
+            Ok(self.map.view().by_name.values().map(|view| view.table.clone()).collect())
+        })
+    }
+
+    fn catalog_version(&self) -> u64 {
+        self.map.version()
+    }
+
+    fn ranges(&self, table: TableId) -> BoxFuture<'_, Result<Vec<RangeInfo>, KvError>> {
+        Box::pin(async move {
+            let table = self.map.table(table).await?;
+            let mut ranges = Vec::with_capacity(table.ranges.len());
+            for range in &table.ranges {
+                let descriptor = &range.descriptor;
+                ranges.push(RangeInfo {
+                    id: descriptor.id,
+                    table: descriptor.table,
+                    start: descriptor.start.clone(),
+                    end: descriptor.end.clone(),
+                    members: descriptor.nodes().collect(),
+                    leader: self.leader_of(range),
+                });
+            }
+            Ok(ranges)
+        })
+    }
+
+    fn node(&self) -> NodeId {
+        self.ranges.node()
+    }
+}

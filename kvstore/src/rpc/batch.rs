@@ -1,0 +1,68 @@
+//! One client stream of many requests: each runs by itself, answers carry the request's id.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::proto::v1;
+use super::proto::v1::batch_request::Request;
+use super::proto::v1::batch_response::Answer;
+use super::service::PublicService;
+use super::{convert, status};
+use crate::error::KvError;
+
+/// Requests of one stream that run at once; over it the stream is read no further until some have ended.
+const RUNNING_MAX: usize = 1024;
+
+/// Serves the stream until it ends.
+pub(crate) fn serve(
+    service: PublicService,
+    mut requests: Streaming<v1::BatchRequest>,
+) -> ReceiverStream<Result<v1::BatchResponse, Status>> {
+    let (answers, outgoing) = mpsc::channel(256);
+    tokio::spawn(async move {
+        let running = Arc::new(Semaphore::new(RUNNING_MAX));
+        while let Ok(Some(request)) = requests.message().await {
+            let Ok(permit) = running.clone().acquire_owned().await else { return };
+            let (service, answers) = (service.clone(), answers.clone());
+            tokio::spawn(async move {
+                let id = request.id;
+                let answer = execute(&service, request)
+                    .await
+                    .unwrap_or_else(|status| Answer::Error(status::batch_error(&status)));
+                // An error: the client has gone.
+                let _ = answers.send(Ok(v1::BatchResponse { id, answer: Some(answer) })).await;
+                drop(permit);
+            });
+        }
+    });
+    ReceiverStream::new(outgoing)
+}
+
+async fn execute(service: &PublicService, request: v1::BatchRequest) -> Result<Answer, Status> {
+    let timeout = match request.timeout_ms {
+        0 => convert::TIMEOUT,
+        ms => Duration::from_millis(ms.into()),
+    };
+    let deadline = Instant::now() + timeout;
+    let incomplete = || status::from_error(&KvError::Invalid("an empty request in a batch".into()));
+    match request.request.ok_or_else(incomplete)? {
+        Request::Get(get) => service.read(get, deadline).await.map(Answer::Get),
+        Request::MultiGet(get) => service.read_many(get, deadline).await.map(Answer::MultiGet),
+        Request::Put(put) => service.write_put(put, Vec::new(), deadline).await.map(Answer::Write),
+        Request::Delete(delete) => {
+            service.write_delete(delete, Vec::new(), deadline).await.map(Answer::Write)
+        }
+        Request::ConditionalPut(request) => {
+            let put = request.put.ok_or_else(incomplete)?;
+            service.write_put(put, request.conditions, deadline).await.map(Answer::Write)
+        }
+        Request::ConditionalDelete(request) => {
+            let delete = request.delete.ok_or_else(incomplete)?;
+            service.write_delete(delete, request.conditions, deadline).await.map(Answer::Write)
+        }
+    }
+}

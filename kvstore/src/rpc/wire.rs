@@ -1,0 +1,310 @@
+//! Operations and answers between nodes, as protobuf and back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use wal::{CohortId, Lsn, NodeId};
+
+use super::convert;
+use super::proto::gateway as wire;
+use super::proto::gateway::failure::Kind as FailureKind;
+use crate::error::KvError;
+use crate::operation::{Answer, Mode, Operation, RangeScan, RangeWrite};
+use crate::request::{Columns, Mutation, RequestId, Row, Source};
+
+type OperationKind = wire::request::Operation;
+type AnswerKind = wire::answer::Kind;
+
+/// The request as it travels.
+pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: Duration) -> wire::Request {
+    let operation = match operation {
+        Operation::Read { keys, columns: wanted, mode: how } => {
+            OperationKind::Read(wire::Read { keys, columns: Some(columns(wanted)), mode: Some(mode(how)) })
+        }
+        Operation::Scan(scan, how) => OperationKind::Scan(wire::Scan {
+            start: scan.start,
+            end: scan.end,
+            reverse: scan.reverse,
+            limit: scan.limit,
+            columns: Some(columns(scan.columns)),
+            mode: Some(mode(how)),
+        }),
+        Operation::Next(cursor) => OperationKind::Next(cursor),
+        Operation::Close(cursor) => OperationKind::Close(cursor),
+        Operation::Write(write) => OperationKind::Write(wire::Write {
+            key: write.key,
+            conditions: write.conditions.into_iter().map(convert::condition).collect(),
+            mutations: write.mutations.into_iter().map(mutation).collect(),
+            client: Bytes::copy_from_slice(&write.request.client.to_be_bytes()),
+            sequence: write.request.sequence,
+            base: Some(convert::lsn(write.base)),
+            retry: write.retry,
+        }),
+        Operation::Transfer(target) => OperationKind::Transfer(target.map_or(0, |node| node.0)),
+        Operation::Status { checksums } => OperationKind::Status(checksums),
+    };
+    wire::Request {
+        id,
+        timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+        range: Bytes::copy_from_slice(&range.0.to_be_bytes()),
+        operation: Some(operation),
+    }
+}
+
+/// What a request asks for, or why it makes no sense.
+pub(crate) fn to_operation(request: wire::Request) -> Result<(CohortId, Operation), KvError> {
+    let absent = || KvError::Invalid("incomplete request of a node".into());
+    let range = CohortId(u128::from_be_bytes((&request.range[..]).try_into().map_err(|_| absent())?));
+    let operation = match request.operation.ok_or_else(absent)? {
+        OperationKind::Read(read) => Operation::Read {
+            keys: read.keys,
+            columns: to_columns(read.columns.ok_or_else(absent)?),
+            mode: to_mode(&read.mode.ok_or_else(absent)?),
+        },
+        OperationKind::Scan(scan) => {
+            let mode = to_mode(&scan.mode.ok_or_else(absent)?);
+            let columns = to_columns(scan.columns.ok_or_else(absent)?);
+            let wire::Scan { start, end, reverse, limit, .. } = scan;
+            Operation::Scan(RangeScan { start, end, reverse, limit, columns }, mode)
+        }
+        OperationKind::Next(cursor) => Operation::Next(cursor),
+        OperationKind::Close(cursor) => Operation::Close(cursor),
+        OperationKind::Write(write) => {
+            let client = u128::from_be_bytes((&write.client[..]).try_into().map_err(|_| absent())?);
+            let mutations: Option<Vec<_>> = write.mutations.into_iter().map(to_mutation).collect();
+            Operation::Write(RangeWrite {
+                key: write.key,
+                conditions: convert::to_conditions(write.conditions)?,
+                mutations: mutations.ok_or_else(absent)?,
+                request: RequestId { client, sequence: write.sequence },
+                base: to_lsn(write.base),
+                retry: write.retry,
+            })
+        }
+        OperationKind::Transfer(target) => Operation::Transfer((target != 0).then_some(NodeId(target))),
+        OperationKind::Status(checksums) => Operation::Status { checksums },
+    };
+    Ok((range, operation))
+}
+
+/// The answer as it travels.
+pub(crate) fn answer(id: u64, answer: Result<Answer, KvError>) -> wire::Answer {
+    let kind = match answer {
+        Ok(Answer::Rows { rows, source, cursor }) => AnswerKind::Rows(wire::Rows {
+            rows: rows.into_iter().map(convert::row).collect(),
+            source: Some(convert::source(source)),
+            cursor: cursor.unwrap_or(0),
+        }),
+        Ok(Answer::Written(lsn)) => AnswerKind::Written(convert::lsn(lsn)),
+        Ok(Answer::ConditionFailed { current, at }) => AnswerKind::ConditionFailed(wire::ConditionFailed {
+            current: Some(convert::row(current)),
+            at: Some(convert::lsn(at)),
+        }),
+        Ok(Answer::Forgotten { applied }) => {
+            AnswerKind::Forgotten(wire::Forgotten { applied: Some(convert::lsn(applied)) })
+        }
+        Ok(Answer::Done) => AnswerKind::Done(true),
+        Ok(Answer::Status(status)) => AnswerKind::Status(*status),
+        Err(error) => AnswerKind::Failure(failure(error)),
+    };
+    wire::Answer { id, kind: Some(kind) }
+}
+
+/// What an answer says; `range` is what was asked for.
+pub(crate) fn to_answer(range: CohortId, kind: Option<AnswerKind>) -> Result<Answer, KvError> {
+    match kind {
+        Some(AnswerKind::Rows(page)) => {
+            let source = page.source.unwrap_or_default();
+            Ok(Answer::Rows {
+                rows: page.rows.into_iter().map(convert::to_row).collect(),
+                source: Source {
+                    range,
+                    replica: NodeId(source.replica),
+                    lsn: to_lsn(source.lsn),
+                    staleness: source.staleness_ms.map(Duration::from_millis),
+                },
+                cursor: (page.cursor != 0).then_some(page.cursor),
+            })
+        }
+        Some(AnswerKind::Written(lsn)) => Ok(Answer::Written(convert::to_lsn(&lsn))),
+        Some(AnswerKind::ConditionFailed(failed)) => Ok(Answer::ConditionFailed {
+            current: failed.current.map(convert::to_row).unwrap_or_else(Row::default),
+            at: to_lsn(failed.at),
+        }),
+        Some(AnswerKind::Forgotten(forgotten)) => {
+            Ok(Answer::Forgotten { applied: to_lsn(forgotten.applied) })
+        }
+        Some(AnswerKind::Done(_)) => Ok(Answer::Done),
+        Some(AnswerKind::Status(status)) => Ok(Answer::Status(Box::new(status))),
+        Some(AnswerKind::Failure(failure)) => Err(to_error(failure)),
+        None => Err(KvError::Internal("a node answered in a way that is not known here".into())),
+    }
+}
+
+fn columns(columns: Columns) -> wire::Columns {
+    match columns {
+        Columns::All => wire::Columns { all: true, some: Vec::new() },
+        Columns::Some(some) => wire::Columns { all: false, some },
+    }
+}
+
+fn to_columns(columns: wire::Columns) -> Columns {
+    if columns.all { Columns::All } else { Columns::Some(columns.some) }
+}
+
+fn mode(mode: Mode) -> wire::Mode {
+    match mode {
+        Mode::Strong => wire::Mode::default(),
+        Mode::Timeline { floor, max_staleness } => wire::Mode {
+            timeline: true,
+            floor: Some(convert::lsn(floor)),
+            // Rounded down: the limit may not grow on the way.
+            max_staleness_ms: max_staleness.map(|max| u64::try_from(max.as_millis()).unwrap_or(u64::MAX)),
+        },
+    }
+}
+
+fn to_mode(mode: &wire::Mode) -> Mode {
+    if !mode.timeline {
+        return Mode::Strong;
+    }
+    Mode::Timeline {
+        floor: to_lsn(mode.floor),
+        max_staleness: mode.max_staleness_ms.map(Duration::from_millis),
+    }
+}
+
+fn to_lsn(lsn: Option<super::proto::v1::Lsn>) -> Lsn {
+    lsn.map_or(Lsn::ZERO, |lsn| convert::to_lsn(&lsn))
+}
+
+fn mutation(mutation: Mutation) -> wire::Mutation {
+    use wire::mutation::Kind;
+    let kind = match mutation {
+        Mutation::Put { column, value } => Kind::Put(super::proto::v1::ColumnValue { column, value }),
+        Mutation::Delete { column } => Kind::Delete(column),
+        Mutation::DeleteRow => Kind::DeleteRow(true),
+    };
+    wire::Mutation { kind: Some(kind) }
+}
+
+fn to_mutation(mutation: wire::Mutation) -> Option<Mutation> {
+    use wire::mutation::Kind;
+    Some(match mutation.kind? {
+        Kind::Put(put) => Mutation::Put { column: put.column, value: put.value },
+        Kind::Delete(column) => Mutation::Delete { column },
+        Kind::DeleteRow(_) => Mutation::DeleteRow,
+    })
+}
+
+fn failure(error: KvError) -> wire::Failure {
+    let (kind, node) = match &error {
+        KvError::NotLeader { hint } => (FailureKind::NotLeader, hint.map_or(0, |node| node.0)),
+        KvError::RangeMoved => (FailureKind::RangeMoved, 0),
+        KvError::DiskFull(node) => (FailureKind::DiskFull, node.0),
+        KvError::Overloaded(_) => (FailureKind::Overloaded, 0),
+        KvError::DeadlineExceeded(_) => (FailureKind::Deadline, 0),
+        KvError::OutcomeUnknown(_) => (FailureKind::OutcomeUnknown, 0),
+        KvError::Unavailable(_) | KvError::Coordination(_) => (FailureKind::Unavailable, 0),
+        KvError::ShuttingDown => (FailureKind::ShuttingDown, 0),
+        KvError::Invalid(_) | KvError::TooLarge { .. } => (FailureKind::Invalid, 0),
+        KvError::NoTable(_) | KvError::TableExists(_) | KvError::Internal(_) => (FailureKind::Internal, 0),
+    };
+    let message = match error {
+        KvError::DeadlineExceeded(text)
+        | KvError::OutcomeUnknown(text)
+        | KvError::Unavailable(text)
+        | KvError::Invalid(text)
+        | KvError::Internal(text) => text,
+        other => other.to_string(),
+    };
+    wire::Failure { kind: kind as i32, message, node }
+}
+
+fn to_error(failure: wire::Failure) -> KvError {
+    let (message, node) = (failure.message, NodeId(failure.node));
+    match FailureKind::try_from(failure.kind) {
+        Ok(FailureKind::NotLeader) => KvError::NotLeader { hint: (node.0 != 0).then_some(node) },
+        Ok(FailureKind::RangeMoved) => KvError::RangeMoved,
+        Ok(FailureKind::DiskFull) => KvError::DiskFull(node),
+        Ok(FailureKind::Overloaded) => KvError::Overloaded("the leader's queue is full"),
+        Ok(FailureKind::Deadline) => KvError::DeadlineExceeded(message),
+        Ok(FailureKind::OutcomeUnknown) => KvError::OutcomeUnknown(message),
+        Ok(FailureKind::Unavailable) => KvError::Unavailable(message),
+        Ok(FailureKind::ShuttingDown) => KvError::ShuttingDown,
+        Ok(FailureKind::Invalid) => KvError::Invalid(message),
+        Ok(FailureKind::Internal) | Err(_) => KvError::Internal(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Condition;
+
+    #[test]
+    fn operations_come_back_as_they_were() {
+        let timeline =
+            Mode::Timeline { floor: Lsn::new(1, 9), max_staleness: Some(Duration::from_millis(5)) };
+        let scan = RangeScan {
+            start: "a".into(),
+            end: None,
+            reverse: true,
+            limit: Some(3),
+            columns: Columns::Some(vec!["c".into()]),
+        };
+        let write = RangeWrite {
+            key: "k".into(),
+            conditions: vec![
+                Condition::RowAbsent,
+                Condition::RowPresent,
+                Condition::RowVersion(Lsn::new(3, 4)),
+                Condition::ColumnVersion { column: "c".into(), version: Lsn::ZERO },
+            ],
+            mutations: vec![
+                Mutation::DeleteRow,
+                Mutation::Put { column: "c".into(), value: "v".into() },
+                Mutation::Delete { column: "d".into() },
+            ],
+            request: RequestId { client: u128::MAX - 3, sequence: 8 },
+            base: Lsn::new(2, 7),
+            retry: true,
+        };
+        let operations = [
+            Operation::Read { keys: vec!["k".into()], columns: Columns::All, mode: Mode::Strong },
+            Operation::Scan(scan, timeline),
+            Operation::Next(5),
+            Operation::Close(6),
+            Operation::Write(write),
+            Operation::Transfer(None),
+            Operation::Transfer(Some(NodeId(2))),
+            Operation::Status { checksums: true },
+        ];
+        for operation in operations {
+            let range = CohortId(77);
+            let sent = request(1, range, operation.clone(), Duration::from_secs(1));
+            assert_eq!(to_operation(sent), Ok((range, operation)));
+        }
+    }
+
+    #[test]
+    fn answers_come_back_as_they_were() {
+        let range = CohortId(77);
+        let source = Source { range, replica: NodeId(2), lsn: Lsn::new(1, 2), staleness: None };
+        let row = Row { key: "k".into(), cells: Vec::new() };
+        let answers = [
+            Ok(Answer::Rows { rows: vec![row.clone()], source, cursor: Some(4) }),
+            Ok(Answer::Written(Lsn::new(1, 3))),
+            Ok(Answer::ConditionFailed { current: row, at: Lsn::new(1, 4) }),
+            Ok(Answer::Forgotten { applied: Lsn::new(9, 9) }),
+            Ok(Answer::Done),
+            Err(KvError::NotLeader { hint: Some(NodeId(1)) }),
+            Err(KvError::RangeMoved),
+            Err(KvError::OutcomeUnknown("why".into())),
+            Err(KvError::ShuttingDown),
+        ];
+        for sent in answers {
+            assert_eq!(to_answer(range, answer(1, sent.clone()).kind), sent);
+        }
+    }
+}
