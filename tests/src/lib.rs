@@ -13,4 +13,5 @@
 //! `target/spinnaker-tests` and fail with a remedy if they cannot ([`cluster::provision`]). Nothing is skipped.
 
 pub mod cluster;
+pub mod story;
 pub mod tidy;

@@ -321,4 +321,62 @@ mod tests {
         };
         contract::run(&connect, "/contract").await;
     }
+
+    #[cfg(feature = "testing")]
+    mod on_disk {
+        use wal::disk::MemoryDisk;
+
+        use super::*;
+
+        async fn content(disk: &MemoryDisk) -> io::Result<Vec<Option<Bytes>>> {
+            let client = Embedded::open(Arc::new(disk.clone()))?.client();
+            let mut found = Vec::new();
+            for path in ["/a", "/a/b", "/a/mine"] {
+                found.push(client.get(path).await.unwrap().map(|node| node.data));
+            }
+            Ok(found)
+        }
+
+        #[tokio::test]
+        async fn what_was_answered_survives_a_power_loss() {
+            let disk = MemoryDisk::new();
+            let client = Embedded::open(Arc::new(disk.clone())).unwrap().client();
+            client.ensure("/a").await.unwrap();
+            client.create("/a/mine", Bytes::new(), CreateMode::Ephemeral).await.unwrap();
+            client.create("/a/b", Bytes::from_static(b"1"), CreateMode::Persistent).await.unwrap();
+            client.set("/a/b", Bytes::from_static(b"2"), Some(0)).await.unwrap();
+            let expected = vec![Some(Bytes::new()), Some(Bytes::from_static(b"2")), None];
+            for seed in 0..20 {
+                assert_eq!(content(&disk.crash(seed)).await.unwrap(), expected, "seed {seed}");
+            }
+        }
+
+        #[tokio::test]
+        async fn a_write_that_fails_is_not_done() {
+            let disk = MemoryDisk::new();
+            let client = Embedded::open(Arc::new(disk.clone())).unwrap().client();
+            client.ensure("/a").await.unwrap();
+            disk.set_capacity(Some(0));
+            let full = client.create("/a/b", Bytes::from_static(b"1"), CreateMode::Persistent).await;
+            assert!(matches!(full, Err(CoordinationError::Io(_))), "{full:?}");
+            assert_eq!(client.list("/a").await.unwrap(), Vec::<String>::new());
+            client.create("/a/mine", Bytes::new(), CreateMode::Ephemeral).await.unwrap();
+            disk.set_capacity(None);
+            client.create("/a/b", Bytes::from_static(b"1"), CreateMode::Persistent).await.unwrap();
+        }
+
+        #[tokio::test]
+        async fn damage_is_refused() {
+            let disk = MemoryDisk::new();
+            let client = Embedded::open(Arc::new(disk.clone())).unwrap().client();
+            client.ensure("/a").await.unwrap();
+            let bits = 8 * disk.open(STATE).unwrap().len().unwrap();
+            for bit in 0..bits {
+                disk.flip(STATE, bit).unwrap();
+                let refused = content(&disk).await.expect_err("a flipped bit is noticed");
+                assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "bit {bit}");
+                disk.flip(STATE, bit).unwrap();
+            }
+        }
+    }
 }

@@ -29,6 +29,11 @@ impl Psql {
 
     /// Runs a script up to its first error; the answer is what was printed: unaligned, tuples only.
     pub fn run(&self, script: &str) -> Result<String, PsqlError> {
+        self.run_bytes(script.as_bytes().to_vec())
+    }
+
+    /// The same for a script that need not be text.
+    pub fn run_bytes(&self, script: Vec<u8>) -> Result<String, PsqlError> {
         let mut child = self
             .command()
             .stdin(Stdio::piped())
@@ -37,9 +42,8 @@ impl Psql {
             .spawn()
             .expect("psql starts");
         let mut stdin = child.stdin.take().expect("piped");
-        let script = script.to_string();
         // psql may answer before it has read all; it ends early at an error.
-        let writer = std::thread::spawn(move || drop(stdin.write_all(script.as_bytes())));
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&script)));
         let output = child.wait_with_output().expect("psql ends");
         writer.join().expect("no panic");
         let text = String::from_utf8_lossy(&output.stdout).trim_end().to_string();

@@ -1,0 +1,126 @@
+//! Three `spinnaker start` processes and a real ZooKeeper.
+
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::psql::Psql;
+use super::status::Replicas;
+use super::zookeeper::ZooKeeperServer;
+use super::{Cluster, free_port, provision};
+
+/// How long a debug build may take to do one thing on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Three nodes, each a process of its own; all killed when dropped.
+pub struct Nodes {
+    nodes: Vec<Node>,
+    /// The election service; dropped after the nodes.
+    pub zookeeper: ZooKeeperServer,
+    dir: TempDir,
+}
+
+struct Node {
+    listen: String,
+    pg_listen: String,
+    http_listen: String,
+    gateway: Psql,
+    process: Option<Process>,
+}
+
+impl Nodes {
+    /// Starts ZooKeeper and three nodes, and waits until all are ready.
+    pub fn start() -> Nodes {
+        let local = || format!("127.0.0.1:{}", free_port());
+        let node = || {
+            let pg_listen = local();
+            let gateway = Psql::new(format!("postgres://root@{pg_listen}/spinnaker"));
+            Node { listen: local(), pg_listen, http_listen: local(), gateway, process: None }
+        };
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut nodes =
+            Nodes { nodes: vec![node(), node(), node()], zookeeper: ZooKeeperServer::start(), dir };
+        nodes.start_all();
+        nodes
+    }
+
+    /// Starts all nodes at once and waits until they are ready.
+    pub fn start_all(&mut self) {
+        for number in 1..=self.nodes.len() {
+            self.spawn(number);
+        }
+        for number in 1..=self.nodes.len() {
+            self.wait_ready(number);
+        }
+    }
+
+    /// Ends all nodes with SIGKILL.
+    pub fn crash_all(&mut self) {
+        for node in &mut self.nodes {
+            node.process = None;
+        }
+    }
+
+    /// Asks a node to stop with SIGTERM; it must end by itself with exit code 0.
+    pub fn stop(&mut self, number: usize) {
+        let mut process = self.nodes[number - 1].process.take().expect("it runs");
+        process.terminate();
+        let status = process.wait_exit(PATIENCE);
+        assert!(status.success(), "{status}; it said:\n{}", process.said());
+    }
+
+    /// gRPC address of a node.
+    pub fn listen(&self, number: usize) -> &str {
+        &self.nodes[number - 1].listen
+    }
+
+    /// The command that starts a node, as an operator would type it.
+    pub fn start_command(&self, number: usize) -> Command {
+        let node = &self.nodes[number - 1];
+        let mut command = Command::new(provision::binary("spinnaker"));
+        command
+            .args(["start", "--node-id", &number.to_string()])
+            .arg("--data-dir")
+            .arg(self.dir.path().join(format!("node-{number}")))
+            .args(["--zookeeper", &format!("{}/spinnaker-e2e", self.zookeeper.address())])
+            .args(["--listen", &node.listen, "--pg-listen", &node.pg_listen])
+            .args(["--http-listen", &node.http_listen]);
+        command
+    }
+
+    fn spawn(&mut self, number: usize) {
+        let process = Process::spawn(&format!("node {number}"), &mut self.start_command(number));
+        self.nodes[number - 1].process = Some(process);
+    }
+
+    fn wait_ready(&self, number: usize) {
+        let process = self.nodes[number - 1].process.as_ref().expect("just started");
+        process.wait_line(PATIENCE, "ready", |line| (line == "ready").then_some(()));
+    }
+}
+
+impl Cluster for Nodes {
+    fn gateway(&self, node: usize) -> &Psql {
+        &self.nodes[node - 1].gateway
+    }
+
+    fn crash(&mut self, node: usize) {
+        self.nodes[node - 1].process = None;
+    }
+
+    fn start_again(&mut self, node: usize) {
+        self.spawn(node);
+        self.wait_ready(node);
+    }
+
+    fn status(&mut self) -> Replicas {
+        let running = self.nodes.iter().find(|node| node.process.is_some()).expect("a node runs");
+        let mut command = Command::new(provision::binary("spinnaker"));
+        let output = command.args(["status", "--node", &running.listen]).output().expect("status runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "status failed: {error}");
+        Replicas::parse(String::from_utf8_lossy(&output.stdout).lines())
+    }
+}
