@@ -1,4 +1,4 @@
-//! Three `spinnaker start` processes and a real ZooKeeper.
+//! Three `spinnaker start` (or `spinnaker-kv start`) processes and a real ZooKeeper.
 
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Three nodes, each a process of its own; all killed when dropped.
 pub struct Nodes {
+    /// `spinnaker` or `spinnaker-kv`.
+    binary: &'static str,
     nodes: Vec<Node>,
     /// The election service; dropped after the nodes.
     pub zookeeper: ZooKeeperServer,
@@ -31,8 +33,17 @@ struct Node {
 }
 
 impl Nodes {
-    /// Starts ZooKeeper and three nodes, and waits until all are ready.
+    /// Starts ZooKeeper and three nodes with SQL gateways, and waits until all are ready.
     pub fn start() -> Nodes {
+        Nodes::start_binary("spinnaker")
+    }
+
+    /// The same without SQL.
+    pub fn start_kv() -> Nodes {
+        Nodes::start_binary("spinnaker-kv")
+    }
+
+    fn start_binary(binary: &'static str) -> Nodes {
         let local = || format!("127.0.0.1:{}", free_port());
         let node = || {
             let pg_listen = local();
@@ -79,14 +90,16 @@ impl Nodes {
     /// The command that starts a node, as an operator would type it.
     pub fn start_command(&self, number: usize) -> Command {
         let node = &self.nodes[number - 1];
-        let mut command = Command::new(provision::binary("spinnaker"));
+        let mut command = Command::new(provision::binary(self.binary));
         command
             .args(["start", "--node-id", &number.to_string()])
             .arg("--data-dir")
             .arg(self.dir.path().join(format!("node-{number}")))
             .args(["--zookeeper", &format!("{}/spinnaker-e2e", self.zookeeper.address())])
-            .args(["--listen", &node.listen, "--pg-listen", &node.pg_listen])
-            .args(["--http-listen", &node.http_listen]);
+            .args(["--listen", &node.listen, "--http-listen", &node.http_listen]);
+        if self.binary == "spinnaker" {
+            command.args(["--pg-listen", &node.pg_listen]);
+        }
         command
     }
 
@@ -97,7 +110,9 @@ impl Nodes {
 
     fn wait_ready(&self, number: usize) {
         let process = self.nodes[number - 1].process.as_ref().expect("just started");
-        process.wait_line(PATIENCE, "ready", |line| (line == "ready").then_some(()));
+        process.wait_line(PATIENCE, "ready", |line| {
+            (line == "ready" || line.starts_with(&format!("node {number} serves on"))).then_some(())
+        });
     }
 }
 
@@ -117,7 +132,7 @@ impl Cluster for Nodes {
 
     fn status(&mut self) -> Replicas {
         let running = self.nodes.iter().find(|node| node.process.is_some()).expect("a node runs");
-        let mut command = Command::new(provision::binary("spinnaker"));
+        let mut command = Command::new(provision::binary(self.binary));
         let output = command.args(["status", "--node", &running.listen]).output().expect("status runs");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "status failed: {error}");
