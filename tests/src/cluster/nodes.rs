@@ -51,8 +51,8 @@ impl Nodes {
             Node { listen: local(), pg_listen, http_listen: local(), gateway, process: None }
         };
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut nodes =
-            Nodes { nodes: vec![node(), node(), node()], zookeeper: ZooKeeperServer::start(), dir };
+        let nodes = vec![node(), node(), node()];
+        let mut nodes = Nodes { binary, nodes, zookeeper: ZooKeeperServer::start(), dir };
         nodes.start_all();
         nodes
     }
