@@ -8,7 +8,7 @@
 //! A statement that only reads then fails with 57014. A write may have been proposed already, and a proposed write
 //! can still commit: it fails with 40003, so that nobody takes it for undone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -18,8 +18,14 @@ use tokio::sync::Notify;
 /// The sessions of one gateway that can be cancelled.
 #[derive(Debug, Default)]
 pub(crate) struct Cancels {
-    sessions: Mutex<HashMap<i32, (Vec<u8>, Arc<Slot>)>>,
+    sessions: Mutex<HashMap<i32, Entry>>,
     last: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    secret: Vec<u8>,
+    slot: Arc<Slot>,
 }
 
 /// A session's place in the registry; it leaves when this is dropped.
@@ -51,7 +57,7 @@ pub(crate) struct Scope {
 pub(crate) struct Cancelled;
 
 impl Cancels {
-    fn sessions(&self) -> MutexGuard<'_, HashMap<i32, (Vec<u8>, Arc<Slot>)>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<i32, Entry>> {
         // Each change of the map is one call: a panic elsewhere cannot leave it half done.
         self.sessions.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -66,8 +72,8 @@ impl Cancels {
         loop {
             // Positive, and not one that a session of long ago still has.
             let id = (self.last.fetch_add(1, Ordering::Relaxed) % (i32::MAX as u64)) as i32 + 1;
-            if let std::collections::hash_map::Entry::Vacant(place) = sessions.entry(id) {
-                place.insert((secret.clone(), slot.clone()));
+            if let hash_map::Entry::Vacant(place) = sessions.entry(id) {
+                place.insert(Entry { secret: secret.clone(), slot: slot.clone() });
                 drop(sessions);
                 return Ok(Registration { cancels: self.clone(), id, secret, slot });
             }
@@ -77,7 +83,7 @@ impl Cancels {
     /// Cancels what session `id` is running, if `secret` is its own.
     pub(crate) fn cancel(&self, id: i32, secret: &[u8]) {
         let slot = match self.sessions().get(&id) {
-            Some((own, slot)) if same(own, secret) => slot.clone(),
+            Some(entry) if same(&entry.secret, secret) => entry.slot.clone(),
             Some(_) | None => return,
         };
         slot.requests.fetch_add(1, Ordering::SeqCst);

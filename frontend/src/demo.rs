@@ -16,6 +16,7 @@ use std::time::Duration;
 use kvstore::NodeId;
 use kvstore::config::NodeConfig;
 use kvstore::coordination::embedded::{Embedded, EmbeddedClient};
+use kvstore::disk::FileDisk;
 use kvstore::node::Node;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -153,7 +154,9 @@ impl Demo {
             let port = u32::from(args.pg_port) + index;
             listeners.push(listen("--pg-port", &format!("{HOST}:{port}")).await?);
         }
-        let coordination = Embedded::new();
+        let unusable = |error| Failure::run(format!("--data-dir {}: {error}", directory.display()));
+        let disk = FileDisk::open(directory.join("coordination")).map_err(unusable)?;
+        let coordination = Embedded::open(Arc::new(disk)).map_err(unusable)?;
         let mut demo = Demo { coordination, members: Vec::new() };
         for (id, listener) in (1..).zip(listeners) {
             let pg = listener.local_addr().map_err(Failure::run)?;
@@ -169,7 +172,7 @@ impl Demo {
 
     async fn serve(&mut self, mut commands: mpsc::UnboundedReceiver<String>) -> Result<(), Failure> {
         for member in &self.members {
-            say(format_args!("node {}  postgres://root@{}/{DATABASE}", member.config.node, member.pg));
+            say(format_args!("node {}  postgres://root@{}/{DATABASE}", member.config.node.0, member.pg));
         }
         say("ready");
         while let Some(line) = commands.recv().await {
@@ -188,7 +191,7 @@ impl Demo {
     async fn status(&self) {
         for member in &self.members {
             if member.running.is_none() {
-                say(format_args!("node {} is down", member.config.node));
+                say(format_args!("node {} is down", member.config.node.0));
             }
         }
         let Some(running) = self.members.iter().find_map(|member| member.running.as_ref()) else { return };

@@ -22,6 +22,9 @@ use crate::connection;
 const STARTUPS_MAX: usize = 64;
 /// Pause after a failed accept (too many open files): a retry at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A connection that was silent for so long is probed, then again at each interval.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Limits of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,10 +137,19 @@ async fn accept(listener: TcpListener, server: Server, options: GatewayOptions) 
 
 async fn serve(stream: TcpStream, server: Server) {
     // Replies are gathered before they are written; delaying them further helps nobody.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
+    if let Err(error) = stream.set_nodelay(true).and_then(|()| keep_alive(&stream)) {
+        tracing::debug!(%error, "socket options");
     }
     if let Err(error) = connection::serve(stream, server).await {
         tracing::debug!(%error, "connection lost");
     }
+}
+
+/// An idle session whose client has vanished without a word shall not last for ever.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    Ok(())
 }

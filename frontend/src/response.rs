@@ -264,3 +264,79 @@ impl Outbox {
         self.bytes.extend_from_slice(b"c\0\0\0\x04");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pgwire::messages::{DecodeContext, PgWireBackendMessage};
+    use planner::types::Value;
+
+    use super::*;
+
+    /// What a client of another make reads.
+    fn read(outbox: &Outbox) -> Vec<PgWireBackendMessage> {
+        let mut context = DecodeContext::default();
+        context.awaiting_frontend_ssl = false;
+        context.awaiting_frontend_startup = false;
+        let mut buffer = BytesMut::from(outbox.bytes());
+        let mut messages = Vec::new();
+        while let Some(message) = PgWireBackendMessage::decode(&mut buffer, &context).unwrap() {
+            messages.push(message);
+        }
+        assert!(buffer.is_empty());
+        messages
+    }
+
+    #[test]
+    fn hot_replies_are_what_another_decoder_expects() {
+        let mut outbox = Outbox::default();
+        outbox.parse_complete();
+        outbox.bind_complete();
+        outbox.close_complete();
+        outbox.no_data();
+        outbox.portal_suspended();
+        outbox.empty_query();
+        outbox.command_complete("SELECT 2");
+        outbox.ready(TransactionStatus::InBlock);
+        outbox.copy_data(b"a\tb\n");
+        outbox.copy_done();
+        let messages = read(&outbox);
+        assert!(matches!(
+            &messages[..],
+            [
+                PgWireBackendMessage::ParseComplete(_),
+                PgWireBackendMessage::BindComplete(_),
+                PgWireBackendMessage::CloseComplete(_),
+                PgWireBackendMessage::NoData(_),
+                PgWireBackendMessage::PortalSuspended(_),
+                PgWireBackendMessage::EmptyQueryResponse(_),
+                PgWireBackendMessage::CommandComplete(complete),
+                PgWireBackendMessage::ReadyForQuery(_),
+                PgWireBackendMessage::CopyData(data),
+                PgWireBackendMessage::CopyDone(_),
+            ] if complete.tag == "SELECT 2" && data.data == "a\tb\n"
+        ));
+    }
+
+    #[test]
+    fn a_row_holds_each_value_in_its_columns_format() {
+        let column = |ty| Column { name: "c".into(), ty, table: 0, attribute: 0 };
+        let columns = [column(Type::Int4), column(Type::Text), column(Type::Int4)];
+        let row = vec![Some(Value::Int4(7)), Some(Value::Text("é".into())), None];
+        let mut outbox = Outbox::default();
+        outbox.data_row(&row, &columns, &Formats::Each([true, false, true].into()));
+        let expected = b"D\0\0\0\x18\0\x03\0\0\0\x04\0\0\0\x07\0\0\0\x02\xc3\xa9\xff\xff\xff\xff";
+        assert_eq!(outbox.bytes(), expected);
+    }
+
+    #[test]
+    fn an_error_cannot_break_its_frame() {
+        let mut outbox = Outbox::default();
+        let error = SqlError::new("22021", "zero\0byte").detail("é".repeat(FIELD_BYTES_MAX));
+        outbox.error(Severity::Error, &error, 0);
+        let messages = read(&outbox);
+        let [PgWireBackendMessage::ErrorResponse(response)] = &messages[..] else { panic!("{messages:?}") };
+        let field = |kind| &response.fields.iter().find(|(own, _)| *own == kind).unwrap().1;
+        assert_eq!(field(b'M'), "zero\u{fffd}byte");
+        assert_eq!(field(b'D').len(), FIELD_BYTES_MAX + 3);
+    }
+}

@@ -55,7 +55,7 @@ pub(crate) async fn start(command: StartCommand) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::run(format!("ZooKeeper at {zookeeper}: {error}")))?;
     let coordinator: Arc<dyn Coordinator> = coordinator;
-    let id = node.node;
+    let id = node.node.0;
     let starting = Node::start(node, coordinator);
     let node = tokio::select! {
         started = starting => started.map_err(Failure::run)?,

@@ -85,6 +85,8 @@ struct State {
     notices: Vec<Notice>,
     /// What the client was last told of the reported settings.
     told: HashMap<&'static str, String>,
+    /// The revision of the settings that `told` reflects.
+    told_revision: u64,
 }
 
 /// One client's session.
@@ -107,6 +109,7 @@ impl Session {
         ];
         let settings = Settings::new(&fixed);
         let told = settings.reported().into_iter().collect();
+        let told_revision = settings.revision;
         Session {
             user: user.to_string(),
             database: database.to_string(),
@@ -118,6 +121,7 @@ impl Session {
                 statements: HashMap::new(),
                 notices: Vec::new(),
                 told,
+                told_revision,
             }),
         }
     }
@@ -157,6 +161,7 @@ impl Session {
         let mut state = self.state();
         let reported = state.settings.reported();
         state.told = reported.iter().cloned().collect();
+        state.told_revision = state.settings.revision;
         reported
     }
 
@@ -164,6 +169,11 @@ impl Session {
     /// ReadyForQuery.
     pub fn take_changed_parameters(&self) -> Vec<(&'static str, String)> {
         let mut state = self.state();
+        let revision = state.settings.revision;
+        if std::mem::replace(&mut state.told_revision, revision) == revision {
+            // The common case, at every ReadyForQuery: nothing was set.
+            return Vec::new();
+        }
         let reported = state.settings.reported();
         let told = &mut state.told;
         reported

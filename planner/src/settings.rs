@@ -6,6 +6,7 @@
 //! really has, or warn.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kvstore::request::Consistency;
@@ -127,7 +128,12 @@ pub(crate) struct Settings {
     pub(crate) session_guarantees: bool,
     /// `statement_timeout`, with its default filled in.
     pub(crate) statement_timeout: Duration,
+    /// A new number at every change, unique in the process: equal numbers mean equal settings, also after a
+    /// ROLLBACK put an older copy back.
+    pub(crate) revision: u64,
 }
+
+static REVISIONS: AtomicU64 = AtomicU64::new(1);
 
 fn find(name: &str) -> Option<&'static Known> {
     // "time zone" arrives by SET TIME ZONE, the others are spelled out.
@@ -148,6 +154,7 @@ impl Settings {
             max_staleness: None,
             session_guarantees: true,
             statement_timeout: TIMEOUT_DEFAULT,
+            revision: REVISIONS.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -255,6 +262,7 @@ impl Settings {
         self.max_staleness = max_staleness;
         self.session_guarantees = session_guarantees;
         self.statement_timeout = timeout.unwrap_or(TIMEOUT_DEFAULT);
+        self.revision = REVISIONS.fetch_add(1, Ordering::Relaxed);
     }
 }
 

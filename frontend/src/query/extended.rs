@@ -25,14 +25,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // A type that the planner does not know is left to it to find: the value comes as text mostly.
         let hints: Vec<Type> =
             types.iter().map(|oid| Type::from_oid(*oid).unwrap_or(Type::Unknown)).collect();
-        let planner = self.server.planner.clone();
-        let session = self.session.clone();
         let scope = self.registration.scope();
-        let prepared = match self.wire.attend(scope.guard(planner.prepare(&session, sql, &hints))).await? {
+        let work = scope.guard(self.server.planner.prepare(&self.session, sql, &hints));
+        let prepared = match self.wire.attend(work).await? {
             Ok(prepared) => prepared,
             Err(cancelled) => Err(cancelled.error(false)),
         };
-        match prepared.and_then(|prepared| session.store_statement(name, prepared)) {
+        match prepared.and_then(|prepared| self.session.store_statement(name, prepared)) {
             Ok(()) => {
                 self.out().parse_complete();
                 Ok(State::Ready)
@@ -130,9 +129,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Progress::Finished(None) => return Ok(Err(Portal::cannot_run(name))),
             Progress::Bound(parameters) => {
-                let planner = self.server.planner.clone();
-                let session = self.session.clone();
-                let work = scope.guard(planner.execute(&session, &portal.prepared, parameters));
+                let planner = &self.server.planner;
+                let work = scope.guard(planner.execute(&self.session, &portal.prepared, parameters));
                 let execution = match self.wire.attend(work).await? {
                     Ok(Ok(execution)) => execution,
                     Ok(Err(error)) => return Ok(Err(error)),

@@ -51,14 +51,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn statement(&mut self, sql: &str, scope: &Scope) -> io::Result<Result<(), SqlError>> {
-        let planner = self.server.planner.clone();
-        let session = self.session.clone();
-        let prepared = match self.wire.attend(scope.guard(planner.prepare(&session, sql, &[]))).await? {
+        let work = scope.guard(self.server.planner.prepare(&self.session, sql, &[]));
+        let prepared = match self.wire.attend(work).await? {
             Ok(Ok(prepared)) => prepared,
             Ok(Err(error)) => return Ok(Err(error)),
             Err(cancelled) => return Ok(Err(cancelled.error(false))),
         };
-        let work = scope.guard(planner.execute(&session, &prepared, Vec::new()));
+        let work = scope.guard(self.server.planner.execute(&self.session, &prepared, Vec::new()));
         let execution = match self.wire.attend(work).await? {
             Ok(Ok(execution)) => execution,
             Ok(Err(error)) => return Ok(Err(error)),
