@@ -12,7 +12,7 @@
 //! - *Expired* ends the client; the next session has the next number.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -40,8 +40,11 @@ pub(super) struct Shared {
     /// The client of the current session; none while there is no session.
     client: watch::Sender<Option<Client>>,
     session: watch::Sender<Session>,
-    /// A server behind the others, or a request on its way, may hide what this client did: sync before reading.
-    needs_sync: AtomicBool,
+    /// Number of times that what this client did may have been hidden from its reads: by a server that is behind
+    /// the others, by a request still on its way.
+    doubts: AtomicU64,
+    /// Up to which doubt a sync has cleared it.
+    doubts_cleared: AtomicU64,
 }
 
 /// A session with its client.
@@ -75,13 +78,20 @@ impl Shared {
         self.client.borrow().clone().ok_or_else(|| unavailable("the session has ended"))
     }
 
-    /// Reads must see whatever this client may have done: true once after each cause for doubt.
-    pub(super) fn take_needs_sync(&self) -> bool {
-        self.needs_sync.swap(false, Ordering::AcqRel)
+    /// From now on, reads sync first until one has done so.
+    pub(super) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(super) fn set_needs_sync(&self) {
-        self.needs_sync.store(true, Ordering::Release);
+    /// The doubt that a sync begun now would clear; none if there is nothing to clear.
+    pub(super) fn doubted(&self) -> Option<u64> {
+        let doubt = self.doubts.load(Ordering::Acquire);
+        (doubt > self.doubts_cleared.load(Ordering::Acquire)).then_some(doubt)
+    }
+
+    /// A sync that began at this doubt has ended.
+    pub(super) fn clear_doubt(&self, doubt: u64) {
+        self.doubts_cleared.fetch_max(doubt, Ordering::AcqRel);
     }
 
     fn tell(&self, state: SessionState) {
@@ -104,7 +114,8 @@ pub(super) async fn supervise(
         watches: Watches::default(),
         client: watch::channel(Some(first.client.clone())).0,
         session: watch::channel(Session { state: SessionState::Live, number: 1 }).0,
-        needs_sync: AtomicBool::new(false),
+        doubts: AtomicU64::new(0),
+        doubts_cleared: AtomicU64::new(0),
     });
     let (close, mut closing) = oneshot::channel();
     let supervised = Arc::clone(&shared);
@@ -121,7 +132,7 @@ pub(super) async fn supervise(
             }
             info!(session = opened.client.session_id().0, "new ZooKeeper session");
             supervised.client.send_replace(Some(opened.client.clone()));
-            supervised.set_needs_sync();
+            supervised.doubt();
             supervised.session.send_modify(|session| {
                 *session = Session { state: SessionState::Live, number: session.number + 1 };
             });
@@ -164,7 +175,7 @@ async fn look_after(
             state = states.changed() => state,
             watcher = finish(&mut renewing) => {
                 events = watcher;
-                shared.set_needs_sync();
+                shared.doubt();
                 shared.tell(SessionState::Live);
                 continue;
             }

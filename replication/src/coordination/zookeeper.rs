@@ -134,7 +134,7 @@ impl ZooKeeper {
             Err(_) => CoordinationError::Unknown(format!("no answer about {path} in time")),
         };
         if let CoordinationError::Unknown(_) = error {
-            self.shared.set_needs_sync();
+            self.shared.doubt();
         }
         Err(error)
     }
@@ -142,12 +142,9 @@ impl ZooKeeper {
     /// A client for reading that has seen all this session did.
     async fn reading_client(&self, deadline: Instant) -> Result<Client> {
         let client = self.shared.live_client(deadline).await?;
-        if self.shared.take_needs_sync() {
-            let synced = self.read(deadline, client.sync("/")).await;
-            if synced.is_err() {
-                self.shared.set_needs_sync();
-            }
-            synced?;
+        if let Some(doubt) = self.shared.doubted() {
+            self.read(deadline, client.sync("/")).await?;
+            self.shared.clear_doubt(doubt);
         }
         Ok(client)
     }
