@@ -126,9 +126,13 @@ impl LogWriter {
     }
 
     /// Takes an append into the open batch. Client entries are refused when space is short; control records may
-    /// use the reserve.
+    /// use the reserve. Entries that were made behind a refused one are refused like it, until the cohort appends
+    /// again from where the log ends: the log never has a hole.
     pub fn append(&mut self, append: Append) -> Result<(), LogError> {
         self.check_poison()?;
+        if self.leaves_hole(&append) {
+            return Err(LogError::DiskFull);
+        }
         let control = append.records.iter().all(|record| !matches!(record, Record::Entry(_)));
         let (batch_before, pending_before) = (self.batch.len(), self.pending.len());
         let known = self.controls.get(&append.cohort);
@@ -150,6 +154,16 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Whether an entry does not follow what the log holds of the cohort, the open batch included.
+    fn leaves_hole(&self, append: &Append) -> bool {
+        let mut last = self.controls.get(&append.cohort).map_or(0, |control| control.seq);
+        append.records.iter().any(|record| {
+            let hole = matches!(record, Record::Entry(entry) if entry.lsn.seq > last + 1);
+            last = seq_after(last, record);
+            hole
+        })
+    }
+
     fn encode(&mut self, cohort: CohortId, record: &Record, copy: bool) {
         let control = self.controls.entry(cohort).or_default();
         self.before_batch.entry(cohort).or_insert(Before { ordinal: control.ordinal, seq: control.seq });
@@ -157,9 +171,9 @@ impl LogWriter {
         let at = self.batch.len();
         put_record(&mut self.batch, cohort, control.ordinal, &Logged::Record(record.clone()));
         let bytes = (self.batch.len() - at) as u32;
+        control.seq = seq_after(control.seq, record);
         match record {
             Record::Entry(entry) => {
-                control.seq = control.seq.max(entry.lsn.seq);
                 self.pending.push(Pending::Entry {
                     cohort,
                     lsn: entry.lsn,
@@ -257,9 +271,6 @@ impl LogWriter {
                 }
                 Pending::Truncate { cohort, seq } => {
                     shared.index.entry(cohort).or_default().truncate(seq);
-                    if let Some(control) = self.controls.get_mut(&cohort) {
-                        control.seq = shared.index.get(&cohort).map_or(0, |index| index.last().seq);
-                    }
                 }
                 Pending::Forget { cohort } => {
                     shared.index.remove(&cohort);
@@ -455,6 +466,19 @@ impl std::fmt::Debug for LogWriter {
             .field("batch", &self.number)
             .field("segments", &self.segments.len())
             .finish()
+    }
+}
+
+/// Sequence number of a cohort's last entry once `record` stands behind one with `seq`.
+fn seq_after(seq: u64, record: &Record) -> u64 {
+    match record {
+        Record::Entry(entry) => seq.max(entry.lsn.seq),
+        Record::Skip(skip) => {
+            let first = skip.0.values().filter_map(roaring::RoaringTreemap::min).min();
+            first.map_or(seq, |first| seq.min(first.saturating_sub(1)))
+        }
+        Record::Checkpoint(checkpoint) => seq.max(checkpoint.base.seq),
+        Record::Promise(_) | Record::Commit(_) => seq,
     }
 }
 

@@ -217,6 +217,38 @@ fn a_full_disk_refuses_whole_appends_and_heals() {
     assert_eq!(recovery.cohorts[&A].promise, promise);
 }
 
+/// Entries under way when one is refused must not be taken behind the hole that it leaves.
+#[test]
+fn what_follows_a_refused_append_is_refused_until_the_hole_is_filled() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk);
+    let mut a = Chain::new(A);
+    log.append(a.next(1, 10)).expect("room");
+    log.force().expect("room");
+    disk.set_capacity(Some(0));
+    let refused = a.next(1, 100 << 10);
+    assert!(matches!(log.append(refused.clone()), Err(LogError::DiskFull)));
+    let behind = a.next(1, 10);
+    assert!(
+        matches!(log.append(behind.clone()), Err(LogError::DiskFull)),
+        "small enough, but behind the hole"
+    );
+    disk.set_capacity(None);
+    assert!(matches!(log.append(behind.clone()), Err(LogError::DiskFull)));
+    log.append(refused).expect("room again");
+    log.append(behind).expect("no hole any more");
+    // A truncation sets the end back, also for what stands in the same batch.
+    log.append(a.skip_after(2)).expect("room");
+    let third = a.next(2, 10);
+    let fourth = a.next(2, 10);
+    assert!(log.append(fourth.clone()).is_err());
+    log.append(third).expect("behind the truncation");
+    log.append(fourth).expect("no hole any more");
+    log.force().expect("room");
+    let (_, recovery) = open(&disk.crash(1));
+    assert_eq!(recovery.cohorts[&A].entries, a.entries);
+}
+
 #[test]
 fn a_failed_force_is_final() {
     let disk = MemoryDisk::new();
