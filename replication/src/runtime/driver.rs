@@ -405,7 +405,7 @@ impl<S: Store> Driver<S> {
     }
 
     /// On the log's thread: the step that a force allows (an ack, a commit, an answer) is short, so it is taken here
-    /// rather than after a hop.
+    /// rather than after a hop. May be called from within [`Log::append`](wal::Log::append), under the cohort's lock.
     fn appended(&self, ticket: Ticket, result: Result<(), LogError>) {
         if self.is_dead() {
             return;
@@ -413,7 +413,9 @@ impl<S: Store> Driver<S> {
         match result {
             Ok(()) => self.submit(Input::Event(Event::Forced(ticket))),
             Err(LogError::DiskFull) => self.submit(Input::Event(Event::AppendFailed(ticket))),
-            Err(error) => self.node.fail(format!("the log failed: {error}")),
+            Err(error @ LogError::Poisoned(_)) => self.node.fail(error.to_string()),
+            // Somebody has ended the log before the node: that is no failure, but nothing can be promised any more.
+            Err(LogError::Closed) => self.node.end(),
         }
     }
 

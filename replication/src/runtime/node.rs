@@ -231,10 +231,14 @@ impl Node {
             return;
         }
         error!(reason, "the node stops: it can no longer keep its word");
-        self.stop();
         self.failure.send_replace(Some(reason));
+        self.end();
+    }
+
+    /// As [`Node::kill`], but callable under a cohort's lock: cohorts are ended one by one in another thread.
+    pub(crate) fn end(self: &Arc<Node>) {
+        self.stop();
         let node = Arc::clone(self);
-        // In another thread: cohorts are ended one by one under their locks, one of which the caller may hold.
         self.tokio.spawn_blocking(move || node.kill());
     }
 
