@@ -20,6 +20,7 @@ use kvstore::disk::FileDisk;
 use kvstore::node::Node;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::cli::{DemoArgs, Failure, say};
 use crate::listener::{Gateway, GatewayOptions};
@@ -111,6 +112,8 @@ struct Running {
     node: Node,
     gateway: Gateway,
     client: Arc<EmbeddedClient>,
+    /// Says so when the node can not go on; ends with this.
+    _watch: JoinSet<()>,
 }
 
 /// What a line asks for.
@@ -180,7 +183,7 @@ impl Demo {
                 Request::Nothing => {}
                 Request::Quit => break,
                 Request::Status => self.status().await,
-                Request::Kill(id) => say(self.kill(id)),
+                Request::Kill(id) => say(self.kill(id).await),
                 Request::Start(id) => say(self.start(id).await),
                 Request::Unknown(line) => say(format_args!("unknown command: {line} ({COMMANDS})")),
             }
@@ -201,13 +204,14 @@ impl Demo {
         }
     }
 
-    fn kill(&mut self, id: u32) -> String {
+    async fn kill(&mut self, id: u32) -> String {
         match self.member(id) {
             Err(error) => error,
             Ok(member) => match member.running.take() {
                 None => format!("node {id} is down already"),
-                Some(Running { node, gateway, client }) => {
-                    gateway.kill();
+                Some(Running { node, gateway, client, _watch }) => {
+                    // The connections first: clients of a crashed node hear nothing from it, not even an error.
+                    gateway.kill().await;
                     node.kill();
                     client.kill(SESSION_TIMEOUT);
                     format!("node {id} killed")
@@ -265,7 +269,10 @@ impl Member {
             }
         };
         let gateway = open_gateway(listener, node.kv(), GatewayOptions::default())?;
-        self.running = Some(Running { node, gateway, client });
+        let mut watch = JoinSet::new();
+        let (id, failed) = (self.config.node.0, node.failed());
+        watch.spawn(async move { say(format_args!("node {id} can not go on: {}", failed.await)) });
+        self.running = Some(Running { node, gateway, client, _watch: watch });
         Ok(())
     }
 }

@@ -98,8 +98,11 @@ impl Gateway {
         let _ended = (&mut self.accepting).await;
     }
 
-    /// Ends at once: listener and connections are closed, whatever they are doing.
-    pub fn kill(self) {}
+    /// Ends at once: listener and connections are closed, whatever they are doing. The port is free afterwards.
+    pub async fn kill(mut self) {
+        self.accepting.abort();
+        let _aborted = (&mut self.accepting).await;
+    }
 }
 
 /// However a gateway ends, nothing of it stays behind.

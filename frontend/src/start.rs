@@ -70,7 +70,7 @@ pub(crate) async fn start(command: StartCommand) -> Result<(), Failure> {
         () = signals.stop() => None,
     };
     if let Some(reason) = failed {
-        gateway.kill();
+        gateway.kill().await;
         node.kill();
         return Err(Failure::run(format!("node {id} can not go on: {reason}")));
     }
