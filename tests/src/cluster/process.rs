@@ -18,8 +18,15 @@ pub struct Process {
 /// Everything the child has said on either stream, in the order in which it was read.
 #[derive(Default)]
 struct Output {
-    lines: Mutex<Vec<String>>,
+    said: Mutex<Said>,
     grown: Condvar,
+}
+
+#[derive(Default)]
+struct Said {
+    lines: Vec<String>,
+    /// Streams that have not ended yet.
+    open: u32,
 }
 
 impl Process {
@@ -51,31 +58,33 @@ impl Process {
         wanted: impl Fn(&str) -> Option<T>,
     ) -> T {
         let deadline = Instant::now() + patience;
-        let mut lines = self.output.lock();
+        let mut said = self.output.lock();
         let mut next = seen;
         loop {
-            while next < lines.len() {
-                if let Some(found) = wanted(&lines[next]) {
+            while next < said.lines.len() {
+                if let Some(found) = wanted(&said.lines[next]) {
                     return found;
                 }
                 next += 1;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                panic!("{}: no {what} within {patience:?}; it said:\n{}", self.name, lines.join("\n"));
+            if left.is_zero() || said.open == 0 {
+                let why =
+                    if said.open == 0 { "before its end".into() } else { format!("within {patience:?}") };
+                panic!("{}: no {what} {why}; it said:\n{}", self.name, said.lines.join("\n"));
             }
-            lines = self.output.grown.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+            said = self.output.grown.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Number of lines said so far.
     pub fn lines_seen(&self) -> usize {
-        self.output.lock().len()
+        self.output.lock().lines.len()
     }
 
     /// Everything said so far.
     pub fn said(&self) -> String {
-        self.output.lock().join("\n")
+        self.output.lock().lines.join("\n")
     }
 
     /// Types a line on the child's standard input.
@@ -146,20 +155,23 @@ impl Drop for Process {
 impl Output {
     /// Reads a stream to its end on a thread of its own.
     fn collect(output: &Arc<Output>, stream: impl Read + Send + 'static) {
+        output.lock().open += 1;
         let output = Arc::clone(output);
         std::thread::spawn(move || {
             let mut reader = BufReader::new(stream);
             let mut line = Vec::new();
             while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 let text = String::from_utf8_lossy(&line).trim_end().to_string();
-                output.lock().push(text);
+                output.lock().lines.push(text);
                 output.grown.notify_all();
                 line.clear();
             }
+            output.lock().open -= 1;
+            output.grown.notify_all();
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,0 +1,71 @@
+//! What a wrong command line or an unfit machine gets: one clear line, exit code 1 or 2, never a panic.
+
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
+use spinnaker_tests::cluster::process::Process;
+use spinnaker_tests::cluster::{free_port, provision};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a command that must fail by itself with one clear line; returns the line.
+fn refused(command: &mut Command) -> String {
+    let mut process = Process::spawn("refused", command);
+    let code = process.wait_exit(PATIENCE).code();
+    // The output is read on threads of its own.
+    let line = process.wait_line(PATIENCE, "reason", |line| (!line.is_empty()).then(|| line.to_string()));
+    let said = process.said();
+    assert!(matches!(code, Some(1 | 2)), "exit code {code:?}; it said:\n{said}");
+    assert!(!said.contains("panicked") && said.trim().lines().count() == 1, "not one clear line:\n{said}");
+    line
+}
+
+fn spinnaker(args: &[&str]) -> Command {
+    let mut command = Command::new(provision::binary("spinnaker"));
+    command.args(args);
+    command
+}
+
+#[test]
+fn a_wrong_command_line_gets_one_line() {
+    for (args, expected) in [
+        (vec!["demo", "--nonsense"], "--nonsense"),
+        (vec!["demo", "--pg-port", "none"], "none"),
+        (vec!["start"], "node-id"),
+        (
+            vec!["start", "--node-id", "0", "--data-dir", "/tmp/x", "--zookeeper", "a:1", "--listen", "b:1"],
+            "node-id",
+        ),
+        (vec!["status", "--node", "127.0.0.1:1"], "127.0.0.1:1"),
+        (vec!["nonsense"], "nonsense"),
+    ] {
+        let line = refused(&mut spinnaker(&args));
+        assert!(line.contains(expected), "{args:?}: {line}");
+    }
+}
+
+#[test]
+fn a_port_in_use_or_an_unusable_directory_gets_one_line() {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap().port().to_string();
+    let line = refused(&mut spinnaker(&["demo", "--pg-port", &port]));
+    assert!(line.contains(&port) && line.contains("in use"), "{line}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let file = file.to_str().unwrap();
+    let free = free_port().to_string();
+    let line = refused(&mut spinnaker(&["demo", "--pg-port", &free, "--data-dir", file]));
+    assert!(line.contains(file), "{line}");
+}
+
+#[test]
+fn zookeeper_out_of_reach_gets_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let [zookeeper, listen, pg] = [(); 3].map(|()| format!("127.0.0.1:{}", free_port()));
+    let mut command = spinnaker(&["start", "--node-id", "1", "--zookeeper", &zookeeper, "--listen", &listen]);
+    let line = refused(command.args(["--pg-listen", &pg]).arg("--data-dir").arg(dir.path()));
+    assert!(line.contains(&zookeeper), "{line}");
+}
