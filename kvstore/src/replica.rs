@@ -75,9 +75,12 @@ impl RangeStore {
     /// Writes the memtable out, with the window as it is at that very LSN or later (what is later is replayed
     /// over it without effect).
     pub(crate) fn flush(&self) -> Result<Durable, EngineError> {
-        let attachment = || self.lock().window.encode();
-        self.engine.freeze();
-        self.engine.flush(attachment())
+        let attachment = {
+            let state = self.lock();
+            self.engine.freeze();
+            state.window.encode()
+        };
+        self.engine.flush(attachment)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

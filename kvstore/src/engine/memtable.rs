@@ -1,0 +1,123 @@
+//! The newest writes of a range, in a concurrent skip list: one writer, readers that never wait.
+//!
+//! Every version stays until the memtable is written out, so a reader takes what is visible at its snapshot and is
+//! not disturbed by what comes later.
+
+use std::cmp::Reverse;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use crossbeam_skiplist::SkipMap;
+use wal::{Epoch, Lsn};
+
+use crate::table::{CellVersion, RowVersions};
+
+/// What a version takes beside its bytes, roughly.
+const VERSION_BYTES: usize = 160;
+
+/// Row key, column, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    row: Bytes,
+    column: Bytes,
+    lsn: Reverse<Lsn>,
+}
+
+/// The memtable.
+#[derive(Default)]
+pub(crate) struct Memtable {
+    cells: SkipMap<Place, Option<Bytes>>,
+    bytes: AtomicU64,
+}
+
+impl Place {
+    /// Before everything of the row.
+    fn start_of(row: Bytes) -> Place {
+        Place { row, column: Bytes::new(), lsn: Reverse(Lsn { epoch: Epoch(u32::MAX), seq: u64::MAX }) }
+    }
+}
+
+impl Memtable {
+    /// Adds a version (the same place again replaces it: within one write the later mutation wins).
+    pub(crate) fn insert(&self, row: Bytes, column: Bytes, lsn: Lsn, value: Option<Bytes>) {
+        let bytes = row.len() + column.len() + value.as_ref().map_or(0, Bytes::len) + VERSION_BYTES;
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.cells.insert(Place { row, column, lsn: Reverse(lsn) }, value);
+    }
+
+    /// Memory taken, roughly.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What is visible of the row at the snapshot.
+    pub(crate) fn get(&self, key: &[u8], snapshot: Lsn) -> Option<RowVersions> {
+        let row = Bytes::copy_from_slice(key);
+        self.collect(row, snapshot)
+    }
+
+    /// The first row at or above the key that shows something at the snapshot.
+    pub(crate) fn first_from(&self, key: &[u8], snapshot: Lsn) -> Option<RowVersions> {
+        let mut from = Bytes::copy_from_slice(key);
+        loop {
+            let row = self.cells.lower_bound(Bound::Included(&Place::start_of(from)))?.key().row.clone();
+            let next = successor(&row);
+            if let Some(found) = self.collect(row, snapshot) {
+                return Some(found);
+            }
+            from = next;
+        }
+    }
+
+    /// The last row below the key (`None`: the last row) that shows something at the snapshot.
+    pub(crate) fn last_below(&self, key: Option<&[u8]>, snapshot: Lsn) -> Option<RowVersions> {
+        let mut below = key.map(Bytes::copy_from_slice);
+        loop {
+            let row = match below {
+                None => self.cells.back()?.key().row.clone(),
+                Some(key) => {
+                    let end = Place::start_of(key);
+                    self.cells.upper_bound(Bound::Excluded(&end))?.key().row.clone()
+                }
+            };
+            if let Some(found) = self.collect(row.clone(), snapshot) {
+                return Some(found);
+            }
+            below = Some(row);
+        }
+    }
+
+    /// The row's newest visible version of each column.
+    fn collect(&self, row: Bytes, snapshot: Lsn) -> Option<RowVersions> {
+        let mut cells: Vec<CellVersion> = Vec::new();
+        let mut deleted = None;
+        for entry in self.cells.range(Place::start_of(row.clone())..) {
+            let place = entry.key();
+            if place.row != row {
+                break;
+            }
+            let lsn = place.lsn.0;
+            if lsn > snapshot || cells.last().is_some_and(|newer| newer.column == place.column) {
+                continue;
+            }
+            if place.column.is_empty() {
+                deleted = Some(lsn);
+            }
+            // What the row's deletion hides need not be carried on; the deletion itself must be.
+            if deleted.is_some_and(|deleted| lsn < deleted) {
+                continue;
+            }
+            cells.push(CellVersion { column: place.column.clone(), lsn, value: entry.value().clone() });
+        }
+        (!cells.is_empty()).then_some(RowVersions { key: row, cells })
+    }
+}
+
+/// The next key in byte order.
+pub(crate) fn successor(key: &[u8]) -> Bytes {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    next.into()
+}

@@ -1,0 +1,157 @@
+//! Writing a table: rows come in key order, blocks go out as they fill.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+use wal::Lsn;
+use wal::disk::{Disk, DiskFile};
+
+use super::format::{MAGIC, TableError, VERSION, frame, io_error, put_number, put_string};
+use super::{RowVersions, bloom};
+
+/// A block is closed once it holds so many bytes.
+const BLOCK_BYTES: usize = 16 << 10;
+/// Blocks are gathered into writes of about this size.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// Writes one table.
+pub struct TableBuilder {
+    name: String,
+    file: Arc<dyn DiskFile>,
+    block: Vec<u8>,
+    out: Vec<u8>,
+    offset: u64,
+    last_key: Bytes,
+    first_key: Option<Bytes>,
+    index: Vec<u8>,
+    blocks: u64,
+    hashes: Vec<u64>,
+    cells: u64,
+    lsn_min: Option<Lsn>,
+    lsn_max: Lsn,
+}
+
+impl TableBuilder {
+    /// Starts the file `name`, which must not exist.
+    pub fn create(disk: &dyn Disk, name: &str) -> Result<TableBuilder, TableError> {
+        let file = disk.create(name).map_err(|error| io_error(name, error))?;
+        Ok(TableBuilder {
+            name: name.to_owned(),
+            file,
+            block: Vec::new(),
+            out: Vec::new(),
+            offset: 0,
+            last_key: Bytes::new(),
+            first_key: None,
+            index: Vec::new(),
+            blocks: 0,
+            hashes: Vec::new(),
+            cells: 0,
+            lsn_min: None,
+            lsn_max: Lsn::ZERO,
+        })
+    }
+
+    /// Appends the next row; its key must be above all before it.
+    pub fn add(&mut self, row: &RowVersions) -> Result<(), TableError> {
+        debug_assert!(self.first_key.is_none() || row.key > self.last_key, "rows come in order");
+        let shared = match self.block.is_empty() {
+            true => 0,
+            false => row.key.iter().zip(&self.last_key).take_while(|(a, b)| a == b).count(),
+        };
+        put_number(&mut self.block, shared as u64);
+        put_string(&mut self.block, &row.key[shared..]);
+        put_number(&mut self.block, row.cells.len() as u64);
+        for cell in &row.cells {
+            put_string(&mut self.block, &cell.column);
+            put_number(&mut self.block, cell.lsn.epoch.0.into());
+            put_number(&mut self.block, cell.lsn.seq);
+            match &cell.value {
+                None => self.block.push(0),
+                Some(value) => {
+                    self.block.push(1);
+                    put_string(&mut self.block, value);
+                }
+            }
+            self.lsn_min = Some(self.lsn_min.map_or(cell.lsn, |min| min.min(cell.lsn)));
+            self.lsn_max = self.lsn_max.max(cell.lsn);
+        }
+        self.cells += row.cells.len() as u64;
+        self.hashes.push(bloom::hash(&row.key));
+        self.first_key.get_or_insert_with(|| row.key.clone());
+        self.last_key = row.key.clone();
+        if self.block.len() >= BLOCK_BYTES {
+            self.close_block()?;
+        }
+        Ok(())
+    }
+
+    /// Bytes written and waiting so far.
+    pub fn bytes(&self) -> u64 {
+        self.offset + (self.out.len() + self.block.len()) as u64
+    }
+
+    /// Whether no row was added.
+    pub fn is_empty(&self) -> bool {
+        self.first_key.is_none()
+    }
+
+    /// Writes index, filter and footer and forces the file. Its name is durable once the directory is forced.
+    pub fn finish(mut self) -> Result<(), TableError> {
+        self.close_block()?;
+        let mut index = Vec::new();
+        put_number(&mut index, self.blocks);
+        index.append(&mut self.index);
+        put_string(&mut index, &self.first_key.clone().unwrap_or_default());
+        put_number(&mut index, self.hashes.len() as u64);
+        put_number(&mut index, self.cells);
+        for lsn in [self.lsn_min.unwrap_or(Lsn::ZERO), self.lsn_max] {
+            put_number(&mut index, lsn.epoch.0.into());
+            put_number(&mut index, lsn.seq);
+        }
+        let index = self.append(&frame(&index, false))?;
+        let filter = self.append(&frame(&bloom::build(&self.hashes), false))?;
+        let mut footer = Vec::new();
+        for (offset, len) in [index, filter] {
+            footer.put_u64_le(offset);
+            footer.put_u64_le(len);
+        }
+        footer.put_u32_le(VERSION);
+        let checksum = crc32c::crc32c(&footer);
+        footer.put_u32_le(checksum);
+        footer.extend_from_slice(MAGIC);
+        self.append(&footer)?;
+        self.write_out()?;
+        self.file.sync().map_err(|error| io_error(&self.name, error))
+    }
+
+    fn close_block(&mut self) -> Result<(), TableError> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let framed = frame(&self.block, true);
+        self.block.clear();
+        let (offset, len) = self.append(&framed)?;
+        put_string(&mut self.index, &self.last_key);
+        put_number(&mut self.index, offset);
+        put_number(&mut self.index, len);
+        self.blocks += 1;
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(u64, u64), TableError> {
+        let place = (self.offset + self.out.len() as u64, bytes.len() as u64);
+        self.out.extend_from_slice(bytes);
+        if self.out.len() >= WRITE_BYTES {
+            self.write_out()?;
+        }
+        Ok(place)
+    }
+
+    fn write_out(&mut self) -> Result<(), TableError> {
+        self.file.write_all_at(&self.out, self.offset).map_err(|error| io_error(&self.name, error))?;
+        self.offset += self.out.len() as u64;
+        self.out.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! Reading a table: index and filter stay in memory, blocks come through a cache that all tables of a node share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Buf, Bytes};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use wal::disk::{Disk, DiskFile};
+use wal::{Epoch, Lsn};
+
+use super::format::{FOOTER, MAGIC, TableError, VERSION, io_error, read_frame, take_number, take_string};
+use super::{CellVersion, RowVersions, bloom};
+
+/// Decoded blocks of all tables of a node, the most useful ones within a budget of bytes.
+pub struct BlockCache {
+    blocks: Cache<(u64, u32), Arc<Block>, BlockWeight>,
+    tables: AtomicU64,
+}
+
+#[derive(Clone)]
+struct BlockWeight;
+
+impl Weighter<(u64, u32), Arc<Block>> for BlockWeight {
+    fn weight(&self, _: &(u64, u32), block: &Arc<Block>) -> u64 {
+        block.bytes
+    }
+}
+
+impl BlockCache {
+    /// A cache of at most so many bytes.
+    pub fn new(bytes: u64) -> BlockCache {
+        let items = usize::try_from(bytes / (16 << 10)).unwrap_or(usize::MAX).max(16);
+        BlockCache { blocks: Cache::with_weighter(items, bytes, BlockWeight), tables: AtomicU64::new(0) }
+    }
+}
+
+/// Rows of one block, in key order.
+struct Block {
+    rows: Vec<RowVersions>,
+    bytes: u64,
+}
+
+struct IndexEntry {
+    last_key: Bytes,
+    offset: u64,
+    len: u64,
+}
+
+/// What a table holds, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// First row key.
+    pub first_key: Bytes,
+    /// Last row key.
+    pub last_key: Bytes,
+    /// Rows.
+    pub rows: u64,
+    /// Cell versions.
+    pub cells: u64,
+    /// Lowest LSN of a version.
+    pub lsn_min: Lsn,
+    /// Highest LSN of a version.
+    pub lsn_max: Lsn,
+    /// Length of the file.
+    pub bytes: u64,
+}
+
+/// An open table.
+pub struct Table {
+    name: String,
+    file: Arc<dyn DiskFile>,
+    index: Vec<IndexEntry>,
+    filter: Bytes,
+    summary: Summary,
+    cache: Arc<BlockCache>,
+    /// Names its blocks in the cache.
+    id: u64,
+}
+
+impl Table {
+    /// Opens and checks footer, index and filter; blocks are checked as they are read.
+    pub fn open(disk: &dyn Disk, name: &str, cache: Arc<BlockCache>) -> Result<Table, TableError> {
+        let corrupt = |offset, what| TableError::Corrupt { file: name.to_owned(), offset, what };
+        let failed = |error| io_error(name, error);
+        let file = disk.open(name).map_err(failed)?;
+        let len = file.len().map_err(failed)?;
+        let at = len.checked_sub(FOOTER as u64).ok_or_else(|| corrupt(0, "too short for a table"))?;
+        let mut footer = vec![0; FOOTER];
+        file.read_exact_at(&mut footer, at).map_err(failed)?;
+        let mut footer = Bytes::from(footer);
+        let checksum = crc32c::crc32c(&footer[..36]);
+        let places = [footer.get_u64_le(), footer.get_u64_le(), footer.get_u64_le(), footer.get_u64_le()];
+        let (version, expected) = (footer.get_u32_le(), footer.get_u32_le());
+        if &footer[..] != MAGIC || checksum != expected {
+            return Err(corrupt(at, "the footer is damaged"));
+        }
+        if version != VERSION {
+            return Err(corrupt(at, "written by another version"));
+        }
+        let [index_at, index_len, filter_at, filter_len] = places;
+        let inside = |offset: u64, bytes: u64| offset.checked_add(bytes).is_some_and(|end| end <= at);
+        if !inside(index_at, index_len) || !inside(filter_at, filter_len) {
+            return Err(corrupt(at, "the footer points outside"));
+        }
+        let body = read_frame(&*file, name, index_at, index_len)?;
+        let (index, mut summary) =
+            decode_index(body).ok_or_else(|| corrupt(index_at, "the index makes no sense"))?;
+        summary.bytes = len;
+        if !index.iter().all(|entry| inside(entry.offset, entry.len)) {
+            return Err(corrupt(index_at, "the index points outside"));
+        }
+        let filter = read_frame(&*file, name, filter_at, filter_len)?;
+        let id = cache.tables.fetch_add(1, Ordering::Relaxed);
+        Ok(Table { name: name.to_owned(), file, index, filter, summary, cache, id })
+    }
+
+    /// Numbers.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The row, if the table has it.
+    pub fn get(&self, key: &[u8]) -> Result<Option<RowVersions>, TableError> {
+        if !bloom::may_hold(&self.filter, bloom::hash(key)) {
+            return Ok(None);
+        }
+        let number = self.index.partition_point(|entry| &entry.last_key[..] < key);
+        if number == self.index.len() {
+            return Ok(None);
+        }
+        let block = self.block(number)?;
+        Ok(block.rows.binary_search_by(|row| row.key[..].cmp(key)).ok().map(|at| block.rows[at].clone()))
+    }
+
+    /// The first row at or above the key.
+    pub fn first_from(&self, key: &[u8]) -> Result<Option<RowVersions>, TableError> {
+        let number = self.index.partition_point(|entry| &entry.last_key[..] < key);
+        if number == self.index.len() {
+            return Ok(None);
+        }
+        let block = self.block(number)?;
+        let at = block.rows.partition_point(|row| &row.key[..] < key);
+        Ok(block.rows.get(at).cloned())
+    }
+
+    /// The last row below the key (`None`: the last row).
+    pub fn last_below(&self, key: Option<&[u8]>) -> Result<Option<RowVersions>, TableError> {
+        let number =
+            key.map_or(self.index.len(), |key| self.index.partition_point(|entry| &entry.last_key[..] < key));
+        if let Some(key) = key
+            && number < self.index.len()
+        {
+            let block = self.block(number)?;
+            let at = block.rows.partition_point(|row| &row.key[..] < key);
+            if at > 0 {
+                return Ok(Some(block.rows[at - 1].clone()));
+            }
+        }
+        match number.checked_sub(1) {
+            Some(before) => Ok(self.block(before)?.rows.last().cloned()),
+            None => Ok(None),
+        }
+    }
+
+    fn block(&self, number: usize) -> Result<Arc<Block>, TableError> {
+        let place = (self.id, number as u32);
+        self.cache.blocks.get_or_insert_with(&place, || {
+            let entry = &self.index[number];
+            let body = read_frame(&*self.file, &self.name, entry.offset, entry.len)?;
+            let block = decode_block(body).ok_or_else(|| TableError::Corrupt {
+                file: self.name.clone(),
+                offset: entry.offset,
+                what: "the block makes no sense",
+            })?;
+            Ok(Arc::new(block))
+        })
+    }
+}
+
+fn take_lsn(bytes: &mut Bytes) -> Option<Lsn> {
+    Some(Lsn { epoch: Epoch(u32::try_from(take_number(bytes)?).ok()?), seq: take_number(bytes)? })
+}
+
+fn decode_index(mut body: Bytes) -> Option<(Vec<IndexEntry>, Summary)> {
+    let blocks = take_number(&mut body)?;
+    let mut index = Vec::new();
+    for _ in 0..blocks {
+        let last_key = take_string(&mut body)?;
+        index.push(IndexEntry { last_key, offset: take_number(&mut body)?, len: take_number(&mut body)? });
+    }
+    let summary = Summary {
+        first_key: take_string(&mut body)?,
+        last_key: index.last().map(|entry| entry.last_key.clone()).unwrap_or_default(),
+        rows: take_number(&mut body)?,
+        cells: take_number(&mut body)?,
+        lsn_min: take_lsn(&mut body)?,
+        lsn_max: take_lsn(&mut body)?,
+        bytes: 0,
+    };
+    Some((index, summary))
+}
+
+fn decode_block(mut body: Bytes) -> Option<Block> {
+    let mut block = Block { rows: Vec::new(), bytes: body.len() as u64 + 64 };
+    let mut key: Vec<u8> = Vec::new();
+    while !body.is_empty() {
+        let shared = usize::try_from(take_number(&mut body)?).ok()?;
+        let suffix = take_string(&mut body)?;
+        if shared > key.len() {
+            return None;
+        }
+        key.truncate(shared);
+        key.extend_from_slice(&suffix);
+        let count = take_number(&mut body)?;
+        let mut row = RowVersions { key: Bytes::copy_from_slice(&key), cells: Vec::new() };
+        for _ in 0..count {
+            let (column, lsn) = (take_string(&mut body)?, take_lsn(&mut body)?);
+            if body.is_empty() {
+                return None;
+            }
+            let value = match body.get_u8() {
+                0 => None,
+                1 => Some(take_string(&mut body)?),
+                _ => return None,
+            };
+            row.cells.push(CellVersion { column, lsn, value });
+        }
+        block.bytes += (key.len() + row.cells.len() * 88 + 56) as u64;
+        block.rows.push(row);
+    }
+    (!block.rows.is_empty()).then_some(block)
+}
