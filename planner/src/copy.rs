@@ -1,46 +1,255 @@
-//! COPY.
-use bytes::Bytes;
+//! COPY: lines of text or csv to rows, and back.
+//!
+//! The client's bytes may be cut anywhere; [`Lines`] puts lines together again. Rows are inserted in batches, with
+//! several batches' worth of rows in flight by `write_many`. Each row is atomic by itself and must not exist: the
+//! first conflict or bad line ends the COPY with its line number, and rows of earlier batches stay.
 
-use crate::error::SqlError;
+mod format;
+mod lines;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kvstore::request::{Condition, Kv, Write, WriteOutcome};
+
+use crate::bind::Binder;
+use crate::catalog::TableSchema;
+use crate::error::{SqlError, sqlstate};
+use crate::execution::RowStream;
+use crate::expression::{Env, Expr, Scope};
+use crate::rows;
+use crate::statement::CopyOptions;
+use crate::types::{Row, Value, bad_utf8};
+
+use format::Format;
+use lines::Lines;
+
+/// Rows of one batch of writes at most.
+const BATCH_ROWS_MAX: usize = 2_000;
+/// Bytes of one batch at most.
+const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// A COPY .. FROM STDIN in progress: the client's bytes go in, rows are written in batches while they come.
 /// Each row is atomic by itself: on an error, rows of earlier batches stay.
-pub struct CopyIn {}
+pub struct CopyIn {
+    kv: Arc<dyn Kv>,
+    env: Env,
+    table: Arc<TableSchema>,
+    /// Positions in the table of the columns that lines give.
+    columns: Vec<usize>,
+    /// Values of the other columns.
+    defaults: Vec<Expr>,
+    format: Format,
+    lines: Lines,
+    /// Lines taken so far (the header included).
+    line: u64,
+    ended: bool,
+    batch: Vec<(u64, Row, Write)>,
+    batch_bytes: usize,
+    written: u64,
+}
 
 impl CopyIn {
+    pub(crate) fn new(
+        kv: Arc<dyn Kv>,
+        env: Env,
+        table: Arc<TableSchema>,
+        columns: Vec<usize>,
+        options: &CopyOptions,
+    ) -> Result<CopyIn, SqlError> {
+        let names: Vec<String> = columns.iter().map(|at| table.columns[*at].name.clone()).collect();
+        let format = Format::new(options, &names)?;
+        let mut binder = Binder::new(env.snapshot.clone(), &[]);
+        let mut defaults = Vec::with_capacity(table.columns.len());
+        for column in &table.columns {
+            defaults.push(match &column.default {
+                None => Expr::Const(None),
+                Some(text) => {
+                    let value = binder.expr(&crate::parse::parse_expression(text)?)?;
+                    binder.assign(value, &column.name, &column.ty)?
+                }
+            });
+        }
+        let lines = Lines::new(format.quoting());
+        Ok(CopyIn {
+            kv,
+            env,
+            table,
+            columns,
+            defaults,
+            format,
+            lines,
+            line: 0,
+            ended: false,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            written: 0,
+        })
+    }
+
     /// Number of columns (CopyInResponse; the format is always text).
     pub fn columns(&self) -> usize {
-        0
+        self.columns.len()
     }
 
     /// Takes a piece of data, cut anywhere. After an error the copy is over: the connection loop skips the
     /// client's further data and reports the error.
-    pub async fn push(&mut self, _data: &[u8]) -> Result<(), SqlError> {
-        std::future::ready(Err(SqlError::unsupported("COPY"))).await
+    pub async fn push(&mut self, data: &[u8]) -> Result<(), SqlError> {
+        self.lines.push(data);
+        while let Some(line) = self.lines.next()? {
+            self.take(&line)?;
+            if self.batch.len() >= BATCH_ROWS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
+                self.flush().await?;
+            }
+        }
+        Ok(())
     }
 
     /// The client is done (CopyDone): writes what is left and gives the command tag ("COPY 12").
-    pub async fn finish(self) -> Result<String, SqlError> {
-        std::future::ready(Err(SqlError::unsupported("COPY"))).await
+    pub async fn finish(mut self) -> Result<String, SqlError> {
+        if let Some(line) = self.lines.finish()? {
+            self.take(&line)?;
+        }
+        self.flush().await?;
+        Ok(format!("COPY {}", self.written))
+    }
+
+    fn context(&self, line: u64) -> String {
+        format!("COPY {}, line {line}", self.table.name)
+    }
+
+    fn take(&mut self, line: &[u8]) -> Result<(), SqlError> {
+        self.line += 1;
+        let number = self.line;
+        if self.ended || self.format.header() && number == 1 {
+            return Ok(());
+        }
+        self.take_row(line, number).map_err(|error| match error.context {
+            Some(_) => error,
+            None => error.context(self.context(number)),
+        })
+    }
+
+    fn take_row(&mut self, line: &[u8], number: u64) -> Result<(), SqlError> {
+        let text = std::str::from_utf8(line).map_err(|error| bad_utf8(&line[error.valid_up_to()..]))?;
+        if text == "\\." {
+            self.ended = true;
+            return Ok(());
+        }
+        let fields = self.format.split(text)?;
+        if fields.len() > self.columns.len() {
+            return Err(SqlError::new(sqlstate::BAD_COPY, "extra data after last expected column"));
+        }
+        if let Some(missing) = self.columns.get(fields.len()) {
+            let name = &self.table.columns[*missing].name;
+            return Err(SqlError::new(sqlstate::BAD_COPY, format!("missing data for column \"{name}\"")));
+        }
+        let mut row: Row = Vec::with_capacity(self.table.columns.len());
+        for (at, default) in self.defaults.iter().enumerate() {
+            row.push(if self.columns.contains(&at) {
+                None
+            } else {
+                default.eval(&Scope::EMPTY, &self.env)?
+            });
+        }
+        for (at, field) in self.columns.iter().zip(fields) {
+            let column = &self.table.columns[*at];
+            if let Some(field) = field {
+                let value = Value::from_text(&column.ty, &field).map_err(|error| {
+                    let shown: String = field.chars().take(100).collect();
+                    error.context(format!("{}, column {}: \"{shown}\"", self.context(number), column.name))
+                })?;
+                row[*at] = Some(value);
+            }
+        }
+        rows::check_not_null(&self.table, &row, |_| true)?;
+        let write = Write {
+            table: self.table.id,
+            key: rows::row_key(&self.table, &row)?,
+            conditions: vec![Condition::RowAbsent],
+            mutations: rows::insert_mutations(&self.table, &row),
+            request: None,
+        };
+        self.batch_bytes += line.len();
+        self.batch.push((number, row, write));
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), SqlError> {
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        // Two lines with one key in a batch would race: the second is refused as it would be if it came later.
+        let mut seen = std::collections::HashSet::with_capacity(batch.len());
+        for (number, row, write) in &batch {
+            if !seen.insert(write.key.clone()) {
+                return Err(rows::unique_violation(&self.table, row).context(self.context(*number)));
+            }
+        }
+        drop(seen);
+        let (marks, writes): (Vec<(u64, Row)>, Vec<Write>) =
+            batch.into_iter().map(|(number, row, write)| ((number, row), write)).unzip();
+        // A long COPY is many statements' worth of work: each batch has the whole timeout.
+        let token = self.env.session.token();
+        let outcomes = self.kv.write_many(writes, self.env.session.deadline(), token.as_deref()).await;
+        let mut failure = None;
+        for ((number, row), outcome) in marks.into_iter().zip(outcomes) {
+            let error = match outcome {
+                Ok(WriteOutcome::Written(_)) => {
+                    self.written += 1;
+                    continue;
+                }
+                Ok(WriteOutcome::ConditionFailed { .. }) => rows::unique_violation(&self.table, &row),
+                Err(error) => error.into(),
+            };
+            failure.get_or_insert_with(|| error.context(self.context(number)));
+        }
+        failure.map_or(Ok(()), |error| {
+            Err(error
+                .hint(format!("{} rows were written before: each row is atomic by itself.", self.written)))
+        })
     }
 }
 
 /// A COPY .. TO STDOUT in progress.
-pub struct CopyOut {}
+pub struct CopyOut {
+    names: Vec<String>,
+    rows: RowStream,
+    format: Format,
+    header: bool,
+    count: u64,
+}
 
 impl CopyOut {
+    pub(crate) fn new(
+        names: Vec<String>,
+        rows: RowStream,
+        options: &CopyOptions,
+    ) -> Result<CopyOut, SqlError> {
+        let format = Format::new(options, &names)?;
+        Ok(CopyOut { names, rows, header: format.header(), format, count: 0 })
+    }
+
     /// Number of columns (CopyOutResponse; the format is always text).
     pub fn columns(&self) -> usize {
-        0
+        self.names.len()
     }
 
     /// The next rows, one line with its newline each (one CopyData each); `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, SqlError> {
-        std::future::ready(Err(SqlError::unsupported("COPY"))).await
+        if std::mem::take(&mut self.header) {
+            let names = self.names.iter().map(|name| Some(Value::Text(name.clone()))).collect::<Row>();
+            return Ok(Some(vec![self.format.join(&names)]));
+        }
+        let Some(rows) = self.rows.next().await? else { return Ok(None) };
+        self.count += rows.len() as u64;
+        Ok(Some(rows.iter().map(|row| self.format.join(row)).collect()))
     }
 
     /// The command tag after the end ("COPY 12").
     pub fn tag(&self) -> String {
-        String::new()
+        format!("COPY {}", self.count)
     }
 }

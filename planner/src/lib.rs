@@ -16,12 +16,24 @@
 //! The catalog (pg_catalog, information_schema) is virtual tables under the same expressions (`query`).
 //! The planner knows nothing of the wire: the frontend passes values in the formats of [`types`].
 
+mod access;
+mod bind;
+mod catalog;
 mod copy;
 mod error;
+mod execute;
 mod execution;
+mod expression;
+mod key_encoding;
+mod parse;
+mod pg_catalog;
+mod plan;
 mod planner;
+mod query;
+mod rows;
 mod session;
 mod settings;
+mod statement;
 pub mod types;
 
 pub use error::{SqlError, sqlstate};

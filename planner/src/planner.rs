@@ -1,12 +1,18 @@
 //! The door of the crate: prepare and execute.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use kvstore::request::Kv;
 
-use crate::error::SqlError;
+use crate::catalog::{Catalog, Snapshot};
+use crate::error::{SqlError, sqlstate};
+use crate::execute;
 use crate::execution::{Column, Execution};
+use crate::parse;
+use crate::plan::{self, Plan};
 use crate::session::Session;
+use crate::statement::Statement;
 use crate::types::{Datum, Type};
 
 /// What the server tells about itself.
@@ -51,8 +57,11 @@ pub struct StatementText {
 #[derive(Debug)]
 pub struct Prepared {
     sql: String,
+    hints: Vec<Type>,
     parameters: Vec<Type>,
     columns: Option<Arc<[Column]>>,
+    pub(crate) plan: Plan,
+    pub(crate) snapshot: Arc<Snapshot>,
 }
 
 impl Prepared {
@@ -66,19 +75,19 @@ impl Prepared {
         &self.parameters
     }
 
-    /// Columns of the result; `None` if it gives no rows (NoData).
+    /// Columns of the result; `None` if it gives no rows (NoData). EXECUTE tells them only when it runs.
     pub fn columns(&self) -> Option<&Arc<[Column]>> {
         self.columns.as_ref()
     }
 
     /// Is it a COPY? It runs through the simple protocol only.
     pub fn is_copy(&self) -> bool {
-        false
+        matches!(self.plan, Plan::CopyIn { .. } | Plan::CopyOut { .. })
     }
 
-    /// Does it end or begin a block, or is it allowed in a failed one (COMMIT, ROLLBACK)?
+    /// Is it allowed in a failed block (COMMIT, ROLLBACK, ROLLBACK TO)?
     pub fn ends_block(&self) -> bool {
-        false
+        matches!(self.plan, Plan::Session(Statement::Commit | Statement::Rollback | Statement::RollbackTo(_)))
     }
 }
 
@@ -92,20 +101,33 @@ pub struct Overlap {
     pub writes: bool,
 }
 
+/// Plans kept.
+const PLANS_MAX: usize = 1024;
+/// Texts longer than this are planned each time.
+const PLAN_TEXT_BYTES_MAX: usize = 16 << 10;
+
 /// Turns SQL into store calls. One per gateway, shared by all its sessions.
 pub struct Planner {
     kv: Arc<dyn Kv>,
-    info: ServerInfo,
+    info: Arc<ServerInfo>,
+    pub(crate) catalog: Catalog,
+    /// By text and declared parameter types.
+    plans: quick_cache::sync::Cache<(String, Vec<Type>), Arc<Prepared>>,
 }
 
 impl Planner {
     /// A planner over a store.
     pub fn new(kv: Arc<dyn Kv>, info: ServerInfo) -> Planner {
-        Planner { kv, info }
+        Planner {
+            catalog: Catalog::new(kv.clone()),
+            kv,
+            info: Arc::new(info),
+            plans: quick_cache::sync::Cache::new(PLANS_MAX),
+        }
     }
 
     /// What the server tells about itself.
-    pub fn info(&self) -> &ServerInfo {
+    pub fn info(&self) -> &Arc<ServerInfo> {
         &self.info
     }
 
@@ -118,7 +140,7 @@ impl Planner {
     /// out: an empty answer means EmptyQueryResponse). Refuses texts over the size or operator caps (54000,
     /// 54001) before anything is parsed.
     pub fn split(&self, sql: &str) -> Result<Vec<StatementText>, SqlError> {
-        Ok(vec![StatementText { sql: sql.to_string(), offset: 0 }])
+        parse::split(sql)
     }
 
     /// Prepares one statement, from the plan cache if it is there. `hints` are the parameter types that the
@@ -126,11 +148,62 @@ impl Planner {
     /// on an error.
     pub async fn prepare(
         &self,
-        _session: &Session,
-        _sql: &str,
-        _hints: &[Type],
+        session: &Session,
+        sql: &str,
+        hints: &[Type],
     ) -> Result<Arc<Prepared>, SqlError> {
-        std::future::ready(Err(SqlError::unsupported("this statement"))).await
+        let prepared = self.prepare_inner(session, sql, hints).await;
+        if prepared.is_err() {
+            session.fail_block();
+        }
+        prepared
+    }
+
+    async fn prepare_inner(
+        &self,
+        session: &Session,
+        sql: &str,
+        hints: &[Type],
+    ) -> Result<Arc<Prepared>, SqlError> {
+        let key = (sql.to_string(), hints.to_vec());
+        if let Some(found) = self.plans.get(&key) {
+            if found.snapshot.version == self.kv.catalog_version() {
+                return self.check_block(session, found);
+            }
+        }
+        let statement = parse::parse(sql)?;
+        let mut snapshot = self.catalog.snapshot().await?;
+        let planned = match plan::plan(statement.clone(), snapshot.clone(), hints) {
+            // The table may have been created through another gateway a moment ago.
+            Err((_, true)) => {
+                snapshot = self.catalog.load(true).await?;
+                plan::plan(statement, snapshot.clone(), hints)
+            }
+            planned => planned,
+        };
+        let (plan, parameters) = planned.map_err(|(error, _)| error)?;
+        let cached = sql.len() <= PLAN_TEXT_BYTES_MAX
+            && matches!(plan, Plan::Select(_) | Plan::Insert(_) | Plan::Change(_) | Plan::Session(_));
+        let columns = plan.columns();
+        let prepared = Arc::new(Prepared {
+            sql: sql.to_string(),
+            hints: hints.to_vec(),
+            parameters,
+            columns,
+            plan,
+            snapshot,
+        });
+        if cached {
+            self.plans.insert(key, prepared.clone());
+        }
+        self.check_block(session, prepared)
+    }
+
+    fn check_block(&self, session: &Session, prepared: Arc<Prepared>) -> Result<Arc<Prepared>, SqlError> {
+        if !prepared.ends_block() {
+            session.check_not_failed()?;
+        }
+        Ok(prepared)
     }
 
     /// Executes a prepared statement; `parameters` have the types of [`Prepared::parameter_types`].
@@ -139,21 +212,61 @@ impl Planner {
     /// session's block as failed on an error.
     pub async fn execute(
         &self,
-        _session: &Session,
-        _prepared: &Arc<Prepared>,
-        _parameters: Vec<Datum>,
+        session: &Session,
+        prepared: &Arc<Prepared>,
+        parameters: Vec<Datum>,
     ) -> Result<Execution, SqlError> {
-        std::future::ready(Err(SqlError::unsupported("this statement"))).await
+        let done = self.execute_inner(session, prepared, parameters).await;
+        if done.is_err() {
+            session.fail_block();
+        }
+        done
+    }
+
+    async fn execute_inner(
+        &self,
+        session: &Session,
+        prepared: &Arc<Prepared>,
+        parameters: Vec<Datum>,
+    ) -> Result<Execution, SqlError> {
+        if parameters.len() != prepared.parameters.len() {
+            return Err(SqlError::new(
+                sqlstate::PROTOCOL_VIOLATION,
+                format!(
+                    "bind message supplies {} parameters, but prepared statement requires {}",
+                    parameters.len(),
+                    prepared.parameters.len()
+                ),
+            ));
+        }
+        // Tables changed since: plan again.
+        let fresh;
+        let prepared = if prepared.snapshot.version == self.kv.catalog_version() {
+            self.check_block(session, prepared.clone())?
+        } else {
+            fresh = self.prepare_inner(session, &prepared.sql, &prepared.hints).await?;
+            if fresh.columns != prepared.columns || fresh.parameters != prepared.parameters {
+                return Err(SqlError::new(
+                    sqlstate::FEATURE_NOT_SUPPORTED,
+                    "cached plan must not change result type",
+                ));
+            }
+            fresh
+        };
+        Box::pin(execute::execute(self, session, &prepared, parameters)).await
     }
 
     /// May this statement run at the same time as others of its session (pipelining)? `Some` for an autocommit
-    /// statement on one row; `None`: it must run alone.
-    pub fn overlap(
-        &self,
-        _session: &Session,
-        _prepared: &Prepared,
-        _parameters: &[Datum],
-    ) -> Option<Overlap> {
-        None
+    /// statement on one row; `None`: it must run alone. Two of them may overlap unless they have the same row and
+    /// one writes it.
+    pub fn overlap(&self, session: &Session, prepared: &Prepared, parameters: &[Datum]) -> Option<Overlap> {
+        if session.in_block() || parameters.len() != prepared.parameters.len() {
+            return None;
+        }
+        let env = execute::env(self, session, prepared, parameters.to_vec());
+        let (table, key, writes) = execute::single_row(&prepared.plan, &env)?;
+        let mut hasher = DefaultHasher::new();
+        (table.id, key).hash(&mut hasher);
+        Some(Overlap { row: hasher.finish(), writes })
     }
 }

@@ -89,14 +89,14 @@ struct State {
     told_revision: u64,
 }
 
-/// One client's session.
-#[derive(Debug)]
+/// One client's session. A clone is another handle to the same session.
+#[derive(Clone, Debug)]
 pub struct Session {
-    user: String,
-    database: String,
+    user: Arc<str>,
+    database: Arc<str>,
     id: u32,
     token: Arc<SessionToken>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 impl Session {
@@ -111,18 +111,18 @@ impl Session {
         let told = settings.reported().into_iter().collect();
         let told_revision = settings.revision;
         Session {
-            user: user.to_string(),
-            database: database.to_string(),
+            user: user.into(),
+            database: database.into(),
             id,
             token: Arc::default(),
-            state: Mutex::new(State {
+            state: Arc::new(Mutex::new(State {
                 settings,
                 block: None,
                 statements: HashMap::new(),
                 notices: Vec::new(),
                 told,
                 told_revision,
-            }),
+            })),
         }
     }
 

@@ -352,3 +352,27 @@ fn order(a: &Json, b: &Json) -> Ordering {
         (a, b) => rank(a).cmp(&rank(b)),
     }
 }
+
+/// A member by key, or an element by index (negative: from the end), as canonical text or as plain text; `None` if
+/// it is not there (or is null, as text).
+pub(crate) fn member(document: &str, key: Result<&str, i64>, text: bool) -> Result<Option<String>, SqlError> {
+    let parsed = parse(document)?;
+    let found = match (&parsed, key) {
+        (Json::Object(entries), Ok(key)) => entries.iter().find(|entry| entry.0 == key).map(|entry| &entry.1),
+        (Json::Array(items), Err(index)) => {
+            let at = if index < 0 { items.len() as i64 + index } else { index };
+            usize::try_from(at).ok().and_then(|at| items.get(at))
+        }
+        _ => None,
+    };
+    Ok(match found {
+        Some(Json::Null) if text => None,
+        Some(Json::String(plain)) if text => Some(plain.clone()),
+        Some(json) => {
+            let mut out = String::new();
+            write(json, &mut out);
+            Some(out)
+        }
+        None => None,
+    })
+}

@@ -13,8 +13,10 @@ mod text;
 
 pub use numeric::Numeric;
 
-pub(crate) use datetime::{MICROS_PER_DAY, date_to_text, now_micros, timestamp_to_text};
-pub(crate) use text::{format_array, parse_bool};
+pub(crate) use binary::bad_utf8;
+pub(crate) use datetime::{MICROS_PER_DAY, now_micros, timestamp_to_text};
+pub(crate) use json::member as json_member;
+pub(crate) use text::{fit_varchar, format_array, parse_bool};
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -83,7 +83,7 @@ fn truncate(text: &str, limit: usize) -> &str {
 }
 
 /// varchar(n): too many characters are an error unless the excess is spaces, which are cut.
-pub(super) fn fit_varchar(text: String, limit: u32) -> Result<String, SqlError> {
+pub(crate) fn fit_varchar(text: String, limit: u32) -> Result<String, SqlError> {
     match text.char_indices().nth(limit as usize) {
         None => Ok(text),
         Some((at, _)) if text[at..].bytes().all(|b| b == b' ') => Ok(text[..at].to_string()),

@@ -1,0 +1,219 @@
+//! EXPLAIN: how a statement reaches its rows, which ranges hold them, who leads those, and who would answer now.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use kvstore::request::{Columns, Consistency, RangeInfo, ReadOptions};
+
+use super::{read, write};
+use crate::access::{Access, KeySpan};
+use crate::catalog::TableSchema;
+use crate::error::SqlError;
+use crate::expression::Env;
+use crate::key_encoding;
+use crate::plan::{InsertSource, OnConflict, Plan};
+use crate::planner::Planner;
+use crate::query::SelectPlan;
+
+/// Ranges listed at most.
+const RANGES_MAX: usize = 8;
+
+/// A key as values, for people.
+fn key_text(table: &TableSchema, key: &[u8]) -> String {
+    let mut rest = key;
+    let mut values = Vec::new();
+    for at in &table.key {
+        if rest.is_empty() {
+            break;
+        }
+        match key_encoding::decode(&table.columns[*at].ty, &mut rest) {
+            Some(value) => values.push(value.to_string_text()),
+            None => {
+                values.push("..".into());
+                break;
+            }
+        }
+    }
+    format!("({})", values.join(", "))
+}
+
+fn node(id: Option<wal::NodeId>) -> String {
+    id.map_or_else(|| "unknown".into(), |id| id.to_string())
+}
+
+/// The lines about the ranges that hold some keys, and the replica that answers for the first.
+async fn ranges(
+    planner: &Planner,
+    table: &Arc<TableSchema>,
+    span: &KeySpan,
+    reads: bool,
+    env: &Env,
+    lines: &mut Vec<String>,
+) -> Result<(), SqlError> {
+    let all = planner.kv().ranges(table.id).await?;
+    let holds = |range: &&RangeInfo| {
+        range.end.as_ref().is_none_or(|end| span.start < *end)
+            && span.end.as_ref().is_none_or(|end| range.start < *end)
+    };
+    let touched: Vec<&RangeInfo> = all.iter().filter(holds).collect();
+    lines.push(format!("  Ranges: {} of {}", touched.len(), all.len()));
+    for range in touched.iter().take(RANGES_MAX) {
+        let start = if range.start.is_empty() { "start".into() } else { key_text(table, &range.start) };
+        let end = range.end.as_ref().map_or("end".into(), |end| key_text(table, end));
+        let members: Vec<String> = range.members.iter().map(ToString::to_string).collect();
+        lines.push(format!(
+            "  Range: {} from {start} to {end}  Leader: {}  Members: {}",
+            range.id,
+            node(range.leader),
+            members.join(", ")
+        ));
+    }
+    if touched.len() > RANGES_MAX {
+        lines.push(format!("  .. and {} more", touched.len() - RANGES_MAX));
+    }
+    let mut options = env.session.read_options();
+    if !reads {
+        options = ReadOptions { consistency: Consistency::Strong, max_staleness: None, ..options };
+    }
+    let token = env.session.token();
+    let key = Bytes::from(span.start.clone());
+    // An empty key stands for the table's start.
+    let probe = planner.kv().get(table.id, key, Columns::All, &options, token.as_deref()).await;
+    lines.push(match probe {
+        Ok(read) => format!(
+            "  Replica: {}  LSN: {}  Staleness: {}",
+            read.source.replica,
+            read.source.lsn,
+            read.source.staleness.map_or("unknown".into(), |age| format!("{} ms", age.as_millis()))
+        ),
+        Err(error) => format!("  Replica: none ({error})"),
+    });
+    Ok(())
+}
+
+async fn select_lines(
+    planner: &Planner,
+    select: &Arc<SelectPlan>,
+    env: &Env,
+    lines: &mut Vec<String>,
+) -> Result<(), SqlError> {
+    let Some((table, access)) = select.stored() else {
+        lines.push("Result (evaluated on this gateway)".into());
+        return Ok(());
+    };
+    let (what, span) = access_line(table, access, env)?;
+    lines.push(format!("{what} on {}", table.name));
+    lines.push(format!("  Consistency: {}", env.session.show("consistency")?));
+    if select.filter.is_some() {
+        lines.push("  Filter: on this gateway".into());
+    }
+    if select.grouping.is_some() {
+        lines.push("  Aggregate: on this gateway".into());
+    }
+    if !select.order.is_empty() {
+        lines.push("  Sort: in memory (the order is not the key's)".into());
+    }
+    if let (Some(limit), offset) = select.limits(env)? {
+        lines.push(format!("  Limit: {limit}  Offset: {offset}"));
+    }
+    match span {
+        Some(span) => ranges(planner, table, &span, true, env, lines).await,
+        None => Ok(()),
+    }
+}
+
+fn access_line(
+    table: &Arc<TableSchema>,
+    access: &Access,
+    env: &Env,
+) -> Result<(String, Option<KeySpan>), SqlError> {
+    if access.is_points() {
+        let keys = access.keys(table, env)?;
+        let span = keys.first().zip(keys.last()).map(|(first, last)| {
+            let mut end = last.clone();
+            end.push(0);
+            KeySpan { start: first.clone(), end: Some(end) }
+        });
+        return Ok(match keys.as_slice() {
+            [] => ("Nothing to read".into(), None),
+            [key] => (format!("Point read of {}", key_text(table, key)), span),
+            keys => (format!("Point reads of {} keys", keys.len()), span),
+        });
+    }
+    let Access::Range { prefix, lower, upper, reverse } = access else {
+        return Err(SqlError::internal("an access of no kind"));
+    };
+    let backwards = if *reverse { ", backwards" } else { "" };
+    Ok(match access.span(table, env)? {
+        None => ("Nothing to read".into(), None),
+        Some(span) if prefix.is_empty() && lower.is_none() && upper.is_none() => {
+            (format!("Table scan{backwards}"), Some(span))
+        }
+        Some(span) => {
+            let start = if span.start.is_empty() { "start".into() } else { key_text(table, &span.start) };
+            (format!("Range scan from {start}{backwards}"), Some(span))
+        }
+    })
+}
+
+/// The lines of EXPLAIN. ANALYZE also executes.
+pub(super) async fn explain(
+    planner: &Planner,
+    plan: &Plan,
+    analyze: bool,
+    env: &Env,
+) -> Result<Vec<String>, SqlError> {
+    let mut lines = Vec::new();
+    match plan {
+        Plan::Select(select) => select_lines(planner, select, env, &mut lines).await?,
+        Plan::Insert(insert) => {
+            let how = match insert.on_conflict {
+                OnConflict::Fail => "Insert: conditional put, the row must be absent",
+                OnConflict::Skip => "Insert: conditional put, a row that exists is left",
+                OnConflict::Update { .. } => {
+                    "Insert: conditional put, a row that exists is updated by its version"
+                }
+                OnConflict::Replace => "Upsert: put",
+            };
+            lines.push(format!("{how} on {}", insert.table.name));
+            if let InsertSource::Rows(source) = &insert.source {
+                lines.push(format!("  Rows: {}", source.len()));
+            }
+            if let Some((table, key, _)) = super::single_row(plan, env) {
+                let mut end = key.clone();
+                end.push(0);
+                let span = KeySpan { start: key, end: Some(end) };
+                ranges(planner, &table, &span, false, env, &mut lines).await?;
+            }
+        }
+        Plan::Change(change) => {
+            let verb = if change.assignments.is_some() { "Update" } else { "Delete" };
+            let (what, span) = access_line(&change.table, &change.access, env)?;
+            lines.push(format!("{verb} on {}: {}", change.table.name, what.to_lowercase()));
+            if let Some(span) = span {
+                ranges(planner, &change.table, &span, false, env, &mut lines).await?;
+            }
+        }
+        _ => return Err(SqlError::internal("a plan that is not explained")),
+    }
+    if analyze {
+        let started = Instant::now();
+        let inner = Env {
+            params: env.params.clone(),
+            session: env.session.clone(),
+            snapshot: env.snapshot.clone(),
+            info: env.info.clone(),
+            now: env.now,
+        };
+        let count = match plan {
+            Plan::Select(select) => read::collect(planner, select, inner).await?.len() as u64,
+            Plan::Insert(insert) => write::insert(planner, insert, env).await?.0,
+            Plan::Change(change) => write::change(planner, change, env).await?.0,
+            _ => 0,
+        };
+        lines.push(format!("  Actual rows: {count}"));
+        lines.push(format!("  Execution time: {:.3} ms", started.elapsed().as_secs_f64() * 1e3));
+    }
+    Ok(lines)
+}

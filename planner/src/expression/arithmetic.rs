@@ -1,0 +1,119 @@
+//! Operators on numbers: every overflow is 22003, every division by zero 22012.
+
+use bigdecimal::{BigDecimal, RoundingMode, Zero};
+
+use crate::error::{SqlError, sqlstate};
+use crate::statement::Operator;
+use crate::types::{MICROS_PER_DAY, Numeric, Type, Value};
+
+fn out_of_range(ty: &Type) -> SqlError {
+    SqlError::new(sqlstate::OUT_OF_RANGE, format!("{ty} out of range"))
+}
+
+fn division_by_zero() -> SqlError {
+    SqlError::new(sqlstate::DIVISION_BY_ZERO, "division by zero")
+}
+
+/// A whole number as a value of the type; 22003 if it does not fit.
+pub(crate) fn integer(ty: &Type, value: i128) -> Result<Value, SqlError> {
+    let fitted = match ty {
+        Type::Int2 => i16::try_from(value).ok().map(Value::Int2),
+        Type::Int4 => i32::try_from(value).ok().map(Value::Int4),
+        Type::Int8 => i64::try_from(value).ok().map(Value::Int8),
+        _ => None,
+    };
+    fitted.ok_or_else(|| out_of_range(ty))
+}
+
+/// `left op right`, both already of the operand type; `ty` is the result's.
+pub(crate) fn binary(op: Operator, ty: &Type, left: Value, right: Value) -> Result<Value, SqlError> {
+    match (&left, &right) {
+        (Value::Float8(a), Value::Float8(b)) => float(op, *a, *b),
+        (Value::Numeric(a), Value::Numeric(b)) => numeric(op, a, b),
+        (Value::Date(a), Value::Date(b)) if op == Operator::Minus => {
+            integer(ty, i128::from(*a) - i128::from(*b))
+        }
+        (Value::Date(a), b) => {
+            let days = i128::from(b.as_i64().unwrap_or(0));
+            let days = i128::from(*a) + if op == Operator::Minus { -days } else { days };
+            i32::try_from(days)
+                .map(Value::Date)
+                .map_err(|_| SqlError::new(sqlstate::DATETIME_OVERFLOW, "date out of range"))
+        }
+        (Value::Timestamptz(a), Value::Timestamptz(b)) => {
+            // There is no interval: the difference in days is offered through date_part and casts.
+            Ok(Value::Int8((a - b) / MICROS_PER_DAY))
+        }
+        _ => match (left.as_i64(), right.as_i64()) {
+            (Some(a), Some(b)) => whole(op, ty, i128::from(a), i128::from(b)),
+            _ => Err(SqlError::internal("arithmetic on values that are no numbers")),
+        },
+    }
+}
+
+fn whole(op: Operator, ty: &Type, a: i128, b: i128) -> Result<Value, SqlError> {
+    let result = match op {
+        Operator::Plus => a + b,
+        Operator::Minus => a - b,
+        Operator::Times => a * b,
+        Operator::Divide | Operator::Modulo if b == 0 => return Err(division_by_zero()),
+        Operator::Divide => a / b,
+        Operator::Modulo => a % b,
+        Operator::BitAnd => a & b,
+        Operator::BitOr => a | b,
+        other => return Err(SqlError::internal(format!("{} on whole numbers", other.symbol()))),
+    };
+    integer(ty, result)
+}
+
+fn float(op: Operator, a: f64, b: f64) -> Result<Value, SqlError> {
+    let result = match op {
+        Operator::Plus => a + b,
+        Operator::Minus => a - b,
+        Operator::Times => a * b,
+        Operator::Divide if b == 0.0 => return Err(division_by_zero()),
+        Operator::Divide => a / b,
+        Operator::Power => a.powf(b),
+        other => return Err(SqlError::internal(format!("{} on double precision", other.symbol()))),
+    };
+    if result.is_infinite() && a.is_finite() && b.is_finite() {
+        return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: overflow"));
+    }
+    Ok(Value::Float8(result))
+}
+
+fn numeric(op: Operator, a: &Numeric, b: &Numeric) -> Result<Value, SqlError> {
+    if op == Operator::Divide {
+        return a.divide(b).map(Value::Numeric);
+    }
+    let (Some(x), Some(y)) = (a.finite(), b.finite()) else { return Ok(Value::Numeric(Numeric::NaN)) };
+    let result: BigDecimal = match op {
+        Operator::Plus => x + y,
+        Operator::Minus => x - y,
+        Operator::Times => x * y,
+        Operator::Modulo if y.is_zero() => return Err(division_by_zero()),
+        Operator::Modulo => x - (x / y).with_scale_round(0, RoundingMode::Down) * y,
+        Operator::Power => {
+            return float(Operator::Power, a.to_f64(), b.to_f64()).and_then(|value| match value {
+                Value::Float8(value) => Numeric::parse(&format!("{value:.16}")).map(Value::Numeric),
+                other => Ok(other),
+            });
+        }
+        other => return Err(SqlError::internal(format!("{} on numeric", other.symbol()))),
+    };
+    Numeric::new(result).map(Value::Numeric)
+}
+
+/// `-value`.
+pub(crate) fn negate(value: Value) -> Result<Value, SqlError> {
+    match value {
+        Value::Float8(v) => Ok(Value::Float8(-v)),
+        Value::Numeric(Numeric::Finite(v)) => Ok(Value::Numeric(Numeric::Finite(-v))),
+        Value::Numeric(Numeric::NaN) => Ok(Value::Numeric(Numeric::NaN)),
+        other => {
+            let ty = other.natural_type();
+            let value = other.as_i64().ok_or_else(|| SqlError::internal("the negative of no number"))?;
+            integer(&ty, -i128::from(value))
+        }
+    }
+}

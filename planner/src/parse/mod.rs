@@ -1,0 +1,287 @@
+//! From text to our own tree: caps, the rewrites that sqlparser needs, parsing, conversion.
+//!
+//! sqlparser knows neither UPSERT nor SPLIT AT VALUES, so both are handled on its tokens: `UPSERT INTO` becomes
+//! `INSERT INTO` and is remembered, and the token tail from SPLIT on is cut off and parsed as expressions of its
+//! own. PREPARE keeps its statement's text, so that it is planned like any other. Statements that are deep or
+//! long are parsed on a thread with a large stack; the parser's tree never leaves this module.
+
+mod convert;
+mod expression;
+mod query;
+mod split;
+
+pub(crate) use split::split;
+
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+
+use crate::error::{SqlError, sqlstate};
+use crate::statement::{Statement, Syntax};
+
+/// Stack of the thread for heavy statements. Nothing of it is touched unless needed.
+const HEAVY_STACK_BYTES: usize = 256 << 20;
+
+/// The text being parsed, to turn the parser's lines and columns into positions.
+struct Source<'a> {
+    text: &'a str,
+}
+
+impl Source<'_> {
+    /// A character position, from 1.
+    fn position(&self, location: Location) -> Option<u32> {
+        if location.line == 0 {
+            return None;
+        }
+        let before = self.text.split_inclusive('\n').take(location.line as usize - 1);
+        let chars: usize = before.map(|line| line.chars().count()).sum();
+        Some(chars as u32 + location.column as u32)
+    }
+
+    fn byte(&self, location: Location) -> usize {
+        let chars = self.position(location).unwrap_or(1).saturating_sub(1) as usize;
+        self.text.char_indices().nth(chars).map_or(self.text.len(), |(at, _)| at)
+    }
+}
+
+/// Parses one statement.
+pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
+    on_stack(sql, |sql| parse_here(sql))
+}
+
+/// Parses one expression (a column's default, as the schema keeps it).
+pub(crate) fn parse_expression(sql: &str) -> Result<Syntax, SqlError> {
+    on_stack(sql, |sql| {
+        let source = Source { text: sql };
+        let tokens = tokenize(&source)?;
+        let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
+        let expr = parser.parse_expr().map_err(|e| syntax_error(&source, &e))?;
+        expression::convert(&source, expr)
+    })
+}
+
+/// Checks the caps, then runs `parse` where it has stack enough.
+fn on_stack<T: Send>(
+    sql: &str,
+    parse: impl FnOnce(&str) -> Result<T, SqlError> + Send,
+) -> Result<T, SqlError> {
+    let pieces = split::pieces(sql)?;
+    if pieces.iter().filter(|piece| !piece.empty).count() > 1 {
+        return Err(SqlError::new(
+            sqlstate::SYNTAX,
+            "cannot insert multiple commands into a prepared statement",
+        ));
+    }
+    let piece = pieces.iter().find(|piece| !piece.empty);
+    let sql = piece.map_or("", |piece| &sql[..piece.end]);
+    if !piece.is_some_and(|piece| piece.heavy) {
+        return parse(sql);
+    }
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("parse".into())
+            .stack_size(HEAVY_STACK_BYTES)
+            .spawn_scoped(scope, || parse(sql))
+            .map_err(|error| {
+                SqlError::new(sqlstate::OUT_OF_MEMORY, format!("no thread to parse on: {error}"))
+            })?
+            .join()
+            .unwrap_or_else(|_| Err(SqlError::internal("the parser failed")))
+    })
+}
+
+fn tokenize(source: &Source<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
+    let mut tokens =
+        Tokenizer::new(&PostgreSqlDialect {}, source.text).tokenize_with_location().map_err(|e| {
+            let error = SqlError::new(sqlstate::SYNTAX, e.message.clone());
+            match source.position(e.location) {
+                Some(position) => error.at(position),
+                None => error,
+            }
+        })?;
+    tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+    Ok(tokens)
+}
+
+fn parse_here(sql: &str) -> Result<Statement, SqlError> {
+    let source = Source { text: sql };
+    let mut tokens = tokenize(&source)?;
+    if tokens.iter().all(|token| matches!(token.token, Token::EOF | Token::SemiColon)) {
+        return Ok(Statement::Empty);
+    }
+    if let Some(noise) = noise(&tokens) {
+        return Ok(noise);
+    }
+    if let Some(prepare) = prepare(&source, &tokens)? {
+        return Ok(prepare);
+    }
+    let upsert = rewrite_upsert(&mut tokens);
+    let splits = cut_splits(&source, &mut tokens)?;
+    let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
+    let statement = parser.parse_statement().map_err(|e| syntax_error(&source, &e))?;
+    let rest = parser.peek_token();
+    if rest.token != Token::EOF && rest.token != Token::SemiColon {
+        return Err(near(&source, &rest));
+    }
+    convert::statement(&source, statement, upsert, splits)
+}
+
+fn word(token: &TokenWithSpan) -> Option<&str> {
+    match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => Some(&word.value),
+        _ => None,
+    }
+}
+
+fn is(token: Option<&TokenWithSpan>, keyword: &str) -> bool {
+    token.and_then(word).is_some_and(|word| word.eq_ignore_ascii_case(keyword))
+}
+
+/// Statements that are accepted without effect and that the parser may not know in all their forms.
+fn noise(tokens: &[TokenWithSpan]) -> Option<Statement> {
+    let first = tokens.first().and_then(word)?.to_ascii_uppercase();
+    Some(Statement::Noise(match first.as_str() {
+        "VACUUM" => "VACUUM",
+        "ANALYZE" => "ANALYZE",
+        "CHECKPOINT" => "CHECKPOINT",
+        "UNLISTEN" => "UNLISTEN",
+        "CLOSE" => "CLOSE CURSOR ALL",
+        _ => return None,
+    }))
+}
+
+/// `PREPARE name [(types)] AS statement`: the statement's text is kept as it is.
+fn prepare(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Option<Statement>, SqlError> {
+    if !is(tokens.first(), "prepare") || is(tokens.get(1), "transaction") {
+        return Ok(None);
+    }
+    let name = match tokens.get(1).map(|token| &token.token) {
+        Some(Token::Word(word)) if word.quote_style.is_some() => word.value.clone(),
+        Some(Token::Word(word)) => word.value.to_ascii_lowercase(),
+        _ => return Err(tokens.get(1).map_or_else(|| end_of_input(source), |token| near(source, token))),
+    };
+    let at = tokens.iter().position(|token| is(Some(token), "as")).ok_or_else(|| end_of_input(source))?;
+    let mut types = Vec::new();
+    if at > 2 {
+        let mut inner = tokens[2..at].to_vec();
+        inner.push(TokenWithSpan::wrap(Token::EOF));
+        let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(inner);
+        let parsed = parser
+            .expect_token(&Token::LParen)
+            .and_then(|_| parser.parse_comma_separated(Parser::parse_data_type))
+            .and_then(|types| parser.expect_token(&Token::RParen).map(|_| types))
+            .map_err(|e| syntax_error(source, &e))?;
+        for ty in parsed {
+            types.push(expression::data_type(&ty)?);
+        }
+    }
+    let Some(first) = tokens.get(at + 1).filter(|token| token.token != Token::EOF) else {
+        return Err(end_of_input(source));
+    };
+    let sql = source.text[source.byte(first.span.start)..].trim_end_matches(';').to_string();
+    Ok(Some(Statement::Prepare { name, types, sql }))
+}
+
+/// Turns `UPSERT INTO` into `INSERT INTO`; whether it was there.
+fn rewrite_upsert(tokens: &mut [TokenWithSpan]) -> bool {
+    // At the start, or behind EXPLAIN and its options.
+    let explain = is(tokens.first(), "explain");
+    for at in 0..tokens.len() {
+        if is(tokens.get(at), "upsert") && is(tokens.get(at + 1), "into") {
+            tokens[at].token = Token::make_keyword("INSERT");
+            return true;
+        }
+        if !explain {
+            return false;
+        }
+    }
+    false
+}
+
+/// Cuts `SPLIT AT VALUES ((..), ..)` off the end of CREATE TABLE.
+fn cut_splits(source: &Source<'_>, tokens: &mut Vec<TokenWithSpan>) -> Result<Vec<Vec<Syntax>>, SqlError> {
+    if !is(tokens.first(), "create") {
+        return Ok(Vec::new());
+    }
+    let start = (0..tokens.len()).find(|at| {
+        is(tokens.get(*at), "split") && is(tokens.get(at + 1), "at") && is(tokens.get(at + 2), "values")
+    });
+    let Some(start) = start else { return Ok(Vec::new()) };
+    let tail = tokens.split_off(start);
+    tokens.push(TokenWithSpan::wrap(Token::EOF));
+    let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tail[3..].to_vec());
+    let rows = parser
+        .expect_token(&Token::LParen)
+        .and_then(|_| {
+            parser.parse_comma_separated(|parser| {
+                parser.expect_token(&Token::LParen)?;
+                let row = parser.parse_comma_separated(Parser::parse_expr)?;
+                parser.expect_token(&Token::RParen)?;
+                Ok(row)
+            })
+        })
+        .and_then(|rows| parser.expect_token(&Token::RParen).map(|_| rows))
+        .map_err(|e| syntax_error(source, &e).hint("Write SPLIT AT VALUES (('h'), ('q')).".to_string()))?;
+    let rest = parser.peek_token();
+    if rest.token != Token::EOF && rest.token != Token::SemiColon {
+        return Err(near(source, &rest));
+    }
+    rows.into_iter()
+        .map(|row| row.into_iter().map(|expr| expression::convert(source, expr)).collect())
+        .collect()
+}
+
+fn end_of_input(source: &Source<'_>) -> SqlError {
+    SqlError::new(sqlstate::SYNTAX, "syntax error at end of input").at(source.text.chars().count() as u32 + 1)
+}
+
+/// PostgreSQL's form of a syntax error, at a token.
+fn near(source: &Source<'_>, token: &TokenWithSpan) -> SqlError {
+    if token.token == Token::EOF {
+        return end_of_input(source);
+    }
+    let error = SqlError::new(sqlstate::SYNTAX, format!("syntax error at or near \"{}\"", token.token));
+    match source.position(token.span.start) {
+        Some(position) => error.at(position),
+        None => error,
+    }
+}
+
+/// The parser tells lines and columns only inside its message: "Expected: .., found: x at Line: 1, Column: 5".
+fn syntax_error(source: &Source<'_>, error: &ParserError) -> SqlError {
+    let text = match error {
+        ParserError::ParserError(text) | ParserError::TokenizerError(text) => text.as_str(),
+        ParserError::RecursionLimitExceeded => {
+            return SqlError::new(sqlstate::TOO_COMPLEX, "statement too complex")
+                .hint("It is nested too deeply.");
+        }
+    };
+    let (what, location) = match text.rfind(" at Line: ") {
+        Some(at) => (&text[..at], parse_location(&text[at + 10..])),
+        None => (text, None),
+    };
+    let found = what.rfind("found: ").map(|at| &what[at + 7..]);
+    let expected = what.split(", found:").next().unwrap_or(what);
+    let mut error = match found {
+        Some("EOF") => return end_of_input(source).detail(expected),
+        Some(found) => SqlError::new(sqlstate::SYNTAX, format!("syntax error at or near \"{found}\"")),
+        None => SqlError::new(sqlstate::SYNTAX, format!("syntax error: {what}")),
+    };
+    if found.is_some() {
+        error = error.detail(expected);
+    }
+    match location.and_then(|location| source.position(location)) {
+        Some(position) => error.at(position),
+        None => error,
+    }
+}
+
+fn parse_location(text: &str) -> Option<Location> {
+    let (line, column) = text.split_once(", Column: ")?;
+    Some(Location { line: line.trim().parse().ok()?, column: column.trim().parse().ok()? })
+}
+
+/// The keyword behind a word, for the converters.
+fn is_default(word: &str) -> bool {
+    word.eq_ignore_ascii_case("default")
+}

@@ -1,0 +1,198 @@
+//! Between rows of values and rows of cells.
+//!
+//! The key's columns live in the row key; every other column that is not NULL is one cell. A row without such
+//! cells has a marker cell, because a row exists only while it has one. A write that might leave a row without
+//! cells puts the marker with it; a marker beside other cells does no harm.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kvstore::request::{Cell, Mutation, Row as StoredRow, Source};
+use uuid::Uuid;
+use wal::Lsn;
+
+use crate::catalog::{PSEUDO_COLUMNS, TableSchema, marker};
+use crate::error::{SqlError, sqlstate};
+use crate::key_encoding;
+use crate::types::{Datum, Numeric, Row, Type, Value};
+
+/// The row key of a row's values (the table's columns in order). 23502 if a key column is NULL.
+pub(crate) fn row_key(table: &TableSchema, row: &[Datum]) -> Result<Bytes, SqlError> {
+    let mut key = Vec::with_capacity(32);
+    for position in &table.key {
+        match &row[*position] {
+            Some(value) => key_encoding::encode(value, &mut key)?,
+            None => return Err(null_violation(table, *position, row)),
+        }
+    }
+    Ok(key.into())
+}
+
+/// 23502, with the failing row as PostgreSQL shows it.
+fn null_violation(table: &TableSchema, position: usize, row: &[Datum]) -> SqlError {
+    SqlError::new(
+        sqlstate::NOT_NULL,
+        format!(
+            "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
+            table.columns[position].name, table.name
+        ),
+    )
+    .detail(format!("Failing row contains ({}).", shown(&row[..table.columns.len().min(row.len())])))
+}
+
+fn shown(row: &[Datum]) -> String {
+    let texts = row.iter().map(|datum| match datum {
+        None => "null".to_string(),
+        Some(value) => {
+            let text = value.to_string_text();
+            match text.char_indices().nth(64) {
+                Some((at, _)) => format!("{}...", &text[..at]),
+                None => text,
+            }
+        }
+    });
+    texts.collect::<Vec<_>>().join(", ")
+}
+
+/// 23505 for a row whose key is taken.
+pub(crate) fn unique_violation(table: &TableSchema, row: &[Datum]) -> SqlError {
+    let names: Vec<&str> = table.key.iter().map(|at| table.columns[*at].name.as_str()).collect();
+    let values: Vec<String> =
+        table.key.iter().map(|at| row[*at].as_ref().map_or("null".into(), Value::to_string_text)).collect();
+    SqlError::new(
+        sqlstate::UNIQUE,
+        format!("duplicate key value violates unique constraint \"{}\"", table.key_name),
+    )
+    .detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
+    .constraint(table.key_name.clone())
+}
+
+/// Checks NOT NULL of the columns for which `written` holds.
+pub(crate) fn check_not_null(
+    table: &TableSchema,
+    row: &[Datum],
+    written: impl Fn(usize) -> bool,
+) -> Result<(), SqlError> {
+    for (position, column) in table.columns.iter().enumerate() {
+        if column.not_null && row[position].is_none() && written(position) {
+            return Err(null_violation(table, position, row));
+        }
+    }
+    Ok(())
+}
+
+/// A cell's value.
+fn cell_value(value: &Value) -> Bytes {
+    match value {
+        Value::Bool(v) => Bytes::copy_from_slice(&[u8::from(*v)]),
+        Value::Int2(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
+        Value::Int4(v) | Value::Date(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
+        Value::Int8(v) | Value::Timestamptz(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
+        Value::Float8(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
+        Value::Oid(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
+        Value::Text(v) | Value::Jsonb(v) => Bytes::copy_from_slice(v.as_bytes()),
+        Value::Bytea(v) => v.clone(),
+        Value::Uuid(v) => Bytes::copy_from_slice(v.as_bytes()),
+        Value::Numeric(v) => Bytes::from(v.to_string()),
+        Value::Array(v) => Bytes::from(crate::types::format_array(&v.items)),
+    }
+}
+
+/// Reads a cell's value.
+fn read_cell(ty: &Type, bytes: &Bytes) -> Option<Value> {
+    Some(match ty {
+        Type::Bool => Value::Bool(*bytes.first()? != 0),
+        Type::Int2 => Value::Int2(i16::from_be_bytes(bytes.as_ref().try_into().ok()?)),
+        Type::Int4 => Value::Int4(i32::from_be_bytes(bytes.as_ref().try_into().ok()?)),
+        Type::Date => Value::Date(i32::from_be_bytes(bytes.as_ref().try_into().ok()?)),
+        Type::Int8 => Value::Int8(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
+        Type::Timestamptz => Value::Timestamptz(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
+        Type::Float8 => Value::Float8(f64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
+        Type::Text | Type::Varchar(_) => Value::Text(std::str::from_utf8(bytes).ok()?.to_string()),
+        Type::Jsonb => Value::Jsonb(std::str::from_utf8(bytes).ok()?.to_string()),
+        Type::Bytea => Value::Bytea(bytes.clone()),
+        Type::Uuid => Value::Uuid(Uuid::from_slice(bytes).ok()?),
+        Type::Numeric(_) => Value::Numeric(Numeric::parse(std::str::from_utf8(bytes).ok()?).ok()?),
+        _ => return None,
+    })
+}
+
+/// The change that sets a column.
+pub(crate) fn set_column(table: &TableSchema, position: usize, value: &Datum) -> Mutation {
+    let column = table.columns[position].cell.clone();
+    match value {
+        Some(value) => Mutation::Put { column, value: cell_value(value) },
+        None => Mutation::Delete { column },
+    }
+}
+
+/// Puts the marker cell.
+pub(crate) fn put_marker() -> Mutation {
+    Mutation::Put { column: marker(), value: Bytes::new() }
+}
+
+/// The changes that write a whole row that does not exist: one put for each value, the marker if there is none.
+pub(crate) fn insert_mutations(table: &TableSchema, row: &[Datum]) -> Vec<Mutation> {
+    let mut mutations = Vec::with_capacity(table.columns.len());
+    for position in 0..table.columns.len() {
+        if !table.is_key(position) && row[position].is_some() {
+            mutations.push(set_column(table, position, &row[position]));
+        }
+    }
+    if mutations.is_empty() {
+        mutations.push(put_marker());
+    }
+    mutations
+}
+
+/// A stored row as values: the table's columns, then the system columns. 58030-like trouble (bytes that are no
+/// value of the column's type) is an internal error, never a wrong value.
+pub(crate) fn read_row(table: &TableSchema, stored: &StoredRow, source: &Source) -> Result<Row, SqlError> {
+    let mut row: Row = Vec::with_capacity(table.columns.len() + PSEUDO_COLUMNS.len());
+    row.resize(table.columns.len(), None);
+    let mut key: &[u8] = &stored.key;
+    let broken = |what: &str| {
+        SqlError::internal(format!("the {what} of a row of table \"{}\" cannot be read", table.name))
+    };
+    for position in &table.key {
+        let value = key_encoding::decode(&table.columns[*position].ty, &mut key);
+        row[*position] = Some(value.ok_or_else(|| broken("key"))?);
+    }
+    for cell in &stored.cells {
+        let Some(position) = table.columns.iter().position(|column| column.cell == cell.column) else {
+            continue;
+        };
+        let column = &table.columns[position];
+        row[position] = Some(read_cell(&column.ty, &cell.value).ok_or_else(|| broken(&column.name))?);
+    }
+    let version = stored.version();
+    row.push((version != Lsn::ZERO).then(|| Value::Int8(i64::try_from(version.seq).unwrap_or(i64::MAX))));
+    row.push(Some(Value::Text(source.lsn.to_string())));
+    row.push(Some(Value::Int4(i32::try_from(source.replica.0).unwrap_or(i32::MAX))));
+    row.push(source.staleness.map(|age| Value::Int8(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))));
+    Ok(row)
+}
+
+/// A stored row after some changes that the store has not seen yet (a block's own write). Changed cells have no
+/// version.
+pub(crate) fn overlay(stored: &StoredRow, mutations: &[Mutation]) -> StoredRow {
+    let mut row = stored.clone();
+    for mutation in mutations {
+        match mutation {
+            Mutation::DeleteRow => row.cells.clear(),
+            Mutation::Delete { column } => row.cells.retain(|cell| cell.column != *column),
+            Mutation::Put { column, value } => {
+                row.cells.retain(|cell| cell.column != *column);
+                row.cells.push(Cell { column: column.clone(), value: value.clone(), version: Lsn::ZERO });
+            }
+        }
+    }
+    row.cells.sort_by(|a, b| a.column.cmp(&b.column));
+    row
+}
+
+/// The key column positions and values of a row, for messages.
+pub(crate) fn table_columns(table: &Arc<TableSchema>) -> Vec<(String, Type)> {
+    let own = table.columns.iter().map(|column| (column.name.clone(), column.ty.clone()));
+    own.chain(PSEUDO_COLUMNS.iter().map(|(name, ty)| (name.to_string(), ty.clone()))).collect()
+}

@@ -1,0 +1,431 @@
+//! Our own small tree of a statement: what the parser's large one is turned into at once.
+//!
+//! Names are folded here (unquoted ones to lower case), forms that mean the same are one (BETWEEN is two
+//! comparisons, AND chains are flat lists), and what this server does not have is already refused with 0A000.
+
+use crate::types::Type;
+
+/// A name in parts (`schema.table.column`), folded, and where it stands in the text (characters from 1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) parts: Vec<String>,
+    pub(crate) position: Option<u32>,
+}
+
+impl Name {
+    /// The last part.
+    pub(crate) fn last(&self) -> &str {
+        self.parts.last().map_or("", String::as_str)
+    }
+
+    /// The part before the last, if any.
+    pub(crate) fn qualifier(&self) -> Option<&str> {
+        self.parts.len().checked_sub(2).map(|at| self.parts[at].as_str())
+    }
+
+    /// With dots between the parts.
+    pub(crate) fn dotted(&self) -> String {
+        self.parts.join(".")
+    }
+}
+
+/// A statement.
+#[derive(Clone, Debug)]
+pub(crate) enum Statement {
+    Empty,
+    Query(Query),
+    Insert(Insert),
+    Update(Update),
+    Delete(Delete),
+    CreateTable(CreateTable),
+    DropTable {
+        names: Vec<Name>,
+        if_exists: bool,
+    },
+    Copy(Copy),
+    Explain {
+        analyze: bool,
+        statement: Box<Statement>,
+    },
+    Set {
+        name: String,
+        value: Option<String>,
+        local: bool,
+    },
+    SetTransaction {
+        read_only: Option<bool>,
+        session: bool,
+    },
+    Show(Option<String>),
+    Reset(Option<String>),
+    Begin {
+        read_only: Option<bool>,
+    },
+    Commit,
+    Rollback,
+    Savepoint(String),
+    Release(String),
+    RollbackTo(String),
+    Prepare {
+        name: String,
+        types: Vec<Type>,
+        sql: String,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<Syntax>,
+    },
+    Deallocate(Option<String>),
+    DiscardAll,
+    /// Accepted without effect: the command tag.
+    Noise(&'static str),
+}
+
+/// A query with its order and limits.
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
+    pub(crate) body: Body,
+    pub(crate) order_by: Vec<OrderBy>,
+    pub(crate) limit: Option<Syntax>,
+    pub(crate) offset: Option<Syntax>,
+}
+
+/// What gives a query its rows.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    Select(Box<Select>),
+    Values(Vec<Vec<Syntax>>),
+    Set { op: SetOp, all: bool, left: Box<Body>, right: Box<Body> },
+    Query(Box<Query>),
+}
+
+/// A set operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetOp {
+    Union,
+    Intersect,
+    Except,
+}
+
+/// SELECT without order and limits.
+#[derive(Clone, Debug)]
+pub(crate) struct Select {
+    pub(crate) distinct: bool,
+    pub(crate) items: Vec<Item>,
+    pub(crate) from: Vec<From>,
+    pub(crate) filter: Option<Syntax>,
+    pub(crate) group_by: Vec<Syntax>,
+    pub(crate) having: Option<Syntax>,
+}
+
+/// An entry of a select list or RETURNING.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    /// `*`, or `t.*`.
+    All(Option<Name>),
+    Expression {
+        syntax: Syntax,
+        alias: Option<String>,
+    },
+}
+
+/// An entry of FROM.
+#[derive(Clone, Debug)]
+pub(crate) enum From {
+    Table { name: Name, alias: Option<Alias> },
+    Query { query: Box<Query>, alias: Option<Alias> },
+    Function { name: Name, arguments: Vec<Syntax>, alias: Option<Alias> },
+    Join { left: Box<From>, right: Box<From>, outer: bool, on: Option<Syntax>, using: Vec<String> },
+}
+
+/// `AS t (a, b)`.
+#[derive(Clone, Debug)]
+pub(crate) struct Alias {
+    pub(crate) name: String,
+    pub(crate) columns: Vec<String>,
+}
+
+/// An entry of ORDER BY.
+#[derive(Clone, Debug)]
+pub(crate) struct OrderBy {
+    pub(crate) syntax: Syntax,
+    pub(crate) descending: bool,
+    pub(crate) nulls_first: bool,
+}
+
+/// INSERT, and UPSERT.
+#[derive(Clone, Debug)]
+pub(crate) struct Insert {
+    pub(crate) upsert: bool,
+    pub(crate) table: Name,
+    pub(crate) alias: Option<String>,
+    pub(crate) columns: Vec<Name>,
+    /// `None`: DEFAULT VALUES.
+    pub(crate) source: Option<Query>,
+    pub(crate) on_conflict: Option<OnConflict>,
+    pub(crate) returning: Option<Vec<Item>>,
+}
+
+/// ON CONFLICT.
+#[derive(Clone, Debug)]
+pub(crate) struct OnConflict {
+    pub(crate) target: Option<ConflictTarget>,
+    /// `None`: DO NOTHING.
+    pub(crate) update: Option<(Vec<Assignment>, Option<Syntax>)>,
+}
+
+/// What a conflict is about.
+#[derive(Clone, Debug)]
+pub(crate) enum ConflictTarget {
+    Columns(Vec<String>),
+    Constraint(String),
+}
+
+/// `column = expression`.
+#[derive(Clone, Debug)]
+pub(crate) struct Assignment {
+    pub(crate) column: Name,
+    pub(crate) value: Syntax,
+}
+
+/// UPDATE.
+#[derive(Clone, Debug)]
+pub(crate) struct Update {
+    pub(crate) table: Name,
+    pub(crate) alias: Option<String>,
+    pub(crate) assignments: Vec<Assignment>,
+    pub(crate) filter: Option<Syntax>,
+    pub(crate) returning: Option<Vec<Item>>,
+}
+
+/// DELETE.
+#[derive(Clone, Debug)]
+pub(crate) struct Delete {
+    pub(crate) table: Name,
+    pub(crate) alias: Option<String>,
+    pub(crate) filter: Option<Syntax>,
+    pub(crate) returning: Option<Vec<Item>>,
+}
+
+/// CREATE TABLE.
+#[derive(Clone, Debug)]
+pub(crate) struct CreateTable {
+    pub(crate) name: Name,
+    pub(crate) if_not_exists: bool,
+    pub(crate) columns: Vec<ColumnDefinition>,
+    pub(crate) primary_key: Vec<String>,
+    pub(crate) key_name: Option<String>,
+    /// SPLIT AT VALUES.
+    pub(crate) splits: Vec<Vec<Syntax>>,
+}
+
+/// A column of CREATE TABLE.
+#[derive(Clone, Debug)]
+pub(crate) struct ColumnDefinition {
+    pub(crate) name: String,
+    pub(crate) ty: Type,
+    pub(crate) not_null: bool,
+    /// Its text, and its tree.
+    pub(crate) default: Option<(String, Syntax)>,
+}
+
+/// COPY.
+#[derive(Clone, Debug)]
+pub(crate) struct Copy {
+    pub(crate) source: CopySource,
+    /// From STDIN (else to STDOUT).
+    pub(crate) from: bool,
+    pub(crate) options: CopyOptions,
+}
+
+/// What COPY reads or fills.
+#[derive(Clone, Debug)]
+pub(crate) enum CopySource {
+    Table { name: Name, columns: Vec<Name> },
+    Query(Query),
+}
+
+/// Options of COPY, as written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CopyOptions {
+    pub(crate) csv: bool,
+    pub(crate) header: bool,
+    pub(crate) delimiter: Option<char>,
+    pub(crate) null: Option<String>,
+    pub(crate) quote: Option<char>,
+    pub(crate) escape: Option<char>,
+    pub(crate) force_quote: Vec<String>,
+    pub(crate) force_not_null: Vec<String>,
+    pub(crate) force_null: Vec<String>,
+}
+
+/// A binary operator (AND and OR have nodes of their own).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operator {
+    Eq,
+    NotEq,
+    Lt,
+    LtEq,
+    Gt,
+    GtEq,
+    Plus,
+    Minus,
+    Times,
+    Divide,
+    Modulo,
+    Power,
+    Concat,
+    /// `~`, `~*`, `!~`, `!~*`.
+    Regex {
+        insensitive: bool,
+        negated: bool,
+    },
+    /// jsonb `->`.
+    Arrow,
+    /// jsonb `->>`.
+    LongArrow,
+    BitAnd,
+    BitOr,
+}
+
+impl Operator {
+    /// As it is written.
+    pub(crate) fn symbol(self) -> &'static str {
+        match self {
+            Operator::Eq => "=",
+            Operator::NotEq => "<>",
+            Operator::Lt => "<",
+            Operator::LtEq => "<=",
+            Operator::Gt => ">",
+            Operator::GtEq => ">=",
+            Operator::Plus => "+",
+            Operator::Minus => "-",
+            Operator::Times => "*",
+            Operator::Divide => "/",
+            Operator::Modulo => "%",
+            Operator::Power => "^",
+            Operator::Concat => "||",
+            Operator::Regex { insensitive: false, negated: false } => "~",
+            Operator::Regex { insensitive: true, negated: false } => "~*",
+            Operator::Regex { insensitive: false, negated: true } => "!~",
+            Operator::Regex { insensitive: true, negated: true } => "!~*",
+            Operator::Arrow => "->",
+            Operator::LongArrow => "->>",
+            Operator::BitAnd => "&",
+            Operator::BitOr => "|",
+        }
+    }
+
+    /// Is it one of the six comparisons?
+    pub(crate) fn is_comparison(self) -> bool {
+        matches!(
+            self,
+            Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+        )
+    }
+
+    /// The comparison that holds with the sides swapped.
+    pub(crate) fn flipped(self) -> Operator {
+        match self {
+            Operator::Lt => Operator::Gt,
+            Operator::LtEq => Operator::GtEq,
+            Operator::Gt => Operator::Lt,
+            Operator::GtEq => Operator::LtEq,
+            other => other,
+        }
+    }
+}
+
+/// An expression before its names have a meaning.
+#[derive(Clone, Debug)]
+pub(crate) enum Syntax {
+    Null,
+    Bool(bool),
+    Number(String),
+    String(String),
+    /// `$n`, counted from 0.
+    Param(usize),
+    Column(Name),
+    /// The word DEFAULT in VALUES or SET.
+    Default,
+    Negate(Box<Syntax>),
+    Not(Box<Syntax>),
+    And(Vec<Syntax>),
+    Or(Vec<Syntax>),
+    Binary {
+        op: Operator,
+        left: Box<Syntax>,
+        right: Box<Syntax>,
+    },
+    IsNull {
+        arg: Box<Syntax>,
+        negated: bool,
+    },
+    /// `IS [NOT] TRUE / FALSE`.
+    IsBool {
+        arg: Box<Syntax>,
+        value: bool,
+        negated: bool,
+    },
+    /// `IS [NOT] DISTINCT FROM`.
+    IsDistinct {
+        left: Box<Syntax>,
+        right: Box<Syntax>,
+        negated: bool,
+    },
+    In {
+        arg: Box<Syntax>,
+        list: Vec<Syntax>,
+        negated: bool,
+    },
+    InQuery {
+        arg: Box<Syntax>,
+        query: Box<Query>,
+        negated: bool,
+    },
+    Like {
+        arg: Box<Syntax>,
+        pattern: Box<Syntax>,
+        escape: Option<char>,
+        insensitive: bool,
+        negated: bool,
+    },
+    /// `left op ANY (array)`, or ALL.
+    Quantified {
+        left: Box<Syntax>,
+        op: Operator,
+        array: Box<Syntax>,
+        all: bool,
+    },
+    Cast {
+        arg: Box<Syntax>,
+        ty: Type,
+    },
+    Case {
+        operand: Option<Box<Syntax>>,
+        whens: Vec<(Syntax, Syntax)>,
+        otherwise: Option<Box<Syntax>>,
+    },
+    Call(Box<Call>),
+    Exists(Box<Query>),
+    Subquery(Box<Query>),
+    ArrayQuery(Box<Query>),
+    Array(Vec<Syntax>),
+    Row(Vec<Syntax>),
+    Index {
+        arg: Box<Syntax>,
+        index: Box<Syntax>,
+    },
+}
+
+/// A function call.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) name: Name,
+    pub(crate) arguments: Vec<Syntax>,
+    /// `count(*)`.
+    pub(crate) star: bool,
+    pub(crate) distinct: bool,
+    pub(crate) order_by: Vec<OrderBy>,
+    pub(crate) filter: Option<Syntax>,
+}
