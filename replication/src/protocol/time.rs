@@ -9,6 +9,13 @@ pub struct Stamp(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u32);
 
+impl Millis {
+    /// One more: rounds a truncated duration up.
+    pub(crate) fn plus_one(self) -> Millis {
+        Millis(self.0.saturating_add(1))
+    }
+}
+
 impl Stamp {
     /// This stamp and `duration`.
     pub fn plus(self, duration: Millis) -> Stamp {

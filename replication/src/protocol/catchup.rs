@@ -1,0 +1,163 @@
+//! Brings followers level: finds where the logs agree, then sends what is missing, from memory or from the log on
+//! disk, a few proposals at a time. New writes go on meanwhile; they join the stream when it has come to them.
+
+use wal::{Entry, Lsn, Member as Peer, NodeId};
+
+use super::effect::Effect;
+use super::leader::Leader;
+use super::member::Member;
+use super::message::{Message, Report};
+use super::progress::Stage;
+use super::time::Millis;
+
+impl Member<Leader> {
+    /// Tells every bound follower where our logs agree.
+    pub(crate) fn match_promised(&mut self, out: &mut Vec<Effect>) {
+        for node in self.common.others() {
+            let Some(progress) = self.role.progress.get_mut(&node) else { continue };
+            if let Stage::Promised(report) = &progress.stage {
+                let agree = self.common.log.agreement(report);
+                progress.stage = Stage::Matching { agree };
+                self.send_match(node, agree, out);
+            }
+        }
+    }
+
+    pub(crate) fn send_match(&mut self, node: NodeId, agree: Lsn, out: &mut Vec<Effect>) {
+        let agree_chain =
+            self.common.log.at(agree.seq).filter(|(lsn, _)| *lsn == agree).map(|(_, chain)| chain);
+        let message = Message::Match { epoch: self.role.epoch, agree, agree_chain };
+        self.common.send(node, message, out);
+    }
+
+    /// A follower of this epoch that has restarted tells its log anew.
+    pub(crate) fn reported(&mut self, from: Peer, report: &Report, out: &mut Vec<Effect>) {
+        let now = self.common.now;
+        let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
+        progress.heard = Some(now);
+        progress.peer = Some(from);
+        if !matches!(self.role.phase, super::leader::Phase::Leading(_)) {
+            return;
+        }
+        let agree = self.common.log.agreement(report);
+        progress.stage = Stage::Matching { agree };
+        progress.out_of_reach = false;
+        self.send_match(from.node, agree, out);
+    }
+
+    /// The follower's log ends before our proposal begins.
+    pub(crate) fn gap(&mut self, from: Peer, last: Lsn, out: &mut Vec<Effect>) {
+        let now = self.common.now;
+        let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
+        progress.heard = Some(now);
+        if progress.stage == Stage::Matched
+            && last.seq < progress.sent.seq
+            && last.seq >= progress.matched.seq
+        {
+            progress.restart(last, now);
+            self.send_to(from.node, out);
+        }
+    }
+
+    /// A new stream to the member: what was on the way may be lost.
+    pub(crate) fn connected(&mut self, node: NodeId, out: &mut Vec<Effect>) {
+        let now = self.common.now;
+        if let Some(progress) = self.role.progress.get_mut(&node) {
+            let matched = progress.matched;
+            progress.restart(matched, now);
+            self.nudge(out);
+            self.send_to(node, out);
+        }
+    }
+
+    /// Sends again what has been on the way for too long.
+    pub(crate) fn resend_lost(&mut self, node: NodeId, out: &mut Vec<Effect>) {
+        let now = self.common.now;
+        let patience = Millis(self.common.settings().heartbeat.0 * 10);
+        let Some(progress) = self.role.progress.get_mut(&node) else { return };
+        if progress.window_len() > 0 && now >= progress.moved_at.plus(patience) {
+            let matched = progress.matched;
+            progress.restart(matched, now);
+        }
+        self.send_to(node, out);
+    }
+
+    pub(crate) fn send_to_all(&mut self, out: &mut Vec<Effect>) {
+        for node in self.common.others() {
+            self.send_to(node, out);
+        }
+    }
+
+    /// Sends what the follower lacks, as far as its window allows.
+    pub(crate) fn send_to(&mut self, node: NodeId, out: &mut Vec<Effect>) {
+        if self.has_released() {
+            return;
+        }
+        loop {
+            let settings = self.common.settings();
+            let (bytes_max, window_max) = (settings.batch_bytes_max, settings.window_len_max);
+            let Some(progress) = self.role.progress.get_mut(&node) else { return };
+            let ready = progress.stage == Stage::Matched && !progress.reading && !progress.out_of_reach;
+            if !ready
+                || progress.sent.seq >= self.common.log.last().seq
+                || progress.window_len() >= window_max
+            {
+                return;
+            }
+            let after = progress.sent;
+            match self.common.log.behind(after, bytes_max) {
+                Some(entries) => self.propose(node, after, entries, out),
+                None => {
+                    progress.reading = true;
+                    return out.push(Effect::ReadLog { to: node, after, bytes_max });
+                }
+            }
+        }
+    }
+
+    fn propose(&mut self, node: NodeId, prev: Lsn, entries: Vec<Entry>, out: &mut Vec<Effect>) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        let prev_chain = self.common.log.at(prev.seq).map(|(_, chain)| chain);
+        debug_assert_eq!(first.prev, prev);
+        let sent = last.lsn;
+        let beat = self.beat(node, false);
+        let now = self.common.now;
+        if let Some(progress) = self.role.progress.get_mut(&node) {
+            progress.proposed(sent, now);
+        }
+        // Behind the tail in memory the hash at `prev` is not known here; each entry's own hash covers it.
+        let prev_chain = prev_chain.unwrap_or_default();
+        let message = Message::Propose { epoch: self.role.epoch, prev, prev_chain, entries, beat };
+        self.common.send(node, message, out);
+    }
+
+    /// Entries for a follower have been read from the log on disk.
+    pub(crate) fn log_read(
+        &mut self,
+        to: NodeId,
+        after: Lsn,
+        entries: Option<Vec<Entry>>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(progress) = self.role.progress.get_mut(&to) else { return };
+        progress.reading = false;
+        match entries {
+            None => {
+                progress.out_of_reach = true;
+                let text = format!(
+                    "{to} stands at {after}, the log here begins behind {}: it cannot be caught up from the log",
+                    self.common.log.oldest()
+                );
+                self.common.alarm(text, out);
+            }
+            Some(entries) => {
+                // What was read may end behind what is live now; a truncation cannot have come between, leaders
+                // do not truncate.
+                if progress.stage == Stage::Matched && progress.sent == after && !entries.is_empty() {
+                    self.propose(to, after, entries, out);
+                }
+                self.send_to(to, out);
+            }
+        }
+    }
+}

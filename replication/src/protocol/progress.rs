@@ -1,0 +1,113 @@
+//! What a leader knows of one follower.
+
+use std::collections::VecDeque;
+
+use wal::{Lsn, Member as Peer};
+
+use super::message::Report;
+use super::time::Stamp;
+
+/// How far the follower has come in this epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Not bound to us yet, as far as we know.
+    Silent,
+    /// Bound to us; its log as it reported it.
+    Promised(Report),
+    /// Told where our logs agree; it has not confirmed yet.
+    Matching {
+        /// Agreement point.
+        agree: Lsn,
+    },
+    /// Its log is a prefix of ours up to `matched`.
+    Matched,
+}
+
+/// A follower as seen by its leader.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    pub(crate) stage: Stage,
+    /// Last LSN forced there and equal to ours; counts for commits.
+    pub(crate) matched: Lsn,
+    /// Last LSN sent.
+    pub(crate) sent: Lsn,
+    /// Last LSN of each proposal on the way.
+    window: VecDeque<Lsn>,
+    /// When the window last moved, to find lost proposals.
+    pub(crate) moved_at: Stamp,
+    /// Entries for it are being read from the log on disk.
+    pub(crate) reading: bool,
+    /// The log no longer reaches back to it.
+    pub(crate) out_of_reach: bool,
+    /// When it was last heard.
+    pub(crate) heard: Option<Stamp>,
+    /// Our newest stamp that it answered.
+    pub(crate) answered: Option<Stamp>,
+    /// Our newest stamp for which it granted a lease.
+    pub(crate) granted: Option<Stamp>,
+    /// Its own newest stamp, to be echoed.
+    pub(crate) own_stamp: Option<Stamp>,
+    /// The member as last heard, with its incarnation.
+    pub(crate) peer: Option<Peer>,
+}
+
+impl Progress {
+    pub(crate) fn new(now: Stamp) -> Progress {
+        Progress {
+            stage: Stage::Silent,
+            matched: Lsn::ZERO,
+            sent: Lsn::ZERO,
+            window: VecDeque::new(),
+            moved_at: now,
+            reading: false,
+            out_of_reach: false,
+            heard: None,
+            answered: None,
+            granted: None,
+            own_stamp: None,
+            peer: None,
+        }
+    }
+
+    /// The follower confirmed that its log is ours up to `matched`: send from there.
+    pub(crate) fn match_at(&mut self, matched: Lsn, now: Stamp) {
+        self.stage = Stage::Matched;
+        self.matched = matched;
+        self.restart(matched, now);
+    }
+
+    /// Sends again from behind `from`: what was on the way may be lost.
+    pub(crate) fn restart(&mut self, from: Lsn, now: Stamp) {
+        self.sent = from;
+        self.window.clear();
+        self.moved_at = now;
+    }
+
+    /// A proposal up to `lsn` went out.
+    pub(crate) fn proposed(&mut self, lsn: Lsn, now: Stamp) {
+        if self.window.is_empty() {
+            self.moved_at = now;
+        }
+        self.sent = lsn;
+        self.window.push_back(lsn);
+    }
+
+    /// Proposals on the way.
+    pub(crate) fn window_len(&self) -> usize {
+        self.window.len()
+    }
+
+    /// The follower forced up to `lsn`.
+    pub(crate) fn acked(&mut self, lsn: Lsn, now: Stamp) {
+        if lsn.seq > self.matched.seq {
+            self.matched = lsn;
+            self.moved_at = now;
+        }
+        if self.sent.seq < self.matched.seq {
+            self.sent = self.matched;
+        }
+        while self.window.front().is_some_and(|sent| sent.seq <= self.matched.seq) {
+            self.window.pop_front();
+        }
+    }
+}
