@@ -59,11 +59,6 @@ impl Window {
         }
     }
 
-    /// Outcomes at or below this are forgotten.
-    pub(crate) fn floor(&self) -> Lsn {
-        self.floor
-    }
-
     /// The outcome of a request, if it is remembered.
     pub(crate) fn find(&self, request: &RequestId) -> Option<Outcome> {
         self.outcomes.get(request).copied()
@@ -174,7 +169,7 @@ mod tests {
         for seq in 1..=4 {
             window.record(id(seq), done(seq));
         }
-        assert_eq!(window.floor(), Lsn::new(1, 2));
+        assert_eq!(window.floor, Lsn::new(1, 2));
         assert_eq!(window.find(&id(2)), None);
         assert!(window.forgot(Lsn::new(1, 1)));
         assert!(!window.forgot(Lsn::new(1, 2)), "a request first sent when 1.2 was known is above the floor");
