@@ -1,0 +1,205 @@
+//! The cohort as it runs: protocol, log, streams and coordinator together, over loopback, in one process.
+
+mod cluster;
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use replication::runtime::{ReplicaError, WriteReply};
+use tokio::time::{Instant, sleep, timeout};
+use wal::disk::Faults;
+use wal::{Lsn, NodeId};
+
+use cluster::{Add, Cluster, LONG, NODES, Refusal};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_are_read_back_and_reach_all_replicas() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let lsns = join_all((0..100).map(|_| cluster.add(2))).await;
+    assert_eq!(cluster.read().await, (200, 100));
+    let last = lsns.into_iter().max().expect("hundred");
+    cluster.agree(last, (200, 100)).await;
+
+    let status = cluster.nodes[&leader].runtime.metrics();
+    assert!(status.commits.get() >= 100 && status.elections.get() >= 1);
+    for (number, node) in &cluster.nodes {
+        assert_eq!(node.replica.leader(), Some(NodeId(leader)), "node {number}");
+        assert_eq!(node.replica.applied_chain().0, last, "node {number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followers_point_to_the_leader_and_know_how_stale_they_are() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let last = cluster.add(1).await;
+    cluster.agree(last, (1, 1)).await;
+    let follower = &cluster.nodes[NODES.iter().find(|node| **node != leader).expect("two")].replica;
+    assert_eq!(follower.lease(), None);
+    let refused = ReplicaError::NotLeader { hint: Some(NodeId(leader)) };
+    assert_eq!(follower.write(Add { id: 1000, amount: 1 }).await, Err(refused.clone()));
+    assert_eq!(follower.read_barrier(Lsn::ZERO).await, Err(refused));
+    let deadline = Instant::now() + LONG;
+    while follower.staleness().is_none() {
+        assert!(Instant::now() < deadline, "staleness never known: {}", follower.status());
+        sleep(Duration::from_millis(5)).await;
+    }
+    let soon = Instant::now() + Duration::from_millis(20);
+    let ahead = Lsn { seq: last.seq + 1, ..last };
+    assert_eq!(follower.wait_applied(ahead, soon).await, Err(ReplicaError::Behind { applied: last }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_told_after_what_it_rests_on() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let replica = &cluster.nodes[&leader].replica;
+    let first = replica.write(Add { id: 500, amount: 4 });
+    let unlucky = replica.write(Add { id: 501, amount: 13 });
+    let (first, unlucky) = tokio::join!(first, unlucky);
+    assert!(matches!(first, Ok(WriteReply::Written(_))), "{first:?}");
+    assert!(matches!(unlucky, Ok(WriteReply::Refused(Refusal::Unlucky(_)))), "{unlucky:?}");
+    assert_eq!(cluster.nodes[&leader].store.total(), (4, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_joins_or_learns_the_first_outcome() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let replica = &cluster.nodes[&leader].replica;
+    let add = Add { id: 600, amount: 5 };
+    // The first attempt is abandoned at once, as by a client that has gone.
+    let _ = timeout(Duration::ZERO, replica.write(add)).await;
+    let both = tokio::join!(replica.write(add), replica.write(add));
+    for outcome in [both.0, both.1] {
+        match outcome {
+            Ok(WriteReply::Written(_) | WriteReply::Refused(Refusal::Done(_))) => (),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(cluster.read().await, (5, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_is_killed_and_comes_back() {
+    let mut cluster = Cluster::start().await;
+    let first = cluster.leader().await;
+    join_all((0..50).map(|_| cluster.add(1))).await;
+    cluster.kill(first);
+    join_all((0..50).map(|_| cluster.add(1))).await;
+    assert_eq!(cluster.read().await, (100, 100));
+    let second = cluster.leader().await;
+    assert_ne!(second, first);
+    cluster.start_node(first).await;
+    let last = join_all((0..50).map(|_| cluster.add(1))).await.into_iter().max().expect("fifty");
+    cluster.agree(last, (150, 150)).await;
+    assert_eq!(cluster.read().await, (150, 150));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_stops_and_starts_again() {
+    let mut cluster = Cluster::start().await;
+    cluster.leader().await;
+    join_all((0..30).map(|_| cluster.add(1))).await;
+    for node in NODES {
+        cluster.kill(node);
+    }
+    for node in NODES {
+        cluster.start_node(node).await;
+    }
+    assert_eq!(cluster.read().await, (30, 30));
+    let last = cluster.add(1).await;
+    cluster.agree(last, (31, 31)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_handed_over() {
+    let cluster = Cluster::start().await;
+    let first = cluster.leader().await;
+    cluster.add(1).await;
+    let target = *NODES.iter().find(|node| **node != first).expect("two");
+    let transfer = cluster.nodes[&first].replica.transfer(Some(NodeId(target)));
+    assert_eq!(timeout(LONG, transfer).await.expect("in time"), Ok(()));
+    let deadline = Instant::now() + LONG;
+    while cluster.nodes[&target].replica.lease().is_none() {
+        assert!(Instant::now() < deadline, "{}", cluster.nodes[&target].replica.status());
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(cluster.nodes[&first].replica.lease(), None);
+    let last = cluster.add(1).await;
+    cluster.agree(last, (2, 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_node_leads_nothing_and_writes_go_on_through_it() {
+    let mut cluster = Cluster::start().await;
+    let first = cluster.leader().await;
+    cluster.add(1).await;
+    let runtime = cluster.nodes[&first].runtime.clone();
+    // Writers all the while; none may fail.
+    let (_, lsns) = tokio::join!(runtime.drain(), join_all((0..100).map(|_| cluster.add(1))));
+    assert_eq!(cluster.nodes[&first].replica.lease(), None);
+    cluster.kill(first);
+    assert_eq!(cluster.read().await, (101, 101));
+    cluster.agree(lsns.into_iter().max().expect("hundred"), (101, 101)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_a_killed_node_acts_and_its_clients_are_told() {
+    let mut cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let node = cluster.nodes.get(&leader).expect("it runs");
+    let (replica, runtime, store) = (node.replica.clone(), node.runtime.clone(), node.store.clone());
+    cluster.kill(leader);
+    let before = store.total();
+    assert_eq!(replica.lease(), None);
+    assert_eq!(replica.write(Add { id: 700, amount: 1 }).await, Err(ReplicaError::Closed));
+    assert_eq!(replica.read_barrier(Lsn::ZERO).await, Err(ReplicaError::Closed));
+    assert_eq!(replica.transfer(None).await, Err(ReplicaError::Closed));
+    cluster.add(1).await;
+    assert_eq!(store.total(), before);
+    // A kill is no failure.
+    assert!(timeout(Duration::from_millis(20), runtime.failed()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_disk_fails_stops_and_says_so() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    cluster.add(1).await;
+    let node = &cluster.nodes[&leader];
+    cluster.disks[&leader].set_faults(Faults { sync_eio: true, ..Faults::default() });
+    // The write may be committed by the other two all the same.
+    let (outcome, reason) = tokio::join!(
+        timeout(LONG, node.replica.write(Add { id: 800, amount: 1 })),
+        timeout(LONG, node.runtime.failed()),
+    );
+    let outcome = outcome.expect("an answer");
+    assert!(matches!(outcome, Ok(WriteReply::Written(_)) | Err(ReplicaError::Unknown)), "{outcome:?}");
+    assert!(reason.expect("told").contains("poisoned"));
+    assert_eq!(node.replica.lease(), None);
+    // The others elect a leader and go on.
+    cluster.add(1).await;
+    assert_ne!(cluster.leader().await, leader);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_disks_lose_nothing_and_heal() {
+    let cluster = Cluster::start().await;
+    cluster.leader().await;
+    cluster.disks.values().for_each(|disk| disk.set_capacity(Some(0)));
+    // The segments at hand take some more; then writes fail, or wait.
+    let mut written = 0;
+    while timeout(Duration::from_millis(500), cluster.add(1)).await.is_ok() {
+        written += 1;
+        assert!(written < 10_000, "a full disk takes no end of writes");
+    }
+    cluster.disks.values().for_each(|disk| disk.set_capacity(None));
+    let last = cluster.add(1).await;
+    let (total, writes) = cluster.read().await;
+    // The write that was given up may have been taken or not, but not twice.
+    assert_eq!(total, writes as u64);
+    assert!(total == written + 1 || total == written + 2, "{total} of {written} and two more");
+    cluster.agree(last, (total, writes)).await;
+}
