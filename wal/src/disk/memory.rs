@@ -142,12 +142,14 @@ impl State {
 
     fn grow(&mut self, file: usize, length: usize) -> io::Result<()> {
         let more = length.saturating_sub(self.files[file].now.len()) as u64;
+        if more == 0 {
+            // What is there already can be overwritten on a full disk, too.
+            return Ok(());
+        }
         if self.capacity.is_some_and(|capacity| self.used() + more > capacity) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        if more > 0 {
-            self.files[file].now.resize(length, 0);
-        }
+        self.files[file].now.resize(length, 0);
         Ok(())
     }
 }
