@@ -219,6 +219,10 @@ impl Cluster {
         node.server.abort();
     }
 
+    fn status(&self) -> String {
+        self.nodes.values().map(|node| format!("{}\n", node.replica.status())).collect()
+    }
+
     /// Waits until some node is an open leader, and says which.
     pub async fn leader(&self) -> u32 {
         let deadline = Instant::now() + LONG;
@@ -228,12 +232,7 @@ impl Cluster {
                     return *number;
                 }
             }
-            if Instant::now() > deadline {
-                for node in self.nodes.values() {
-                    eprintln!("{}", node.replica.status());
-                }
-                panic!("no leader");
-            }
+            assert!(Instant::now() < deadline, "no leader\n{}", self.status());
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -252,7 +251,7 @@ impl Cluster {
                     Ok(Err(_)) | Err(_) => (),
                 }
             }
-            assert!(Instant::now() < deadline, "nobody takes the write");
+            assert!(Instant::now() < deadline, "nobody takes the write\n{}", self.status());
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -273,7 +272,7 @@ impl Cluster {
                     return node.store.total();
                 }
             }
-            assert!(Instant::now() < deadline, "nobody serves the read");
+            assert!(Instant::now() < deadline, "nobody serves the read\n{}", self.status());
             sleep(Duration::from_millis(5)).await;
         }
     }
