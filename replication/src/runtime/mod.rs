@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 use wal::{CohortId, Log, Member, NodeId};
 
@@ -47,6 +47,8 @@ use crate::store::Store;
 
 /// Longest time that [`Runtime::drain`] takes.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// Pause before a transfer is tried again.
+const DRAIN_RETRY: Duration = Duration::from_millis(20);
 
 /// Who the node is.
 #[derive(Clone, Debug)]
@@ -137,16 +139,17 @@ impl Runtime {
     /// Hands all leaderships of this node to other members, all at once, in bounded time; what cannot be handed over
     /// in time falls to an election later. Follow it with [`Runtime::kill`].
     pub async fn drain(&self) {
-        let leaving: Vec<_> = self.node.drivers().iter().filter_map(|driver| driver.leave()).collect();
-        let count = leaving.len();
-        match timeout(DRAIN_MAX, join_all(leaving)).await {
-            Ok(results) => {
-                let failed = results.iter().filter(|result| !matches!(result, Ok(Ok(())))).count();
-                if failed > 0 {
-                    warn!(failed, count, "some leaderships were not handed over");
+        let leaving = self.node.drivers().into_iter().map(|driver| async move {
+            while let Some(left) = driver.leave() {
+                match left.await {
+                    // No follower is near enough yet, or the coordinator is out of reach for a moment.
+                    Ok(Err(ReplicaError::Unavailable(_))) => sleep(DRAIN_RETRY).await,
+                    Ok(Ok(()) | Err(_)) | Err(_) => return,
                 }
             }
-            Err(_) => warn!(count, "handing the leaderships over took too long"),
+        });
+        if timeout(DRAIN_MAX, join_all(leaving)).await.is_err() {
+            warn!("some leaderships could not be handed over in time");
         }
     }
 

@@ -19,17 +19,17 @@ use tonic::transport::Server;
 use wal::disk::MemoryDisk;
 use wal::{CohortId, Entry, EntryKind, Incarnation, Log, LogOptions, LogWriter, Lsn, Member, NodeId};
 
-pub const COHORT: CohortId = CohortId(0xC0FFEE);
-pub const NODES: [u32; 3] = [1, 2, 3];
+pub(crate) const COHORT: CohortId = CohortId(0xC0FFEE);
+pub(crate) const NODES: [u32; 3] = [1, 2, 3];
 /// Far more than anything here takes, even on a busy machine.
-pub const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// A client's write: add `amount`, once, however often it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Add {
+pub(crate) struct Add {
     /// Who and which of its writes.
-    pub id: u64,
-    pub amount: u64,
+    pub(crate) id: u64,
+    pub(crate) amount: u64,
 }
 
 #[derive(Debug, Default)]
@@ -43,11 +43,11 @@ struct Sum {
 
 /// Sums up; refuses to add 13, which stands for a failed condition.
 #[derive(Debug, Default)]
-pub struct Counter(Mutex<Sum>);
+pub(crate) struct Counter(Mutex<Sum>);
 
 /// Why an [`Add`] was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// It was applied before.
     Done(Lsn),
     /// The total when it was refused.
@@ -55,7 +55,7 @@ pub enum Refusal {
 }
 
 impl Counter {
-    pub fn total(&self) -> (u64, usize) {
+    pub(crate) fn total(&self) -> (u64, usize) {
         let sum = self.0.lock().expect("no panic");
         (sum.total, sum.done.len())
     }
@@ -122,20 +122,20 @@ impl Addresses for Book {
 }
 
 /// A running node.
-pub struct Node {
-    pub runtime: Runtime,
-    pub replica: Replica<Counter>,
-    pub store: Arc<Counter>,
+pub(crate) struct Node {
+    pub(crate) runtime: Runtime,
+    pub(crate) replica: Replica<Counter>,
+    pub(crate) store: Arc<Counter>,
     log: Log,
     session: Arc<EmbeddedClient>,
     server: JoinHandle<()>,
 }
 
-pub struct Cluster {
+pub(crate) struct Cluster {
     coordinator: Embedded,
     book: Arc<Book>,
-    pub disks: BTreeMap<u32, Arc<MemoryDisk>>,
-    pub nodes: BTreeMap<u32, Node>,
+    pub(crate) disks: BTreeMap<u32, Arc<MemoryDisk>>,
+    pub(crate) nodes: BTreeMap<u32, Node>,
     next_id: AtomicU64,
 }
 
@@ -149,7 +149,7 @@ fn member(number: u32) -> Member {
 }
 
 impl Cluster {
-    pub async fn start() -> Cluster {
+    pub(crate) async fn start() -> Cluster {
         let coordinator = Embedded::new();
         coordinator.client().ensure(&format!("/spinnaker/test/ranges/{COHORT}")).await.expect("a new tree");
         let mut cluster = Cluster {
@@ -166,7 +166,7 @@ impl Cluster {
     }
 
     /// Starts a node on its disk, whatever that holds.
-    pub async fn start_node(&mut self, number: u32) {
+    pub(crate) async fn start_node(&mut self, number: u32) {
         let disk = Arc::clone(&self.disks[&number]);
         let (writer, mut recovery) = LogWriter::open(disk, log_options()).expect("a sound log");
         let recovered = match recovery.cohorts.remove(&COHORT) {
@@ -211,7 +211,7 @@ impl Cluster {
     }
 
     /// Ends a node as a crash would: what its disk had not forced is gone.
-    pub fn kill(&mut self, number: u32) {
+    pub(crate) fn kill(&mut self, number: u32) {
         let node = self.nodes.remove(&number).expect("it runs");
         node.runtime.kill();
         node.log.kill();
@@ -224,7 +224,7 @@ impl Cluster {
     }
 
     /// Waits until some node is an open leader, and says which.
-    pub async fn leader(&self) -> u32 {
+    pub(crate) async fn leader(&self) -> u32 {
         let deadline = Instant::now() + LONG;
         loop {
             for (number, node) in &self.nodes {
@@ -238,7 +238,7 @@ impl Cluster {
     }
 
     /// A write as a gateway does it: again and again, at whoever leads, until it is certain.
-    pub async fn add(&self, amount: u64) -> Lsn {
+    pub(crate) async fn add(&self, amount: u64) -> Lsn {
         let add = Add { id: self.next_id.fetch_add(1, Ordering::Relaxed), amount };
         let deadline = Instant::now() + LONG;
         loop {
@@ -257,7 +257,7 @@ impl Cluster {
     }
 
     /// A strong read of (total, number of writes), by lease or else by asking a majority.
-    pub async fn read(&self) -> (u64, usize) {
+    pub(crate) async fn read(&self) -> (u64, usize) {
         let deadline = Instant::now() + LONG;
         loop {
             for node in self.nodes.values() {
@@ -278,7 +278,7 @@ impl Cluster {
     }
 
     /// Waits until every running node has applied `lsn`, and checks that all hold the same.
-    pub async fn agree(&self, lsn: Lsn, expected: (u64, usize)) {
+    pub(crate) async fn agree(&self, lsn: Lsn, expected: (u64, usize)) {
         for (number, node) in &self.nodes {
             let applied = node.replica.wait_applied(lsn, Instant::now() + LONG).await;
             assert_eq!(applied, Ok::<(), ReplicaError>(()), "node {number}: {}", node.replica.status());

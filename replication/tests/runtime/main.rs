@@ -119,9 +119,12 @@ async fn leadership_is_handed_over() {
     let first = cluster.leader().await;
     cluster.add(1).await;
     let target = *NODES.iter().find(|node| **node != first).expect("two");
-    let transfer = cluster.nodes[&first].replica.transfer(Some(NodeId(target)));
-    assert_eq!(timeout(LONG, transfer).await.expect("in time"), Ok(()));
     let deadline = Instant::now() + LONG;
+    // Refused as long as the target is not known to be alive and near.
+    while cluster.nodes[&first].replica.transfer(Some(NodeId(target))).await.is_err() {
+        assert!(Instant::now() < deadline, "{}", cluster.nodes[&first].replica.status());
+        sleep(Duration::from_millis(5)).await;
+    }
     while cluster.nodes[&target].replica.lease().is_none() {
         assert!(Instant::now() < deadline, "{}", cluster.nodes[&target].replica.status());
         sleep(Duration::from_millis(5)).await;
