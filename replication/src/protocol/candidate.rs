@@ -28,24 +28,20 @@ pub(crate) enum Verdict {
     Wait,
     /// This member has won the election; the epoch is still to be taken.
     Won,
-    /// This election is over or stuck: enter the next.
+    /// Another has taken this epoch, or a higher one: wait for it.
+    Lost,
+    /// This election is stuck, or a higher one has begun: enter it.
     Next,
 }
 
-/// The election to enter: the highest that is open to us, or a new one above everything known.
+/// The election to enter: the highest that is open to us and known to anyone, or else a new one above everything
+/// known. Joining what another has begun, rather than opening the next, lets candidates meet.
 pub(crate) fn election(common: &Common) -> Epoch {
-    let above = common.promise.epoch.max(common.view.epoch);
-    let free = |epoch: Epoch| {
-        epoch > common.view.epoch
-            && (epoch > common.promise.epoch || common.promise == Promise { epoch, leader: None })
-    };
-    let open = common.view.elections.keys().next_back().copied().filter(|epoch| free(*epoch));
-    let own = Some(common.promise.epoch).filter(|epoch| free(*epoch));
-    let highest = common.highest_promise.max(above);
-    match open.max(own) {
-        Some(epoch) if epoch >= highest => epoch,
-        Some(_) | None => Epoch(highest.0 + 1),
-    }
+    let begun = common.view.elections.keys().next_back().map(|&epoch| Promise { epoch, leader: None });
+    let taken = Promise { epoch: common.view.epoch, leader: common.view.holder };
+    let highest = common.highest_promise.max(common.promise).max(taken).max(begun.unwrap_or_default());
+    let open = highest.leader.is_none() && highest.epoch > common.view.epoch;
+    if open { highest.epoch } else { Epoch(highest.epoch.0 + 1) }
 }
 
 impl Candidate {
@@ -99,7 +95,10 @@ impl Member<Candidate> {
     /// Looks at the election as the coordinator shows it.
     pub(crate) fn look(&mut self, out: &mut Vec<Effect>) -> Verdict {
         let view = &self.common.view;
-        if view.epoch >= self.role.epoch || election(&self.common) > self.role.epoch {
+        if view.epoch >= self.role.epoch {
+            return Verdict::Lost;
+        }
+        if election(&self.common) > self.role.epoch {
             return Verdict::Next;
         }
         if !self.standing() {
@@ -129,7 +128,7 @@ impl Member<Candidate> {
         }
         let patience = self.common.settings().suspect_after;
         if self.common.now >= complete_since.plus(patience).plus(patience) {
-            self.common.highest_promise = self.common.highest_promise.max(Epoch(self.role.epoch.0 + 1));
+            self.common.knows_promise(Promise { epoch: Epoch(self.role.epoch.0 + 1), leader: None });
             return Verdict::Next;
         }
         Verdict::Wait

@@ -358,7 +358,7 @@ impl Role {
             },
             Message::Refuse { epoch, promise, stamp: _ } => match self {
                 Role::Leader(mut member) if member.role.epoch == epoch => {
-                    let next = member.refused(from, promise.epoch, out);
+                    let next = member.refused(from, promise, out);
                     member.turn(next, out)
                 }
                 Role::Leader(_) | Role::Follower(_) | Role::Candidate(_) => self,
@@ -470,6 +470,11 @@ impl Member<Candidate> {
                 member.win(out);
                 Role::Leader(member)
             }
+            Verdict::Lost => {
+                let holder = self.common.view.holder.filter(|holder| *holder != self.common.me());
+                let leader = holder.map(|holder| (self.common.view.epoch, holder));
+                Role::Candidate(self).follow(leader, out)
+            }
             Verdict::Next => enter(self.common, out),
         }
     }
@@ -499,7 +504,7 @@ fn enter(common: Box<Common>, out: &mut Vec<Effect>) -> Role {
 /// Takes an epoch above everything known without an election: a successor to whom the leases were released, or a
 /// living leader that met a higher promise (rule 14).
 fn claim(common: Box<Common>, released: Option<Epoch>, out: &mut Vec<Effect>) -> Role {
-    let epoch = Epoch(common.highest_promise.max(common.view.epoch).max(common.promise.epoch).0 + 1);
+    let epoch = Epoch(common.highest_promise.epoch.max(common.view.epoch).max(common.promise.epoch).0 + 1);
     let mut member = Member { role: Leader::new(epoch, released, &common), common };
     member.win(out);
     Role::Leader(member)

@@ -279,7 +279,7 @@ impl Member<Follower> {
         agree: bool,
         promise: Promise,
     ) -> Ambition {
-        self.common.highest_promise = self.common.highest_promise.max(promise.epoch);
+        self.common.knows_promise(promise);
         let vote = &mut self.role.pre_vote;
         if vote.asked_at.is_none() || round != vote.round {
             return Ambition::Stay;

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use wal::{Entry, EntryKind, Epoch, Lsn, Member as Peer, NodeId};
+use wal::{Entry, EntryKind, Epoch, Lsn, Member as Peer, NodeId, Promise};
 
 use super::coordination::CoordinationRequest;
 use super::effect::{Effect, Lease, Reply, Unavailable};
@@ -451,14 +451,14 @@ impl Member<Leader> {
     // Others
 
     /// A member refuses us: it has promised someone else, or more.
-    pub(crate) fn refused(&mut self, from: Peer, promised: Epoch, out: &mut Vec<Effect>) -> Outcome {
-        self.common.highest_promise = self.common.highest_promise.max(promised);
+    pub(crate) fn refused(&mut self, from: Peer, promised: Promise, out: &mut Vec<Effect>) -> Outcome {
+        self.common.knows_promise(promised);
         if let Some(progress) = self.role.progress.get_mut(&from.node) {
             progress.heard = Some(self.common.now);
             progress.stage = Stage::Silent;
         }
         let settled = matches!(self.role.phase, Phase::Leading(_));
-        if promised < self.role.epoch || self.role.phase == Phase::Winning {
+        if promised.epoch < self.role.epoch || self.role.phase == Phase::Winning {
             Outcome::Lead
         } else if self.common.view.session && self.hears_majority() && self.common.coordinating.is_none() {
             Outcome::Claim

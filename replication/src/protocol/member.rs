@@ -109,7 +109,7 @@ pub(crate) struct Common {
     commit_logged: Lsn,
     commit_logged_at: Stamp,
     /// The highest promise that anyone told us of.
-    pub(crate) highest_promise: Epoch,
+    pub(crate) highest_promise: Promise,
     /// Staleness (rule 21): our own stamp echoed by a leased leader, and the commit point that came with it.
     echo: Option<(Stamp, Lsn)>,
     /// Everything committed before this stamp is applied here.
@@ -142,7 +142,7 @@ impl Common {
             void: Ticket(0),
             commit_logged: log.committed(),
             commit_logged_at: now,
-            highest_promise: promise.epoch,
+            highest_promise: promise,
             echo: None,
             fresh_at: None,
             broken,
@@ -215,12 +215,17 @@ impl Common {
         out.push(Effect::Lease(None));
         self.promise = promise;
         self.promise_forced = false;
-        self.highest_promise = self.highest_promise.max(promise.epoch);
+        self.knows_promise(promise);
         let durable = match promise.leader {
             Some(_) => Durable::Bound(promise),
             None => Durable::Candidacy(promise.epoch),
         };
         self.append(vec![Record::Promise(promise)], durable, out);
+    }
+
+    /// Someone has made this promise.
+    pub(crate) fn knows_promise(&mut self, promise: Promise) {
+        self.highest_promise = self.highest_promise.max(promise);
     }
 
     pub(crate) fn append_skip(&mut self, skip: SkipList, epoch: Epoch, agree: Lsn, out: &mut Vec<Effect>) {
