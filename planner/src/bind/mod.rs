@@ -3,6 +3,7 @@
 //! A [`Binder`] holds the scopes of the queries around the point at hand (innermost last) and the parameter types
 //! found so far: a parameter gets its type from what it is compared with or stored into, text if nothing says.
 
+mod call;
 mod expression;
 mod select;
 

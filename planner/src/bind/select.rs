@@ -18,7 +18,16 @@ type Bound = (Relation, Vec<ScopeColumn>);
 impl Binder {
     /// Binds a top-level query, which may read a stored table.
     pub(crate) fn top_query(&mut self, query: &Query) -> Result<SelectPlan, SqlError> {
-        self.query(query, true)
+        let mut plan = self.query(query, true)?;
+        // Numbers of relations and types are shown by name, as text: a value does not know its name by itself.
+        for (expr, column) in plan.projection.iter_mut().zip(&mut plan.columns) {
+            if matches!(column.ty, Type::Regclass | Type::Regtype) {
+                let arg = Box::new(std::mem::replace(expr, Expr::Const(None)));
+                *expr = Expr::Cast { arg, from: column.ty.clone(), to: Type::Text, explicit: true };
+                column.ty = Type::Text;
+            }
+        }
+        Ok(plan)
     }
 
     /// Binds a query inside of an expression or FROM.
@@ -533,7 +542,10 @@ fn output_name(syntax: &Syntax) -> String {
         Syntax::Column(name) => name.last().to_string(),
         Syntax::Call(call) => call.name.last().to_string(),
         Syntax::Cast { arg, ty } => match output_name(arg) {
-            name if name == "?column?" => ty.plain().name(),
+            name if name == "?column?" => match ty {
+                Type::Array(element) => element.name(),
+                ty => ty.plain().name(),
+            },
             name => name,
         },
         Syntax::Case { otherwise: Some(otherwise), .. } => match output_name(otherwise) {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use kvstore::request::{Columns, Consistency, RangeInfo, ReadOptions};
 
 use super::{read, write};
-use crate::access::{Access, KeySpan};
+use crate::access::{Access, Bound, KeySpan};
 use crate::catalog::TableSchema;
 use crate::error::SqlError;
-use crate::expression::Env;
+use crate::expression::{Env, Expr, Scope};
 use crate::key_encoding;
 use crate::plan::{InsertSource, OnConflict, Plan};
 use crate::planner::Planner;
@@ -151,10 +151,35 @@ fn access_line(
             (format!("Table scan{backwards}"), Some(span))
         }
         Some(span) => {
-            let start = if span.start.is_empty() { "start".into() } else { key_text(table, &span.start) };
-            (format!("Range scan from {start}{backwards}"), Some(span))
+            let conditions = conditions(table, prefix, lower, upper, env)?;
+            (format!("Range scan of {conditions}{backwards}"), Some(span))
         }
     })
+}
+
+/// What a range is made of, as conditions on the key's columns.
+fn conditions(
+    table: &TableSchema,
+    prefix: &[Expr],
+    lower: &Option<Bound>,
+    upper: &Option<Bound>,
+    env: &Env,
+) -> Result<String, SqlError> {
+    let shown = |expr: &Expr| -> Result<String, SqlError> {
+        Ok(expr.eval(&Scope::EMPTY, env)?.map_or("NULL".into(), |value| value.to_string_text()))
+    };
+    let name = |nth: usize| table.key.get(nth).map_or("", |at| table.columns[*at].name.as_str());
+    let mut parts = Vec::new();
+    for (nth, expr) in prefix.iter().enumerate() {
+        parts.push(format!("{} = {}", name(nth), shown(expr)?));
+    }
+    for (bound, sign) in [(lower, ">"), (upper, "<")] {
+        if let Some(bound) = bound {
+            let equal = if bound.inclusive { "=" } else { "" };
+            parts.push(format!("{} {sign}{equal} {}", name(prefix.len()), shown(&bound.value)?));
+        }
+    }
+    Ok(parts.join(", "))
 }
 
 /// The lines of EXPLAIN. ANALYZE also executes.

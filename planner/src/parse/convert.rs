@@ -98,7 +98,10 @@ pub(super) fn statement(
 fn refused(statement: &ast::Statement) -> SqlError {
     use ast::Statement as Ast;
     let text = statement.to_string();
-    let words: Vec<&str> = text.split_whitespace().take(2).collect();
+    // ALTER, CREATE and DROP say what only with their second word.
+    let first = text.split_whitespace().next().unwrap_or("").to_uppercase();
+    let two = matches!(first.as_str(), "ALTER" | "CREATE" | "DROP");
+    let words: Vec<&str> = text.split_whitespace().take(if two { 2 } else { 1 }).collect();
     let what = words.join(" ").to_uppercase();
     let hint = match statement {
         Ast::AlterTable(_) => "Create a new table with the columns that you need, and copy the rows over.",

@@ -9,6 +9,8 @@ mod datetime;
 mod float;
 mod json;
 mod numeric;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use numeric::Numeric;
