@@ -22,7 +22,7 @@ pub(crate) enum Plan {
     Select(Arc<SelectPlan>),
     Insert(Arc<InsertPlan>),
     Change(Arc<ChangePlan>),
-    CreateTable(CreateTable),
+    CreateTable(Box<CreateTable>),
     DropTable {
         names: Vec<Name>,
         if_exists: bool,
@@ -30,11 +30,11 @@ pub(crate) enum Plan {
     CopyIn {
         table: Arc<TableSchema>,
         columns: Vec<usize>,
-        options: CopyOptions,
+        options: Box<CopyOptions>,
     },
     CopyOut {
         select: Arc<SelectPlan>,
-        options: CopyOptions,
+        options: Box<CopyOptions>,
     },
     Explain {
         analyze: bool,
@@ -45,7 +45,7 @@ pub(crate) enum Plan {
         arguments: Vec<Typed>,
     },
     /// Of the session alone: SET, SHOW, BEGIN, PREPARE, ..
-    Session(Statement),
+    Session(Box<Statement>),
 }
 
 /// RETURNING.
@@ -112,14 +112,17 @@ impl Plan {
             Plan::Insert(insert) => insert.returning.as_ref().map(|returning| returning.columns.clone()),
             Plan::Change(change) => change.returning.as_ref().map(|returning| returning.columns.clone()),
             Plan::Explain { .. } => Some(vec![Column::computed("QUERY PLAN", Type::Text)].into()),
-            Plan::Session(Statement::Show(Some(name))) => {
-                let name = crate::settings::Settings::spelling(name);
-                Some(vec![Column::computed(name, Type::Text)].into())
-            }
-            Plan::Session(Statement::Show(None)) => {
-                let columns = ["name", "setting", "description"];
-                Some(columns.map(|name| Column::computed(name, Type::Text)).to_vec().into())
-            }
+            Plan::Session(statement) => match &**statement {
+                Statement::Show(Some(name)) => {
+                    let name = crate::settings::Settings::spelling(name);
+                    Some(vec![Column::computed(name, Type::Text)].into())
+                }
+                Statement::Show(None) => {
+                    let columns = ["name", "setting", "description"];
+                    Some(columns.map(|name| Column::computed(name, Type::Text)).to_vec().into())
+                }
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -145,7 +148,7 @@ fn build(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
         Statement::Insert(insert) => Plan::Insert(Arc::new(plan_insert(binder, insert)?)),
         Statement::Update(update) => Plan::Change(Arc::new(plan_update(binder, update)?)),
         Statement::Delete(delete) => Plan::Change(Arc::new(plan_delete(binder, delete)?)),
-        Statement::CreateTable(create) => Plan::CreateTable(create),
+        Statement::CreateTable(create) => Plan::CreateTable(Box::new(create)),
         Statement::DropTable { names, if_exists } => Plan::DropTable { names, if_exists },
         Statement::Copy(copy) => plan_copy(binder, copy)?,
         Statement::Explain { analyze, statement } => {
@@ -160,7 +163,7 @@ fn build(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
             name,
             arguments: arguments.iter().map(|syntax| binder.expr(syntax)).collect::<Result<_, _>>()?,
         },
-        other => Plan::Session(other),
+        other => Plan::Session(Box::new(other)),
     })
 }
 
@@ -418,7 +421,7 @@ fn plan_copy(binder: &mut Binder, copy: crate::statement::Copy) -> Result<Plan, 
     match copy.source {
         CopySource::Query(_) if copy.from => Err(SqlError::new(sqlstate::SYNTAX, "COPY FROM takes a table")),
         CopySource::Query(query) => {
-            Ok(Plan::CopyOut { select: Arc::new(binder.top_query(&query)?), options: copy.options })
+            Ok(Plan::CopyOut { select: Arc::new(binder.top_query(&query)?), options: Box::new(copy.options) })
         }
         CopySource::Table { name, columns } if copy.from => {
             let table = binder.table(&name)?;
@@ -427,7 +430,7 @@ fn plan_copy(binder: &mut Binder, copy: crate::statement::Copy) -> Result<Plan, 
             } else {
                 columns.iter().map(|column| target(&table, column)).collect::<Result<_, _>>()?
             };
-            Ok(Plan::CopyIn { table, columns, options: copy.options })
+            Ok(Plan::CopyIn { table, columns, options: Box::new(copy.options) })
         }
         CopySource::Table { name, columns } => {
             let items = if columns.is_empty() {
@@ -452,7 +455,7 @@ fn plan_copy(binder: &mut Binder, copy: crate::statement::Copy) -> Result<Plan, 
                 limit: None,
                 offset: None,
             };
-            Ok(Plan::CopyOut { select: Arc::new(binder.top_query(&query)?), options: copy.options })
+            Ok(Plan::CopyOut { select: Arc::new(binder.top_query(&query)?), options: Box::new(copy.options) })
         }
     }
 }

@@ -87,7 +87,8 @@ impl Prepared {
 
     /// Is it allowed in a failed block (COMMIT, ROLLBACK, ROLLBACK TO)?
     pub fn ends_block(&self) -> bool {
-        matches!(self.plan, Plan::Session(Statement::Commit | Statement::Rollback | Statement::RollbackTo(_)))
+        matches!(&self.plan, Plan::Session(statement)
+            if matches!(**statement, Statement::Commit | Statement::Rollback | Statement::RollbackTo(_)))
     }
 }
 
@@ -166,10 +167,10 @@ impl Planner {
         hints: &[Type],
     ) -> Result<Arc<Prepared>, SqlError> {
         let key = (sql.to_string(), hints.to_vec());
-        if let Some(found) = self.plans.get(&key) {
-            if found.snapshot.version == self.kv.catalog_version() {
-                return self.check_block(session, found);
-            }
+        if let Some(found) = self.plans.get(&key)
+            && found.snapshot.version == self.kv.catalog_version()
+        {
+            return self.check_block(session, found);
         }
         let statement = parse::parse(sql)?;
         let mut snapshot = self.catalog.snapshot().await?;

@@ -134,9 +134,9 @@ pub(crate) fn put_marker() -> Mutation {
 /// The changes that write a whole row that does not exist: one put for each value, the marker if there is none.
 pub(crate) fn insert_mutations(table: &TableSchema, row: &[Datum]) -> Vec<Mutation> {
     let mut mutations = Vec::with_capacity(table.columns.len());
-    for position in 0..table.columns.len() {
-        if !table.is_key(position) && row[position].is_some() {
-            mutations.push(set_column(table, position, &row[position]));
+    for (position, value) in row.iter().enumerate().take(table.columns.len()) {
+        if !table.is_key(position) && value.is_some() {
+            mutations.push(set_column(table, position, value));
         }
     }
     if mutations.is_empty() {

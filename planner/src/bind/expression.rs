@@ -160,7 +160,7 @@ impl Binder {
                     Type::Regclass | Type::Regtype | Type::Opaque(..) => {}
                     Type::Varchar(Some(_)) => {
                         let value = Value::text(text.clone());
-                        return simple(value, &Type::Text, to, strength == Strength::Explicit)
+                        return simple(value, to, strength == Strength::Explicit)
                             .map(|value| Expr::Const(Some(value)));
                     }
                     to => return Value::from_text(to, text).map(|value| Expr::Const(Some(value))),
@@ -189,7 +189,7 @@ impl Binder {
             return Ok(expr);
         }
         if let (Expr::Const(Some(value)), false) = (&expr, to.is_oid() || from.is_oid()) {
-            return simple(value.clone(), &from, to, strength == Strength::Explicit)
+            return simple(value.clone(), to, strength == Strength::Explicit)
                 .map(|value| Expr::Const(Some(value)));
         }
         Ok(Expr::Cast { arg: Box::new(expr), from, to: to.clone(), explicit: strength == Strength::Explicit })

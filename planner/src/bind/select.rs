@@ -195,7 +195,7 @@ impl Binder {
     }
 
     fn select(&mut self, select: &Select, order_by: &[OrderBy], top: bool) -> Result<SelectPlan, SqlError> {
-        let (source, scope) = self.from_list(&select.from, top)?;
+        let (source, scope) = self.comma_list(&select.from, top)?;
         self.scopes.push(scope);
         self.aggregates = None;
         let mut filter = select.filter.as_ref().map(|filter| self.condition(filter, "WHERE")).transpose()?;
@@ -373,7 +373,7 @@ impl Binder {
     }
 
     /// The comma list of FROM as joins without conditions.
-    fn from_list(&mut self, from: &[From], top: bool) -> Result<Bound, SqlError> {
+    fn comma_list(&mut self, from: &[From], top: bool) -> Result<Bound, SqlError> {
         let mut all: Option<Bound> = None;
         for item in from {
             let base = all.as_ref().map_or(0, |(_, columns)| columns.len());

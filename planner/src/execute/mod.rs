@@ -95,7 +95,7 @@ pub(crate) async fn execute(
             for (argument, ty) in arguments.iter().zip(inner.parameter_types()) {
                 let value = argument.expr.eval(&Scope::EMPTY, &env)?;
                 values.push(match value {
-                    Some(value) => Some(crate::expression::simple(value, &argument.ty, ty, false)?),
+                    Some(value) => Some(crate::expression::simple(value, ty, false)?),
                     None => None,
                 });
             }

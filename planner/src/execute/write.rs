@@ -318,10 +318,10 @@ fn decide_insert(
             both.extend(proposed.iter().cloned());
             both.extend([None, None, None, None]);
             let scope = Scope { row: &both, outer: None };
-            if let Some(filter) = filter {
-                if !filter.holds(&scope, env)? {
-                    return Ok(Decision::Skip);
-                }
+            if let Some(filter) = filter
+                && !filter.holds(&scope, env)?
+            {
+                return Ok(Decision::Skip);
             }
             assign(table, current, assignments, &scope, env)
         }
@@ -447,10 +447,10 @@ fn blind_change(change: &ChangePlan, env: &Env) -> Result<Option<Blind>, SqlErro
 fn decide_change(change: &ChangePlan, current: Option<&Row>, env: &Env) -> Result<Decision, SqlError> {
     let Some(current) = current else { return Ok(Decision::Skip) };
     let scope = Scope { row: current, outer: None };
-    if let Some(filter) = &change.filter {
-        if !filter.holds(&scope, env)? {
-            return Ok(Decision::Skip);
-        }
+    if let Some(filter) = &change.filter
+        && !filter.holds(&scope, env)?
+    {
+        return Ok(Decision::Skip);
     }
     match &change.assignments {
         // RETURNING of a DELETE shows the row as it was.

@@ -78,11 +78,14 @@ pub(crate) fn cast(
         }
         _ => {}
     }
-    simple(value, from, to, explicit)
+    simple(value, to, explicit)
 }
 
+/// 2^63: the first whole number beyond bigint.
+const TWO_TO_63: f64 = (1u64 << 63) as f64;
+
 /// The casts that need no catalog.
-pub(crate) fn simple(value: Value, from: &Type, to: &Type, explicit: bool) -> Result<Value, SqlError> {
+pub(crate) fn simple(value: Value, to: &Type, explicit: bool) -> Result<Value, SqlError> {
     let cannot = |value: &Value| {
         SqlError::new(sqlstate::CANNOT_COERCE, format!("cannot cast type {} to {to}", value.natural_type()))
     };
@@ -97,11 +100,11 @@ pub(crate) fn simple(value: Value, from: &Type, to: &Type, explicit: bool) -> Re
         Type::Int2 | Type::Int4 | Type::Int8 => match &value {
             Value::Text(text) => Value::from_text(to, text),
             Value::Bool(v) => Ok(Value::Int4(i32::from(*v))),
-            Value::Jsonb(text) => simple(Value::Numeric(Numeric::parse(text)?), from, to, explicit),
+            Value::Jsonb(text) => simple(Value::Numeric(Numeric::parse(text)?), to, explicit),
             Value::Float8(v) => {
                 let rounded = v.round_ties_even();
-                // 2^63 itself does not fit; NaN fails both comparisons.
-                if rounded >= -9.223_372_036_854_775_8e18 && rounded < 9.223_372_036_854_775_8e18 {
+                // 2^63 itself does not fit; NaN is in no range.
+                if (-TWO_TO_63..TWO_TO_63).contains(&rounded) {
                     arithmetic::integer(to, rounded as i128)
                 } else {
                     Err(SqlError::new(sqlstate::OUT_OF_RANGE, format!("{to} out of range")))
@@ -189,7 +192,7 @@ pub(crate) fn simple(value: Value, from: &Type, to: &Type, explicit: bool) -> Re
             Value::Array(array) if array.element == **element => Ok(Value::Array(array)),
             Value::Array(array) => {
                 let cast_item = |item: &Option<Value>| {
-                    item.clone().map(|item| simple(item, &array.element, element, explicit)).transpose()
+                    item.clone().map(|item| simple(item, element, explicit)).transpose()
                 };
                 let items = array.items.iter().map(cast_item).collect::<Result<_, _>>()?;
                 Ok(Value::Array(Arc::new(Array { element: (**element).clone(), items })))

@@ -616,7 +616,7 @@ fn date_trunc(field: &str, value: &Value) -> Result<Value, SqlError> {
             let text = crate::types::timestamp_to_text(*micros);
             let start =
                 if field == "year" { format!("{}-01-01", &text[..4]) } else { format!("{}-01", &text[..7]) };
-            return simple(Value::Text(start), &TEXT, &Type::Timestamptz, true);
+            return simple(Value::Text(start), &Type::Timestamptz, true);
         }
         other => return Err(SqlError::unsupported(format!("truncating a timestamp to \"{other}\""))),
     };

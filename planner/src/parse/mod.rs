@@ -46,7 +46,7 @@ impl Source<'_> {
 
 /// Parses one statement.
 pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
-    on_stack(sql, |sql| parse_here(sql))
+    on_stack(sql, parse_here)
 }
 
 /// Parses one expression (a column's default, as the schema keeps it).

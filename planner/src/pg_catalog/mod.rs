@@ -49,10 +49,10 @@ pub(crate) fn to_regclass(text: &str, env: &Env) -> Result<Value, SqlError> {
             return Ok(Value::Oid(table.key_oid()));
         }
     }
-    if schema.is_none_or(|schema| schema == "pg_catalog" || schema == "information_schema") {
-        if let Some(oid) = VirtualTable::oid_of(name) {
-            return Ok(Value::Oid(oid));
-        }
+    if schema.is_none_or(|schema| schema == "pg_catalog" || schema == "information_schema")
+        && let Some(oid) = VirtualTable::oid_of(name)
+    {
+        return Ok(Value::Oid(oid));
     }
     Err(SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{text}\" does not exist")))
 }

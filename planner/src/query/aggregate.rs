@@ -148,10 +148,10 @@ impl<'a> Groups<'a> {
 
 impl Gathered {
     fn add(&mut self, aggregate: &Aggregate, scope: &Scope<'_>, env: &Env) -> Result<(), SqlError> {
-        if let Some(filter) = &aggregate.filter {
-            if !filter.holds(scope, env)? {
-                return Ok(());
-            }
+        if let Some(filter) = &aggregate.filter
+            && !filter.holds(scope, env)?
+        {
+            return Ok(());
         }
         let value = match &aggregate.argument {
             None => {

@@ -335,10 +335,10 @@ impl SelectPlan {
         let having = self.grouping.as_ref().and_then(|grouping| grouping.having.as_ref());
         let mut out = Vec::with_capacity(rows.len());
         for row in &rows {
-            if let Some(having) = having {
-                if !having.holds(&Scope { row, outer }, env)? {
-                    continue;
-                }
+            if let Some(having) = having
+                && !having.holds(&Scope { row, outer }, env)?
+            {
+                continue;
             }
             out.push(self.project(row, env, outer)?);
         }
