@@ -20,3 +20,6 @@ mod response;
 mod start;
 mod startup;
 mod wire;
+
+#[cfg(test)]
+mod tests;

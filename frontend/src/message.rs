@@ -118,29 +118,19 @@ impl Formats {
     fn decode(body: &mut Body) -> Result<Formats, SqlError> {
         let count = usize::from(body.u16()?);
         let codes = body.take(count * 2)?;
-        let mut binary = Vec::new();
-        let mut mixed = false;
-        for code in codes.chunks_exact(2) {
-            let code = match u16::from_be_bytes([code[0], code[1]]) {
-                0 => false,
-                1 => true,
-                other => {
-                    return Err(SqlError::new(
-                        sqlstate::INVALID_PARAMETER,
-                        format!("unsupported format code: {other}"),
-                    ));
-                }
-            };
-            mixed |= binary.first().is_some_and(|first| *first != code);
-            // A list that is all alike (as most drivers send it) needs no memory beyond its first entry.
-            if binary.is_empty() || mixed {
-                binary.push(code);
-            }
+        let codes = || codes.chunks_exact(2).map(|code| u16::from_be_bytes([code[0], code[1]]));
+        if let Some(other) = codes().find(|code| *code > 1) {
+            return Err(SqlError::new(
+                sqlstate::INVALID_PARAMETER,
+                format!("unsupported format code: {other}"),
+            ));
         }
-        if !mixed {
-            return Ok(Formats::Uniform { count, binary: binary.first().copied().unwrap_or(false) });
+        let first = codes().next().unwrap_or(0);
+        // A list that is all alike, as most drivers send it, needs no memory.
+        if codes().all(|code| code == first) {
+            return Ok(Formats::Uniform { count, binary: first == 1 });
         }
-        Ok(Formats::Each(codes.chunks_exact(2).map(|code| code[1] == 1).collect()))
+        Ok(Formats::Each(codes().map(|code| code == 1).collect()))
     }
 }
 

@@ -1,0 +1,179 @@
+//! Runs the golden scripts: messages in, frames out.
+//!
+//! Messages are gathered and sent in one piece by `go`, which prints the replies up to the ReadyForQuery of the
+//! last Query or Sync (`go frames=N`: exactly N frames; `go closed`: up to the end) and whether the server needed
+//! more than one write for them. A prefix names the connection; it is opened at its first use.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::Duration;
+
+use goldenscript::{Command, Context, Runner};
+use tokio::runtime::Runtime;
+
+use super::client::{Client, Reply, frame, print, server, startup};
+use super::memory_kv::MemoryKv;
+use crate::listener::Server;
+
+/// Longer than any reply takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Script {
+    runtime: Runtime,
+    server: Server,
+    clients: BTreeMap<String, Conversation>,
+}
+
+struct Conversation {
+    client: Client,
+    /// Messages yet to be sent, and the ReadyForQuery that they will bring.
+    queued: Vec<u8>,
+    ready: usize,
+}
+
+impl Script {
+    fn new() -> Script {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let server = server(MemoryKv::new(), 10);
+        Script { runtime, server, clients: BTreeMap::new() }
+    }
+}
+
+impl Runner for Script {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, context: &Context) -> Result<String, Box<dyn Error>> {
+        let mut args = command.consume_args();
+        let mut keys = BTreeMap::new();
+        while let Some((key, value)) = args.next_key() {
+            keys.insert(key.to_string(), value.to_string());
+        }
+        let mut positional = Vec::new();
+        while let Some(value) = args.next_pos() {
+            positional.push(value.to_string());
+        }
+        let word = |index: usize| positional.get(index).map_or("", String::as_str);
+        let number = |key: &str| keys.get(key).map(|value| value.parse::<i32>().expect("a number"));
+        let list = |key: &str| -> Vec<i32> {
+            let list = keys.get(key).map_or("", String::as_str);
+            list.split(',').filter(|item| !item.is_empty()).map(|item| item.parse().unwrap()).collect()
+        };
+
+        let name = context.prefix.clone().unwrap_or_default();
+        if command.name == "startup" {
+            let minor = keys.remove("minor").map_or(0, |minor| minor.parse().unwrap());
+            let parameters: Vec<_> = keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let _runtime = self.runtime.enter();
+            let client = Client::open(&self.server);
+            self.clients.insert(name, Conversation { client, queued: startup(minor, &parameters), ready: 1 });
+            return Ok(String::new());
+        }
+        let client = self.clients.entry(name).or_insert_with(|| {
+            let client = self.runtime.block_on(Client::connect(&self.server));
+            client.take_writes();
+            Conversation { client, queued: Vec::new(), ready: 0 }
+        });
+        let message = match command.name.as_str() {
+            "go" => return Ok(self.runtime.block_on(go(client, number("frames"), word(0) == "closed"))),
+            "query" => {
+                client.ready += 1;
+                frame(b'Q', format!("{}\0", word(0)))
+            }
+            "sync" => {
+                client.ready += 1;
+                frame(b'S', "")
+            }
+            "flush" => frame(b'H', ""),
+            "terminate" => frame(b'X', ""),
+            "parse" => {
+                let types = list("types");
+                let mut body = format!("{}\0{}\0", word(0), word(1)).into_bytes();
+                body.extend((types.len() as u16).to_be_bytes());
+                types.iter().for_each(|oid| body.extend(oid.to_be_bytes()));
+                frame(b'P', body)
+            }
+            "bind" => {
+                let mut body = format!("{}\0{}\0", word(0), word(1)).into_bytes();
+                codes(&mut body, &list("formats"));
+                body.extend((positional.len().saturating_sub(2) as u16).to_be_bytes());
+                for value in positional.iter().skip(2) {
+                    let value = match value.as_str() {
+                        "null" => {
+                            body.extend((-1_i32).to_be_bytes());
+                            continue;
+                        }
+                        hex if hex.starts_with("0x") => bytes(&hex[2..]),
+                        text => text.as_bytes().to_vec(),
+                    };
+                    body.extend((value.len() as i32).to_be_bytes());
+                    body.extend(value);
+                }
+                codes(&mut body, &list("results"));
+                frame(b'B', body)
+            }
+            "describe" => frame(b'D', format!("{}{}\0", word(0), word(1))),
+            "close" => frame(b'C', format!("{}{}\0", word(0), word(1))),
+            "execute" => {
+                let mut body = format!("{}\0", word(0)).into_bytes();
+                body.extend(number("max").unwrap_or(0).to_be_bytes());
+                frame(b'E', body)
+            }
+            "copydata" => frame(b'd', word(0)),
+            "copydone" => frame(b'c', ""),
+            "copyfail" => frame(b'f', format!("{}\0", word(0))),
+            "message" => frame(word(0).as_bytes()[0], bytes(word(1))),
+            other => return Err(format!("unknown command {other}").into()),
+        };
+        client.queued.extend(message);
+        Ok(String::new())
+    }
+}
+
+/// Sends what is queued and prints the answers.
+async fn go(client: &mut Conversation, frames: Option<i32>, closed: bool) -> String {
+    let sent = std::mem::take(&mut client.queued);
+    let ready = std::mem::take(&mut client.ready);
+    client.client.send(&sent).await;
+    let mut replies: Vec<Reply> = Vec::new();
+    let gather = async {
+        if closed {
+            replies = client.client.until_closed().await;
+        } else if let Some(frames) = frames {
+            for _ in 0..frames {
+                replies.extend(client.client.reply().await);
+            }
+        } else {
+            for _ in 0..ready {
+                replies.extend(client.client.until_ready().await);
+            }
+        }
+    };
+    // A script that expects too much shall fail, not hang.
+    let missing = tokio::time::timeout(PATIENCE, gather).await.is_err();
+    let writes = client.client.take_writes();
+    let missing = if missing { "MISSING REPLIES\n" } else { "" };
+    // How many more depends on how tokio schedules.
+    format!("{}{missing}({})", print(&replies), if writes == 1 { "1 write" } else { "more writes" })
+}
+
+fn codes(body: &mut Vec<u8>, codes: &[i32]) {
+    body.extend((codes.len() as u16).to_be_bytes());
+    codes.iter().for_each(|code| body.extend((*code as u16).to_be_bytes()));
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hex")).collect()
+}
+
+#[test]
+fn wire_scripts() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wire");
+    let mut scripts: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    scripts.sort();
+    assert!(!scripts.is_empty());
+    for script in scripts {
+        println!("{}", script.display());
+        goldenscript::run(&mut Script::new(), &script).unwrap();
+    }
+}
