@@ -12,6 +12,7 @@
 //! What the suites need (a JVM and ZooKeeper, `psql`, a word list, Python's gRPC) they fetch themselves into
 //! `target/spinnaker-tests` and fail with a remedy if they cannot ([`cluster::provision`]). Nothing is skipped.
 
+pub mod bench;
 pub mod cluster;
 pub mod story;
 pub mod tidy;

@@ -312,3 +312,43 @@ fn a_dropped_cohort_is_forgotten() {
     log.force().expect("forces");
     assert!(!open(&disk.crash(2)).1.cohorts.contains_key(&A));
 }
+
+#[test]
+fn every_torn_length_of_the_last_record_is_cut() {
+    let disk = MemoryDisk::new();
+    let (mut a, mut b) = (Chain::new(A), Chain::new(B));
+    let (mut log, _) = open(&disk);
+    for append in [a.next(1, 300), b.next(1, 300)] {
+        log.append(append).expect("appends");
+    }
+    log.force().expect("forces");
+    let name = format!("wal/{}", disk.list("wal").expect("lists")[0]);
+    let start = 2 * 4096;
+    let before = read(&disk, &name, start);
+    log.append(b.next(1, 300)).expect("appends");
+    log.force().expect("forces");
+    let whole = read(&disk, &name, start);
+    let length = whole.iter().rposition(|byte| *byte != 0).expect("written") + 1;
+    for torn in 0..length {
+        // The first `torn` bytes of the last batch reached the disk, the rest is what was there before.
+        let disk = disk.crash(1);
+        let mut bytes = before.clone();
+        bytes[..torn].copy_from_slice(&whole[..torn]);
+        disk.open(&name).expect("opens").write_all_at(&bytes, start).expect("writes");
+        let (mut log, recovery) = open(&disk);
+        assert_eq!(recovery.cohorts[&A].entries, a.entries, "torn at {torn}");
+        assert_eq!(recovery.cohorts[&B].entries, b.entries[..1], "torn at {torn}");
+        assert!(recovery.cohorts.values().all(|cohort| cohort.corrupt.is_none()), "torn at {torn}");
+        assert_eq!(recovery.torn.is_some(), torn > 0, "torn at {torn}");
+        log.append(Append { cohort: B, records: vec![Record::Entry(b.entries[1].clone())] })
+            .expect("goes on");
+        log.force().expect("goes on");
+        assert_eq!(open(&disk.crash(2)).1.cohorts[&B].entries, b.entries, "torn at {torn}");
+    }
+}
+
+fn read(disk: &MemoryDisk, name: &str, start: u64) -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    disk.open(name).expect("opens").read_exact_at(&mut bytes, start).expect("reads");
+    bytes
+}
