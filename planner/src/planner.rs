@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use kvstore::request::Kv;
+use kvstore::request::{Consistency, Kv};
 
 use crate::catalog::{Catalog, Snapshot};
 use crate::error::{SqlError, sqlstate};
@@ -89,6 +89,26 @@ impl Prepared {
     pub fn ends_block(&self) -> bool {
         matches!(&self.plan, Plan::Session(statement)
             if matches!(**statement, Statement::Commit | Statement::Rollback | Statement::RollbackTo(_)))
+    }
+
+    /// May executing it write? If it is broken off, its outcome is then unknown (40003). COMMIT sends the block's
+    /// write, and EXECUTE runs anything.
+    pub fn writes(&self) -> bool {
+        writes(&self.plan)
+    }
+}
+
+fn writes(plan: &Plan) -> bool {
+    match plan {
+        Plan::Insert(_)
+        | Plan::Change(_)
+        | Plan::CreateTable(_)
+        | Plan::DropTable { .. }
+        | Plan::CopyIn { .. }
+        | Plan::Execute { .. } => true,
+        Plan::Explain { analyze, plan } => *analyze && writes(plan),
+        Plan::Session(statement) => matches!(**statement, Statement::Commit),
+        Plan::Empty | Plan::Select(_) | Plan::CopyOut { .. } => false,
     }
 }
 
@@ -259,13 +279,16 @@ impl Planner {
 
     /// May this statement run at the same time as others of its session (pipelining)? `Some` for an autocommit
     /// statement on one row; `None`: it must run alone. Two of them may overlap unless they have the same row and
-    /// one writes it.
+    /// one writes it. Timeline reads run alone: started together, a later one could show an older state.
     pub fn overlap(&self, session: &Session, prepared: &Prepared, parameters: &[Datum]) -> Option<Overlap> {
         if session.in_block() || parameters.len() != prepared.parameters.len() {
             return None;
         }
         let env = execute::env(self, session, prepared, parameters.to_vec());
         let (table, key, writes) = execute::single_row(&prepared.plan, &env)?;
+        if !writes && session.read_options().consistency == Consistency::Timeline {
+            return None;
+        }
         let mut hasher = DefaultHasher::new();
         (table.id, key).hash(&mut hasher);
         Some(Overlap { row: hasher.finish(), writes })

@@ -14,7 +14,7 @@ use crate::cancel::Scope;
 use crate::connection::{Connection, State};
 use crate::message::{Bind, Formats, Target, check_utf8};
 use crate::query::portal::{Cursor, Portal, Progress};
-use crate::query::simple::{Sent, writes};
+use crate::query::simple::Sent;
 
 /// Before Bind, no formats are chosen: a described statement's columns say text.
 const UNDECIDED: Formats = Formats::Uniform { count: 0, binary: false };
@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let execution = match self.wire.attend(work).await? {
                     Ok(Ok(execution)) => execution,
                     Ok(Err(error)) => return Ok(Err(error)),
-                    Err(cancelled) => return Ok(Err(cancelled.error(writes(&portal.prepared)))),
+                    Err(cancelled) => return Ok(Err(cancelled.error(portal.prepared.writes()))),
                 };
                 match self.without_rows(execution, scope).await? {
                     Ok(Some(cursor)) => cursor,

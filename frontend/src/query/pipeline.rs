@@ -29,7 +29,6 @@ use crate::connection::Connection;
 use crate::message::Formats;
 use crate::query::extended::bound;
 use crate::query::portal::{Portal, Progress};
-use crate::query::simple::writes;
 use crate::response::{Outbox, Severity};
 
 /// Statements started ahead at a time. Their parameters are bounded by what is read ahead of a client.
@@ -104,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let scope = self.registration.scope();
         let work = async move {
             let execution = scope.guard(planner.execute(&session, &prepared, parameters)).await;
-            match execution.map_err(|cancelled| cancelled.error(writes(&prepared)))?? {
+            match execution.map_err(|cancelled| cancelled.error(prepared.writes()))?? {
                 Execution::Done { tag } => Ok(Answer::Done(tag)),
                 Execution::Rows(mut rows) => {
                     let mut all = Vec::new();

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
-use planner::{Execution, Prepared, SqlError};
+use planner::{Execution, SqlError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::cancel::Scope;
@@ -61,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let execution = match self.wire.attend(work).await? {
             Ok(Ok(execution)) => execution,
             Ok(Err(error)) => return Ok(Err(error)),
-            Err(cancelled) => return Ok(Err(cancelled.error(writes(&prepared)))),
+            Err(cancelled) => return Ok(Err(cancelled.error(prepared.writes()))),
         };
         let tag = match execution {
             Execution::Empty => {
@@ -123,9 +123,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
     }
-}
-
-/// May executing it write? Decides what a cancelled client is told.
-pub(crate) fn writes(prepared: &Prepared) -> bool {
-    prepared.columns().is_none()
 }

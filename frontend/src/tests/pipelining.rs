@@ -151,6 +151,20 @@ async fn a_cancelled_read_says_57014_and_a_cancelled_write_says_that_it_may_have
 }
 
 #[tokio::test]
+async fn timeline_reads_keep_their_order() {
+    let (kv, _server, mut client) = table().await;
+    client.query("set consistency = timeline").await;
+    kv.hold(true);
+    client.send(&[group("get", &["a"]), group("get", &["b"])].concat()).await;
+    kv.wait_running(1).await;
+    kv.hold(false);
+    for _ in 0..2 {
+        assert_eq!(print(&client.until_ready().await), "BindComplete\nComplete SELECT 0\nReady I\n");
+    }
+    assert_eq!(kv.running_most(), 1);
+}
+
+#[tokio::test]
 async fn cancel_reaches_statements_that_run_ahead() {
     let (kv, server, mut client) = table().await;
     kv.hold(true);
