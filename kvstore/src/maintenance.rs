@@ -4,12 +4,13 @@
 //! cohort is told its new checkpoint, and the log may let go of what lies below. A cohort that holds back the oldest
 //! segment is flushed though its memtable is small (rule 2).
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use wal::{CohortId, Log};
+use wal::{CohortId, Log, Lsn};
 
 use crate::metrics::Metrics;
 use crate::ranges::Ranges;
@@ -19,6 +20,9 @@ use crate::replica::RangeReplica;
 const FLUSH_PERIOD: Duration = Duration::from_millis(20);
 const COMPACTION_PERIOD: Duration = Duration::from_millis(50);
 const RECLAIM_PERIOD: Duration = Duration::from_secs(1);
+/// A flush looks so often, and so many times, whether the log has forced what it is about to write out.
+const FORCE_POLL_PERIOD: Duration = Duration::from_millis(5);
+const FORCE_POLLS_MAX: u32 = 200;
 
 /// The threads; they end when this is stopped.
 pub(crate) struct Maintenance {
@@ -108,7 +112,7 @@ fn flush_these(ranges: &Ranges, these: &[CohortId], metrics: &Metrics) {
 }
 
 fn flush(replica: &RangeReplica, metrics: &Metrics) {
-    match replica.store.flush() {
+    match replica.store.flush(|applied| wait_forced(replica, applied)) {
         Ok(durable) => {
             metrics.flushes.count();
             replica.cohort.checkpointed(durable.base, durable.base_chain);
@@ -116,6 +120,17 @@ fn flush(replica: &RangeReplica, metrics: &Metrics) {
         // The memtable stays, and so does the log: nothing is lost, and the next round tries again.
         Err(error) => tracing::error!(range = %replica.range, %error, "could not flush"),
     }
+}
+
+/// Waits until this node's log holds everything up to `applied`; an error if its disk is full or hangs.
+fn wait_forced(replica: &RangeReplica, applied: Lsn) -> io::Result<()> {
+    for _ in 0..FORCE_POLLS_MAX {
+        if replica.cohort.status().forced.seq >= applied.seq {
+            return Ok(());
+        }
+        std::thread::sleep(FORCE_POLL_PERIOD);
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("the log has not yet forced {applied}")))
 }
 
 fn compact(ranges: &Ranges, metrics: &Metrics) {

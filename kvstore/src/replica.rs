@@ -9,6 +9,7 @@
 //! - timeline: what is applied here, if that reaches the floor that the caller gives and is young enough.
 
 use std::cell::Cell;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
 use crate::request::{Columns, Row, Source};
+use crate::table::format::io_error;
 
 /// How long a timeline read waits for a replica to reach the caller's floor before the leader is asked instead: two
 /// commit periods, after which a healthy follower has it.
@@ -74,12 +76,17 @@ impl RangeStore {
 
     /// Writes the memtable out, with the window as it is at that very LSN or later (what is later is replayed
     /// over it without effect).
-    pub(crate) fn flush(&self) -> Result<Durable, EngineError> {
-        let attachment = {
+    ///
+    /// `forced` returns when this node's own log holds everything up to the LSN on disk: a leader applies what its
+    /// followers have forced, perhaps before its own force, and tables that reach further than the log could not be
+    /// opened after a crash (rule 18).
+    pub(crate) fn flush(&self, forced: impl FnOnce(Lsn) -> io::Result<()>) -> Result<Durable, EngineError> {
+        let (attachment, applied) = {
             let state = self.lock();
             self.engine.freeze();
-            state.window.encode()
+            (state.window.encode(), self.engine.applied())
         };
+        forced(applied).map_err(|error| io_error("wal", error))?;
         self.engine.flush(attachment)
     }
 
