@@ -283,10 +283,29 @@ fn plan_insert(binder: &mut Binder, insert: Insert) -> Result<InsertPlan, SqlErr
         }
         OnConflict::Replace
     } else {
-        on_conflict(binder, &table, &insert.alias, insert.on_conflict)?
+        match on_conflict(binder, &table, &insert.alias, insert.on_conflict)? {
+            OnConflict::Update { assignments, filter: None } if replaces(&table, &written, &assignments) => {
+                OnConflict::Replace
+            }
+            other => other,
+        }
     };
     let returning = returning(binder, &table, &insert.alias, insert.returning)?;
     Ok(InsertPlan { table, source, written, on_conflict, returning, command })
+}
+
+/// Whether DO UPDATE SET does to a row that is there what an UPSERT of the same columns does: each written column
+/// outside the key, and no other, gets its EXCLUDED value. Then the row need not be read first.
+fn replaces(table: &Arc<TableSchema>, written: &[bool], assignments: &[(usize, Expr)]) -> bool {
+    let excluded = crate::rows::table_columns(table).len();
+    let mut assigned = vec![false; table.columns.len()];
+    for (at, value) in assignments {
+        if *value != Expr::column(excluded + at) {
+            return false;
+        }
+        assigned[*at] = true;
+    }
+    (0..table.columns.len()).all(|at| assigned[at] == (written[at] && !table.is_key(at)))
 }
 
 fn on_conflict(
