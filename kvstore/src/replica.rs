@@ -74,20 +74,18 @@ impl RangeStore {
         &self.engine
     }
 
-    /// Writes the memtable out, with the window as it is at that very LSN or later (what is later is replayed
-    /// over it without effect).
+    /// Writes the memtable out, with the window as it is at that very LSN.
     ///
     /// `forced` returns when this node's own log holds everything up to the LSN on disk: a leader applies what its
     /// followers have forced, perhaps before its own force, and tables that reach further than the log could not be
     /// opened after a crash (rule 18).
     pub(crate) fn flush(&self, forced: impl FnOnce(Lsn) -> io::Result<()>) -> Result<Durable, EngineError> {
-        let (attachment, applied) = {
+        {
+            // Nothing is applied meanwhile.
             let state = self.lock();
-            self.engine.freeze();
-            (state.window.encode(), self.engine.applied())
-        };
-        forced(applied).map_err(|error| io_error("wal", error))?;
-        self.engine.flush(attachment)
+            self.engine.freeze(|| state.window.encode());
+        }
+        self.engine.flush(|base| forced(base).map_err(|error| io_error("wal", error)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -6,16 +6,23 @@
 //! ```
 //!
 //! Written aside, forced, renamed, directory forced: a crash leaves the old one or the new one. Whatever table file it
-//! does not name is a leftover of a crash and is removed at the next start.
+//! does not name is a leftover of a crash and is removed at the next start. The first one is written before the first
+//! table, so tables without a manifest mean that it was lost, never that they are leftovers.
+//!
+//! It is rewritten rather than appended to: most of an edit is the attachment, which each flush replaces anyway.
 
 use bytes::{Buf, BufMut, Bytes};
 use wal::disk::Disk;
 use wal::{ChainHash, Epoch, Lsn};
 
+use super::Durable;
+use super::version::LEVELS;
 use crate::table::TableError;
 use crate::table::format::{io_error, put_number, put_string, take_number, take_string};
 
 const MAGIC: &[u8; 8] = b"SPNKMAN1";
+/// Name, in the range's directory, of a manifest that is not in force yet.
+pub(crate) const ASIDE: &str = "manifest.new";
 
 /// The content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +37,7 @@ pub(crate) struct Manifest {
     pub(crate) gc_lsn: Lsn,
     /// Level and number of each table, newest first within level 0.
     pub(crate) tables: Vec<(u8, u64)>,
-    /// The store's own words, of the same moment as `base` or a later one.
+    /// The store's own words, of the same moment as `base`.
     pub(crate) attachment: Bytes,
 }
 
@@ -39,14 +46,21 @@ fn path(dir: &str) -> String {
 }
 
 impl Manifest {
-    /// Reads it; an absent one is that of an empty range.
-    pub(crate) fn load(disk: &dyn Disk, dir: &str) -> Result<Manifest, TableError> {
+    /// Reads it, or makes the first one.
+    pub(crate) fn open(disk: &dyn Disk, dir: &str) -> Result<Manifest, TableError> {
         let name = path(dir);
         let failed = |error| io_error(&name, error);
         let file = match disk.open(&name) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Manifest { next: 1, ..Manifest::default() });
+                if disk.list(dir).map_err(failed)?.iter().any(|file| file.ends_with(".sst")) {
+                    let what = "it is missing, and tables are there";
+                    return Err(TableError::Corrupt { file: name, offset: 0, what });
+                }
+                let first = Manifest { next: 1, ..Manifest::default() };
+                first.write_aside(disk, dir)?;
+                first.put_in_force(disk, dir)?;
+                return Ok(first);
             }
             Err(error) => return Err(failed(error)),
         };
@@ -64,23 +78,34 @@ impl Manifest {
         Manifest::decode(bytes).ok_or_else(|| corrupt("it makes no sense"))
     }
 
-    /// Makes it the one in force.
-    pub(crate) fn store(&self, disk: &dyn Disk, dir: &str) -> Result<(), TableError> {
-        let (name, aside) = (path(dir), format!("{dir}/manifest.new"));
-        let failed = |error| io_error(&name, error);
+    /// How far the tables reach.
+    pub(crate) fn durable(&self) -> Durable {
+        Durable { base: self.base, base_chain: self.base_chain, attachment: self.attachment.clone() }
+    }
+
+    /// Writes and forces it under another name. A failure leaves the one in force as it was.
+    pub(crate) fn write_aside(&self, disk: &dyn Disk, dir: &str) -> Result<(), TableError> {
+        let aside = format!("{dir}/{ASIDE}");
+        let failed = |error| io_error(&aside, error);
         let body = self.encode();
         let mut bytes = MAGIC.to_vec();
         bytes.put_u32_le(crc32c::crc32c(&body));
         bytes.extend_from_slice(&body);
-        // A leftover of a crash.
+        // A leftover of a failure.
         match disk.remove(&aside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
             Ok(()) | Err(_) => {}
         }
         let file = disk.create(&aside).map_err(failed)?;
         file.write_all_at(&bytes, 0).map_err(failed)?;
-        file.sync().map_err(failed)?;
-        disk.rename(&aside, &name).map_err(failed)?;
+        file.sync().map_err(failed)
+    }
+
+    /// Makes what was written aside the one in force. After a failure either of the two may be it.
+    pub(crate) fn put_in_force(&self, disk: &dyn Disk, dir: &str) -> Result<(), TableError> {
+        let name = path(dir);
+        let failed = |error| io_error(&name, error);
+        disk.rename(&format!("{dir}/{ASIDE}"), &name).map_err(failed)?;
         disk.sync_dir(dir).map_err(failed)
     }
 
@@ -111,7 +136,11 @@ impl Manifest {
             if bytes.is_empty() {
                 return None;
             }
-            manifest.tables.push((bytes.get_u8(), take_number(&mut bytes)?));
+            let level = bytes.get_u8();
+            if usize::from(level) >= LEVELS {
+                return None;
+            }
+            manifest.tables.push((level, take_number(&mut bytes)?));
         }
         manifest.attachment = take_string(&mut bytes)?;
         bytes.is_empty().then_some(manifest)

@@ -92,23 +92,34 @@ impl Memtable {
     fn collect(&self, row: Bytes, snapshot: Lsn) -> Option<RowVersions> {
         let mut cells: Vec<CellVersion> = Vec::new();
         let mut deleted = None;
-        for entry in self.cells.range(Place::start_of(row.clone())..) {
+        let mut next = self.cells.lower_bound(Bound::Included(&Place::start_of(row.clone())));
+        while let Some(entry) = next {
             let place = entry.key();
             if place.row != row {
                 break;
             }
             let lsn = place.lsn.0;
-            if lsn > snapshot || cells.last().is_some_and(|newer| newer.column == place.column) {
+            if lsn > snapshot {
+                // Rarely more than the write under way.
+                next = entry.next();
                 continue;
             }
             if place.column.is_empty() {
                 deleted = Some(lsn);
             }
             // What the row's deletion hides need not be carried on; the deletion itself must be.
-            if deleted.is_some_and(|deleted| lsn < deleted) {
-                continue;
+            if deleted.is_none_or(|deleted| lsn >= deleted) {
+                cells.push(CellVersion { column: place.column.clone(), lsn, value: entry.value().clone() });
             }
-            cells.push(CellVersion { column: place.column.clone(), lsn, value: entry.value().clone() });
+            // A column written often has many older versions: leap over them, if there are any.
+            next = match entry.next() {
+                Some(older) if older.key().row == row && older.key().column == place.column => {
+                    let end =
+                        Place { row: row.clone(), column: place.column.clone(), lsn: Reverse(Lsn::ZERO) };
+                    self.cells.lower_bound(Bound::Excluded(&end))
+                }
+                other => other,
+            };
         }
         (!cells.is_empty()).then_some(RowVersions { key: row, cells })
     }

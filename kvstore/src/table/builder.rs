@@ -7,7 +7,7 @@ use wal::Lsn;
 use wal::disk::{Disk, DiskFile};
 
 use super::format::{MAGIC, TableError, VERSION, frame, io_error, put_number, put_string};
-use super::{RowVersions, bloom};
+use super::{RowVersions, bloom, file_name};
 
 /// A block is closed once it holds so many bytes.
 const BLOCK_BYTES: usize = 16 << 10;
@@ -32,11 +32,12 @@ pub struct TableBuilder {
 }
 
 impl TableBuilder {
-    /// Starts the file `name`, which must not exist.
-    pub fn create(disk: &dyn Disk, name: &str) -> Result<TableBuilder, TableError> {
-        let file = disk.create(name).map_err(|error| io_error(name, error))?;
+    /// Starts the file of that number in `dir`, which must not exist.
+    pub fn create(disk: &dyn Disk, dir: &str, number: u64) -> Result<TableBuilder, TableError> {
+        let name = file_name(dir, number);
+        let file = disk.create(&name).map_err(|error| io_error(&name, error))?;
         Ok(TableBuilder {
-            name: name.to_owned(),
+            name,
             file,
             block: Vec::new(),
             out: Vec::new(),
@@ -84,6 +85,11 @@ impl TableBuilder {
             self.close_block()?;
         }
         Ok(())
+    }
+
+    /// The file's path.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Bytes written and waiting so far.

@@ -18,6 +18,7 @@
 
 mod bloom;
 mod builder;
+mod cursor;
 pub(crate) mod format;
 mod reader;
 
@@ -25,8 +26,14 @@ use bytes::Bytes;
 use wal::Lsn;
 
 pub use builder::TableBuilder;
+pub(crate) use cursor::{Caching, RunCursor};
 pub use format::TableError;
 pub use reader::{BlockCache, Summary, Table};
+
+/// The path of the table `number` in `dir`.
+pub(crate) fn file_name(dir: &str, number: u64) -> String {
+    format!("{dir}/{number:06}.sst")
+}
 
 /// One version of one cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +46,7 @@ pub struct CellVersion {
     pub value: Option<Bytes>,
 }
 
-/// What one source holds of a row: by column, newest first.
+/// What one source holds of a row: by column, of each the newest version only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowVersions {
     /// Row key.

@@ -10,7 +10,7 @@ use wal::disk::{Disk, DiskFile};
 use wal::{Epoch, Lsn};
 
 use super::format::{FOOTER, MAGIC, TableError, VERSION, io_error, read_frame, take_number, take_string};
-use super::{CellVersion, RowVersions, bloom};
+use super::{Caching, CellVersion, RowVersions, bloom, file_name};
 
 /// Decoded blocks of all tables of a node, the most useful ones within a budget of bytes.
 pub struct BlockCache {
@@ -36,8 +36,9 @@ impl BlockCache {
 }
 
 /// Rows of one block, in key order.
-struct Block {
-    rows: Vec<RowVersions>,
+pub(super) struct Block {
+    /// Never empty.
+    pub(super) rows: Vec<RowVersions>,
     bytes: u64,
 }
 
@@ -69,6 +70,7 @@ pub struct Summary {
 /// An open table.
 pub struct Table {
     name: String,
+    number: u64,
     file: Arc<dyn DiskFile>,
     index: Vec<IndexEntry>,
     filter: Bytes,
@@ -80,7 +82,13 @@ pub struct Table {
 
 impl Table {
     /// Opens and checks footer, index and filter; blocks are checked as they are read.
-    pub fn open(disk: &dyn Disk, name: &str, cache: Arc<BlockCache>) -> Result<Table, TableError> {
+    pub fn open(
+        disk: &dyn Disk,
+        dir: &str,
+        number: u64,
+        cache: Arc<BlockCache>,
+    ) -> Result<Table, TableError> {
+        let name = &file_name(dir, number)[..];
         let corrupt = |offset, what| TableError::Corrupt { file: name.to_owned(), offset, what };
         let failed = |error| io_error(name, error);
         let file = disk.open(name).map_err(failed)?;
@@ -112,7 +120,7 @@ impl Table {
         }
         let filter = read_frame(&*file, name, filter_at, filter_len)?;
         let id = cache.tables.fetch_add(1, Ordering::Relaxed);
-        Ok(Table { name: name.to_owned(), file, index, filter, summary, cache, id })
+        Ok(Table { name: name.to_owned(), number, file, index, filter, summary, cache, id })
     }
 
     /// Numbers.
@@ -120,7 +128,17 @@ impl Table {
         &self.summary
     }
 
-    /// The file's name.
+    /// The file's number in the range.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether the key lies between the table's first and last.
+    pub(crate) fn spans(&self, key: &[u8]) -> bool {
+        *key >= self.summary.first_key[..] && *key <= self.summary.last_key[..]
+    }
+
+    /// The file's path.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -130,56 +148,56 @@ impl Table {
         if !bloom::may_hold(&self.filter, bloom::hash(key)) {
             return Ok(None);
         }
-        let number = self.index.partition_point(|entry| &entry.last_key[..] < key);
+        let number = self.block_from(key);
         if number == self.index.len() {
             return Ok(None);
         }
-        let block = self.block(number)?;
+        let block = self.block(number, Caching::Fill)?;
         Ok(block.rows.binary_search_by(|row| row.key[..].cmp(key)).ok().map(|at| block.rows[at].clone()))
     }
 
-    /// The first row at or above the key.
-    pub fn first_from(&self, key: &[u8]) -> Result<Option<RowVersions>, TableError> {
-        let number = self.index.partition_point(|entry| &entry.last_key[..] < key);
-        if number == self.index.len() {
-            return Ok(None);
-        }
-        let block = self.block(number)?;
-        let at = block.rows.partition_point(|row| &row.key[..] < key);
-        Ok(block.rows.get(at).cloned())
+    /// The block that holds the first row at or above the key; the number of blocks if there is none.
+    pub(super) fn block_from(&self, key: &[u8]) -> usize {
+        self.index.partition_point(|entry| &entry.last_key[..] < key)
     }
 
-    /// The last row below the key (`None`: the last row).
-    pub fn last_below(&self, key: Option<&[u8]>) -> Result<Option<RowVersions>, TableError> {
-        let number =
-            key.map_or(self.index.len(), |key| self.index.partition_point(|entry| &entry.last_key[..] < key));
-        if let Some(key) = key
-            && number < self.index.len()
-        {
-            let block = self.block(number)?;
-            let at = block.rows.partition_point(|row| &row.key[..] < key);
-            if at > 0 {
-                return Ok(Some(block.rows[at - 1].clone()));
-            }
-        }
-        match number.checked_sub(1) {
-            Some(before) => Ok(self.block(before)?.rows.last().cloned()),
-            None => Ok(None),
-        }
+    /// Offset and length of each block.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> Vec<(u64, u64)> {
+        self.index.iter().map(|entry| (entry.offset, entry.len)).collect()
     }
 
-    fn block(&self, number: usize) -> Result<Arc<Block>, TableError> {
+    /// Blocks.
+    pub(super) fn blocks(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Reads a block, which must be there.
+    pub(super) fn block(&self, number: usize, caching: Caching) -> Result<Arc<Block>, TableError> {
         let place = (self.id, number as u32);
-        self.cache.blocks.get_or_insert_with(&place, || {
-            let entry = &self.index[number];
-            let body = read_frame(&*self.file, &self.name, entry.offset, entry.len)?;
-            let block = decode_block(body).ok_or_else(|| TableError::Corrupt {
-                file: self.name.clone(),
-                offset: entry.offset,
-                what: "the block makes no sense",
-            })?;
-            Ok(Arc::new(block))
-        })
+        match caching {
+            Caching::Fill => self.cache.blocks.get_or_insert_with(&place, || self.read_block(number)),
+            Caching::Bypass => match self.cache.blocks.get(&place) {
+                Some(block) => Ok(block),
+                None => self.read_block(number),
+            },
+        }
+    }
+
+    fn read_block(&self, number: usize) -> Result<Arc<Block>, TableError> {
+        let entry = &self.index[number];
+        let body = read_frame(&*self.file, &self.name, entry.offset, entry.len)?;
+        let block = decode_block(body).ok_or_else(|| TableError::Corrupt {
+            file: self.name.clone(),
+            offset: entry.offset,
+            what: "the block makes no sense",
+        })?;
+        // A device may answer with a sound block from elsewhere.
+        if block.rows.last().is_none_or(|row| row.key != entry.last_key) {
+            let what = "another block is there";
+            return Err(TableError::Corrupt { file: self.name.clone(), offset: entry.offset, what });
+        }
+        Ok(Arc::new(block))
     }
 }
 
@@ -203,7 +221,7 @@ fn decode_index(mut body: Bytes) -> Option<(Vec<IndexEntry>, Summary)> {
         lsn_max: take_lsn(&mut body)?,
         bytes: 0,
     };
-    Some((index, summary))
+    (!index.is_empty()).then_some((index, summary))
 }
 
 fn decode_block(mut body: Bytes) -> Option<Block> {

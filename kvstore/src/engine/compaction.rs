@@ -1,0 +1,105 @@
+//! Carrying out a merge that `choice` decided: read the tables, write their join, name it in the manifest, let the old
+//! files go.
+//!
+//! A deletion must outlive everything that it hides. It is dropped only where no deeper level can hold its row, and
+//! only up to an LSN that the caller vouches every member has applied (rule 7); the highest LSN dropped is kept in the
+//! same manifest edit as `gc_lsn`, for a member that turns up with less needs a whole image of the range.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use wal::Lsn;
+
+use super::choice::{Choice, Shape, choose};
+use super::merge::Walk;
+use super::source::Source;
+use super::version::{Version, table_for};
+use super::{Engine, EngineError, lock};
+use crate::table::{Caching, CellVersion, RunCursor, Table};
+
+impl Engine {
+    /// Whether [`Engine::compact`] would do something. Costs next to nothing while no table has changed.
+    pub fn needs_compaction(&self) -> bool {
+        if !self.unsettled.swap(false, Ordering::AcqRel) {
+            return false;
+        }
+        let due = self.choice(&self.version()).is_some();
+        if due {
+            self.unsettled.store(true, Ordering::Release);
+        }
+        due
+    }
+
+    /// Does the most urgent merge, if one is due; tells whether it did. Deletions up to `gc_floor`, which every member
+    /// of the range must have applied, may go ([`Lsn::ZERO`]: none).
+    pub fn compact(&self, gc_floor: Lsn) -> Result<bool, EngineError> {
+        let _one = lock(&self.compacting);
+        let version = self.version();
+        let Some(choice) = self.choice(&version) else { return Ok(false) };
+        self.perform(&version, &choice, gc_floor)?;
+        self.unsettled.store(true, Ordering::Release);
+        Ok(true)
+    }
+
+    fn choice(&self, version: &Version) -> Option<Choice> {
+        let shapes: Vec<Vec<Shape>> =
+            version.levels.iter().map(|level| level.iter().map(|table| shape(table)).collect()).collect();
+        choose(&shapes, &self.options)
+    }
+
+    fn perform(&self, version: &Version, choice: &Choice, gc_floor: Lsn) -> Result<(), EngineError> {
+        let into = choice.from + 1;
+        let taken = |level: usize, numbers: &[u64]| -> Vec<Arc<Table>> {
+            version.levels[level].iter().filter(|table| numbers.contains(&table.number())).cloned().collect()
+        };
+        let (inputs, overlaps) = (taken(choice.from, &choice.inputs), taken(into, &choice.overlaps));
+        // What is read once and never again has no business in the cache.
+        let run = |run| Source::Run(RunCursor::new(run, Caching::Bypass));
+        let mut sources: Vec<Source> = inputs.iter().map(|table| run(vec![table.clone()])).collect();
+        sources.push(run(overlaps.clone()));
+        let mut dropped = Lsn::ZERO;
+        let made = self.write_tables(
+            // Tables hold committed versions only, and all of them count.
+            Walk::new(sources, Lsn::ZERO, Bytes::new(), None, false),
+            self.options.table_bytes,
+            |key, cells: &mut Vec<CellVersion>| {
+                let removable = |cell: &CellVersion| cell.value.is_none() && cell.lsn <= gc_floor;
+                if !cells.iter().any(removable)
+                    || version.levels[into + 1..].iter().any(|run| table_for(run, key).is_some())
+                {
+                    return;
+                }
+                cells.retain(|cell| {
+                    let goes = removable(cell);
+                    if goes {
+                        dropped = dropped.max(cell.lsn);
+                    }
+                    !goes
+                });
+            },
+        )?;
+        let old: Vec<u64> = choice.inputs.iter().chain(&choice.overlaps).copied().collect();
+        self.install(&made, |manifest| {
+            manifest.gc_lsn = manifest.gc_lsn.max(dropped);
+            manifest.tables.retain(|(_, number)| !old.contains(number));
+            manifest.tables.extend(made.iter().map(|table| (into as u8, table.number())));
+        })?;
+        self.swap(|version| version.compacted(&old, into, made));
+        for table in inputs.iter().chain(&overlaps) {
+            // Readers keep the open file; a name that stays is removed at the next start.
+            let _ = self.disk.remove(table.name());
+        }
+        Ok(())
+    }
+}
+
+fn shape(table: &Table) -> Shape {
+    let summary = table.summary();
+    Shape {
+        number: table.number(),
+        first: summary.first_key.clone(),
+        last: summary.last_key.clone(),
+        bytes: summary.bytes,
+    }
+}

@@ -1,0 +1,99 @@
+//! What a range consists of at one moment: memtables and levels of tables. A version never changes; flush and
+//! compaction put another in its place, and whoever holds the old one reads on undisturbed.
+//!
+//! Level 0 holds flushed memtables, newest first, that may overlap. Each deeper level is one *run*: tables in key order
+//! without overlaps. Of two sources the one further down holds the older versions of a cell.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wal::{ChainHash, Lsn};
+
+use super::memtable::Memtable;
+use super::source::Source;
+use crate::table::{Caching, RowVersions, RunCursor, Table, TableError};
+
+/// Levels of tables. With the default sizes the last one but one is full at 25 TB.
+pub(crate) const LEVELS: usize = 7;
+
+/// A memtable on its way into a table, and what the manifest will say of it.
+#[derive(Clone)]
+pub(crate) struct Frozen {
+    pub(crate) memtable: Arc<Memtable>,
+    /// The position at the freezing.
+    pub(crate) base: Lsn,
+    pub(crate) base_chain: ChainHash,
+    /// The store's words of the same moment.
+    pub(crate) attachment: Bytes,
+}
+
+/// See above.
+#[derive(Clone)]
+pub(crate) struct Version {
+    pub(crate) active: Arc<Memtable>,
+    pub(crate) frozen: Option<Frozen>,
+    /// [`LEVELS`] of them.
+    pub(crate) levels: Vec<Vec<Arc<Table>>>,
+    /// The tables hold everything up to here.
+    pub(crate) durable: Lsn,
+}
+
+impl Version {
+    fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        std::iter::once(&self.active).chain(self.frozen.iter().map(|frozen| &frozen.memtable))
+    }
+
+    /// Everything that is held of one row at the snapshot, newest source first.
+    pub(crate) fn get(&self, key: &[u8], snapshot: Lsn) -> Result<Vec<RowVersions>, TableError> {
+        let mut parts: Vec<RowVersions> =
+            self.memtables().filter_map(|memtable| memtable.get(key, snapshot)).collect();
+        let (overlapping, runs) = self.levels.split_first().map_or((&[][..], &[][..]), |(a, b)| (&a[..], b));
+        for table in overlapping.iter().filter(|table| table.spans(key)) {
+            parts.extend(table.get(key)?);
+        }
+        for run in runs {
+            if let Some(table) = table_for(run, key) {
+                parts.extend(table.get(key)?);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// All sources, for a walk over many rows.
+    pub(crate) fn sources(&self, caching: Caching) -> Vec<Source> {
+        let memtables = self.memtables().map(|memtable| Source::Memtable(memtable.clone()));
+        let (overlapping, runs) = self.levels.split_first().map_or((&[][..], &[][..]), |(a, b)| (&a[..], b));
+        let overlapping = overlapping.iter().map(|table| vec![table.clone()]);
+        let runs = runs.iter().filter(|run| !run.is_empty()).cloned();
+        let tables = overlapping.chain(runs).map(|run| Source::Run(RunCursor::new(run, caching)));
+        memtables.chain(tables).collect()
+    }
+
+    /// The version after a flush of what is frozen.
+    pub(crate) fn flushed(&self, made: Vec<Arc<Table>>, durable: Lsn) -> Version {
+        let mut next = Version { frozen: None, durable, ..self.clone() };
+        next.levels[0].splice(0..0, made);
+        next
+    }
+
+    /// The version in which the tables with numbers `old` are replaced by `made` in `level`.
+    pub(crate) fn compacted(&self, old: &[u64], level: usize, made: Vec<Arc<Table>>) -> Version {
+        let mut next = self.clone();
+        for tables in &mut next.levels {
+            tables.retain(|table| !old.contains(&table.number()));
+        }
+        next.levels[level].extend(made);
+        sort_run(&mut next.levels[level]);
+        next
+    }
+}
+
+/// Puts tables into key order.
+pub(crate) fn sort_run(run: &mut [Arc<Table>]) {
+    run.sort_by(|a, b| a.summary().first_key.cmp(&b.summary().first_key));
+}
+
+/// The one table of a run that may hold the key.
+pub(crate) fn table_for<'a>(run: &'a [Arc<Table>], key: &[u8]) -> Option<&'a Arc<Table>> {
+    run.get(run.partition_point(|table| &table.summary().last_key[..] < key)).filter(|table| table.spans(key))
+}
