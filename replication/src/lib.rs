@@ -10,3 +10,5 @@ pub mod coordination;
 pub mod protocol;
 pub mod runtime;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;

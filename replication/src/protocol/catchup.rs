@@ -23,7 +23,7 @@ impl Member<Leader> {
         }
     }
 
-    pub(crate) fn send_match(&mut self, node: NodeId, agree: Lsn, out: &mut Vec<Effect>) {
+    pub(crate) fn send_match(&self, node: NodeId, agree: Lsn, out: &mut Vec<Effect>) {
         let agree_chain =
             self.common.log.at(agree.seq).filter(|(lsn, _)| *lsn == agree).map(|(_, chain)| chain);
         let message = Message::Match { epoch: self.role.epoch, agree, agree_chain };
@@ -65,6 +65,7 @@ impl Member<Leader> {
         if let Some(progress) = self.role.progress.get_mut(&node) {
             let matched = progress.matched;
             progress.restart(matched, now);
+            progress.out_of_reach = false;
             self.nudge(out);
             self.send_to(node, out);
         }

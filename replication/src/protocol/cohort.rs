@@ -307,7 +307,7 @@ impl Role {
                 self.requested(from, epoch, released, out)
             }
             Message::TakeOver { epoch, last } => match self {
-                Role::Follower(mut member) => {
+                Role::Follower(member) => {
                     let ambition = member.take_over(from, epoch, last);
                     member.pursue(ambition, out)
                 }
@@ -402,7 +402,7 @@ impl Role {
         let promise = self.common().promise;
         let wanted = Promise { epoch, leader: Some(from) };
         if promise == wanted {
-            if let Role::Follower(mut member) = self {
+            if let Role::Follower(member) = self {
                 if member.common.promise_forced && member.role.matched.is_none() {
                     member.promised(epoch, from, out);
                 }

@@ -148,7 +148,7 @@ impl Member<Follower> {
         self.common.commit_and_apply(committed, forced, out);
     }
 
-    fn ack(&mut self, to: Peer, out: &mut Vec<Effect>) {
+    fn ack(&self, to: Peer, out: &mut Vec<Effect>) {
         let Some(matched) = self.role.matched else { return };
         let forced = self.common.log.forced();
         let (stamp, grant) = match self.role.granted {
@@ -165,7 +165,7 @@ impl Member<Follower> {
         self.common.send(to.node, message, out);
     }
 
-    fn report(&mut self, to: Peer, out: &mut Vec<Effect>) {
+    fn report(&self, to: Peer, out: &mut Vec<Effect>) {
         let message = Message::Report { epoch: self.common.promise.epoch, report: self.common.log.report() };
         self.common.send(to.node, message, out);
     }
@@ -232,7 +232,7 @@ impl Member<Follower> {
     }
 
     /// Tells the winner that we are bound to it.
-    pub(crate) fn promised(&mut self, epoch: Epoch, leader: Peer, out: &mut Vec<Effect>) {
+    pub(crate) fn promised(&self, epoch: Epoch, leader: Peer, out: &mut Vec<Effect>) {
         let message = Message::Promised { epoch, report: self.common.log.report() };
         self.common.send(leader.node, message, out);
     }
@@ -297,7 +297,7 @@ impl Member<Follower> {
     }
 
     /// The leader hands over to us.
-    pub(crate) fn take_over(&mut self, from: Peer, epoch: Epoch, last: Lsn) -> Ambition {
+    pub(crate) fn take_over(&self, from: Peer, epoch: Epoch, last: Lsn) -> Ambition {
         let whole = self.role.matched == Some(last) && self.common.log.forced() == last;
         if self.bound() == Some(from)
             && self.common.promise.epoch == epoch

@@ -450,25 +450,36 @@ impl Member<Leader> {
 
     // Others
 
-    /// A member refuses us: it has promised someone else, or more.
+    /// A member refuses us: it has promised someone else, or more. A mere candidacy, or a promise of a few, is overcome
+    /// by taking an epoch above it (rule 14); if those who still follow us are no majority, someone else has won.
     pub(crate) fn refused(&mut self, from: Peer, promised: Promise, out: &mut Vec<Effect>) -> Outcome {
         self.common.knows_promise(promised);
         if let Some(progress) = self.role.progress.get_mut(&from.node) {
             progress.heard = Some(self.common.now);
             progress.stage = Stage::Silent;
         }
-        let settled = matches!(self.role.phase, Phase::Leading(_));
         if promised.epoch < self.role.epoch || self.role.phase == Phase::Winning {
-            Outcome::Lead
-        } else if self.common.view.session && self.hears_majority() && self.common.coordinating.is_none() {
-            Outcome::Claim
-        } else if settled {
-            // It goes on as far as its majority lets it, and suspends without one.
-            Outcome::Lead
-        } else {
-            self.resign(out);
-            Outcome::StepDown
+            return Outcome::Lead;
         }
+        let candidacy = promised.leader.is_none() && self.hears_majority();
+        if candidacy || self.followed_by_majority() {
+            // Without a session, or while the coordinator is busy with us: at the next refusal.
+            let able = self.common.view.session && self.common.coordinating.is_none();
+            return if able { Outcome::Claim } else { Outcome::Lead };
+        }
+        if !matches!(self.role.phase, Phase::Leading(_)) {
+            self.resign(out);
+        }
+        Outcome::StepDown
+    }
+
+    /// Whether a majority, with us, has acked within a lease.
+    fn followed_by_majority(&self) -> bool {
+        let within = self.common.settings().lease;
+        let follows = |one: &&Progress| {
+            one.stage == Stage::Matched && one.heard.is_some_and(|at| self.common.now < at.plus(within))
+        };
+        self.role.progress.values().filter(follows).count() + 1 >= self.common.majority()
     }
 
     pub(crate) fn durable(&mut self, durable: &Durable, out: &mut Vec<Effect>) {

@@ -1,7 +1,7 @@
 //! A cohort's view of its log: positions, epochs, hashes, and the tail that is still in memory.
 //!
 //! `applied <= committed <= last` and `forced <= last` hold at all times. The tail in memory holds every entry
-//! behind `applied`, and before it as many applied ones as `tail_bytes_max` allows, for re-sending. Older entries
+//! behind `applied` or `forced`, and before it as many applied ones as `tail_bytes_max` allows, for re-sending. Older entries
 //! are on disk behind `oldest`.
 
 use std::collections::VecDeque;
@@ -138,7 +138,9 @@ impl CohortLog {
         while self.applied_bytes > tail_bytes_max
             && let Some(entry) = self.tail.front()
             && entry.lsn.seq < self.applied.seq
+            && entry.lsn.seq <= self.forced.seq
         {
+            // What is not forced here cannot be read back from the disk yet: it stays.
             self.applied_bytes -= entry.payload.len() as u64;
             self.start = (entry.lsn, entry.chain);
             self.tail.pop_front();

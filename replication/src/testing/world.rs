@@ -1,0 +1,747 @@
+//! One cohort under a seeded (or scripted) world.
+//!
+//! Checked at every step, by [`World::step`] and what it calls:
+//! * an entry applied at a sequence number is the same at every member, for all time, and is applied in order;
+//! * a write told `Written` is the entry applied at its LSN;
+//! * at most one member opens an epoch;
+//! * a strong read (under the published lease, before and after; or told `ReadReady`) sees every write acknowledged
+//!   before it began;
+//! * promises never go down, over restarts too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wal::disk::MemoryDisk;
+use wal::{
+    Append, CohortId, Entry, EntryKind, Epoch, Incarnation, LogOptions, LogWriter, Lsn, Member, NodeId,
+    Promise,
+};
+
+use super::coordinator::Service;
+use crate::protocol::coordination::{CoordinationOutcome, CoordinationRequest};
+use crate::protocol::effect::{Effect, Lease, Reply};
+use crate::protocol::event::{Event, Ticket, Token};
+use crate::protocol::message::{Envelope, Message};
+use crate::protocol::time::{Millis, Stamp};
+use crate::protocol::{Cohort, Config, Recovered, Settings, Status};
+
+const COHORT: CohortId = CohortId(7);
+
+/// Splitmix64: small, good enough, the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next one.
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.number() % n.max(1)
+    }
+
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// How the world misbehaves by itself.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Members of the cohort.
+    pub members: u32,
+    /// Most a message takes, in microseconds (the least is 50).
+    pub delay_max: u64,
+    /// A message is lost once in so many (0: never).
+    pub loss: u64,
+    /// A message comes twice once in so many (0: never).
+    pub duplication: u64,
+    /// Most a force takes, in microseconds (the least is 100).
+    pub force_max: u64,
+    /// Clocks run too fast or too slow by up to so many per mille.
+    pub drift_per_mille: u64,
+    /// Periods and limits of the protocol.
+    pub settings: Settings,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            members: 3,
+            delay_max: 100,
+            loss: 0,
+            duplication: 0,
+            force_max: 100,
+            drift_per_mille: 0,
+            settings: Settings::default(),
+        }
+    }
+}
+
+/// Something that will happen.
+#[derive(Clone, Debug)]
+enum Action {
+    Deliver(Envelope),
+    Tick { node: u32, life: u64 },
+    Force { node: u32, life: u64 },
+    LogRead { node: u32, life: u64, event: Event },
+    Coordinate { node: u32, life: u64, request: CoordinationRequest },
+    Coordinated { node: u32, life: u64, outcome: CoordinationOutcome },
+    View { node: u32, life: u64 },
+    Expire { node: u32, session: u64 },
+}
+
+/// A strong read that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    node: u32,
+    /// Acknowledged when it began.
+    floor: u64,
+}
+
+/// One member's machine.
+struct Machine {
+    disk: MemoryDisk,
+    writer: Option<LogWriter>,
+    cohort: Option<Cohort>,
+    /// Grows with each start.
+    life: u64,
+    /// The store: entries applied in this life, by position.
+    applied: Vec<Entry>,
+    unforced: Option<Ticket>,
+    /// Forces are withheld (a hung disk).
+    held: bool,
+    lease: Option<Lease>,
+    session: u64,
+    session_lives: bool,
+    promise: Promise,
+    rate_per_mille: i64,
+    offset: u64,
+}
+
+/// The world.
+pub struct World {
+    options: Options,
+    random: Random,
+    /// Real time, in microseconds.
+    now: u64,
+    machines: BTreeMap<u32, Machine>,
+    agenda: BTreeMap<(u64, u64), Action>,
+    agenda_number: u64,
+    service: Service,
+    backup: Option<Service>,
+    /// Whether the coordinator answers.
+    service_up: bool,
+    /// Directed links that carry nothing.
+    cut: BTreeSet<(u32, u32)>,
+    /// What was applied at each sequence number, by anyone ever.
+    applied: BTreeMap<u64, Entry>,
+    /// The highest sequence number acknowledged to a client.
+    acknowledged: u64,
+    payloads: BTreeMap<Token, Bytes>,
+    reads: BTreeMap<Token, Reading>,
+    openers: BTreeMap<Epoch, u32>,
+    tokens: u64,
+    /// Writes acknowledged, and reads served.
+    pub written: u64,
+    /// Strong reads served and checked.
+    pub served: u64,
+    /// Notable things, for scripts; empty unless [`World::tell`].
+    pub told: Vec<String>,
+    /// Whether to note what happens.
+    pub tell: bool,
+    /// Alarms raised.
+    pub alarms: Vec<String>,
+}
+
+impl World {
+    /// A new cohort on empty disks; its members start at once.
+    pub fn new(seed: u64, options: Options) -> World {
+        let mut random = Random(seed);
+        let mut machines = BTreeMap::new();
+        for number in 1..=options.members {
+            let drift = i64::try_from(random.below(2 * options.drift_per_mille + 1)).unwrap_or(0);
+            let machine = Machine {
+                disk: MemoryDisk::new(),
+                writer: None,
+                cohort: None,
+                life: 0,
+                applied: Vec::new(),
+                unforced: None,
+                held: false,
+                lease: None,
+                session: 0,
+                session_lives: false,
+                promise: Promise::default(),
+                rate_per_mille: drift - i64::try_from(options.drift_per_mille).unwrap_or(0),
+                offset: random.below(1_000_000_000),
+            };
+            machines.insert(number, machine);
+        }
+        let mut world = World {
+            options,
+            random,
+            now: 0,
+            machines,
+            agenda: BTreeMap::new(),
+            agenda_number: 0,
+            service: Service::default(),
+            backup: None,
+            service_up: true,
+            cut: BTreeSet::new(),
+            applied: BTreeMap::new(),
+            acknowledged: 0,
+            payloads: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            openers: BTreeMap::new(),
+            tokens: 0,
+            written: 0,
+            served: 0,
+            told: Vec::new(),
+            tell: false,
+            alarms: Vec::new(),
+        };
+        for number in world.numbers() {
+            world.start(number, true);
+        }
+        world
+    }
+
+    /// Numbers of the members.
+    pub fn numbers(&self) -> Vec<u32> {
+        self.machines.keys().copied().collect()
+    }
+
+    /// The members that run.
+    pub fn running(&self) -> Vec<u32> {
+        self.machines
+            .iter()
+            .filter(|(_, machine)| machine.cohort.is_some())
+            .map(|(&number, _)| number)
+            .collect()
+    }
+
+    /// A member's state, if it runs.
+    pub fn status(&self, number: u32) -> Option<Status> {
+        self.machines[&number].cohort.as_ref().map(Cohort::status)
+    }
+
+    /// The open leader of the highest epoch.
+    pub fn leader(&self) -> Option<u32> {
+        let open = self.running().into_iter().filter_map(|number| Some((self.status(number)?, number)));
+        open.filter(|(status, _)| status.open && !status.suspended)
+            .max_by_key(|(status, _)| status.epoch)
+            .map(|(_, number)| number)
+    }
+
+    /// How many epochs have been opened.
+    pub fn epochs_opened(&self) -> usize {
+        self.openers.len()
+    }
+
+    /// The highest sequence number acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Entries that a member has applied in this life.
+    pub fn applied_by(&self, number: u32) -> &[Entry] {
+        &self.machines[&number].applied
+    }
+
+    fn member(number: u32) -> Member {
+        Member { node: NodeId(number), incarnation: Incarnation(u64::from(number)) }
+    }
+
+    fn clock(&self, number: u32) -> Stamp {
+        let machine = &self.machines[&number];
+        let drift = i64::try_from(self.now).unwrap_or(0) / 1000 * machine.rate_per_mille;
+        Stamp(machine.offset + self.now.saturating_add_signed(drift))
+    }
+
+    fn plan(&mut self, after: u64, action: Action) {
+        self.agenda_number += 1;
+        self.agenda.insert((self.now + after, self.agenda_number), action);
+    }
+
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.tell {
+            let text = text();
+            self.told.push(text);
+        }
+    }
+
+    // Faults
+
+    /// Starts a member (again).
+    pub fn start(&mut self, number: u32, fresh: bool) {
+        let now = self.clock(number);
+        let options =
+            LogOptions { segment_bytes: 64 << 10, retention_bytes: 8 << 20, reserve_bytes: 64 << 10 };
+        let members = self.numbers().into_iter().map(NodeId).collect();
+        let Some(machine) = self.machines.get_mut(&number) else { return };
+        if machine.cohort.is_some() {
+            return;
+        }
+        let (writer, recovery) =
+            LogWriter::open(Arc::new(machine.disk.clone()), options).expect("the log opens");
+        let found = recovery.cohorts.get(&COHORT).cloned().unwrap_or_default();
+        assert_eq!(found.corrupt, None, "a crash never looks like corruption");
+        assert!(
+            found.promise >= machine.promise,
+            "promise lost: {:?} < {:?}",
+            found.promise,
+            machine.promise
+        );
+        machine.writer = Some(writer);
+        machine.life += 1;
+        machine.session += 1;
+        machine.session_lives = true;
+        machine.unforced = None;
+        machine.applied.clear();
+        machine.lease = None;
+        let life = machine.life;
+        let recovered = Recovered {
+            checkpoint: found.checkpoint,
+            promise: found.promise,
+            committed: found.committed,
+            entries: found.entries,
+            oldest: found.oldest,
+            fresh,
+        };
+        let config = Config {
+            cohort: COHORT,
+            me: World::member(number),
+            members,
+            settings: self.options.settings.clone(),
+        };
+        let mut effects = Vec::new();
+        let cohort = Cohort::recover(config, recovered, now, &mut effects);
+        if let Some(machine) = self.machines.get_mut(&number) {
+            machine.cohort = Some(cohort);
+        }
+        self.perform(number, effects);
+        self.service.expire(World::member(number));
+        self.announce();
+        self.plan(0, Action::Tick { node: number, life });
+        self.plan(100, Action::View { node: number, life });
+    }
+
+    /// Power loss: what was not forced may be gone. The session expires after `expiry` microseconds.
+    pub fn crash(&mut self, number: u32, expiry: u64) {
+        let seed = self.random.number();
+        let Some(machine) = self.machines.get_mut(&number) else { return };
+        if machine.cohort.take().is_none() {
+            return;
+        }
+        machine.writer = None;
+        machine.disk = machine.disk.crash(seed);
+        machine.lease = None;
+        let session = machine.session;
+        self.reads.retain(|_, reading| reading.node != number);
+        self.note(|| format!("n{number} crashes"));
+        self.plan(expiry, Action::Expire { node: number, session });
+    }
+
+    /// The member's coordinator session ends; a new one comes with [`World::renew`].
+    pub fn lose_session(&mut self, number: u32) {
+        let Some(machine) = self.machines.get_mut(&number) else { return };
+        machine.session_lives = false;
+        let (session, life) = (machine.session, machine.life);
+        self.plan(0, Action::Expire { node: number, session });
+        self.plan(0, Action::View { node: number, life });
+    }
+
+    /// The member gets a new session.
+    pub fn renew(&mut self, number: u32) {
+        if let Some(machine) = self.machines.get_mut(&number)
+            && !machine.session_lives
+        {
+            machine.session += 1;
+            machine.session_lives = true;
+            let life = machine.life;
+            self.plan(0, Action::View { node: number, life });
+        }
+    }
+
+    /// Remembers the coordinator's state, to be restored later.
+    pub fn back_up(&mut self) {
+        self.backup = Some(self.service.clone());
+    }
+
+    /// Restores the coordinator from the backup: epochs may go back.
+    pub fn restore_backup(&mut self) {
+        if let Some(backup) = self.backup.clone() {
+            self.service.restore(&backup);
+            self.announce();
+        }
+    }
+
+    /// The coordinator goes away, or comes back.
+    pub fn set_service(&mut self, up: bool) {
+        self.service_up = up;
+        self.announce();
+    }
+
+    /// Whether the coordinator answers.
+    pub fn service_is_up(&self) -> bool {
+        self.service_up
+    }
+
+    /// Cuts the link from `a` to `b`, one way.
+    pub fn cut(&mut self, a: u32, b: u32) {
+        self.cut.insert((a, b));
+    }
+
+    /// Mends all links.
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Mends one direction of one link.
+    pub fn mend(&mut self, a: u32, b: u32) {
+        self.cut.remove(&(a, b));
+    }
+
+    /// Withholds a member's forces, or lets them go on.
+    pub fn hold(&mut self, number: u32, held: bool) {
+        let Some(machine) = self.machines.get_mut(&number) else { return };
+        machine.held = held;
+        let life = machine.life;
+        if !held {
+            self.plan(0, Action::Force { node: number, life });
+        }
+    }
+
+    /// From now on messages are neither lost nor doubled and disks are quick.
+    pub fn calm(&mut self) {
+        self.options.loss = 0;
+        self.options.duplication = 0;
+        self.options.delay_max = 1000;
+        self.options.force_max = 1000;
+    }
+
+    // Clients
+
+    fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    /// A client's write at a member.
+    pub fn write(&mut self, number: u32, payload: &str) -> Token {
+        let token = self.token();
+        let payload = Bytes::copy_from_slice(payload.as_bytes());
+        self.payloads.insert(token, payload.clone());
+        self.event(number, Event::Write { token, payload });
+        token
+    }
+
+    /// A strong read at a member: under its lease, or else through a confirmation.
+    pub fn read(&mut self, number: u32) {
+        let floor = self.acknowledged;
+        let (now, machine) = (self.clock(number), &self.machines[&number]);
+        if machine.cohort.is_none() {
+            return;
+        }
+        if machine.lease.is_some_and(|lease| now < lease.until) {
+            self.served(number, floor, "under a lease");
+            return;
+        }
+        let token = self.token();
+        self.reads.insert(token, Reading { node: number, floor });
+        self.event(number, Event::Read { token, after: Lsn::ZERO });
+    }
+
+    fn served(&mut self, number: u32, floor: u64, how: &str) {
+        let seen = self.machines[&number].applied.last().map_or(0, |entry| entry.lsn.seq);
+        assert!(seen >= floor, "stale strong read on n{number} {how}: saw {seen}, acknowledged was {floor}");
+        self.served += 1;
+    }
+
+    /// Asks a member to hand leadership over.
+    pub fn transfer(&mut self, number: u32, target: Option<u32>) {
+        let token = self.token();
+        self.event(number, Event::Transfer { token, target: target.map(NodeId) });
+    }
+
+    // Running
+
+    /// Runs for so many microseconds.
+    pub fn run(&mut self, duration: u64) {
+        let end = self.now + duration;
+        while self.agenda.first_key_value().is_some_and(|((at, _), _)| *at <= end) {
+            self.step();
+        }
+        self.now = end;
+    }
+
+    /// The next thing happens.
+    fn step(&mut self) {
+        let Some(((at, _), action)) = self.agenda.pop_first() else { return };
+        self.now = self.now.max(at);
+        match action {
+            Action::Deliver(envelope) => {
+                let link = (envelope.from.node.0, envelope.to.0);
+                if !self.cut.contains(&link) {
+                    self.event(envelope.to.0, Event::Received(envelope));
+                }
+            }
+            Action::Tick { node, life } => {
+                if self.lives(node, life) {
+                    let tick = u64::from(self.options.settings.tick.0) * 1000;
+                    self.plan(tick, Action::Tick { node, life });
+                    self.event(node, Event::Tick);
+                }
+            }
+            Action::Force { node, life } => self.force(node, life),
+            Action::LogRead { node, life, event } => {
+                if self.lives(node, life) {
+                    self.event(node, event);
+                }
+            }
+            Action::Coordinate { node, life, request } => self.coordinate(node, life, request),
+            Action::Coordinated { node, life, outcome } => {
+                if self.lives(node, life) {
+                    self.event(node, Event::Coordinated(outcome));
+                }
+            }
+            Action::View { node, life } => {
+                if self.lives(node, life) {
+                    let view = self.service.view(self.machines[&node].session_lives && self.service_up);
+                    self.event(node, Event::View(view));
+                }
+            }
+            Action::Expire { node, session } => {
+                // A restarted member has withdrawn what its former session held.
+                if self.machines[&node].session == session {
+                    self.service.expire(World::member(node));
+                    self.announce();
+                }
+            }
+        }
+    }
+
+    fn lives(&self, node: u32, life: u64) -> bool {
+        let machine = &self.machines[&node];
+        machine.life == life && machine.cohort.is_some()
+    }
+
+    fn force(&mut self, node: u32, life: u64) {
+        if !self.lives(node, life) {
+            return;
+        }
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        if machine.held {
+            return;
+        }
+        if let Some(writer) = machine.writer.as_mut() {
+            writer.force().expect("the simulated disk takes it");
+        }
+        if let Some(ticket) = machine.unforced.take() {
+            self.event(node, Event::Forced(ticket));
+        }
+    }
+
+    fn coordinate(&mut self, node: u32, life: u64, request: CoordinationRequest) {
+        if !self.lives(node, life) {
+            return;
+        }
+        if !self.service_up || !self.machines[&node].session_lives {
+            // The adaptor tells no outcome before it has read back: it tries again.
+            return self.plan(20_000, Action::Coordinate { node, life, request });
+        }
+        let done = self.service.execute(World::member(node), request);
+        self.note(|| {
+            let what = match request {
+                CoordinationRequest::Stand { epoch, last } => {
+                    format!("stands in election {epoch} with {last}")
+                }
+                CoordinationRequest::Win { epoch, .. } => format!("takes epoch {epoch}"),
+                CoordinationRequest::Restore { epoch } => format!("puts its znode of epoch {epoch} back"),
+                CoordinationRequest::Resign { epoch } => format!("resigns epoch {epoch}"),
+            };
+            format!("n{node} {what}{}", if done { "" } else { ": refused" })
+        });
+        let delay = 200 + self.random.below(self.options.delay_max);
+        self.plan(delay, Action::Coordinated { node, life, outcome: CoordinationOutcome { request, done } });
+        self.announce();
+    }
+
+    /// Everyone's watches fire.
+    fn announce(&mut self) {
+        for node in self.running() {
+            let life = self.machines[&node].life;
+            let delay = 100 + self.random.below(self.options.delay_max);
+            self.plan(delay, Action::View { node, life });
+        }
+    }
+
+    fn event(&mut self, number: u32, event: Event) {
+        let now = self.clock(number);
+        let Some(machine) = self.machines.get_mut(&number) else { return };
+        let Some(cohort) = machine.cohort.as_mut() else { return };
+        let mut effects = Vec::new();
+        let before = cohort.status().promise;
+        cohort.step(event, now, &mut effects);
+        assert!(cohort.status().promise >= before, "a promise went down on n{number}");
+        self.perform(number, effects);
+    }
+
+    fn perform(&mut self, number: u32, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Append { records, ticket } => self.append(number, records, ticket),
+                Effect::Send(envelope) => self.send(envelope),
+                Effect::Apply(entries) => self.apply(number, entries),
+                Effect::ReadLog { to, after, bytes_max } => {
+                    let machine = &self.machines[&number];
+                    let reader = machine.writer.as_ref().map(LogWriter::reader);
+                    let entries = reader.and_then(|reader| reader.read(COHORT, after, bytes_max).ok());
+                    let event = Event::LogRead { to, after, entries };
+                    let life = machine.life;
+                    self.plan(500, Action::LogRead { node: number, life, event });
+                }
+                Effect::Pending { .. } | Effect::Closed => {}
+                Effect::Reply { token, reply } => self.reply(number, token, reply),
+                Effect::Lease(lease) => {
+                    if let Some(machine) = self.machines.get_mut(&number) {
+                        machine.lease = lease;
+                    }
+                }
+                Effect::Opened(epoch) => {
+                    let opener = *self.openers.entry(epoch).or_insert(number);
+                    assert_eq!(opener, number, "epoch {epoch} is opened by two members");
+                    self.note(|| format!("n{number} opens epoch {epoch}"));
+                }
+                Effect::Coordinate(request) => {
+                    let life = self.machines[&number].life;
+                    let delay = 200 + self.random.below(self.options.delay_max);
+                    self.plan(delay, Action::Coordinate { node: number, life, request });
+                }
+                Effect::Alarm(text) => {
+                    self.note(|| format!("alarm: {text}"));
+                    self.alarms.push(text);
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, number: u32, records: Vec<wal::Record>, ticket: Option<Ticket>) {
+        let delay = 100 + self.random.below(self.options.force_max);
+        let tell = self.tell;
+        let Some(machine) = self.machines.get_mut(&number) else { return };
+        let mut notes = Vec::new();
+        if tell {
+            for record in &records {
+                match record {
+                    wal::Record::Promise(promise) => {
+                        let leader =
+                            promise.leader.map_or("nobody".to_owned(), |leader| leader.node.to_string());
+                        notes.push(format!("n{number} promises {} to {leader}", promise.epoch));
+                    }
+                    wal::Record::Skip(skip) => {
+                        let skipped: Vec<String> = skip
+                            .0
+                            .iter()
+                            .flat_map(|(epoch, seqs)| seqs.iter().map(move |seq| format!("{epoch}.{seq}")))
+                            .collect();
+                        notes.push(format!("n{number} skips {}", skipped.join(" ")));
+                    }
+                    wal::Record::Entry(_) | wal::Record::Commit(_) | wal::Record::Checkpoint(_) => {}
+                }
+            }
+        }
+        if let Some(writer) = machine.writer.as_mut() {
+            writer.append(Append { cohort: COHORT, records }).expect("the simulated disk takes it");
+        }
+        if ticket.is_some() {
+            machine.unforced = ticket;
+        }
+        let life = machine.life;
+        self.told.extend(notes);
+        self.plan(delay, Action::Force { node: number, life });
+    }
+
+    fn send(&mut self, envelope: Envelope) {
+        if let Message::Promised { .. } = envelope.message
+            && let Some(machine) = self.machines.get_mut(&envelope.from.node.0)
+            && let Some(cohort) = &machine.cohort
+        {
+            // Told to others: from now on it may never be forgotten.
+            machine.promise = cohort.status().promise;
+        }
+        if self.options.loss > 0 && self.random.one_in(self.options.loss) {
+            return;
+        }
+        if self.options.duplication > 0 && self.random.one_in(self.options.duplication) {
+            let delay = 50 + self.random.below(self.options.delay_max * 20);
+            self.plan(delay, Action::Deliver(envelope.clone()));
+        }
+        let delay = 50 + self.random.below(self.options.delay_max);
+        self.plan(delay, Action::Deliver(envelope));
+    }
+
+    fn apply(&mut self, number: u32, entries: Vec<Entry>) {
+        for entry in entries {
+            let Some(machine) = self.machines.get_mut(&number) else { return };
+            let position = machine.applied.len() as u64 + 1;
+            assert_eq!(entry.lsn.seq, position, "n{number} applies out of order");
+            let known = self.applied.entry(entry.lsn.seq).or_insert_with(|| entry.clone());
+            assert_eq!(*known, entry, "n{number} applies another entry than was applied at {}", entry.lsn);
+            machine.applied.push(entry);
+        }
+    }
+
+    fn reply(&mut self, number: u32, token: Token, reply: Reply) {
+        let reading = self.reads.remove(&token);
+        match (&reply, reading) {
+            (Reply::Written(lsn), _) => {
+                let entry = self.applied.get(&lsn.seq).expect("a write is applied before it is answered");
+                assert_eq!((entry.lsn, Some(&entry.payload)), (*lsn, self.payloads.get(&token)));
+                assert_eq!(entry.kind, EntryKind::Write);
+                self.acknowledged = self.acknowledged.max(lsn.seq);
+                self.written += 1;
+            }
+            (Reply::ReadReady, Some(reading)) => self.served(number, reading.floor, "after a confirmation"),
+            (Reply::ReadReady, None)
+            | (Reply::Transferred | Reply::NotLeader { .. } | Reply::Unavailable(_) | Reply::Unknown, _) => {}
+        }
+        self.note(|| match &reply {
+            Reply::Written(lsn) => format!("n{number} answers {}: written {lsn}", token.0),
+            other => format!("n{number} answers {}: {other:?}", token.0),
+        });
+    }
+
+    /// After faults have ended: within `within` microseconds some leader takes a write.
+    pub fn must_recover(&mut self, within: u64) {
+        let (end, before) = (self.now + within, self.written);
+        let mut number = 0;
+        while self.now < end {
+            self.run(50_000);
+            if let Some(leader) = self.leader() {
+                number += 1;
+                self.write(leader, &format!("recovered {number}"));
+            }
+            if self.written > before {
+                return;
+            }
+        }
+        let statuses: Vec<String> =
+            self.running().into_iter().filter_map(|n| self.status(n)).map(|s| s.to_string()).collect();
+        panic!("no write within {} ms after the faults ended:\n{}", within / 1000, statuses.join("\n"));
+    }
+
+    /// The lease length, for scripts.
+    pub fn lease(&self) -> Millis {
+        self.options.settings.lease
+    }
+}
