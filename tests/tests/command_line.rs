@@ -4,8 +4,9 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
+use spinnaker_tests::cluster::nodes::Nodes;
 use spinnaker_tests::cluster::process::Process;
-use spinnaker_tests::cluster::{free_port, provision};
+use spinnaker_tests::cluster::{Cluster, free_port, provision};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -68,4 +69,20 @@ fn zookeeper_out_of_reach_gets_one_line() {
     let mut command = spinnaker(&["start", "--node-id", "1", "--zookeeper", &zookeeper, "--listen", &listen]);
     let line = refused(command.args(["--pg-listen", &pg]).arg("--data-dir").arg(dir.path()));
     assert!(line.contains(&zookeeper), "{line}");
+}
+
+#[test]
+fn a_directory_of_another_node_or_in_use_gets_one_line() {
+    let mut nodes = Nodes::start();
+    let in_use = refused(&mut nodes.start_command(1));
+    assert!(in_use.contains("in use"), "{in_use}");
+    nodes.crash(1);
+    // Node 2's flags with node 1's directory: its ports are free again after the crash.
+    let mut command = nodes.start_command(1);
+    command.args(["--node-id", "2"]);
+    let mut given: Vec<String> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    given.drain(1..3);
+    let args: Vec<&str> = given.iter().map(String::as_str).collect();
+    let line = refused(&mut spinnaker(&args));
+    assert!(line.contains("node"), "{line}");
 }

@@ -1,0 +1,44 @@
+//! Three processes and a real ZooKeeper: the word list, `psql` and `kill -9`.
+
+use spinnaker_tests::cluster::Cluster;
+use spinnaker_tests::cluster::nodes::Nodes;
+use spinnaker_tests::story;
+
+#[test]
+fn the_word_list_survives_kill_9_without_an_error() {
+    let words = story::Words::load();
+    let mut nodes = Nodes::start();
+    story::load_words(&mut nodes, &words);
+    story::upsert_some(&nodes);
+    story::crash_and_come_back(&mut nodes, &words);
+}
+
+#[test]
+fn everything_acknowledged_survives_kill_9_of_all_and_a_restart_of_zookeeper() {
+    let mut nodes = Nodes::start();
+    nodes.gateway(1).must("CREATE TABLE t (k text PRIMARY KEY, v int4) SPLIT AT VALUES (('h'), ('q'));");
+    let rows = |from: u32, to: u32| -> String {
+        (from..to)
+            .map(|n| {
+                format!("UPSERT INTO t (k, v) VALUES ('{}{n}', {n});\n", ["a", "m", "z"][n as usize % 3])
+            })
+            .collect()
+    };
+    nodes.gateway(2).must(&rows(0, 300));
+    nodes.crash_all();
+    nodes.zookeeper.restart();
+    nodes.start_all();
+    assert_eq!(nodes.gateway(3).must("SELECT count(*) FROM t;"), "300");
+    // Leaders go on without their election service.
+    nodes.gateway(1).must(&rows(300, 310));
+    nodes.zookeeper.stop();
+    nodes.gateway(3).must(&rows(310, 400));
+    assert_eq!(nodes.gateway(2).must("SELECT count(*) FROM t;"), "400");
+    nodes.zookeeper.restart();
+    // A polite stop loses nothing and needs no fail-over.
+    nodes.stop(1);
+    nodes.gateway(2).must(&rows(400, 500));
+    nodes.start_again(1);
+    story::all_agree(&mut nodes);
+    assert_eq!(nodes.gateway(1).must("SELECT count(*), sum(v) FROM t;"), "500|124750");
+}
