@@ -110,7 +110,8 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Start(command) => {
-            log("info");
+            // ZooKeeper's client tells of each session; what becomes of one is ours to tell.
+            log("info,zookeeper_client=warn");
             runtime.block_on(start::start(*command))
         }
         Command::Demo(args) => {

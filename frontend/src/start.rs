@@ -51,9 +51,7 @@ pub(crate) async fn start(command: StartCommand) -> Result<(), Failure> {
     let listener = listen("--pg-listen", &pg_listen).await?;
     let address = listener.local_addr().map_err(Failure::run)?;
     node.pg_address = Some(address.to_string());
-    let coordinator = ZooKeeper::connect(ZooKeeperOptions::new(zookeeper.clone()))
-        .await
-        .map_err(|error| Failure::run(format!("ZooKeeper at {zookeeper}: {error}")))?;
+    let coordinator = ZooKeeper::connect(ZooKeeperOptions::new(zookeeper)).await.map_err(Failure::run)?;
     let coordinator: Arc<dyn Coordinator> = coordinator;
     let id = node.node.0;
     let starting = Node::start(node, coordinator);

@@ -297,10 +297,13 @@ async fn serve(
 ) {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<KvServer<PublicService>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
+    let descriptors = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Clients ask for either version: Python's library speaks the older one alone.
+    let reflection = descriptors().build_v1().and_then(|v1| Ok((v1, descriptors().build_v1alpha()?)));
     let public = KvServer::new(PublicService::new(router.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -313,7 +316,7 @@ async fn serve(
         .add_service(runtime.service())
         .add_service(health_service);
     let services = match reflection {
-        Ok(reflection) => services.add_service(reflection),
+        Ok((v1, v1alpha)) => services.add_service(v1).add_service(v1alpha),
         Err(error) => {
             tracing::error!(%error, "no reflection: the descriptors do not parse");
             services

@@ -7,10 +7,10 @@ use spinnaker_tests::cluster::demo::Demo;
 fn every_bad_statement_has_its_sqlstate_and_leaves_the_session_usable() {
     let demo = Demo::start(None);
     demo.gateway(1).must(
-        "CREATE TABLE t (k text PRIMARY KEY, n int4, s varchar(3), b bool);
+        "CREATE TABLE t (k text PRIMARY KEY, n int4, s varchar(3), b bool, long text);
          UPSERT INTO t (k, n) VALUES ('a', 1);",
     );
-    let huge = format!("UPSERT INTO t (k, s) VALUES ('big', '{}')", "x".repeat(1_500_000));
+    let huge = format!("UPSERT INTO t (k, long) VALUES ('big', '{}')", "x".repeat(1_500_000));
     let huge_row = format!("UPSERT INTO t (k, b) VALUES ('{}', true)", "k".repeat(100_000));
     let cases = [
         ("42P01", "SELECT * FROM nothing"),

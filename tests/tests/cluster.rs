@@ -42,3 +42,19 @@ fn everything_acknowledged_survives_kill_9_of_all_and_a_restart_of_zookeeper() {
     story::all_agree(&mut nodes);
     assert_eq!(nodes.gateway(1).must("SELECT count(*), sum(v) FROM t;"), "500|124750");
 }
+
+/// The killed process left its ephemeral nodes behind; they stand until its session ends, seconds later.
+#[test]
+fn a_node_starts_again_right_after_kill_9() {
+    let mut nodes = Nodes::start();
+    nodes
+        .gateway(1)
+        .must("CREATE TABLE t (k text PRIMARY KEY, v int4); UPSERT INTO t (k, v) VALUES ('a', 0);");
+    for round in 1..=3 {
+        nodes.crash(round);
+        nodes.start_again(round);
+        let script = format!("UPSERT INTO t (k, v) VALUES ('a', {round}); SELECT v FROM t WHERE k = 'a';");
+        assert_eq!(nodes.gateway(round).must(&script), round.to_string(), "through the node that came back");
+    }
+    story::all_agree(&mut nodes);
+}

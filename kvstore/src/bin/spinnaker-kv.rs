@@ -136,6 +136,7 @@ async fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_env_filter(filter.unwrap_or_else(|_| "warn,kvstore=info".into()))
         .init();
     match cli.command {
@@ -167,7 +168,7 @@ fn finish(result: Result<(), String>) -> ExitCode {
 async fn start(resolved: Resolved) -> Result<(), String> {
     let coordinator = ZooKeeper::connect(ZooKeeperOptions::new(&resolved.zookeeper))
         .await
-        .map_err(|error| format!("ZooKeeper at {}: {error}", resolved.zookeeper))?;
+        .map_err(|error| error.to_string())?;
     let id = resolved.node.node;
     let node = Node::start(resolved.node, coordinator).await.map_err(|error| error.to_string())?;
     println!("node {} serves on {}", id.0, node.address());

@@ -1,4 +1,4 @@
-//! Majorities.
+//! Majorities of a cohort, counted over its members.
 
 /// Members that make a majority of `members`.
 pub(crate) fn majority(members: usize) -> usize {
