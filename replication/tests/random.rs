@@ -94,7 +94,7 @@ fn fault(world: &mut World, random: &mut Random, faults: &Faults, members: u32) 
             }
         }
         15 if faults.holds => world.hold(one, random.one_in(2)),
-        0 | 1 | 2 if faults.transfers => world.transfer(one, Some(other)),
+        0..=2 if faults.transfers => world.transfer(one, Some(other)),
         _ => {}
     }
 }
