@@ -21,7 +21,7 @@ pub struct StartArgs {
     /// Directory of the log and the tables; made if absent
     #[arg(long, env = "SPINNAKER_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
-    /// ZooKeeper servers: HOST:PORT[,HOST:PORT..][/chroot]
+    /// ZooKeeper servers: HOST:PORT[,HOST:PORT..], then /chroot if wanted
     #[arg(long, env = "SPINNAKER_ZOOKEEPER")]
     pub zookeeper: Option<String>,
     /// Address of the gRPC listener (clients and peers), HOST:PORT

@@ -1,6 +1,6 @@
 //! One cohort under a seeded (or scripted) world.
 //!
-//! Checked at every step, by [`World::step`] and what it calls:
+//! Checked at every step, by `World::step` and what it calls:
 //! * an entry applied at a sequence number is the same at every member, for all time, and is applied in order;
 //! * a write told `Written` is the entry applied at its LSN;
 //! * at most one member opens an epoch;
