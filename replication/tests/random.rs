@@ -64,6 +64,9 @@ fn options(random: &mut Random) -> (Options, Faults) {
 fn fault(world: &mut World, random: &mut Random, faults: &Faults, members: u32) {
     let one = 1 + random.below(members.into()) as u32;
     let other = 1 + random.below(members.into()) as u32;
+    if faults.transfers && random.one_in(8) {
+        return world.transfer(one, Some(other));
+    }
     match random.below(16) {
         0..=2 if faults.crashes => {
             let expiry = random.below(2_000_000);
@@ -94,7 +97,6 @@ fn fault(world: &mut World, random: &mut Random, faults: &Faults, members: u32) 
             }
         }
         15 if faults.holds => world.hold(one, random.one_in(2)),
-        0..=2 if faults.transfers => world.transfer(one, Some(other)),
         _ => {}
     }
 }
