@@ -16,17 +16,17 @@ impl Member<Leader> {
         for node in self.common.others() {
             let Some(progress) = self.role.progress.get_mut(&node) else { continue };
             if let Stage::Promised(report) = &progress.stage {
-                let agree = self.common.log.agreement(report);
-                progress.stage = Stage::Matching { agree };
-                self.send_match(node, agree, out);
+                let (agree, reported) = (self.common.log.agreement(report), report.last);
+                progress.stage = Stage::Matching { agree, reported };
+                self.send_match(node, agree, reported, out);
             }
         }
     }
 
-    pub(crate) fn send_match(&self, node: NodeId, agree: Lsn, out: &mut Vec<Effect>) {
+    pub(crate) fn send_match(&self, node: NodeId, agree: Lsn, reported: Lsn, out: &mut Vec<Effect>) {
         let agree_chain =
             self.common.log.at(agree.seq).filter(|(lsn, _)| *lsn == agree).map(|(_, chain)| chain);
-        let message = Message::Match { epoch: self.role.epoch, agree, agree_chain };
+        let message = Message::Match { epoch: self.role.epoch, agree, agree_chain, reported };
         self.common.send(node, message, out);
     }
 
@@ -40,9 +40,9 @@ impl Member<Leader> {
             return;
         }
         let agree = self.common.log.agreement(report);
-        progress.stage = Stage::Matching { agree };
+        progress.stage = Stage::Matching { agree, reported: report.last };
         progress.out_of_reach = false;
-        self.send_match(from.node, agree, out);
+        self.send_match(from.node, agree, report.last, out);
     }
 
     /// The follower's log ends before our proposal begins.

@@ -297,9 +297,9 @@ impl Role {
                 }
                 self
             }
-            Message::Match { epoch, agree, agree_chain } => {
+            Message::Match { epoch, agree, agree_chain, reported } => {
                 if let Some(member) = self.admit(from, epoch, None, out) {
-                    member.match_at(from, agree, agree_chain, out);
+                    member.match_at(from, reported, (agree, agree_chain), out);
                 }
                 self
             }

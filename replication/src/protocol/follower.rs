@@ -174,17 +174,20 @@ impl Member<Follower> {
     pub(crate) fn match_at(
         &mut self,
         from: Peer,
-        agree: Lsn,
-        chain: Option<ChainHash>,
+        reported: Lsn,
+        (agree, chain): (Lsn, Option<ChainHash>),
         out: &mut Vec<Effect>,
     ) {
         let epoch = self.common.promise.epoch;
-        if self.bound() != Some(from) || self.common.log.has_epoch_behind(epoch, agree) {
-            // Not for us, or older than what this leader has already proposed.
+        if self.bound() != Some(from) {
             return;
         }
         if self.role.matched.is_some() {
             return self.ack(from, out);
+        }
+        if reported != self.common.log.last() {
+            // It answers an older report: it is not about the log as it is now.
+            return;
         }
         let log = &mut self.common.log;
         let ours = log.at(agree.seq);

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use roaring::RoaringTreemap;
-use wal::{ChainHash, Entry, Epoch, Lsn, SkipList};
+use wal::{ChainHash, Entry, Lsn, SkipList};
 
 use super::message::Report;
 
@@ -167,11 +167,6 @@ impl CohortLog {
         (!skip.0.is_empty()).then_some(skip)
     }
 
-    /// Whether an entry of `epoch` stands behind `lsn`.
-    pub(crate) fn has_epoch_behind(&self, epoch: Epoch, lsn: Lsn) -> bool {
-        self.epoch_ends.iter().any(|end| end.epoch == epoch && end.seq > lsn.seq)
-    }
-
     /// What others need to find where our logs agree.
     pub(crate) fn report(&self) -> Report {
         let from = self.epoch_ends.iter().rposition(|end| end.seq <= self.committed.seq).unwrap_or(0);
@@ -200,7 +195,7 @@ impl CohortLog {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use wal::EntryKind;
+    use wal::{EntryKind, Epoch};
 
     use super::*;
 

@@ -94,6 +94,9 @@ pub enum Message {
         agree: Lsn,
         /// Chain hash there, if the leader still knows it.
         agree_chain: Option<ChainHash>,
+        /// The last LSN of the report that this answers: it counts only while that is the follower's last LSN. A late
+        /// copy would truncate what the follower has been sent since.
+        reported: Lsn,
     },
     /// Winner to member: bind your promise for `epoch` to me (takeover as phase 1, design 4.1).
     RequestPromise {

@@ -18,6 +18,8 @@ pub(crate) enum Stage {
     Matching {
         /// Agreement point.
         agree: Lsn,
+        /// The last LSN that the follower reported.
+        reported: Lsn,
     },
     /// Its log is a prefix of ours up to `matched`.
     Matched,

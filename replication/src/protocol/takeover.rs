@@ -66,7 +66,7 @@ impl Member<Leader> {
                     self.common.send(node, Message::RequestPromise { epoch, last, released }, out);
                 }
                 Stage::Promised(_) => {}
-                Stage::Matching { agree } => self.send_match(node, *agree, out),
+                Stage::Matching { agree, reported } => self.send_match(node, *agree, *reported, out),
                 Stage::Matched => self.resend_lost(node, out),
             }
         }

@@ -91,10 +91,11 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
         Message::Report { epoch, report } => {
             Body::Report(proto::ReportMessage { epoch: epoch.0, report: Some(report_to(report)) })
         }
-        Message::Match { epoch, agree, agree_chain } => Body::Match(proto::Match {
+        Message::Match { epoch, agree, agree_chain, reported } => Body::Match(proto::Match {
             epoch: epoch.0,
             agree: Some(lsn_to(agree)),
             agree_chain: agree_chain.map(|chain| chain.0),
+            reported: Some(lsn_to(reported)),
         }),
         Message::RequestPromise { epoch, last, released } => Body::RequestPromise(proto::RequestPromise {
             epoch: epoch.0,
@@ -145,6 +146,7 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
             epoch: Epoch(found.epoch),
             agree: lsn_from(found.agree, "agree")?,
             agree_chain: found.agree_chain.map(ChainHash),
+            reported: lsn_from(found.reported, "reported")?,
         },
         Body::RequestPromise(request) => Message::RequestPromise {
             epoch: Epoch(request.epoch),

@@ -71,9 +71,11 @@ fn message() -> impl Strategy<Value = Message> {
         ),
         (epoch(), lsn()).prop_map(|(epoch, last)| Message::Gap { epoch, last }),
         (epoch(), report()).prop_map(|(epoch, report)| Message::Report { epoch, report }),
-        (epoch(), lsn(), proptest::option::of(any::<u64>())).prop_map(|(epoch, agree, chain)| {
-            Message::Match { epoch, agree, agree_chain: chain.map(ChainHash) }
-        }),
+        (epoch(), lsn(), proptest::option::of(any::<u64>()), lsn()).prop_map(
+            |(epoch, agree, chain, reported)| {
+                Message::Match { epoch, agree, agree_chain: chain.map(ChainHash), reported }
+            }
+        ),
         (epoch(), lsn(), proptest::option::of(epoch()))
             .prop_map(|(epoch, last, released)| { Message::RequestPromise { epoch, last, released } }),
         (epoch(), report()).prop_map(|(epoch, report)| Message::Promised { epoch, report }),
