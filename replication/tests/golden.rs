@@ -21,7 +21,8 @@ use std::fmt::Write as _;
 
 use goldenscript::{Command, Context, Runner};
 use replication::protocol::Settings;
-use replication::testing::world::{Options, World};
+use replication::testing::options::Options;
+use replication::testing::world::World;
 
 struct Script(World);
 

@@ -2,7 +2,8 @@
 //! serve again. `SPINNAKER_SEEDS=N` runs N seeds, `SPINNAKER_SEED=S` just one.
 
 use replication::protocol::Settings;
-use replication::testing::world::{Options, Random, World};
+use replication::testing::options::{Options, Random};
+use replication::testing::world::World;
 
 /// Seeds that once showed a bug:
 /// * 176: a leader whose own disk hung dropped applied entries from memory that its log did not hold yet, and then

@@ -5,4 +5,5 @@
 //! drives it by seed, `tests/golden.rs` by script.
 
 pub mod coordinator;
+pub mod options;
 pub mod world;
