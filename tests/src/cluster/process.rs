@@ -105,9 +105,23 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
-    /// Stops it with SIGSTOP, as a long pause would.
+    /// Stops it with SIGSTOP, as a long pause would. Returns when all its threads stand still, which on a busy
+    /// machine is later than the signal.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        while !self.stands_still() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        std::fs::read_dir(tasks).expect("the process is there").all(|task| {
+            let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("stat")));
+            // The state stands behind the name, which is in parentheses; a thread that has just ended has none.
+            let state = |stat: &str| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            stat.map_or(true, |stat| matches!(state(&stat), Some('T' | 'Z' | 'X')))
+        })
     }
 
     /// Lets it go on after [`Process::pause`].
