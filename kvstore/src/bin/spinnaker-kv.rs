@@ -130,9 +130,30 @@ fn parse_column(text: &str) -> Result<(String, String), String> {
     Ok((column.to_owned(), value.to_owned()))
 }
 
+/// Help goes out as it is; a wrong command line gets one line and exit code 2.
+fn refused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        print!("{error}");
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprintln!("spinnaker-kv: a command is missing (see --help)");
+        return ExitCode::from(2);
+    }
+    let text = error.to_string();
+    // What is wrong, and its list of arguments; clap's usage and tip follow behind an empty line.
+    let wrong: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let wrong = wrong.join(" ");
+    eprintln!("spinnaker-kv: {} (see --help)", wrong.strip_prefix("error: ").unwrap_or(&wrong));
+    ExitCode::from(2)
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error),
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
