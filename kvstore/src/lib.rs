@@ -36,3 +36,5 @@ mod payload;
 mod ranges;
 mod replica;
 mod router;
+#[cfg(feature = "testing")]
+pub mod testing;

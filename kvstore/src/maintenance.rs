@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use replication::protocol::RoleName;
+use replication::protocol::{RoleName, Status};
 use wal::{CohortId, Log, Lsn};
 
 use crate::metrics::Metrics;
@@ -135,8 +135,7 @@ fn wait_forced(replica: &RangeReplica, applied: Lsn) -> io::Result<()> {
 }
 
 /// Up to where every member has all writes in its log, so that deletions may be forgotten. Only a leader knows.
-fn gc_floor(replica: &RangeReplica) -> Lsn {
-    let status = replica.cohort.status();
+pub(crate) fn gc_floor(status: &Status) -> Lsn {
     let followers = status.followers.values().map(|follower| follower.matched);
     match status.role {
         RoleName::Leader => followers.fold(status.applied, Lsn::min),
@@ -150,7 +149,7 @@ fn compact(ranges: &Ranges, metrics: &Metrics) {
         if !engine.needs_compaction() {
             continue;
         }
-        match engine.compact(gc_floor(&replica)) {
+        match engine.compact(gc_floor(&replica.cohort.status())) {
             Ok(true) => metrics.compactions.count(),
             Ok(false) => {}
             Err(error) => tracing::error!(range = %replica.range, %error, "could not compact"),

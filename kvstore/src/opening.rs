@@ -29,6 +29,7 @@ use wal::{Checkpoint, CohortId, CohortRecovery, Entry, Log, Lsn, Member, Promise
 
 use crate::cluster::layout::{self, RangeDescriptor};
 use crate::cluster::map::ClusterMap;
+use crate::dedup::WINDOW_LEN;
 use crate::engine::{BlockCache, Durable, Engine, EngineOptions};
 use crate::ranges::{LocalRange, Ranges};
 use crate::replica::{RangeReplica, RangeStore};
@@ -47,7 +48,7 @@ pub(crate) struct Opener {
 }
 
 /// The directory of a range's tables.
-fn directory(range: CohortId) -> String {
+pub(crate) fn directory(range: CohortId) -> String {
     format!("r-{range}")
 }
 
@@ -105,7 +106,7 @@ impl Opener {
             Engine::open(self.disk.clone(), &directory(id), EngineOptions::default(), self.cache.clone());
         let (engine, durable) = opened.map_err(|error| format!("tables: {error}"))?;
         let recovered = join(log, &durable, fresh)?;
-        let store = Arc::new(RangeStore::new(id, engine, durable.attachment)?);
+        let store = Arc::new(RangeStore::new(id, engine, durable.attachment, WINDOW_LEN)?);
         let members = descriptor.nodes().collect();
         let cohort = self.runtime.open(id, members, recovered, store.clone());
         let cohort = cohort.map_err(|error| error.to_string())?;
@@ -134,7 +135,7 @@ impl Opener {
 }
 
 /// See the table at the top.
-fn join(log: Option<CohortRecovery>, durable: &Durable, fresh: bool) -> Result<Recovered, String> {
+pub(crate) fn join(log: Option<CohortRecovery>, durable: &Durable, fresh: bool) -> Result<Recovered, String> {
     let Some(log) = log else {
         if durable.base > Lsn::ZERO {
             return Err("the log has lost this range (its tables are there): restore the log, or give the node a new \

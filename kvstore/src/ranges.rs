@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use wal::{CohortId, NodeId};
 
 use crate::cluster::layout::RangeDescriptor;
-use crate::engine::{EngineError, ScanIter};
+use crate::engine::ScanIter;
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, Operation, RangeScan};
 use crate::replica::RangeReplica;
@@ -121,9 +121,7 @@ impl Ranges {
         match operation {
             Operation::Read { keys, columns, mode } => {
                 let replica = self.replica(range)?;
-                let read = |engine: &crate::engine::Engine| -> Result<Vec<Row>, EngineError> {
-                    keys.iter().map(|key| engine.get(key, &columns).map(|(row, _)| row)).collect()
-                };
+                let read = |engine: &crate::engine::Engine| engine.get_all(&keys, &columns);
                 let (rows, source) = replica.read(mode, deadline, read).await?;
                 Ok(Answer::Rows { rows, source, cursor: None })
             }
@@ -161,7 +159,9 @@ impl Ranges {
         let replica = self.replica(range)?;
         // Opening the iterator fixes its snapshot, so this is the moment that must be right for the mode.
         let open = |engine: &crate::engine::Engine| {
-            engine.scan(&scan.start, scan.end.as_deref(), scan.reverse, &scan.columns)
+            let rows = engine.scan(&scan.start, scan.end.as_deref(), scan.reverse, &scan.columns)?;
+            let snapshot = rows.snapshot();
+            Ok((rows, snapshot))
         };
         let (rows, source) = replica.read(mode, deadline, open).await?;
         self.page(Cursor { rows, left: scan.limit, source, used: Instant::now() })

@@ -17,15 +17,16 @@ use bytes::Bytes;
 use replication::protocol::effect::Unavailable;
 use replication::runtime::{Replica, ReplicaError, WriteReply};
 use replication::store::{Decision, Store};
+use wal::planted::{Bug, planted};
 use wal::{CohortId, Entry, EntryKind, Lsn, NodeId};
 
 use crate::conditions::{self, Pending};
-use crate::dedup::{Outcome, WINDOW_LEN, Window};
+use crate::dedup::{Outcome, Window};
 use crate::engine::{Durable, Engine, EngineError};
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
-use crate::request::{Columns, Row, Source};
+use crate::request::{Columns, RequestId, Row, Source};
 use crate::table::format::io_error;
 
 /// How long a timeline read waits for a replica to reach the caller's floor before the leader is asked instead: two
@@ -64,8 +65,13 @@ pub(crate) enum Refusal {
 
 impl RangeStore {
     /// A store over an opened engine, with the window that was flushed with it.
-    pub(crate) fn new(range: CohortId, engine: Engine, attachment: Bytes) -> Result<RangeStore, String> {
-        let window = Window::decode(attachment, WINDOW_LEN).map_err(|error| error.to_string())?;
+    pub(crate) fn new(
+        range: CohortId,
+        engine: Engine,
+        attachment: Bytes,
+        window_len: usize,
+    ) -> Result<RangeStore, String> {
+        let window = Window::decode(attachment, window_len).map_err(|error| error.to_string())?;
         Ok(RangeStore { range, engine, state: Mutex::new(State { window, pending: Pending::default() }) })
     }
 
@@ -80,12 +86,23 @@ impl RangeStore {
     /// followers have forced, perhaps before its own force, and tables that reach further than the log could not be
     /// opened after a crash (rule 18).
     pub(crate) fn flush(&self, forced: impl FnOnce(Lsn) -> io::Result<()>) -> Result<Durable, EngineError> {
-        {
-            // Nothing is applied meanwhile.
-            let state = self.lock();
-            self.engine.freeze(|| state.window.encode());
-        }
+        self.freeze();
         self.engine.flush(|base| forced(base).map_err(|error| io_error("wal", error)))
+    }
+
+    /// The first step of a flush: from here on writes go to a new memtable.
+    pub(crate) fn freeze(&self) {
+        // Nothing is applied meanwhile.
+        let state = self.lock();
+        self.engine.freeze(|| match planted(Bug::WindowNotFlushed) {
+            true => Bytes::new(),
+            false => state.window.encode(),
+        });
+    }
+
+    /// How the write with this request id ended, if that is remembered.
+    pub(crate) fn outcome(&self, request: &RequestId) -> Option<Outcome> {
+        self.lock().window.find(request)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -102,13 +119,17 @@ impl Store for RangeStore {
     fn decide(&self, request: &Proposal) -> Decision<Refusal> {
         let (verdict, request) = (&request.refused, &request.write);
         let state = self.lock();
-        if let Some(outcome) = state.window.find(&request.request) {
+        if let Some(outcome) = state.window.find(&request.request)
+            && !planted(Bug::AppliedRetryRepeated)
+        {
             return Decision::Join(outcome.lsn);
         }
-        if let Some(lsn) = state.pending.find(&request.request) {
+        if let Some(lsn) = state.pending.find(&request.request)
+            && !planted(Bug::PendingRetryRepeated)
+        {
             return Decision::Join(lsn);
         }
-        if state.window.forgot(request.base) {
+        if state.window.forgot(request.base) && !planted(Bug::FloorOfWindowIgnored) {
             return Decision::Refuse { answer: Refusal::Forgotten, after: Lsn::ZERO };
         }
         if request.conditions.is_empty() {
@@ -121,9 +142,12 @@ impl Store for RangeStore {
                 return Decision::Refuse { answer: Refusal::Unreadable(error.to_string()), after: Lsn::ZERO };
             }
         };
-        let after = state.pending.overlay(&mut row);
+        let after = match planted(Bug::PendingUnseen) {
+            true => None,
+            false => state.pending.overlay(&mut row),
+        };
         let refused = !conditions::hold(&request.conditions, &row);
-        if refused && !request.retry {
+        if refused && (!request.retry || planted(Bug::RefusalNotLogged)) {
             let at = after.unwrap_or(applied);
             return Decision::Refuse { answer: Refusal::Condition { current: row, at }, after: at };
         }
@@ -185,20 +209,20 @@ pub(crate) struct RangeReplica {
 }
 
 impl RangeReplica {
-    /// Runs `read` on the store at a moment at which `mode` allows it.
+    /// Runs `read` on the store at a moment at which `mode` allows it; `read` also says at which LSN it read, which
+    /// is what the caller's session may not fall behind.
     pub(crate) async fn read<T>(
         &self,
         mode: Mode,
         deadline: Instant,
-        read: impl Fn(&Engine) -> Result<T, EngineError>,
+        read: impl Fn(&Engine) -> Result<(T, Lsn), EngineError>,
     ) -> Result<(T, Source), KvError> {
         let read = || read(&self.store.engine).map_err(|error| KvError::Unavailable(error.to_string()));
         let source = |lsn, staleness| Source { range: self.range, replica: self.node, lsn, staleness };
         match mode {
             Mode::Strong => {
                 if let Some(epoch) = self.cohort.lease() {
-                    let lsn = self.store.applied();
-                    let found = read()?;
+                    let (found, lsn) = read()?;
                     if self.cohort.still_leased(epoch) {
                         return Ok((found, source(lsn, Some(Duration::ZERO))));
                     }
@@ -210,8 +234,8 @@ impl RangeReplica {
                     }
                     Ok(confirmed) => confirmed.map_err(|error| self.refusal(error))?,
                 }
-                let lsn = self.store.applied();
-                Ok((read()?, source(lsn, Some(Duration::ZERO))))
+                let (found, lsn) = read()?;
+                Ok((found, source(lsn, Some(Duration::ZERO))))
             }
             Mode::Timeline { floor, max_staleness } => {
                 if self.store.applied() < floor {
@@ -227,8 +251,8 @@ impl RangeReplica {
                         hint: self.cohort.leader().filter(|leader| *leader != self.node),
                     });
                 }
-                let lsn = self.store.applied();
-                Ok((read()?, source(lsn, staleness)))
+                let (found, lsn) = read()?;
+                Ok((found, source(lsn, staleness)))
             }
         }
     }
@@ -249,8 +273,7 @@ impl RangeReplica {
             Err(_) => Err(KvError::OutcomeUnknown("no majority forced it in time".into())),
             Ok(Err(error)) => Err(self.refusal(error)),
             Ok(Ok(WriteReply::Written(lsn))) => {
-                let refused =
-                    retry && self.store.lock().window.find(&request).is_some_and(|found| found.refused);
+                let refused = retry && self.store.outcome(&request).is_some_and(|found| found.refused);
                 if !refused {
                     return Ok(Answer::Written(lsn));
                 }

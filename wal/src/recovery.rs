@@ -25,7 +25,8 @@ use crate::format::{
 };
 use crate::index::{CohortIndex, Index, Place};
 use crate::lsn::{CohortId, Lsn};
-use crate::record::{Checkpoint, Entry, Promise, Record};
+use crate::planted::{Bug, planted};
+use crate::record::{Checkpoint, Entry, Promise, Record, SkipList};
 
 /// Bytes that are neither whole nor torn.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -216,6 +217,14 @@ struct State {
     /// A corrupt span lies behind us and no later record of the cohort has shown continuity yet.
     suspect: Option<Corruption>,
     corrupt: Option<Corruption>,
+    /// Skips that hide what comes later, too: a planted bug's.
+    hidden: Vec<SkipList>,
+}
+
+impl State {
+    fn hides(&self, lsn: Lsn) -> bool {
+        self.hidden.iter().any(|skip| skip.0.get(&lsn.epoch).is_some_and(|all| all.contains(lsn.seq)))
+    }
 }
 
 impl Replay {
@@ -290,7 +299,11 @@ impl Replay {
                 state.live.retain(|_, (entry, _)| {
                     !skip.0.get(&entry.lsn.epoch).is_some_and(|sequences| sequences.contains(entry.lsn.seq))
                 });
+                if planted(Bug::SkipHidesLater) || planted(Bug::PublishedProtocol) {
+                    state.hidden.push(skip);
+                }
             }
+            Logged::Record(Record::Entry(entry)) if state.hides(entry.lsn) => {}
             Logged::Record(Record::Entry(entry)) => {
                 state.promise = state.promise.max(Promise { epoch: entry.lsn.epoch, leader: None });
                 let place = Place { epoch: entry.lsn.epoch, bytes, segment, offset };

@@ -17,6 +17,7 @@ use crate::format::{
 };
 use crate::index::Place;
 use crate::lsn::CohortId;
+use crate::planted::{Bug, planted};
 use crate::reader::{LogReader, Shared};
 use crate::record::{Append, Checkpoint, Promise, Record};
 use crate::recovery::{self, Recovery, Segment, path, scan};
@@ -81,7 +82,9 @@ impl LogWriter {
     pub fn open(disk: Arc<dyn Disk>, options: LogOptions) -> Result<(LogWriter, Recovery), OpenError> {
         disk.create_dir("wal")?;
         let found = scan(&*disk)?;
-        if let (Some(segment), Some(at)) = (found.segments.last(), found.last_batch_at) {
+        if let (Some(segment), Some(at)) = (found.segments.last(), found.last_batch_at)
+            && !planted(Bug::TailNotRewritten)
+        {
             let mut bytes = vec![0; (segment.used - at) as usize];
             segment.file.read_exact_at(&mut bytes, at)?;
             segment.file.write_all_at(&bytes, at)?;
@@ -130,7 +133,7 @@ impl LogWriter {
     /// again from where the log ends: the log never has a hole.
     pub fn append(&mut self, append: Append) -> Result<(), LogError> {
         self.check_poison()?;
-        if self.leaves_hole(&append) {
+        if self.leaves_hole(&append) && !planted(Bug::HoleAfterFullDisk) {
             return Err(LogError::DiskFull);
         }
         let control = append.records.iter().all(|record| !matches!(record, Record::Entry(_)));
@@ -252,8 +255,13 @@ impl LogWriter {
         let Some(current) = self.segments.last_mut() else { return Err(LogError::Closed) };
         let (id, offset) = (current.id, current.used);
         seal_batch(&mut self.batch, id, offset, self.number + 1, self.number);
-        let written = current.file.write_all_at(&self.batch, offset).and_then(|()| current.file.sync());
-        if let Err(error) = written {
+        let mut written = current.file.write_all_at(&self.batch, offset);
+        if !planted(Bug::ForceWithoutSync) {
+            written = written.and_then(|()| current.file.sync());
+        }
+        if let Err(error) = written
+            && !planted(Bug::FailedSyncIgnored)
+        {
             return Err(self.poison(error));
         }
         current.used += self.batch.len() as u64;
@@ -349,7 +357,9 @@ impl LogWriter {
             }
             file.write_all_at(&header, 0)?;
             file.sync()?;
-            self.disk.sync_dir("wal")?;
+            if !planted(Bug::SegmentNameUnsynced) {
+                self.disk.sync_dir("wal")?;
+            }
             Ok(file)
         })();
         let file = match made {
@@ -405,7 +415,7 @@ impl LogWriter {
             if !holding.is_empty() && total <= 2 * self.options.retention_bytes {
                 return Ok(holding);
             }
-            for &cohort in &holding {
+            for &cohort in holding.iter().filter(|_| !planted(Bug::LiveTailDropped)) {
                 self.copy_forward(cohort, id)?;
             }
             let stale: Vec<CohortId> = self
@@ -415,6 +425,9 @@ impl LogWriter {
                 .map(|(&cohort, _)| cohort)
                 .collect();
             for cohort in stale {
+                if planted(Bug::ControlStateDropped) {
+                    break;
+                }
                 if let Some(control) = self.controls.get(&cohort) {
                     let checkpoint = control.checkpoint.clone();
                     self.set_checkpoint(cohort, checkpoint)?;

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use wal::Lsn;
+use wal::planted::{Bug, planted};
 
 use super::manifest::Manifest;
 use super::merge::{self, Walk};
@@ -56,7 +57,13 @@ impl Engine {
             return Ok(lock(&self.manifest).durable());
         };
         let Frozen { memtable, base, base_chain, attachment } = frozen;
-        ready(base)?;
+        if !planted(Bug::FlushBeyondLog) {
+            ready(base)?;
+        }
+        let (base, base_chain) = match planted(Bug::FlushForgetsFrozen) {
+            true => (self.applied(), self.read_state().chain),
+            false => (base, base_chain),
+        };
         let walk = Walk::new(vec![Source::Memtable(memtable)], base, Bytes::new(), None, false);
         let made = self.write_tables(walk, u64::MAX, |_, _| {})?;
         let durable = Durable { base, base_chain, attachment };

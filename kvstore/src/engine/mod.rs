@@ -214,6 +214,13 @@ impl Engine {
         Ok((merge::visible(Bytes::copy_from_slice(key), parts, columns), snapshot))
     }
 
+    /// Rows by key, all at the last applied LSN, which is returned, too; in the order of the keys.
+    pub fn get_all(&self, keys: &[Bytes], columns: &Columns) -> Result<(Vec<Row>, Lsn), EngineError> {
+        let (version, snapshot) = self.snapshot();
+        let row = |key: &Bytes| Ok(merge::visible(key.clone(), version.get(key, snapshot)?, columns));
+        Ok((keys.iter().map(row).collect::<Result<_, EngineError>>()?, snapshot))
+    }
+
     /// Rows between the bounds at the last applied LSN, which holds for the whole scan.
     pub fn scan(
         &self,

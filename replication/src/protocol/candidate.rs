@@ -5,7 +5,8 @@
 //! Candidates that come later enter the highest directory there is (rule 15). If nobody is heard as the winner
 //! for a while, the next election is opened.
 
-use wal::{Epoch, Promise};
+use wal::planted::{Bug, planted};
+use wal::{Epoch, Lsn, Promise};
 
 use super::coordination::CoordinationRequest;
 use super::effect::Effect;
@@ -114,7 +115,8 @@ impl Member<Candidate> {
             {
                 nodes.push(candidate.member.node);
             }
-            let rank = (candidate.last, std::cmp::Reverse(candidate.order), candidate.member);
+            let last = if planted(Bug::WinnerNotLargest) { Lsn::ZERO } else { candidate.last };
+            let rank = (last, std::cmp::Reverse(candidate.order), candidate.member);
             best = best.max(Some(rank));
         }
         if nodes.len() < self.common.majority() {

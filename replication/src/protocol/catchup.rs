@@ -1,6 +1,7 @@
 //! Brings followers level: finds where the logs agree, then sends what is missing, from memory or from the log on
 //! disk, a few proposals at a time. New writes go on meanwhile; they join the stream when it has come to them.
 
+use wal::planted::{Bug, planted};
 use wal::{Entry, Lsn, Member as Peer, NodeId};
 
 use super::effect::Effect;
@@ -76,7 +77,8 @@ impl Member<Leader> {
         let now = self.common.now;
         let patience = Millis(self.common.settings().heartbeat.0 * 10);
         let Some(progress) = self.role.progress.get_mut(&node) else { return };
-        if progress.window_len() > 0 && now >= progress.moved_at.plus(patience) {
+        let forgotten = planted(Bug::LostProposalForgotten);
+        if progress.window_len() > 0 && !forgotten && now >= progress.moved_at.plus(patience) {
             let matched = progress.matched;
             progress.restart(matched, now);
         }

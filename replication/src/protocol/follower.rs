@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use wal::planted::{Bug, planted};
 use wal::{ChainHash, Entry, Epoch, Lsn, Member as Peer, NodeId, Promise};
 
 use super::effect::{Effect, Reply};
@@ -96,19 +97,22 @@ impl Member<Follower> {
             self.beat(&beat, out);
             return self.ack(from, out);
         }
-        if prev.seq > matched.seq {
+        if prev.seq > matched.seq && !planted(Bug::GapAccepted) {
             let message = Message::Gap { epoch: self.common.promise.epoch, last: matched };
             return self.common.send(from.node, message, out);
         }
         entries.retain(|entry| entry.lsn.seq > matched.seq);
         // An entry's hash covers all before it, so this compares the whole logs.
         let (last, chain) = (self.common.log.last(), self.common.log.last_chain());
-        if !entries.first().is_some_and(|first| first.follows(last, chain)) {
+        if !entries.first().is_some_and(|first| first.follows(last, chain)) && !planted(Bug::GapAccepted) {
             let text = format!("the log differs from the leader's ({}) behind {last}", from.node);
             return self.common.diverged(text, out);
         }
         self.role.matched = Some(end);
         self.common.append_entries(entries, out);
+        if planted(Bug::AckUnforced) {
+            self.ack(from, out);
+        }
         self.beat(&beat, out);
     }
 
@@ -117,6 +121,9 @@ impl Member<Follower> {
             return;
         }
         if self.role.matched.is_none() {
+            if planted(Bug::AppliedUnmatched) {
+                self.beat(&beat, out);
+            }
             return self.report(from, out);
         }
         self.receive(&beat, out);
@@ -134,10 +141,15 @@ impl Member<Follower> {
 
     /// Takes the leader's commit point: compares hashes there, and applies what is forced here and matched.
     fn beat(&mut self, beat: &Beat, out: &mut Vec<Effect>) {
-        let Some(matched) = self.role.matched else { return };
+        let matched = match self.role.matched {
+            None if planted(Bug::AppliedUnmatched) => self.common.log.last(),
+            None => return,
+            Some(matched) => matched,
+        };
         if let Some((lsn, chain)) = self.common.log.at(beat.committed.seq)
             && beat.committed.seq <= matched.seq
             && (lsn, chain) != (beat.committed, beat.committed_chain)
+            && !planted(Bug::AppliedUnmatched)
         {
             let text = format!("hash differs from the leader's at {}", beat.committed);
             return self.common.diverged(text, out);
@@ -150,7 +162,10 @@ impl Member<Follower> {
 
     fn ack(&self, to: Peer, out: &mut Vec<Effect>) {
         let Some(matched) = self.role.matched else { return };
-        let forced = self.common.log.forced();
+        let forced = match planted(Bug::AckUnforced) {
+            true => self.common.log.last(),
+            false => self.common.log.forced(),
+        };
         let (stamp, grant) = match self.role.granted {
             Some(granted) if granted == self.role.newest => (granted, true),
             Some(_) | None => (self.role.newest, false),
@@ -185,7 +200,7 @@ impl Member<Follower> {
         if self.role.matched.is_some() {
             return self.ack(from, out);
         }
-        if reported != self.common.log.last() {
+        if reported != self.common.log.last() && !planted(Bug::LateMatchTruncates) {
             // It answers an older report: it is not about the log as it is now.
             return;
         }
@@ -198,7 +213,12 @@ impl Member<Follower> {
         }
         match log.truncate(agree) {
             // The Skip must be durable before anything is acked for this leader.
-            Some(skip) => self.common.append_skip(skip, epoch, agree, out),
+            Some(skip) => {
+                self.common.append_skip(skip, epoch, agree, out);
+                if planted(Bug::SkipUnforced) {
+                    self.matched(epoch, agree, out);
+                }
+            }
             None => self.matched(epoch, agree, out),
         }
     }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use wal::planted::{Bug, planted};
 use wal::{Entry, EntryKind, Epoch, Lsn, Member as Peer, NodeId, Promise};
 
 use super::coordination::CoordinationRequest;
@@ -174,7 +175,8 @@ impl Member<Leader> {
         let applied = self.common.log.applied();
         self.role.reads.retain(|read| {
             let ready = read.after.seq <= applied.seq
-                && (leased || confirmed.is_some_and(|stamp| stamp >= read.since));
+                && (leased
+                    || confirmed.is_some_and(|stamp| stamp >= read.since || planted(Bug::OldAnswerConfirms)));
             if ready {
                 out.push(Effect::Reply { token: read.token, reply: Reply::ReadReady });
             }
@@ -235,7 +237,10 @@ impl Member<Leader> {
         if self.common.broken.is_some() {
             return;
         }
-        let forced = self.common.log.forced();
+        let forced = match planted(Bug::OwnForceAssumed) {
+            true => self.common.log.last(),
+            false => self.common.log.forced(),
+        };
         let mut reached: Vec<u64> = self
             .role
             .progress
@@ -244,16 +249,16 @@ impl Member<Leader> {
             .map(|progress| progress.matched.seq)
             .chain([forced.seq])
             .collect();
-        let Some(seq) = reached_by_majority(self.common.config.members.len(), &mut reached) else { return };
-        if seq < start.seq || seq <= self.common.log.committed().seq {
+        let members = self.common.config.members.len() - 2 * usize::from(planted(Bug::CommitByOne));
+        let Some(seq) = reached_by_majority(members, &mut reached) else { return };
+        let inherited = planted(Bug::CommitInherited) || planted(Bug::PublishedProtocol);
+        if (seq < start.seq && !inherited) || seq <= self.common.log.committed().seq {
             return;
         }
         let Some((lsn, _)) = self.common.log.at(seq) else { return };
         self.common.commit_and_apply(lsn, lsn, out);
         if !self.role.open && self.common.log.applied().seq >= start.seq {
-            self.role.open = true;
-            out.push(Effect::Opened(self.role.epoch));
-            self.publish_lease(out);
+            self.open(out);
         }
         while let Some(&(written, token, bytes)) = self.role.queue.front()
             && written.seq <= lsn.seq
@@ -266,16 +271,30 @@ impl Member<Leader> {
         self.advance_transfer(out);
     }
 
+    /// Serves from now on.
+    pub(crate) fn open(&mut self, out: &mut Vec<Effect>) {
+        self.role.open = true;
+        out.push(Effect::Opened(self.role.epoch));
+        self.publish_lease(out);
+    }
+
     // Leases
 
     /// Extends the lease by what a majority (with us) has granted, counted from our own send times.
     fn renew_lease(&mut self, out: &mut Vec<Effect>) {
         let own = Some(self.role.stamp.max(self.common.now));
+        let members = self.common.config.members.len() - 2 * usize::from(planted(Bug::LeaseOfOne));
         let mut granted: Vec<_> =
             self.role.progress.values().map(|one| one.granted).chain([own]).flatten().collect();
-        let Some(stamp) = reached_by_majority(self.common.config.members.len(), &mut granted) else { return };
+        let Some(mut stamp) = reached_by_majority(members, &mut granted) else { return };
+        if planted(Bug::LeaseFromReceipt) && stamp.plus(self.common.settings().lease) > self.common.now {
+            stamp = self.common.now;
+        }
         let settings = self.common.settings();
-        let until = stamp.plus(settings.lease_counted(settings.lease));
+        let mut until = stamp.plus(settings.lease_counted(settings.lease));
+        if planted(Bug::LeaseWithoutMargin) {
+            until = stamp.plus(settings.lease).plus(Millis(settings.lease.0 / 20));
+        }
         if until > self.role.lease_until {
             self.role.lease_until = until;
             self.publish_lease(out);
@@ -305,7 +324,8 @@ impl Member<Leader> {
             if telling || settings.commit_piggyback { self.common.log.committed() } else { self.role.told };
         let (committed, committed_chain) =
             self.common.log.at(committed.seq).unwrap_or((Lsn::ZERO, wal::ChainHash::ZERO));
-        let echo = self.role.progress.get(&to).and_then(|progress| progress.own_stamp).filter(|_| leased);
+        let echo = self.role.progress.get(&to).and_then(|progress| progress.own_stamp);
+        let echo = echo.filter(|_| leased || planted(Bug::EchoWithoutLease));
         Beat { stamp, committed, committed_chain, lease: settings.lease, echo }
     }
 
@@ -421,7 +441,9 @@ impl Member<Leader> {
         if let Some(target) = self.ready_to_release()
             && let Some(transfer) = self.role.transfer.take()
         {
-            out.push(Effect::Lease(None));
+            if !planted(Bug::ReleasedLeaseServes) {
+                out.push(Effect::Lease(None));
+            }
             let message = Message::TakeOver { epoch: self.role.epoch, last: self.common.log.last() };
             self.common.send(target, message, out);
             out.push(Effect::Reply { token: transfer.token, reply: Reply::Transferred });
@@ -496,9 +518,13 @@ impl Member<Leader> {
 
     /// Ends the leadership towards clients: what is pending may or may not commit.
     pub(crate) fn close(&mut self, out: &mut Vec<Effect>) {
-        out.push(Effect::Lease(None));
+        if !planted(Bug::LeaseOutlivesPromise) && !planted(Bug::ReleasedLeaseServes) {
+            out.push(Effect::Lease(None));
+        }
         for (_, token, _) in self.role.queue.drain(..) {
-            out.push(Effect::Reply { token, reply: Reply::Unknown });
+            let told = planted(Bug::UnknownToldAsRefused);
+            let reply = if told { Reply::NotLeader { hint: None } } else { Reply::Unknown };
+            out.push(Effect::Reply { token, reply });
         }
         for read in self.role.reads.drain(..) {
             out.push(Effect::Reply { token: read.token, reply: Reply::NotLeader { hint: None } });

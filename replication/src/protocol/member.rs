@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use wal::planted::{Bug, planted};
 use wal::{
     ChainHash, Checkpoint, CohortId, Entry, Epoch, Lsn, Member as Peer, NodeId, Promise, Record, SkipList,
 };
@@ -121,9 +122,12 @@ pub(crate) struct Common {
 impl Common {
     pub(crate) fn new(config: Config, recovered: Recovered, now: Stamp, out: &mut Vec<Effect>) -> Common {
         let Recovered { checkpoint, promise, committed, entries, oldest, fresh } = recovered;
+        let promise = if planted(Bug::PromiseForgotten) { Promise::default() } else { promise };
         let start = (checkpoint.base, checkpoint.base_chain);
         let log = CohortLog::recovered(start, entries, committed, oldest);
-        let granted_until = if fresh { Stamp(0) } else { now.plus(Millis(checkpoint.lease_ms_max)) };
+        let forgotten = planted(Bug::LeaseForgotten);
+        let granted_until =
+            if fresh || forgotten { Stamp(0) } else { now.plus(Millis(checkpoint.lease_ms_max)) };
         let broken =
             checkpoint.amnesiac.then(|| "this replica has lost its log and must be rebuilt".to_owned());
         let mut common = Common {
@@ -212,9 +216,11 @@ impl Common {
     /// (rule 8a).
     pub(crate) fn promise(&mut self, promise: Promise, out: &mut Vec<Effect>) {
         assert!(promise > self.promise, "promises only grow");
-        out.push(Effect::Lease(None));
+        if !planted(Bug::LeaseOutlivesPromise) {
+            out.push(Effect::Lease(None));
+        }
         self.promise = promise;
-        self.promise_forced = false;
+        self.promise_forced = planted(Bug::PromiseUnforced);
         self.knows_promise(promise);
         let durable = match promise.leader {
             Some(_) => Durable::Bound(promise),
@@ -298,7 +304,8 @@ impl Common {
         if committed.seq > self.commit_logged.seq && self.now >= due && !self.disk_full {
             self.commit_logged = committed;
             self.commit_logged_at = self.now;
-            out.push(Effect::Append { records: vec![Record::Commit(committed)], ticket: None });
+            let said = if planted(Bug::CommitRecordAhead) { self.log.last() } else { committed };
+            out.push(Effect::Append { records: vec![Record::Commit(said)], ticket: None });
         }
     }
 
@@ -339,6 +346,9 @@ impl Common {
 
     /// The leader's stamp of ours and its commit point (rule 21).
     pub(crate) fn echoed(&mut self, beat: &Beat) {
+        if planted(Bug::StalenessFromReceipt) {
+            self.fresh_at = Some(self.now);
+        }
         if let Some(own) = beat.echo
             && self.echo.is_none_or(|(_, lsn)| self.log.applied().seq >= lsn.seq)
         {

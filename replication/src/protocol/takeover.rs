@@ -2,6 +2,7 @@
 //! majority is bound to us directly; what they know committed is committed, what they lack is sent again under its
 //! old LSNs, and EpochStart closes the inherited tail.
 
+use wal::planted::{Bug, planted};
 use wal::{Entry, EntryKind, Lsn, Member as Peer, Promise};
 
 use bytes::Bytes;
@@ -92,11 +93,10 @@ impl Member<Leader> {
     /// Starts the epoch if a majority is bound to us and lacks nothing that we lack.
     fn try_start(&mut self, out: &mut Vec<Effect>) {
         let last = self.common.log.last();
-        let promised = self
-            .role
-            .progress
-            .values()
-            .filter(|one| matches!(&one.stage, Stage::Promised(report) if report.last <= last));
+        let promised = self.role.progress.values().filter(|one| match &one.stage {
+            Stage::Promised(report) => report.last <= last || planted(Bug::WinnerNotLargest),
+            Stage::Silent | Stage::Matching { .. } | Stage::Matched => false,
+        });
         if !matches!(self.role.phase, Phase::Promising(_))
             || promised.clone().count() + 1 < self.common.majority()
         {
@@ -109,6 +109,7 @@ impl Member<Leader> {
         });
         if let Some(committed) = known.max()
             && committed > self.common.log.committed()
+            && !planted(Bug::WinnerNotLargest)
         {
             if self.common.log.at(committed.seq).is_none_or(|(lsn, _)| lsn != committed) {
                 let text = format!("{committed} is committed elsewhere but is not in this log");
@@ -121,11 +122,17 @@ impl Member<Leader> {
         self.role.phase = Phase::Leading(start.lsn);
         self.common.append_entries(vec![start], out);
         self.match_promised(out);
+        if planted(Bug::OpenBeforeEpochStart) {
+            self.open(out);
+        }
         self.commit(out);
     }
 
     /// Whether the takeover can still succeed (rule 16): resigns only if no majority can lack what we lack.
     pub(crate) fn takeover_outcome(&mut self, out: &mut Vec<Effect>) -> Outcome {
+        if planted(Bug::WinnerNotLargest) {
+            return Outcome::Lead;
+        }
         let Phase::Promising(since) = self.role.phase else { return Outcome::Lead };
         let last = self.common.log.last();
         let ahead = self

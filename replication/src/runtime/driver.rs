@@ -14,23 +14,23 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
-use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, warn};
 use wal::{Append, ChainHash, CohortId, Entry, Epoch, LogError, Lsn, Member, NodeId, ReadError};
 
-use super::clients::{Clients, Input, Waiting, WriteSender};
 use super::clock;
 use super::lease::LeaseCell;
 use super::node::Node;
 use super::peer::Peer;
-use super::replica::{ReplicaError, WriteReply};
 use crate::coordination::range::{RangeCoordination, RangeEvent};
-use crate::protocol::effect::{Effect, Reply, Unavailable};
+use crate::drive::{Drive, Input, ReplicaError, Surroundings};
+use crate::protocol::coordination::CoordinationRequest;
+use crate::protocol::effect::{Lease, Reply};
 use crate::protocol::event::{Event, Ticket};
+use crate::protocol::message::Envelope;
 use crate::protocol::time::{Millis, Stamp};
-use crate::protocol::{Cohort, Config, Recovered, Status};
-use crate::store::{Decision, Store};
+use crate::protocol::{Config, Recovered, Status};
+use crate::store::Store;
 
 /// A cohort of whatever store, as the node drives it.
 pub(crate) trait Driven: Send + Sync {
@@ -90,16 +90,11 @@ pub(crate) struct Driver<S: Store> {
 
 /// What only the one who runs the cohort touches.
 struct State<S: Store> {
-    cohort: Cohort,
+    drive: Drive<S>,
     /// The range in the coordinator; dropped at the end, which stops it.
     coordination: Option<RangeCoordination>,
-    /// The leadership that is open here.
-    open: Option<Epoch>,
-    applied_chain: ChainHash,
-    clients: Clients<S>,
     /// Reused between rounds.
     batch: VecDeque<Input<S>>,
-    effects: Vec<Effect>,
 }
 
 impl<S: Store> Driver<S> {
@@ -116,18 +111,8 @@ impl<S: Store> Driver<S> {
             .filter(|member| **member != node.me.node)
             .map(|member| (*member, node.peer(*member)))
             .collect();
-        let applied_chain = recovered.checkpoint.base_chain;
-        let mut effects = Vec::new();
-        let cohort = Cohort::recover(config, recovered, clock::now(), &mut effects);
-        let state = State {
-            cohort,
-            coordination: None,
-            open: None,
-            applied_chain,
-            clients: Clients::new(),
-            batch: VecDeque::new(),
-            effects,
-        };
+        let drive = Drive::recover(config, recovered, Arc::clone(&store), clock::now());
+        let state = State { drive, coordination: None, batch: VecDeque::new() };
         let driver = Arc::new_cyclic(|me| Driver {
             id,
             members,
@@ -148,7 +133,8 @@ impl<S: Store> Driver<S> {
         let mut wakes = Wakes::default();
         {
             let mut state = driver.state.lock().unwrap_or_else(PoisonError::into_inner);
-            driver.perform(&mut state, &mut wakes);
+            let State { drive, coordination, .. } = &mut *state;
+            drive.settle(&mut driver.around(coordination, &mut wakes));
         }
         if !node.add(Arc::clone(&driver) as Arc<dyn Driven>) {
             return None;
@@ -206,11 +192,11 @@ impl<S: Store> Driver<S> {
     }
 
     pub(crate) fn status(&self) -> Status {
-        self.look(|state| state.cohort.status())
+        self.look(|state| state.drive.cohort().status())
     }
 
     pub(crate) fn applied_chain(&self) -> (Lsn, ChainHash) {
-        self.look(|state| (self.store.applied(), state.applied_chain))
+        self.look(|state| state.drive.applied_chain())
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
@@ -247,8 +233,8 @@ impl<S: Store> Driver<S> {
                     input.refuse();
                     continue;
                 }
-                self.take(state, input);
-                self.perform(state, wakes);
+                let State { drive, coordination, .. } = &mut *state;
+                drive.take(input, &mut self.around(coordination, wakes));
             }
         }
         state.batch = batch;
@@ -258,9 +244,9 @@ impl<S: Store> Driver<S> {
     }
 
     fn publish(&self, state: &State<S>) {
-        self.leader.store(state.cohort.leader().map_or(0, |leader| leader.0), Ordering::Release);
+        self.leader.store(state.drive.cohort().leader().map_or(0, |leader| leader.0), Ordering::Release);
         let now = clock::now();
-        let fresh_at = match state.cohort.staleness(now) {
+        let fresh_at = match state.drive.cohort().staleness(now) {
             // The figure is cut to milliseconds: one more makes it an upper bound again.
             Some(stale) => now.0.saturating_sub((u64::from(stale.0) + 1) * 1000),
             None => 0,
@@ -268,126 +254,12 @@ impl<S: Store> Driver<S> {
         self.fresh_at.store(fresh_at, Ordering::Release);
     }
 
-    fn take(&self, state: &mut State<S>, input: Input<S>) {
-        match input {
-            Input::Event(event) => self.step(state, event),
-            Input::Write { request, sender } => self.write(state, request, sender),
-            Input::Read { after, sender } => {
-                let token = state.clients.wait(Waiting::Reading { sender });
-                self.step(state, Event::Read { token, after });
-            }
-            Input::Transfer { target, sender } => {
-                let token = state.clients.wait(Waiting::Transferring { sender });
-                self.step(state, Event::Transfer { token, target });
-            }
-        }
-    }
-
-    fn step(&self, state: &mut State<S>, event: Event) {
-        state.cohort.step(event, clock::now(), &mut state.effects);
-    }
-
-    /// Lets the store decide a write, and has the cohort do what it decided.
-    fn write(&self, state: &mut State<S>, request: S::Request, sender: WriteSender<S>) {
-        if sender.is_closed() {
-            // The client left before anything was done.
-            return;
-        }
-        // Only the open leader's store knows all that is pending.
-        let Some(epoch) = state.open else {
-            let error = match state.cohort.leader() {
-                Some(leader) if leader == self.node.me.node => {
-                    ReplicaError::Unavailable(Unavailable::TakingOver)
-                }
-                hint => ReplicaError::NotLeader { hint },
-            };
-            let _ = sender.send(Err(error));
-            return;
-        };
-        match self.store.decide(&request) {
-            Decision::Propose(payload) => self.propose(state, request, payload, sender),
-            Decision::Join(lsn) => {
-                let token = state.clients.wait(Waiting::Joining { lsn, sender });
-                self.step(state, Event::Read { token, after: lsn });
-            }
-            // Nothing is pending that the answer rests on, and the lease still holds after the decision.
-            Decision::Refuse { answer, after }
-                if after <= self.store.applied() && self.lease.valid() == Some(epoch) =>
-            {
-                let _ = sender.send(Ok(WriteReply::Refused(answer)));
-            }
-            Decision::Refuse { answer, after } => {
-                let token = state.clients.wait(Waiting::Refusing { answer, sender });
-                self.step(state, Event::Read { token, after });
-            }
-        }
-    }
-
-    fn propose(&self, state: &mut State<S>, request: S::Request, payload: Bytes, sender: WriteSender<S>) {
-        self.node.metrics.proposals.count();
-        let token = state.clients.wait(Waiting::Proposing { request, sender });
-        self.step(state, Event::Write { token, payload });
-    }
-
-    /// Performs the effects of a step, in order. Ends at once if the node has ended meanwhile.
-    fn perform(&self, state: &mut State<S>, wakes: &mut Wakes) {
-        let mut effects = mem::take(&mut state.effects);
-        let mut closed = false;
-        for effect in effects.drain(..) {
-            if self.is_dead() {
-                continue;
-            }
-            closed |= matches!(effect, Effect::Closed);
-            self.perform_one(state, effect, wakes);
-        }
-        state.effects = effects;
-        if closed {
-            state.clients.void();
-        }
-    }
-
-    fn perform_one(&self, state: &mut State<S>, effect: Effect, wakes: &mut Wakes) {
-        match effect {
-            Effect::Append { records, ticket } => self.append(records, ticket),
-            Effect::Send(envelope) => match self.peers.get(&envelope.to) {
-                Some(peer) => {
-                    peer.outbox.push(self.id, envelope.message);
-                    wakes.add(peer);
-                }
-                None => error!(cohort = %self.id, to = %envelope.to, "message to a node that is no member"),
-            },
-            Effect::Apply(entries) => self.apply(state, &entries),
-            Effect::ReadLog { to, after, bytes_max } => self.read_log(to, after, bytes_max),
-            Effect::Pending { token, lsn } => match state.clients.proposed(token) {
-                Some(request) => self.store.pending(lsn, request),
-                None => error!(cohort = %self.id, %lsn, "an LSN for a write that nobody has asked for"),
-            },
-            Effect::Reply { token, reply } => {
-                if matches!(reply, Reply::Written(_)) {
-                    self.node.metrics.commits.count();
-                }
-                state.clients.answer(token, reply);
-            }
-            Effect::Lease(lease) => self.lease.publish(lease),
-            Effect::Opened(epoch) => {
-                state.open = Some(epoch);
-                self.node.metrics.elections.count();
-            }
-            Effect::Closed => {
-                state.open = None;
-                self.store.closed();
-            }
-            Effect::Coordinate(request) => match &state.coordination {
-                Some(coordination) => coordination.request(request),
-                None => {
-                    error!(cohort = %self.id, ?request, "a request to the coordinator before it is known")
-                }
-            },
-            Effect::Alarm(text) => {
-                self.node.metrics.alarms.count();
-                error!(cohort = %self.id, node = %self.node.me.node, "{text}");
-            }
-        }
+    fn around<'a>(
+        &'a self,
+        coordination: &'a Option<RangeCoordination>,
+        wakes: &'a mut Wakes,
+    ) -> Around<'a, S> {
+        Around { driver: self, coordination, wakes }
     }
 
     fn append(&self, records: Vec<wal::Record>, ticket: Option<Ticket>) {
@@ -419,14 +291,6 @@ impl<S: Store> Driver<S> {
         }
     }
 
-    fn apply(&self, state: &mut State<S>, entries: &[Entry]) {
-        let Some(last) = entries.last() else { return };
-        self.store.apply(entries);
-        state.applied_chain = last.chain;
-        self.node.metrics.applied.add(entries.len() as u64);
-        self.applied.send_replace(last.lsn);
-    }
-
     /// Reads the log apart from the lock; the answer comes as an event.
     fn read_log(&self, to: NodeId, after: Lsn, bytes_max: u64) {
         let (me, reader, cohort) = (Weak::clone(&self.me), self.node.log.reader(), self.id);
@@ -446,6 +310,86 @@ impl<S: Store> Driver<S> {
                 driver.submit(Input::Event(Event::LogRead { to, after, entries }));
             }
         });
+    }
+}
+
+/// The node, as the cohort needs it during one round.
+struct Around<'a, S: Store> {
+    driver: &'a Driver<S>,
+    coordination: &'a Option<RangeCoordination>,
+    wakes: &'a mut Wakes,
+}
+
+impl<S: Store> Surroundings for Around<'_, S> {
+    fn now(&self) -> Stamp {
+        clock::now()
+    }
+
+    fn is_dead(&self) -> bool {
+        self.driver.is_dead()
+    }
+
+    fn append(&mut self, records: Vec<wal::Record>, ticket: Option<Ticket>) {
+        self.driver.append(records, ticket);
+    }
+
+    fn send(&mut self, envelope: Envelope) {
+        match self.driver.peers.get(&envelope.to) {
+            Some(peer) => {
+                peer.outbox.push(self.driver.id, envelope.message);
+                self.wakes.add(peer);
+            }
+            None => {
+                error!(cohort = %self.driver.id, to = %envelope.to, "message to a node that is no member");
+            }
+        }
+    }
+
+    fn read_log(&mut self, to: NodeId, after: Lsn, bytes_max: u64) {
+        self.driver.read_log(to, after, bytes_max);
+    }
+
+    fn coordinate(&mut self, request: CoordinationRequest) {
+        match self.coordination {
+            Some(coordination) => coordination.request(request),
+            None => {
+                error!(cohort = %self.driver.id, ?request, "a request to the coordinator before it is known");
+            }
+        }
+    }
+
+    fn publish(&mut self, lease: Option<Lease>) {
+        self.driver.lease.publish(lease);
+    }
+
+    fn leased(&self) -> Option<Epoch> {
+        self.driver.lease.valid()
+    }
+
+    fn applied(&mut self, entries: &[Entry]) {
+        self.driver.node.metrics.applied.add(entries.len() as u64);
+        if let Some(last) = entries.last() {
+            self.driver.applied.send_replace(last.lsn);
+        }
+    }
+
+    fn proposing(&mut self) {
+        self.driver.node.metrics.proposals.count();
+    }
+
+    fn answering(&mut self, reply: &Reply) {
+        if matches!(reply, Reply::Written(_)) {
+            self.driver.node.metrics.commits.count();
+        }
+    }
+
+    fn opened(&mut self, _: Epoch) {
+        self.driver.node.metrics.elections.count();
+    }
+
+    fn alarm(&mut self, text: String) {
+        self.driver.node.metrics.alarms.count();
+        error!(cohort = %self.driver.id, node = %self.driver.node.me.node, "{text}");
     }
 }
 
@@ -492,12 +436,11 @@ impl<S: Store> Driven for Driver<S> {
     fn end(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.ended.store(true, Ordering::Release);
-        state.open = None;
         state.coordination = None;
         self.lease.publish(None);
         self.leader.store(0, Ordering::Release);
         self.fresh_at.store(0, Ordering::Release);
-        state.clients.end();
+        state.drive.end();
         drop(state);
         let mut wakes = Wakes::default();
         self.run(&mut wakes);

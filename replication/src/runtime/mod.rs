@@ -3,11 +3,10 @@
 //! ```text
 //!   clients --write/read--> Replica<S> --.                       .--append--> wal::Log (its thread forces, calls back)
 //!   peers  ---frames--> service --------> Driver<S>: inbox, then |--push----> Outbox -> peer's stream (one per peer)
-//!   ticker, log thread, coordinator ----'  Cohort::step, effects |--apply---> Store
-//!                                                                '--request-> RangeCoordination
+//!   ticker, log thread, coordinator ----'  Drive::take           '--request-> RangeCoordination
 //! ```
 //!
-//! - `driver`: one cohort; whoever has an event runs it, there is no task per cohort. `clients`: who waits for it.
+//! - `driver`: one cohort; whoever has an event runs it, there is no task per cohort.
 //! - `outbox`, `peer`, `service`: one long-lived stream per pair of nodes and direction, shared by all cohorts;
 //!   frames batch by themselves. `wire` checks what comes in.
 //! - `lease`: strong reads without a lock. `clock`: the boot-time clock of leases.
@@ -16,7 +15,6 @@
 //! Invariants: effects are performed in the order in which the cohort put them out; nothing waits under a cohort's
 //! lock; every queue is bounded; after [`Runtime::kill`] nothing of the node acts any more.
 
-mod clients;
 mod clock;
 mod driver;
 mod lease;
@@ -39,9 +37,10 @@ use wal::{CohortId, Log, Member, NodeId};
 use self::driver::Driver;
 pub use self::metrics::{Counter, Metrics};
 use self::node::Node;
-pub use self::replica::{Replica, ReplicaError, WriteReply};
+pub use self::replica::Replica;
 pub use self::service::{PeerService, tuned};
 use crate::coordination::Coordinator;
+pub use crate::drive::{ReplicaError, WriteReply};
 use crate::protocol::{Recovered, Settings};
 use crate::store::Store;
 

@@ -16,11 +16,11 @@ use wal::{CohortId, Epoch, Incarnation, Log, LogOptions, LogWriter, Lsn, Member,
 
 use super::driver::{Driven, Wakes};
 use super::node::Node;
-use super::replica::ReplicaError;
 use super::wire::proto;
 use super::wire::proto::peer_client::PeerClient;
 use super::{Addresses, RuntimeConfig, service, tuned};
 use crate::coordination::embedded::Embedded;
+use crate::drive::ReplicaError;
 use crate::protocol::Settings;
 use crate::protocol::event::Event;
 use crate::protocol::message::Message;

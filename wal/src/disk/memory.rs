@@ -1,6 +1,10 @@
 //! A simulated disk: what was not synced may be lost, torn or reordered when it crashes.
+//!
+//! It keeps, for each file, the bytes that programs see and the bytes that the medium holds. A failed sync behaves as
+//! Linux does at its worst: the pages count as clean afterwards, so programs go on seeing bytes that a later sync does
+//! not write and that the next power loss takes away, unless they are written again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -30,6 +34,34 @@ struct State {
 struct Content {
     now: Vec<u8>,
     synced: Vec<u8>,
+    /// Sectors that a failed sync has left clean in the cache and old on the medium.
+    lost: BTreeSet<usize>,
+}
+
+impl Content {
+    fn sync(&mut self) {
+        if self.lost.is_empty() {
+            return self.synced.clone_from(&self.now);
+        }
+        let mut synced = self.now.clone();
+        for &sector in &self.lost {
+            let range = (sector * SECTOR).min(synced.len())..((sector + 1) * SECTOR).min(synced.len());
+            let old = self.synced.get(range.start..range.end.min(self.synced.len())).unwrap_or(&[]);
+            synced[range.clone()].fill(0);
+            synced[range.start..range.start + old.len()].copy_from_slice(old);
+        }
+        self.synced = synced;
+    }
+
+    /// The sync failed: what was to be written counts as clean.
+    fn lose(&mut self) {
+        for sector in 0..self.now.len().div_ceil(SECTOR) {
+            let range = sector * SECTOR..((sector + 1) * SECTOR).min(self.now.len());
+            if self.synced.get(range.clone()) != Some(&self.now[range]) {
+                self.lost.insert(sector);
+            }
+        }
+    }
 }
 
 /// Faults to inject.
@@ -37,7 +69,7 @@ struct Content {
 pub struct Faults {
     /// Writes fail with EIO.
     pub write_eio: bool,
-    /// The next sync fails with EIO, once; what was written since the last one is then lost.
+    /// The next sync of a file fails with EIO, once; what was written since the last one is then lost.
     pub sync_eio: bool,
     /// All operations that change anything fail from this operation number on (a crash point).
     pub stop_after: Option<u64>,
@@ -57,6 +89,25 @@ impl MemoryDisk {
     /// Sets the faults.
     pub fn set_faults(&self, faults: Faults) {
         self.lock().faults = faults;
+    }
+
+    /// Whether an operation has failed because it stands behind the crash point.
+    pub fn stopped(&self) -> bool {
+        let state = self.lock();
+        state.faults.stop_after.is_some_and(|last| state.operations > last)
+    }
+
+    /// The disk as the next process finds it after this one was killed: nothing is lost, nothing more is synced.
+    /// Handles of the killed process must not be used any more.
+    pub fn kill(&self) -> MemoryDisk {
+        self.set_faults(Faults::default());
+        self.clone()
+    }
+
+    /// Files with their lengths, sorted by name.
+    pub fn files(&self) -> Vec<(String, u64)> {
+        let state = self.lock();
+        state.names.iter().map(|(name, &file)| (name.clone(), state.files[file].now.len() as u64)).collect()
     }
 
     /// Changing operations so far.
@@ -87,11 +138,12 @@ impl MemoryDisk {
             for start in (0..length).step_by(SECTOR) {
                 let end = (start + SECTOR).min(length);
                 let fresh = content.now.get(start..end.min(content.now.len())).unwrap_or(&[]);
-                if kept.get(start..start + fresh.len()) != Some(fresh) && coin() {
+                let lost = content.lost.contains(&(start / SECTOR));
+                if kept.get(start..start + fresh.len()) != Some(fresh) && !lost && coin() {
                     kept[start..start + fresh.len()].copy_from_slice(fresh);
                 }
             }
-            after.files.push(Content { now: kept.clone(), synced: kept });
+            after.files.push(Content { now: kept.clone(), synced: kept, lost: BTreeSet::new() });
         }
         for name in state.names.keys().chain(state.durable.keys()) {
             let (now, durable) = (state.names.get(name), state.durable.get(name));
@@ -262,7 +314,12 @@ impl DiskFile for MemoryFile {
         }
         let start = offset as usize;
         state.grow(self.file, start + buf.len())?;
-        state.files[self.file].now[start..start + buf.len()].copy_from_slice(buf);
+        let content = &mut state.files[self.file];
+        content.now[start..start + buf.len()].copy_from_slice(buf);
+        if !content.lost.is_empty() {
+            let written = start / SECTOR..(start + buf.len()).div_ceil(SECTOR);
+            content.lost.retain(|sector| !written.contains(sector));
+        }
         Ok(())
     }
 
@@ -270,10 +327,10 @@ impl DiskFile for MemoryFile {
         let mut state = self.disk.lock();
         state.change()?;
         if std::mem::take(&mut state.faults.sync_eio) {
+            state.files[self.file].lose();
             return Err(io::Error::other("simulated EIO on fsync"));
         }
-        let content = &mut state.files[self.file];
-        content.synced.clone_from(&content.now);
+        state.files[self.file].sync();
         Ok(())
     }
 

@@ -9,22 +9,41 @@ use std::collections::HashMap;
 use tokio::sync::oneshot;
 use wal::{Lsn, NodeId};
 
-use super::replica::{ReplicaError, WriteReply};
+use super::answer::{ReplicaError, WriteReply};
 use crate::protocol::effect::Reply;
 use crate::protocol::event::{Event, Token};
 use crate::store::Store;
 
 /// Where the answer of a write goes.
-pub(crate) type WriteSender<S> = oneshot::Sender<Result<WriteReply<<S as Store>::Answer>, ReplicaError>>;
+pub type WriteSender<S> = oneshot::Sender<Result<WriteReply<<S as Store>::Answer>, ReplicaError>>;
 /// Where the answer of a read or a transfer goes.
-pub(crate) type DoneSender = oneshot::Sender<Result<(), ReplicaError>>;
+pub type DoneSender = oneshot::Sender<Result<(), ReplicaError>>;
 
 /// What is put into a cohort's inbox.
-pub(crate) enum Input<S: Store> {
+pub enum Input<S: Store> {
+    /// For the protocol.
     Event(Event),
-    Write { request: S::Request, sender: WriteSender<S> },
-    Read { after: Lsn, sender: DoneSender },
-    Transfer { target: Option<NodeId>, sender: DoneSender },
+    /// A client's write.
+    Write {
+        /// What the store shall decide.
+        request: S::Request,
+        /// Where its answer goes.
+        sender: WriteSender<S>,
+    },
+    /// A strong read that found no lease.
+    Read {
+        /// Not before this LSN is committed and applied.
+        after: Lsn,
+        /// Told when the store may be read.
+        sender: DoneSender,
+    },
+    /// A hand-over of the leadership.
+    Transfer {
+        /// To whom; `None`: to the follower that is furthest.
+        target: Option<NodeId>,
+        /// Told how it ended.
+        sender: DoneSender,
+    },
 }
 
 impl<S: Store> Input<S> {

@@ -1,0 +1,159 @@
+//! A range without a node around it, for the simulator: the production state machine, its opening and its background
+//! work, each step a call.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use replication::protocol::{Recovered, Status};
+use replication::store::{Decision, Store};
+use wal::disk::Disk;
+use wal::{CohortId, CohortRecovery, Entry, Lsn};
+
+use crate::engine::{BlockCache, Durable, Engine, EngineError, EngineOptions};
+use crate::maintenance;
+use crate::opening;
+use crate::operation::RangeWrite;
+use crate::payload;
+use crate::replica::{Proposal, RangeStore, Refusal};
+use crate::request::{Condition, Mutation, RequestId, Row};
+
+/// The state machine of one range.
+pub struct RangeMachine(RangeStore);
+
+/// A write as a gateway sends it to the leader.
+#[derive(Clone, Debug)]
+pub struct MachineWrite {
+    /// Row key.
+    pub key: Bytes,
+    /// All must hold.
+    pub conditions: Vec<Condition>,
+    /// In order.
+    pub mutations: Vec<Mutation>,
+    /// The same at every attempt.
+    pub request: RequestId,
+    /// The range's LSN known to the gateway before the first attempt (rule 11).
+    pub base: Lsn,
+    /// An earlier attempt may still be under way.
+    pub retry: bool,
+}
+
+/// A write on its way through the cohort.
+pub struct MachineProposal(Proposal);
+
+/// Why a write was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MachineRefusal {
+    /// A condition did not hold for the row as found at this LSN.
+    Condition {
+        /// The row.
+        current: Row,
+        /// Where in the log.
+        at: Lsn,
+    },
+    /// Too old to be remembered: not executed now, and perhaps before.
+    Forgotten,
+    /// The row could not be read.
+    Unreadable(String),
+}
+
+impl MachineProposal {
+    /// What the leader's replica shall decide.
+    pub fn new(write: MachineWrite) -> MachineProposal {
+        let MachineWrite { key, conditions, mutations, request, base, retry } = write;
+        let write = RangeWrite { key, conditions, mutations, request, base, retry };
+        MachineProposal(Proposal { write, refused: Cell::new(false) })
+    }
+}
+
+impl RangeMachine {
+    /// Opens the range as a node does at its start: its tables, and its part of the log.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        range: CohortId,
+        options: EngineOptions,
+        cache: Arc<BlockCache>,
+        window_len: usize,
+        log: Option<CohortRecovery>,
+    ) -> Result<(Arc<RangeMachine>, Recovered), String> {
+        let dirs = disk.list_dirs().map_err(|error| error.to_string())?;
+        let dir = opening::directory(range);
+        let fresh = log.is_none() && !dirs.contains(&dir);
+        let (engine, durable) =
+            Engine::open(disk, &dir, options, cache).map_err(|error| format!("tables: {error}"))?;
+        let recovered = opening::join(log, &durable, fresh)?;
+        let store = RangeStore::new(range, engine, durable.attachment, window_len)?;
+        Ok((Arc::new(RangeMachine(store)), recovered))
+    }
+
+    /// The data.
+    pub fn engine(&self) -> &Engine {
+        self.0.engine()
+    }
+
+    /// The first step of a flush.
+    pub fn freeze(&self) {
+        self.0.freeze();
+    }
+
+    /// A flush of what is frozen; `forced`: whether the node's own log holds everything up to this LSN.
+    pub fn flush(&self, forced: impl FnOnce(Lsn) -> bool) -> Result<Durable, EngineError> {
+        self.0.flush(|base| match forced(base) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::TimedOut.into()),
+        })
+    }
+
+    /// One compaction, if it is due.
+    pub fn compact(&self, status: &Status) -> Result<bool, EngineError> {
+        self.engine().compact(maintenance::gc_floor(status))
+    }
+
+    /// Whether the remembered outcome of a request is a refusal.
+    pub fn was_refused(&self, request: &RequestId) -> bool {
+        self.0.outcome(request).is_some_and(|outcome| outcome.refused)
+    }
+}
+
+/// Whose write a log entry is, and whether it is a refusal; `None` if its payload is no write.
+pub fn request_of(entry: &Entry) -> Option<(RequestId, bool)> {
+    let payload = payload::decode(entry.payload.clone()).ok()?;
+    Some((payload.request, payload.refused))
+}
+
+impl Store for RangeMachine {
+    type Request = MachineProposal;
+    type Answer = MachineRefusal;
+
+    fn decide(&self, request: &MachineProposal) -> Decision<MachineRefusal> {
+        match self.0.decide(&request.0) {
+            Decision::Propose(payload) => Decision::Propose(payload),
+            Decision::Join(lsn) => Decision::Join(lsn),
+            Decision::Refuse { answer, after } => {
+                let answer = match answer {
+                    Refusal::Condition { current, at } => MachineRefusal::Condition { current, at },
+                    Refusal::Forgotten => MachineRefusal::Forgotten,
+                    Refusal::Unreadable(why) => MachineRefusal::Unreadable(why),
+                };
+                Decision::Refuse { answer, after }
+            }
+        }
+    }
+
+    fn pending(&self, lsn: Lsn, request: MachineProposal) {
+        self.0.pending(lsn, request.0);
+    }
+
+    fn apply(&self, entries: &[Entry]) {
+        self.0.apply(entries);
+    }
+
+    fn applied(&self) -> Lsn {
+        self.0.applied()
+    }
+
+    fn closed(&self) {
+        self.0.closed();
+    }
+}

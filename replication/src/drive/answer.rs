@@ -1,0 +1,65 @@
+//! How a call to a replica ends.
+
+use wal::{Lsn, NodeId};
+
+use crate::protocol::effect::{Reply, Unavailable};
+
+/// How a write ended that was not lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteReply<A> {
+    /// Committed by a majority and applied here, as this LSN.
+    Written(Lsn),
+    /// The store refused it: nothing was written, and the answer is as certain as a strong read.
+    Refused(A),
+}
+
+/// Why a call was not served here; sorted by what the caller may do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplicaError {
+    /// Another replica leads: nothing was done; ask there.
+    #[error("not the leader of the cohort")]
+    NotLeader {
+        /// Where the leader is thought to be.
+        hint: Option<NodeId>,
+    },
+    /// The leader cannot take it now: nothing was done; try again soon.
+    #[error("the leader takes nothing now: {}", reason(*.0))]
+    Unavailable(Unavailable),
+    /// The leadership, or the node, was lost while the write was under way: it may or may not commit. Try again with
+    /// the same (client id, sequence).
+    #[error("the outcome of the write is not known")]
+    Unknown,
+    /// The deadline passed; the replica has applied only this much.
+    #[error("the replica has applied {applied} only")]
+    Behind {
+        /// What is applied.
+        applied: Lsn,
+    },
+    /// The replica is closed, or the node has ended: nothing was done.
+    #[error("the replica is closed")]
+    Closed,
+}
+
+fn reason(unavailable: Unavailable) -> &'static str {
+    match unavailable {
+        Unavailable::TakingOver => "it is taking over",
+        Unavailable::Suspended => "no majority answers",
+        Unavailable::Overloaded => "too many writes are under way",
+        Unavailable::DiskFull => "its log has no space",
+        Unavailable::Transferring => "it is handing the leadership over",
+    }
+}
+
+impl ReplicaError {
+    /// The error that a reply means, if it is not the one that the request was for.
+    pub(crate) fn from_reply(reply: Reply) -> ReplicaError {
+        match reply {
+            Reply::NotLeader { hint } => ReplicaError::NotLeader { hint },
+            Reply::Unavailable(reason) => ReplicaError::Unavailable(reason),
+            // An answer to another question leaves the outcome open, too.
+            Reply::Unknown | Reply::Written(_) | Reply::ReadReady | Reply::Transferred => {
+                ReplicaError::Unknown
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! One cohort on one node, with its store and its clients: inputs in, effects performed, in order.
+//!
+//! [`Drive`] is what stands between the pure protocol and the world: it lets the store decide writes, keeps the clients
+//! that wait, applies what is committed, and hands everything else to its [`Surroundings`]. It has no lock, no clock, no
+//! task and no I/O of its own, so the tokio runtime and a simulated world run the same code. Nothing in it waits.
+
+mod answer;
+mod clients;
+
+use std::mem;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wal::planted::{Bug, planted};
+use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Record};
+
+pub use self::answer::{ReplicaError, WriteReply};
+use self::clients::{Clients, Waiting};
+pub use self::clients::{DoneSender, Input, WriteSender};
+use crate::protocol::coordination::CoordinationRequest;
+use crate::protocol::effect::{Effect, Lease, Reply, Unavailable};
+use crate::protocol::event::{Event, Ticket};
+use crate::protocol::message::Envelope;
+use crate::protocol::time::Stamp;
+use crate::protocol::{Cohort, Config, Recovered};
+use crate::store::{Decision, Store};
+
+/// What a cohort needs of its node. None of these calls may wait, or call back.
+pub trait Surroundings {
+    /// The node's boot-time clock.
+    fn now(&self) -> Stamp;
+    /// Whether the node has ended: then nothing acts any more.
+    fn is_dead(&self) -> bool;
+    /// Append to the shared log; with a ticket, [`Event::Forced`] (or [`Event::AppendFailed`]) follows.
+    fn append(&mut self, records: Vec<Record>, ticket: Option<Ticket>);
+    /// Send to a member.
+    fn send(&mut self, envelope: Envelope);
+    /// Read the log for a follower; [`Event::LogRead`] follows.
+    fn read_log(&mut self, to: NodeId, after: Lsn, bytes_max: u64);
+    /// Ask the coordinator; [`Event::Coordinated`] follows.
+    fn coordinate(&mut self, request: CoordinationRequest);
+    /// Let readers see this lease, or none.
+    fn publish(&mut self, lease: Option<Lease>);
+    /// The epoch of the published lease, if it holds now.
+    fn leased(&self) -> Option<Epoch>;
+    /// Entries were applied; readers see them.
+    fn applied(&mut self, entries: &[Entry]);
+    /// A write was handed to the protocol.
+    fn proposing(&mut self) {}
+    /// A client is about to be answered.
+    fn answering(&mut self, reply: &Reply);
+    /// The leadership of this epoch is open here.
+    fn opened(&mut self, epoch: Epoch);
+    /// A fact that an operator must see.
+    fn alarm(&mut self, text: String);
+}
+
+/// One cohort, driven.
+pub struct Drive<S: Store> {
+    me: NodeId,
+    store: Arc<S>,
+    cohort: Cohort,
+    /// The leadership that is open here.
+    open: Option<Epoch>,
+    applied_chain: ChainHash,
+    clients: Clients<S>,
+    /// Reused between steps.
+    effects: Vec<Effect>,
+}
+
+impl<S: Store> Drive<S> {
+    /// Recovers the cohort. Call [`Drive::settle`] before anything else: what is known committed is applied then.
+    pub fn recover(config: Config, recovered: Recovered, store: Arc<S>, now: Stamp) -> Drive<S> {
+        let (me, applied_chain) = (config.me.node, recovered.checkpoint.base_chain);
+        let mut effects = Vec::new();
+        let cohort = Cohort::recover(config, recovered, now, &mut effects);
+        Drive { me, store, cohort, open: None, applied_chain, clients: Clients::new(), effects }
+    }
+
+    /// The protocol's part.
+    pub fn cohort(&self) -> &Cohort {
+        &self.cohort
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<S> {
+        &self.store
+    }
+
+    /// The leadership that is open here.
+    pub fn open(&self) -> Option<Epoch> {
+        self.open
+    }
+
+    /// The last applied LSN and the chain hash there.
+    pub fn applied_chain(&self) -> (Lsn, ChainHash) {
+        (self.store.applied(), self.applied_chain)
+    }
+
+    /// Takes one input and performs what follows from it.
+    pub fn take(&mut self, input: Input<S>, around: &mut impl Surroundings) {
+        match input {
+            Input::Event(event) => self.step(event, around),
+            Input::Write { request, sender } => self.write(request, sender, around),
+            Input::Read { after, sender } => {
+                let token = self.clients.wait(Waiting::Reading { sender });
+                self.step(Event::Read { token, after }, around);
+            }
+            Input::Transfer { target, sender } => {
+                let token = self.clients.wait(Waiting::Transferring { sender });
+                self.step(Event::Transfer { token, target }, around);
+            }
+        }
+        self.settle(around);
+    }
+
+    /// Nothing happens here any more: clients are told so.
+    pub fn end(&mut self) {
+        self.open = None;
+        self.clients.end();
+    }
+
+    fn step(&mut self, event: Event, around: &impl Surroundings) {
+        self.cohort.step(event, around.now(), &mut self.effects);
+    }
+
+    /// Lets the store decide a write, and has the cohort do what it decided.
+    fn write(&mut self, request: S::Request, sender: WriteSender<S>, around: &mut impl Surroundings) {
+        if sender.is_closed() {
+            // The client left before anything was done.
+            return;
+        }
+        // Only the open leader's store knows all that is pending.
+        let Some(epoch) = self.open else {
+            let error = match self.cohort.leader() {
+                Some(leader) if leader == self.me => ReplicaError::Unavailable(Unavailable::TakingOver),
+                hint => ReplicaError::NotLeader { hint },
+            };
+            let _ = sender.send(Err(error));
+            return;
+        };
+        match self.store.decide(&request) {
+            Decision::Propose(payload) => self.propose(request, payload, sender, around),
+            Decision::Join(lsn) => {
+                let token = self.clients.wait(Waiting::Joining { lsn, sender });
+                self.step(Event::Read { token, after: lsn }, around);
+            }
+            // Nothing is pending that the answer rests on, and the lease still holds after the decision.
+            Decision::Refuse { answer, after }
+                if (after <= self.store.applied() && around.leased() == Some(epoch))
+                    || planted(Bug::RefusalUnconfirmed) =>
+            {
+                let _ = sender.send(Ok(WriteReply::Refused(answer)));
+            }
+            Decision::Refuse { answer, after } => {
+                let token = self.clients.wait(Waiting::Refusing { answer, sender });
+                self.step(Event::Read { token, after }, around);
+            }
+        }
+    }
+
+    fn propose(
+        &mut self,
+        request: S::Request,
+        payload: Bytes,
+        sender: WriteSender<S>,
+        around: &mut impl Surroundings,
+    ) {
+        around.proposing();
+        let token = self.clients.wait(Waiting::Proposing { request, sender });
+        self.step(Event::Write { token, payload }, around);
+    }
+
+    /// Performs the effects that have been put out, in order. Ends at once if the node has ended meanwhile.
+    pub fn settle(&mut self, around: &mut impl Surroundings) {
+        let mut effects = mem::take(&mut self.effects);
+        let mut closed = false;
+        for effect in effects.drain(..) {
+            if around.is_dead() {
+                continue;
+            }
+            closed |= matches!(effect, Effect::Closed);
+            self.perform(effect, around);
+        }
+        self.effects = effects;
+        if closed {
+            self.clients.void();
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, around: &mut impl Surroundings) {
+        match effect {
+            Effect::Append { records, ticket } => around.append(records, ticket),
+            Effect::Send(envelope) => around.send(envelope),
+            Effect::Apply(entries) => {
+                let Some(last) = entries.last() else { return };
+                self.store.apply(&entries);
+                self.applied_chain = last.chain;
+                around.applied(&entries);
+            }
+            Effect::ReadLog { to, after, bytes_max } => around.read_log(to, after, bytes_max),
+            Effect::Pending { token, lsn } => match self.clients.proposed(token) {
+                Some(request) => self.store.pending(lsn, request),
+                None => around.alarm(format!("{lsn} is the LSN of a write that nobody has asked for")),
+            },
+            Effect::Reply { token, reply } => {
+                around.answering(&reply);
+                self.clients.answer(token, reply);
+            }
+            Effect::Lease(lease) => around.publish(lease),
+            Effect::Opened(epoch) => {
+                self.open = Some(epoch);
+                around.opened(epoch);
+            }
+            Effect::Closed => {
+                self.open = None;
+                if !planted(Bug::PendingKept) {
+                    self.store.closed();
+                }
+            }
+            Effect::Coordinate(request) => around.coordinate(request),
+            Effect::Alarm(text) => around.alarm(text),
+        }
+    }
+}
