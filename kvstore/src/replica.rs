@@ -52,6 +52,13 @@ pub(crate) struct Proposal {
     refused: Cell<bool>,
 }
 
+impl Proposal {
+    /// What the leader shall decide.
+    pub(crate) fn new(write: RangeWrite) -> Proposal {
+        Proposal { write, refused: Cell::new(false) }
+    }
+}
+
 /// Why a write was refused by the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -264,12 +271,7 @@ impl RangeReplica {
             let _ = self.store.engine.get(&write.key, &Columns::All);
         }
         let (request, key, retry) = (write.request, write.key.clone(), write.retry);
-        match tokio::time::timeout_at(
-            deadline.into(),
-            self.cohort.write(Proposal { write, refused: Cell::new(false) }),
-        )
-        .await
-        {
+        match tokio::time::timeout_at(deadline.into(), self.cohort.write(Proposal::new(write))).await {
             Err(_) => Err(KvError::OutcomeUnknown("no majority forced it in time".into())),
             Ok(Err(error)) => Err(self.refusal(error)),
             Ok(Ok(WriteReply::Written(lsn))) => {

@@ -1,7 +1,6 @@
 //! A range without a node around it, for the simulator: the production state machine, its opening and its background
 //! work, each step a call.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
@@ -63,7 +62,7 @@ impl MachineProposal {
     pub fn new(write: MachineWrite) -> MachineProposal {
         let MachineWrite { key, conditions, mutations, request, base, retry } = write;
         let write = RangeWrite { key, conditions, mutations, request, base, retry };
-        MachineProposal(Proposal { write, refused: Cell::new(false) })
+        MachineProposal(Proposal::new(write))
     }
 }
 

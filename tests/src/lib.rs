@@ -12,7 +12,12 @@
 //! What the suites need (a JVM and ZooKeeper, `psql`, a word list, Python's gRPC) they fetch themselves into
 //! `target/spinnaker-tests` and fail with a remedy if they cannot ([`cluster::provision`]). Nothing is skipped.
 
+#[cfg(feature = "system")]
 pub mod bench;
+#[cfg(feature = "system")]
 pub mod cluster;
+#[cfg(feature = "sim")]
+pub mod sim;
+#[cfg(feature = "system")]
 pub mod story;
 pub mod tidy;

@@ -322,10 +322,13 @@ impl Member<Leader> {
         let settings = self.common.settings();
         let committed =
             if telling || settings.commit_piggyback { self.common.log.committed() } else { self.role.told };
+        // An echoed stamp says that all that was committed before it is told here (rule 21): by a leader that holds its
+        // lease, knows all that its predecessors have committed, and tells its newest commit point.
+        let newest = self.role.open && committed == self.common.log.committed();
         let (committed, committed_chain) =
             self.common.log.at(committed.seq).unwrap_or((Lsn::ZERO, wal::ChainHash::ZERO));
         let echo = self.role.progress.get(&to).and_then(|progress| progress.own_stamp);
-        let echo = echo.filter(|_| leased || planted(Bug::EchoWithoutLease));
+        let echo = echo.filter(|_| newest && (leased || planted(Bug::EchoWithoutLease)));
         Beat { stamp, committed, committed_chain, lease: settings.lease, echo }
     }
 

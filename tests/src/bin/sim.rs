@@ -1,0 +1,198 @@
+//! `cargo sim [first-seed] [--seeds N] [--ops N]`: runs the deterministic simulator. See `spinnaker_tests::sim`.
+
+use std::panic;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use clap::Parser;
+use spinnaker_tests::sim::planted::{self, Catch};
+use spinnaker_tests::sim::{self, Ending, Report};
+use wal::planted::Bug;
+
+/// Lines of a failed run's trace that are shown.
+const TRACE_LINES: usize = 60;
+/// A seed that takes so many seconds is named.
+const SLOW: u64 = 5;
+
+/// Simulates whole clusters under faults, one for each seed, and checks what was promised.
+///
+/// Exit codes: 0 all promises kept, 1 a promise was broken, 2 bad options, 3 the code under test panicked, 4 no progress
+/// after the faults had ended, 5 a planted bug was missed.
+#[derive(Parser)]
+#[command(name = "sim")]
+struct Arguments {
+    /// The first seed.
+    #[arg(default_value_t = 1)]
+    first_seed: u64,
+    /// How many seeds to run. One seed alone is also told in its options.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// Client operations of each seed.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    ops: Option<u32>,
+    /// Threads, each with seeds of its own.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
+    threads: u64,
+    /// Print the whole trace of the first seed.
+    #[arg(long)]
+    trace: bool,
+    /// Hunt every bug that is planted, each for up to `--seeds` seeds (by default 5000).
+    #[arg(long)]
+    planted: bool,
+    /// Run with this bug planted; with `--planted`, hunt only this one. May be given several times there.
+    #[arg(long, value_name = "NAME", value_parser = bug)]
+    bug: Vec<Bug>,
+}
+
+fn bug(name: &str) -> Result<Bug, String> {
+    let found = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+        format!("no bug has this name; there are: {}", names.join(", "))
+    })
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // What is caught is told in our own words.
+    panic::set_hook(Box::new(|_| {}));
+    if arguments.planted {
+        return hunt_all(&arguments);
+    }
+    if arguments.seeds == 1 || arguments.trace {
+        return one(&arguments);
+    }
+    many(&arguments)
+}
+
+fn one(arguments: &Arguments) -> ExitCode {
+    let seed = arguments.first_seed;
+    let (options, schedule) = sim::draw(seed, arguments.ops);
+    println!("seed {seed}\n{options:?}\n{} faults", schedule.len());
+    wal::planted::plant(arguments.bug.first().copied());
+    let report = sim::run(seed, arguments.ops, arguments.trace);
+    for line in &report.trace {
+        println!("{line}");
+    }
+    println!("{:?}\nhash {:016x}", report.counts, report.hash);
+    if report.ending == Ending::Kept {
+        println!("{}", report.ending);
+        return ExitCode::SUCCESS;
+    }
+    if arguments.trace {
+        println!("{}", report.ending);
+        return code(&report.ending);
+    }
+    explain(seed, arguments)
+}
+
+/// Runs a failing seed again, with a trace.
+fn explain(seed: u64, arguments: &Arguments) -> ExitCode {
+    let report = sim::run(seed, arguments.ops, true);
+    let (options, _) = sim::draw(seed, arguments.ops);
+    println!(
+        "\nseed {seed} fails. Options:\n{options:?}\nThe end of its trace (all of it: cargo sim {seed} --trace):"
+    );
+    for line in &report.trace[report.trace.len().saturating_sub(TRACE_LINES)..] {
+        println!("{line}");
+    }
+    println!("seed {seed}: {}", report.ending);
+    code(&report.ending)
+}
+
+fn code(ending: &Ending) -> ExitCode {
+    ExitCode::from(match ending {
+        Ending::Kept => 0,
+        Ending::Violation(_) => 1,
+        Ending::Crash(_) => 3,
+        Ending::NoProgress(_) => 4,
+    })
+}
+
+fn many(arguments: &Arguments) -> ExitCode {
+    let (first, end) = (arguments.first_seed, arguments.first_seed + arguments.seeds);
+    println!("seeds {first}..{end}");
+    let (next, stop, failed) = (AtomicU64::new(first), AtomicBool::new(false), AtomicU64::new(u64::MAX));
+    let (operations, written, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (elections, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..arguments.threads {
+            scope.spawn(|| {
+                wal::planted::plant(arguments.bug.first().copied());
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let started = Instant::now();
+                    let Report { ending, counts, .. } = sim::run(seed, arguments.ops, false);
+                    if started.elapsed().as_secs() >= SLOW {
+                        println!("seed {seed} took {} s", started.elapsed().as_secs());
+                    }
+                    operations.fetch_add(counts.operations, Ordering::Relaxed);
+                    written.fetch_add(counts.written, Ordering::Relaxed);
+                    elections.fetch_add(counts.elections, Ordering::Relaxed);
+                    crashes.fetch_add(counts.crashes, Ordering::Relaxed);
+                    let finished = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if finished.is_multiple_of(1000) {
+                        println!("{finished} seeds, {} s", began.elapsed().as_secs());
+                    }
+                    if ending != Ending::Kept {
+                        failed.fetch_min(seed, Ordering::Relaxed);
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let seconds = began.elapsed().as_secs_f64().max(0.001);
+    let (seeds, operations) = (done.into_inner(), operations.into_inner());
+    println!(
+        "{seeds} seeds in {seconds:.1} s ({:.0}/s): {operations} operations, {} writes acknowledged, {} leaderships, {} \
+         crashes",
+        seeds as f64 / seconds,
+        written.into_inner(),
+        elections.into_inner(),
+        crashes.into_inner()
+    );
+    match failed.into_inner() {
+        u64::MAX => {
+            println!("all promises kept");
+            ExitCode::SUCCESS
+        }
+        seed => {
+            wal::planted::plant(arguments.bug.first().copied());
+            explain(seed, arguments)
+        }
+    }
+}
+
+fn hunt_all(arguments: &Arguments) -> ExitCode {
+    let bugs: &[Bug] = if arguments.bug.is_empty() { Bug::ALL } else { &arguments.bug };
+    let seeds = if arguments.seeds == 1 { planted::SEEDS_MAX } else { arguments.seeds };
+    let (next, missed) = (AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..arguments.threads {
+            scope.spawn(|| {
+                while let Some(&bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    match planted::hunt(bug, arguments.first_seed, seeds) {
+                        Some(Catch { finder, seeds, seed }) => {
+                            println!("caught {} by {finder} after {seeds} seeds (seed {seed})", bug.name());
+                        }
+                        None => {
+                            missed.fetch_add(1, Ordering::Relaxed);
+                            println!("missed {}", bug.name());
+                        }
+                    }
+                }
+            });
+        }
+    });
+    match missed.into_inner() {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(5),
+    }
+}

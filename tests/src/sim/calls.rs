@@ -1,0 +1,317 @@
+//! Calls of gateways to replicas: how a node serves them, by the rules of the production read and write paths (a strong
+//! read looks at the lease, reads, and looks again; without a lease it asks for a confirmation first). Each step is an
+//! event of its own, so that a pause or a change of leadership can come between.
+
+use bytes::Bytes;
+use kvstore::request::{Columns, Row};
+use kvstore::testing::{MachineProposal, MachineRefusal, MachineWrite};
+use replication::drive::{Input, ReplicaError, WriteReply};
+use replication::protocol::effect::Unavailable;
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+use wal::planted::{Bug, planted};
+use wal::{Epoch, Lsn};
+
+use super::history::{Node, Range};
+use super::machine::Receiver;
+use super::world::{Action, World};
+
+/// How often and how long a timeline read looks whether the replica has reached its floor.
+const FLOOR_POLL: u64 = 10_000;
+const FLOOR_POLLS: u32 = 10;
+
+/// What a replica is asked.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    /// A write, for the leader.
+    Write(MachineWrite),
+    /// Rows.
+    Read { select: Select, mode: Mode },
+}
+
+/// Which rows.
+#[derive(Clone, Debug)]
+pub(crate) enum Select {
+    /// These.
+    Keys(Vec<Bytes>),
+    /// All between two keys.
+    Scan { start: Bytes, end: Option<Bytes>, reverse: bool },
+}
+
+/// Whose word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mode {
+    /// The leader's.
+    Strong,
+    /// The replica's, if it has applied the floor and is young enough.
+    Timeline { floor: Lsn, max_staleness_ms: Option<u64> },
+}
+
+/// A call under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// Whose operation, and which attempt of it.
+    pub(crate) client: u32,
+    /// The node of the gateway.
+    pub(crate) gateway: Node,
+    /// The node that is asked.
+    pub(crate) target: Node,
+    /// The range.
+    pub(crate) range: Range,
+    /// What is asked.
+    pub(crate) request: Request,
+}
+
+/// Where a call stands at its replica.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// It has just arrived; how often it has waited for its floor.
+    Begin(u32),
+    /// Rows were read under a lease, which is looked at again.
+    Recheck { epoch: Epoch, rows: Vec<Row>, lsn: Lsn, served: u64 },
+    /// A majority has confirmed the leadership: read.
+    Confirmed,
+}
+
+/// What comes back.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// Rows at an LSN, read at a real time.
+    Rows { rows: Vec<Row>, lsn: Lsn, served: u64, staleness_ms: Option<u64> },
+    /// Committed.
+    Written(Lsn),
+    /// A condition did not hold; the row, if it is the one at that LSN.
+    Refused { at: Lsn, current: Option<Row> },
+    /// Too old to be remembered.
+    Forgotten { applied: Lsn },
+    /// Not here.
+    NotLeader { hint: Option<Node> },
+    /// Not now: nothing was done.
+    Unavailable,
+    /// Not now, and not soon: nothing was done.
+    Refusing,
+    /// It may or may not be done.
+    Unknown,
+    /// The connection broke on the way.
+    Lost,
+    /// There was no connection: nothing was done.
+    NotSent,
+}
+
+impl World {
+    /// A call arrives at its replica, or goes on there.
+    pub(super) fn serve(&mut self, id: u64, step: Step) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let Call { target, range, request, .. } = call.clone();
+        if self.replica(target, range).is_none() {
+            let answer = match self.runs(target) {
+                true => Answer::NotLeader { hint: None },
+                false => Answer::Lost,
+            };
+            return self.reply(id, answer);
+        }
+        match (request, step) {
+            (Request::Write(write), _) => {
+                let (sender, receiver) = oneshot::channel();
+                if let Some(replica) = self.replica(target, range) {
+                    replica.waiting.push((id, Receiver::Write(receiver)));
+                }
+                let request = MachineProposal::new(write);
+                self.take(target, range, Input::Write { request, sender });
+            }
+            (Request::Read { select, mode: Mode::Strong }, Step::Begin(_)) => {
+                match self.leased(target, range) {
+                    Some(epoch) => match self.read(target, range, &select) {
+                        Some((rows, lsn)) => {
+                            let gap = self.random.below(60);
+                            let served = self.now;
+                            let step = Step::Recheck { epoch, rows, lsn, served };
+                            self.plan(gap, Action::Serve { call: id, step });
+                        }
+                        None => self.reply(id, Answer::Unavailable),
+                    },
+                    None => self.confirm(id, target, range),
+                }
+            }
+            (Request::Read { .. }, Step::Recheck { epoch, rows, lsn, served }) => {
+                if self.leased(target, range) == Some(epoch) || planted(Bug::ReadNotRechecked) {
+                    self.reply(id, Answer::Rows { rows, lsn, served, staleness_ms: Some(0) });
+                } else {
+                    self.confirm(id, target, range);
+                }
+            }
+            (Request::Read { select, mode: Mode::Strong }, Step::Confirmed) => {
+                let served = self.now;
+                let answer = match self.read(target, range, &select) {
+                    Some((rows, lsn)) => Answer::Rows { rows, lsn, served, staleness_ms: Some(0) },
+                    None => Answer::Unavailable,
+                };
+                self.reply(id, answer);
+            }
+            (Request::Read { select, mode: Mode::Timeline { floor, max_staleness_ms } }, step) => {
+                let polls = match step {
+                    Step::Begin(polls) => polls,
+                    Step::Recheck { .. } | Step::Confirmed => FLOOR_POLLS,
+                };
+                self.timeline(id, target, range, &select, (floor, max_staleness_ms), polls);
+            }
+        }
+    }
+
+    fn timeline(
+        &mut self,
+        id: u64,
+        target: Node,
+        range: Range,
+        select: &Select,
+        (floor, max_staleness_ms): (Lsn, Option<u64>),
+        polls: u32,
+    ) {
+        let now = self.machines[&target].clock.at(self.now);
+        let Some(replica) = self.replica(target, range) else { return };
+        let cohort = replica.drive.cohort();
+        let hint = cohort.leader().map(|leader| leader.0).filter(|leader| *leader != target);
+        let staleness_ms = cohort.staleness(now).map(|stale| u64::from(stale.0));
+        if replica.drive.applied_chain().0 < floor && !planted(Bug::FloorIgnored) {
+            if polls < FLOOR_POLLS {
+                return self.plan(FLOOR_POLL, Action::Serve { call: id, step: Step::Begin(polls + 1) });
+            }
+            return self.reply(id, Answer::NotLeader { hint });
+        }
+        if max_staleness_ms.is_some_and(|max| staleness_ms.is_none_or(|stale| stale > max)) {
+            return self.reply(id, Answer::NotLeader { hint });
+        }
+        let served = self.now;
+        let answer = match self.read(target, range, select) {
+            Some((rows, lsn)) => Answer::Rows { rows, lsn, served, staleness_ms },
+            None => Answer::Unavailable,
+        };
+        self.reply(id, answer);
+    }
+
+    /// The epoch under which the replica may serve strong reads now.
+    fn leased(&mut self, node: Node, range: Range) -> Option<Epoch> {
+        let now = self.machines.get(&node)?.clock.at(self.now);
+        let lease = self.replica(node, range)?.lease?;
+        (now < lease.until).then_some(lease.epoch)
+    }
+
+    /// Asks for a confirmation of the leadership.
+    fn confirm(&mut self, id: u64, node: Node, range: Range) {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(replica) = self.replica(node, range) {
+            replica.waiting.push((id, Receiver::Barrier(receiver)));
+        }
+        self.take(node, range, Input::Read { after: Lsn::ZERO, sender });
+    }
+
+    fn read(&mut self, node: Node, range: Range, select: &Select) -> Option<(Vec<Row>, Lsn)> {
+        let engine = self.replica(node, range)?.drive.store().engine();
+        match select {
+            Select::Keys(keys) => engine.get_all(keys, &Columns::All).ok(),
+            Select::Scan { start, end, reverse } => {
+                let rows = engine.scan(start, end.as_deref(), *reverse, &Columns::All).ok()?;
+                let lsn = rows.snapshot();
+                Some((rows.collect::<Result<_, _>>().ok()?, lsn))
+            }
+        }
+    }
+
+    /// Looks which of a replica's clients have been answered.
+    pub(super) fn collect(&mut self, node: Node, range: Range) {
+        let Some(replica) = self.replica(node, range) else { return };
+        if replica.waiting.is_empty() {
+            return;
+        }
+        let mut answered = Vec::new();
+        let mut index = 0;
+        while index < replica.waiting.len() {
+            let told = match &mut replica.waiting[index].1 {
+                Receiver::Write(receiver) => match receiver.try_recv() {
+                    Err(TryRecvError::Empty) => None,
+                    Err(TryRecvError::Closed) => Some(Told::Write(Err(ReplicaError::Unknown))),
+                    Ok(result) => Some(Told::Write(result)),
+                },
+                Receiver::Barrier(receiver) => match receiver.try_recv() {
+                    Err(TryRecvError::Empty) => None,
+                    Err(TryRecvError::Closed) => Some(Told::Barrier(Err(ReplicaError::Closed))),
+                    Ok(result) => Some(Told::Barrier(result)),
+                },
+            };
+            match told {
+                None => index += 1,
+                Some(told) => answered.push((replica.waiting.swap_remove(index).0, told)),
+            }
+        }
+        for (id, told) in answered {
+            match told {
+                Told::Barrier(Ok(())) => {
+                    let gap = self.random.below(60);
+                    self.plan(gap, Action::Serve { call: id, step: Step::Confirmed });
+                }
+                Told::Barrier(Err(error)) => self.reply(id, refusal(error)),
+                Told::Write(result) => self.written(id, node, range, result),
+            }
+        }
+    }
+
+    fn written(&mut self, id: u64, node: Node, range: Range, result: WriteResult) {
+        let Some(Call { request: Request::Write(write), .. }) = self.calls.get(&id) else { return };
+        let (request, retry) = (write.request, write.retry);
+        let answer = match result {
+            Ok(WriteReply::Written(lsn)) => {
+                let refused = self
+                    .replica(node, range)
+                    .is_some_and(|replica| retry && replica.drive.store().was_refused(&request));
+                match refused {
+                    true => Answer::Refused { at: lsn, current: None },
+                    false => Answer::Written(lsn),
+                }
+            }
+            Ok(WriteReply::Refused(MachineRefusal::Condition { current, at })) => {
+                Answer::Refused { at, current: Some(current) }
+            }
+            Ok(WriteReply::Refused(MachineRefusal::Forgotten)) => {
+                let applied =
+                    self.replica(node, range).map_or(Lsn::ZERO, |replica| replica.drive.applied_chain().0);
+                Answer::Forgotten { applied }
+            }
+            Ok(WriteReply::Refused(MachineRefusal::Unreadable(_))) => Answer::Unavailable,
+            Err(error) => refusal(error),
+        };
+        self.reply(id, answer);
+    }
+
+    /// Sends an answer back to the gateway.
+    pub(super) fn reply(&mut self, id: u64, answer: Answer) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let (from, to) = (call.target, call.gateway);
+        if !self.network.carries(from, to) {
+            return;
+        }
+        // A connection delivers once or breaks.
+        if let Some(delay) = self.network.send(&mut self.random, self.now, from, to).first().copied() {
+            self.plan(delay, Action::Answer { call: id, answer });
+        }
+    }
+}
+
+type WriteResult = Result<WriteReply<MachineRefusal>, ReplicaError>;
+
+enum Told {
+    Write(WriteResult),
+    Barrier(Result<(), ReplicaError>),
+}
+
+fn refusal(error: ReplicaError) -> Answer {
+    match error {
+        ReplicaError::NotLeader { hint } => Answer::NotLeader { hint: hint.map(|node| node.0) },
+        ReplicaError::Unavailable(Unavailable::Overloaded | Unavailable::DiskFull) => Answer::Refusing,
+        ReplicaError::Unavailable(
+            Unavailable::TakingOver | Unavailable::Suspended | Unavailable::Transferring,
+        )
+        | ReplicaError::Behind { .. } => Answer::Unavailable,
+        ReplicaError::Unknown => Answer::Unknown,
+        ReplicaError::Closed => Answer::NotLeader { hint: None },
+    }
+}

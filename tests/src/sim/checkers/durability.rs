@@ -1,0 +1,124 @@
+//! What is acknowledged is durable on a majority of the range's members at that moment, and what a member has forced
+//! comes back after every crash.
+
+use std::collections::{BTreeMap, HashMap};
+
+use wal::Lsn;
+
+use crate::sim::history::{Checker, Event, Node, Range};
+use crate::sim::options::Options;
+
+/// See above.
+pub(crate) struct Durability {
+    members: Vec<Vec<Node>>,
+    logs: HashMap<(Node, Range), Log>,
+}
+
+/// A member's log as its disk must hold it.
+#[derive(Default)]
+struct Log {
+    /// In tables.
+    base: Lsn,
+    forced: BTreeMap<u64, Lsn>,
+    /// Not forced yet, in order.
+    pending: Vec<Change>,
+}
+
+enum Change {
+    Append(Lsn),
+    Skip(u64),
+}
+
+impl Durability {
+    /// For the cohorts of these options.
+    pub(crate) fn new(options: &Options) -> Durability {
+        let members = (0..options.ranges).map(|range| options.members(range)).collect();
+        Durability { members, logs: HashMap::new() }
+    }
+}
+
+impl Checker for Durability {
+    fn name(&self) -> &'static str {
+        "durability"
+    }
+
+    fn see(&mut self, _: u64, event: &Event) -> Result<(), String> {
+        match event {
+            Event::Appended { node, range, lsn, .. } => {
+                self.logs.entry((*node, *range)).or_default().pending.push(Change::Append(*lsn));
+            }
+            Event::Skipped { node, range, from } => {
+                self.logs.entry((*node, *range)).or_default().pending.push(Change::Skip(*from));
+            }
+            Event::Forced { node } => {
+                for (_, log) in self.logs.iter_mut().filter(|((on, _), _)| on == node) {
+                    log.force();
+                }
+            }
+            Event::Discarded { node } => {
+                for (_, log) in self.logs.iter_mut().filter(|((on, _), _)| on == node) {
+                    log.pending.clear();
+                }
+            }
+            Event::Flushed { node, range, base } => {
+                let log = self.logs.entry((*node, *range)).or_default();
+                log.base = log.base.max(*base);
+            }
+            Event::Recovered { node, range, base, entries, .. } => {
+                let log = self.logs.entry((*node, *range)).or_default();
+                let found: BTreeMap<u64, Lsn> = entries.iter().map(|lsn| (lsn.seq, *lsn)).collect();
+                let hidden = log.pending.iter().filter_map(|change| match change {
+                    Change::Skip(from) => Some(*from),
+                    Change::Append(_) => None,
+                });
+                let hidden = hidden.min().unwrap_or(u64::MAX);
+                for (seq, lsn) in &log.forced {
+                    if *seq > base.seq && *seq < hidden && found.get(seq) != Some(lsn) {
+                        let back = found.get(seq);
+                        return Err(format!(
+                            "n{node} had forced {lsn} of range {range}; it came back as {back:?}"
+                        ));
+                    }
+                }
+                if base.seq < log.base.seq {
+                    return Err(format!("n{node}: tables of range {range} held {}, now {base}", log.base));
+                }
+                *log = Log { base: *base, forced: found, pending: Vec::new() };
+            }
+            Event::Acknowledged { node, range, lsn } => {
+                let members = &self.members[*range as usize];
+                let holds =
+                    |member: &&Node| self.logs.get(&(**member, *range)).is_some_and(|log| log.holds(*lsn));
+                let holders: Vec<Node> = members.iter().filter(holds).copied().collect();
+                if holders.len() * 2 <= members.len() {
+                    return Err(format!(
+                        "{lsn} of range {range} is acknowledged by n{node}, durable on {holders:?} only"
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    fn force(&mut self) {
+        for change in self.pending.drain(..) {
+            match change {
+                Change::Append(lsn) => {
+                    self.forced.insert(lsn.seq, lsn);
+                }
+                Change::Skip(from) => {
+                    self.forced.split_off(&from);
+                }
+            }
+        }
+    }
+
+    fn holds(&self, lsn: Lsn) -> bool {
+        let skipped =
+            self.pending.iter().any(|change| matches!(change, Change::Skip(from) if *from <= lsn.seq));
+        (self.forced.get(&lsn.seq) == Some(&lsn) && !skipped) || self.base.seq >= lsn.seq
+    }
+}

@@ -1,0 +1,59 @@
+//! One leader per epoch; an LSN names one record for ever; promises never go down; nothing raises an alarm.
+
+use std::collections::HashMap;
+
+use wal::{ChainHash, Epoch, Lsn, Promise};
+
+use crate::sim::history::{Checker, Event, Node, Range};
+
+/// See above.
+#[derive(Default)]
+pub(crate) struct Epochs {
+    openers: HashMap<(Range, Epoch), Node>,
+    records: HashMap<(Range, Lsn), ChainHash>,
+    promises: HashMap<(Node, Range), Promise>,
+}
+
+impl Checker for Epochs {
+    fn name(&self) -> &'static str {
+        "epochs"
+    }
+
+    fn see(&mut self, _: u64, event: &Event) -> Result<(), String> {
+        match event {
+            Event::Opened { node, range, epoch } => {
+                let opener = *self.openers.entry((*range, *epoch)).or_insert(*node);
+                if opener != *node {
+                    return Err(format!("epoch {epoch} of range {range} is led by n{opener} and by n{node}"));
+                }
+            }
+            Event::Appended { node, range, lsn, chain } => {
+                if *self.records.entry((*range, *lsn)).or_insert(*chain) != *chain {
+                    return Err(format!("{lsn} of range {range} is another record on n{node} than before"));
+                }
+            }
+            Event::Promised { node, range, promise } => {
+                let told = self.promises.entry((*node, *range)).or_default();
+                if *promise < *told {
+                    return Err(format!(
+                        "n{node} told promise {told:?} for range {range}, and now {promise:?}"
+                    ));
+                }
+                *told = *promise;
+            }
+            Event::Recovered { node, range, promise, .. } => {
+                let told = self.promises.get(&(*node, *range)).copied().unwrap_or_default();
+                if *promise < told {
+                    return Err(format!(
+                        "n{node} told promise {told:?} for range {range}, came back with {promise:?}"
+                    ));
+                }
+            }
+            Event::Alarm { node, range, text } if !text.contains("disk full") => {
+                return Err(format!("alarm of n{node}, range {range}: {text}"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,271 @@
+//! Per range, the log is the order: every answer must be what the log says at its LSN, and LSNs must respect real time.
+//!
+//! 1. The log replayed, with the mutations that clients asked for, gives every state there ever was; each read shows the
+//!    state at its LSN, cell by cell; each condition held, or not, where its write stands.
+//! 2. An operation that began after another had ended stands behind it: strictly, if it writes.
+//! 3. An acknowledged write stands in the log where its answer said; one that was refused, or certainly not done, does not.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use kvstore::request::{Condition, Mutation, RequestId, Row};
+use wal::Lsn;
+
+use crate::sim::history::{Call, Checker, Consistency, Event, OpId, Outcome, Range};
+
+/// See above.
+#[derive(Default)]
+pub(crate) struct Linearizability {
+    operations: BTreeMap<OpId, Operation>,
+    logs: HashMap<Range, BTreeMap<u64, Logged>>,
+    /// The highest sequence number that any ended operation of the range has shown.
+    shown: HashMap<Range, u64>,
+}
+
+struct Operation {
+    range: Range,
+    call: Call,
+    /// Nothing that stands at or below may be this write; no read may show less.
+    floor: u64,
+    outcome: Option<Outcome>,
+}
+
+#[derive(Clone, Copy)]
+struct Logged {
+    lsn: Lsn,
+    request: Option<(RequestId, bool)>,
+}
+
+type Cells = BTreeMap<Bytes, (Bytes, Lsn)>;
+type State = BTreeMap<String, Cells>;
+
+impl Checker for Linearizability {
+    fn name(&self) -> &'static str {
+        "linearizability"
+    }
+
+    fn see(&mut self, _: u64, event: &Event) -> Result<(), String> {
+        match event {
+            Event::Applied { range, entry, request, .. } => {
+                let logged = Logged { lsn: entry.lsn, request: *request };
+                self.logs.entry(*range).or_default().entry(entry.lsn.seq).or_insert(logged);
+            }
+            Event::Invoked { op, range, call, .. } => {
+                let floor = self.shown.get(range).copied().unwrap_or(0);
+                let operation = Operation { range: *range, call: call.clone(), floor, outcome: None };
+                self.operations.insert(*op, operation);
+            }
+            Event::Returned { op, outcome } => return self.returned(*op, outcome),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        let mut ranges: Vec<Range> = self.logs.keys().copied().collect();
+        ranges.sort_unstable();
+        ranges.into_iter().try_for_each(|range| self.replay(range))
+    }
+}
+
+impl Linearizability {
+    /// The second promise, as soon as it can be seen.
+    fn returned(&mut self, op: OpId, outcome: &Outcome) -> Result<(), String> {
+        let Some(operation) = self.operations.get_mut(&op) else { return Ok(()) };
+        operation.outcome = Some(outcome.clone());
+        let strong = !matches!(
+            operation.call,
+            Call::Get { consistency: Consistency::Timeline, .. }
+                | Call::Scan { consistency: Consistency::Timeline, .. }
+        );
+        let (seq, least) = match outcome {
+            Outcome::Written(lsn) => (lsn.seq, operation.floor + 1),
+            Outcome::Refused { at, .. } => (at.seq, operation.floor),
+            Outcome::Rows { lsn, .. } => (lsn.seq, operation.floor),
+            Outcome::Failed | Outcome::Unknown => return Ok(()),
+        };
+        if strong && seq < least {
+            return Err(format!(
+                "op {op} of range {} ended as {outcome:?}, but before it began seq {} had been shown",
+                operation.range, operation.floor
+            ));
+        }
+        let shown = self.shown.entry(operation.range).or_default();
+        *shown = (*shown).max(seq);
+        Ok(())
+    }
+
+    /// The first and the third promise.
+    fn replay(&self, range: Range) -> Result<(), String> {
+        let Some(log) = self.logs.get(&range) else { return Ok(()) };
+        let mut writers: HashMap<RequestId, OpId> = HashMap::new();
+        let mut readers: BTreeMap<u64, Vec<OpId>> = BTreeMap::new();
+        for (op, operation) in self.operations.iter().filter(|(_, operation)| operation.range == range) {
+            if let Call::Write { request, .. } = &operation.call {
+                writers.insert(*request, *op);
+            }
+            match &operation.outcome {
+                Some(Outcome::Rows { lsn, .. }) => readers.entry(lsn.seq).or_default().push(*op),
+                Some(Outcome::Refused { at, current: Some(_) }) => {
+                    readers.entry(at.seq).or_default().push(*op)
+                }
+                Some(Outcome::Refused { .. } | Outcome::Written(_) | Outcome::Failed | Outcome::Unknown)
+                | None => {}
+            }
+        }
+        let mut state = State::new();
+        let mut done: HashMap<OpId, (Lsn, bool)> = HashMap::new();
+        let last = log.keys().next_back().copied().unwrap_or(0);
+        for seq in 0..=last.max(readers.keys().next_back().copied().unwrap_or(0)) {
+            if seq > 0 {
+                let Some(logged) = log.get(&seq) else {
+                    return Err(format!("seq {seq} of range {range} was read but never applied"));
+                };
+                if let Some((request, refused)) = logged.request {
+                    let Some(&op) = writers.get(&request) else {
+                        return Err(format!(
+                            "{request:?} at {} of range {range} was never asked for",
+                            logged.lsn
+                        ));
+                    };
+                    self.execute(op, logged.lsn, refused, &mut state)?;
+                    done.insert(op, (logged.lsn, refused));
+                }
+            }
+            for op in readers.get(&seq).into_iter().flatten() {
+                self.compare(*op, &state)?;
+            }
+        }
+        for op in writers.into_values() {
+            self.concluded(op, done.get(&op).copied())?;
+        }
+        Ok(())
+    }
+
+    /// The log has a write here.
+    fn execute(&self, op: OpId, lsn: Lsn, refused: bool, state: &mut State) -> Result<(), String> {
+        let operation = &self.operations[&op];
+        let Call::Write { key, conditions, mutations, .. } = &operation.call else {
+            return Err(format!("op {op} at {lsn} is no write"));
+        };
+        if lsn.seq <= operation.floor {
+            let floor = operation.floor;
+            return Err(format!("op {op} stands at {lsn}, but seq {floor} had been shown before it began"));
+        }
+        let empty = Cells::new();
+        let row = state.get(key).unwrap_or(&empty);
+        let held = conditions.iter().all(|condition| holds(condition, row));
+        if held == refused {
+            let verdict = if refused { "refused" } else { "executed" };
+            return Err(format!("op {op} is {verdict} at {lsn}; {conditions:?} on {row:?}"));
+        }
+        if !refused {
+            mutate(state.entry(key.clone()).or_default(), lsn, mutations);
+        }
+        Ok(())
+    }
+
+    /// What a client saw at this state.
+    fn compare(&self, op: OpId, state: &State) -> Result<(), String> {
+        let operation = &self.operations[&op];
+        match (&operation.call, &operation.outcome) {
+            (Call::Get { keys, .. }, Some(Outcome::Rows { rows, lsn, node, .. })) => {
+                for (key, row) in keys.iter().zip(rows) {
+                    let expected = state.get(key).cloned().unwrap_or_default();
+                    if cells(row) != expected {
+                        return Err(format!(
+                            "op {op} read {key} from n{node} at {lsn} of range {} as {:?}, expected {expected:?}",
+                            operation.range,
+                            cells(row)
+                        ));
+                    }
+                }
+            }
+            (Call::Scan { start, end, reverse, .. }, Some(Outcome::Rows { rows, lsn, node, .. })) => {
+                let found: Vec<(String, Cells)> = rows
+                    .iter()
+                    .map(|row| (String::from_utf8_lossy(&row.key).into_owned(), cells(row)))
+                    .collect();
+                let inside = |key: &&String| *key >= start && end.as_ref().is_none_or(|end| *key < end);
+                let mut expected: Vec<(String, Cells)> = state
+                    .iter()
+                    .filter(|(key, row)| inside(key) && !row.is_empty())
+                    .map(|(key, row)| (key.clone(), row.clone()))
+                    .collect();
+                if *reverse {
+                    expected.reverse();
+                }
+                if found != expected {
+                    return Err(format!(
+                        "op {op} scanned range {} on n{node} at {lsn} as {found:?}, expected {expected:?}",
+                        operation.range
+                    ));
+                }
+            }
+            (Call::Write { key, conditions, .. }, Some(Outcome::Refused { at, current: Some(current) })) => {
+                let expected = state.get(key).cloned().unwrap_or_default();
+                if cells(current) != expected {
+                    let found = cells(current);
+                    return Err(format!(
+                        "op {op} was refused at {at} for {key} = {found:?}, expected {expected:?}"
+                    ));
+                }
+                if conditions.iter().all(|condition| holds(condition, &expected)) {
+                    return Err(format!("op {op} was refused at {at}, but {conditions:?} held"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What became of a write, against what its client was told.
+    fn concluded(&self, op: OpId, done: Option<(Lsn, bool)>) -> Result<(), String> {
+        let wrong = |why: &str| Err(format!("op {op} ({:?}) {why}", self.operations[&op].outcome));
+        match (&self.operations[&op].outcome, done) {
+            (Some(Outcome::Written(lsn)), Some((stands, false))) if *lsn == stands => Ok(()),
+            (Some(Outcome::Written(_)), _) => wrong("is not in the log as it was told"),
+            (Some(Outcome::Refused { .. }), Some((_, false))) => wrong("was executed"),
+            (Some(Outcome::Refused { at, current: None }), done) if done.map(|(lsn, _)| lsn) != Some(*at) => {
+                wrong("is not in the log as it was told")
+            }
+            (Some(Outcome::Failed), Some((_, false))) => wrong("was executed"),
+            (
+                Some(Outcome::Refused { .. } | Outcome::Failed | Outcome::Unknown | Outcome::Rows { .. })
+                | None,
+                _,
+            ) => Ok(()),
+        }
+    }
+}
+
+fn cells(row: &Row) -> Cells {
+    row.cells.iter().map(|cell| (cell.column.clone(), (cell.value.clone(), cell.version))).collect()
+}
+
+fn holds(condition: &Condition, row: &Cells) -> bool {
+    match condition {
+        Condition::RowAbsent => row.is_empty(),
+        Condition::RowPresent => !row.is_empty(),
+        Condition::RowVersion(version) => {
+            row.values().map(|(_, version)| *version).max().unwrap_or(Lsn::ZERO) == *version
+        }
+        Condition::ColumnVersion { column, version } => {
+            row.get(column).map_or(Lsn::ZERO, |(_, version)| *version) == *version
+        }
+    }
+}
+
+fn mutate(row: &mut Cells, lsn: Lsn, mutations: &[Mutation]) {
+    for mutation in mutations {
+        match mutation {
+            Mutation::Put { column, value } => {
+                row.insert(column.clone(), (value.clone(), lsn));
+            }
+            Mutation::Delete { column } => {
+                row.remove(column);
+            }
+            Mutation::DeleteRow => row.clear(),
+        }
+    }
+}

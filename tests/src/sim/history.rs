@@ -1,0 +1,111 @@
+//! What is known of a run: everything that clients saw, and everything that replicas did durably or visibly. Checkers
+//! are fed by it alone.
+
+use std::fmt;
+
+use kvstore::request::{Condition, Mutation, RequestId, Row};
+use wal::{ChainHash, Entry, Epoch, Lsn, Promise};
+
+/// A node's number.
+pub type Node = u32;
+/// A range's number.
+pub type Range = u32;
+/// A client operation's number.
+pub type OpId = u32;
+
+/// Whose word a read takes, as the client asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// The latest value.
+    Strong,
+    /// Any replica's.
+    Timeline,
+}
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Write a row.
+    Write { key: String, conditions: Vec<Condition>, mutations: Vec<Mutation>, request: RequestId },
+    /// Read rows by key, in one range.
+    Get { keys: Vec<String>, consistency: Consistency },
+    /// Read all rows of a range between two keys.
+    Scan { start: String, end: Option<String>, reverse: bool, consistency: Consistency },
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Committed as this LSN.
+    Written(Lsn),
+    /// A condition did not hold; at which place of the log, and the row if the answer came with that very state.
+    Refused { at: Lsn, current: Option<Row> },
+    /// Rows, as of an LSN, from a replica; `served` is the real time at which it read them.
+    Rows { rows: Vec<Row>, lsn: Lsn, node: Node, served: u64, staleness_ms: Option<u64> },
+    /// Certainly not done.
+    Failed,
+    /// Perhaps done.
+    Unknown,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client begins an operation. `session`: its reads may not go back (clients work one operation at a time).
+    Invoked { op: OpId, client: u32, session: bool, range: Range, call: Call },
+    /// It ends.
+    Returned { op: OpId, outcome: Outcome },
+    /// A replica answered a write as committed.
+    Acknowledged { node: Node, range: Range, lsn: Lsn },
+    /// A replica applied an entry; whose request it is, and whether it is a refusal.
+    Applied { node: Node, range: Range, entry: Entry, request: Option<(RequestId, bool)> },
+    /// A replica put an entry into its log, not yet forced.
+    Appended { node: Node, range: Range, lsn: Lsn, chain: ChainHash },
+    /// A replica put a Skip into its log that hides everything from this sequence number on.
+    Skipped { node: Node, range: Range, from: u64 },
+    /// Everything that the node appended is durable.
+    Forced { node: Node },
+    /// Nothing that the node appended since the last force will be in its log (the disk is full).
+    Discarded { node: Node },
+    /// The tables of a replica hold everything up to here.
+    Flushed { node: Node, range: Range, base: Lsn },
+    /// The node's process ended.
+    Ended { node: Node },
+    /// A replica came back with this.
+    Recovered { node: Node, range: Range, base: Lsn, entries: Vec<Lsn>, promise: Promise },
+    /// A replica told others that its promise is durable.
+    Promised { node: Node, range: Range, promise: Promise },
+    /// A leadership opened.
+    Opened { node: Node, range: Range, epoch: Epoch },
+    /// A replica's contents, as a hash, at an LSN.
+    Contents { node: Node, range: Range, lsn: Lsn, hash: u64 },
+    /// A replica raised an alarm.
+    Alarm { node: Node, range: Range, text: String },
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which checker says so.
+    pub checker: &'static str,
+    /// What was broken.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.checker, self.what)
+    }
+}
+
+/// Looks at a history as it grows.
+pub trait Checker {
+    /// Its name, as reports give it.
+    fn name(&self) -> &'static str;
+    /// Takes the next event, at a real time in microseconds.
+    fn see(&mut self, at: u64, event: &Event) -> Result<(), String>;
+    /// The history has ended.
+    fn end(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! One node: a disk, a clock, one log, and the replicas of its ranges, each driven by the code that drives it in
+//! production. What the replicas want of the world outside is collected and handed to the world.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kvstore::engine::BlockCache;
+use kvstore::testing::{MachineRefusal, RangeMachine, request_of};
+use replication::drive::{Drive, ReplicaError, Surroundings, WriteReply};
+use replication::protocol::coordination::CoordinationRequest;
+use replication::protocol::effect::{Lease, Reply};
+use replication::protocol::event::Ticket;
+use replication::protocol::message::Envelope;
+use replication::protocol::time::Stamp;
+use tokio::sync::oneshot;
+use wal::disk::MemoryDisk;
+use wal::{Entry, Epoch, LogWriter, Lsn, NodeId, Record};
+
+use super::history::{Node, Range};
+
+/// A node's boot-time clock: it starts anywhere and runs a little too fast or too slow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    /// What it showed at real time 0, in microseconds.
+    pub(crate) offset: u64,
+    /// How much too fast it runs.
+    pub(crate) rate_per_mille: i64,
+}
+
+impl Clock {
+    /// What it shows at a real time.
+    pub(crate) fn at(&self, now: u64) -> Stamp {
+        let drift = i64::try_from(now).unwrap_or(0) / 1000 * self.rate_per_mille;
+        Stamp(self.offset + now.saturating_add_signed(drift))
+    }
+}
+
+/// A node.
+pub(crate) struct Machine {
+    /// What survives a crash.
+    pub(crate) disk: MemoryDisk,
+    /// The clock.
+    pub(crate) clock: Clock,
+    /// The process, while it runs.
+    pub(crate) process: Option<Process>,
+    /// Grows with each start.
+    pub(crate) life: u64,
+    /// Forces hang until then (real time).
+    pub(crate) hung_until: u64,
+    /// The process stands still until then (real time).
+    pub(crate) paused_until: u64,
+    /// The coordinator cannot be reached until then (real time).
+    pub(crate) adrift_until: u64,
+    /// Number of the session, and whether the service still has it.
+    pub(crate) session: u64,
+    /// See above.
+    pub(crate) session_lives: bool,
+}
+
+/// A node's process.
+pub(crate) struct Process {
+    /// The shared log.
+    pub(crate) writer: LogWriter,
+    /// The replicas.
+    pub(crate) replicas: BTreeMap<Range, Replica>,
+    /// Blocks of tables.
+    pub(crate) cache: Arc<BlockCache>,
+    /// The newest tickets that wait for the next force.
+    pub(crate) unforced: BTreeMap<Range, Ticket>,
+    /// A force is under way or planned.
+    pub(crate) forcing: bool,
+    /// What this gateway knows of each range.
+    pub(crate) gateway: BTreeMap<Range, Knowledge>,
+}
+
+/// What a gateway knows of a range.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Knowledge {
+    /// Where the leader is thought to be.
+    pub(crate) leader: Option<Node>,
+    /// The highest LSN seen in any answer.
+    pub(crate) known: Lsn,
+}
+
+/// One replica.
+pub(crate) struct Replica {
+    /// The cohort with its store and its clients.
+    pub(crate) drive: Drive<RangeMachine>,
+    /// As published to readers.
+    pub(crate) lease: Option<Lease>,
+    /// Calls that wait for an answer.
+    pub(crate) waiting: Vec<(u64, Receiver)>,
+    /// No view older than this is told any more.
+    pub(crate) change: u64,
+}
+
+/// Where an answer of the replica will come from.
+pub(crate) enum Receiver {
+    /// A write's.
+    Write(oneshot::Receiver<Result<WriteReply<MachineRefusal>, ReplicaError>>),
+    /// A confirmed leadership's: the read goes on.
+    Barrier(oneshot::Receiver<Result<(), ReplicaError>>),
+}
+
+/// What a replica wants of the world.
+pub(crate) enum Wish {
+    /// Append to the log.
+    Append(Vec<Record>, Option<Ticket>),
+    /// Send.
+    Send(Envelope),
+    /// Read the log for a follower.
+    ReadLog { to: NodeId, after: Lsn, bytes_max: u64 },
+    /// Ask the coordinator.
+    Coordinate(CoordinationRequest),
+    /// It applied these.
+    Applied(Vec<Entry>),
+    /// It answers.
+    Answering(Reply),
+    /// It opened its leadership.
+    Opened(Epoch),
+    /// It raised an alarm.
+    Alarm(String),
+}
+
+/// The surroundings of a replica during one step.
+pub(crate) struct Around<'a> {
+    /// The node's clock.
+    pub(crate) now: Stamp,
+    /// The replica's published lease.
+    pub(crate) lease: &'a mut Option<Lease>,
+    /// In order.
+    pub(crate) wishes: &'a mut Vec<Wish>,
+}
+
+impl Surroundings for Around<'_> {
+    fn now(&self) -> Stamp {
+        self.now
+    }
+
+    fn is_dead(&self) -> bool {
+        false
+    }
+
+    fn append(&mut self, records: Vec<Record>, ticket: Option<Ticket>) {
+        self.wishes.push(Wish::Append(records, ticket));
+    }
+
+    fn send(&mut self, envelope: Envelope) {
+        self.wishes.push(Wish::Send(envelope));
+    }
+
+    fn read_log(&mut self, to: NodeId, after: Lsn, bytes_max: u64) {
+        self.wishes.push(Wish::ReadLog { to, after, bytes_max });
+    }
+
+    fn coordinate(&mut self, request: CoordinationRequest) {
+        self.wishes.push(Wish::Coordinate(request));
+    }
+
+    fn publish(&mut self, lease: Option<Lease>) {
+        *self.lease = lease;
+    }
+
+    fn leased(&self) -> Option<Epoch> {
+        self.lease.filter(|lease| self.now < lease.until).map(|lease| lease.epoch)
+    }
+
+    fn applied(&mut self, entries: &[Entry]) {
+        self.wishes.push(Wish::Applied(entries.to_vec()));
+    }
+
+    fn answering(&mut self, reply: &Reply) {
+        self.wishes.push(Wish::Answering(reply.clone()));
+    }
+
+    fn opened(&mut self, epoch: Epoch) {
+        self.wishes.push(Wish::Opened(epoch));
+    }
+
+    fn alarm(&mut self, text: String) {
+        self.wishes.push(Wish::Alarm(text));
+    }
+}
+
+/// Whose write an entry is; `None` for what is none.
+pub(crate) fn owner(entry: &Entry) -> Option<(kvstore::request::RequestId, bool)> {
+    match entry.kind {
+        wal::EntryKind::Write => request_of(entry),
+        wal::EntryKind::EpochStart => None,
+    }
+}

@@ -1,0 +1,180 @@
+//! The deterministic simulator: a whole cluster, its clients and all that can go wrong, in one thread and in made-up time.
+//!
+//! seed → [`options`] (printed first) → [`schedule`] of faults, as data → run ([`world`]) → checkers, which see nothing but
+//! the [`history`] → the faults end, and every range must serve again within a bound ([`Ending::NoProgress`] otherwise).
+//!
+//! - `world`: the agenda, and what the nodes do; `faults`: what is done to them; `sessions`: nodes and the coordinator.
+//! - `machine`, `network`, `coordinator`: the parts of the world.
+//! - `client`, `workload`, `calls`: clients, what they do, how replicas serve them.
+//! - [`checkers`]: the promises, one file each.
+//! - [`planted`]: bugs planted on purpose, to see that they are caught.
+//!
+//! Nodes run the production code of `replication::protocol` and `drive`, of `wal` and of the storage engine. What stands
+//! around that code in production and not here: the tokio runtime, the gRPC streams, the router (its algorithm is
+//! repeated in `client`), ZooKeeper's client. The same seed gives the same run, always: see [`Report::hash`].
+
+mod calls;
+pub mod checkers;
+mod client;
+mod coordinator;
+mod faults;
+pub mod history;
+mod machine;
+mod network;
+pub mod options;
+pub mod planted;
+mod report;
+pub mod schedule;
+mod sessions;
+mod workload;
+pub mod world;
+
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+
+use replication::testing::options::Random;
+
+use self::history::Violation;
+use self::options::Options;
+use self::schedule::Schedule;
+use self::world::{Counts, World};
+
+/// After the faults have ended every range must acknowledge a write within so many microseconds.
+const RECOVERY: u64 = 2_000_000;
+/// And every replica must have applied everything within so many more.
+const CATCH_UP: u64 = 20_000_000;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All promises were kept.
+    Kept,
+    /// One was broken.
+    Violation(Violation),
+    /// The code under test panicked.
+    Crash(String),
+    /// The faults had ended, and still something did not go on.
+    NoProgress(String),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::Kept => write!(f, "all promises kept"),
+            Ending::Violation(violation) => write!(f, "broken promise: {violation}"),
+            Ending::Crash(what) => write!(f, "crash: {what}"),
+            Ending::NoProgress(what) => write!(f, "no progress: {what}"),
+        }
+    }
+}
+
+impl Ending {
+    /// Who found fault, in a word.
+    pub fn finder(&self) -> Option<&'static str> {
+        match self {
+            Ending::Kept => None,
+            Ending::Violation(violation) => Some(violation.checker),
+            Ending::Crash(_) => Some("crash"),
+            Ending::NoProgress(_) => Some("liveness"),
+        }
+    }
+}
+
+/// What a run was and did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How it ended.
+    pub ending: Ending,
+    /// A hash of everything that happened, in order.
+    pub hash: u64,
+    /// Figures.
+    pub counts: Counts,
+    /// Lines for people, if asked for.
+    pub trace: Vec<String>,
+}
+
+/// What a seed means.
+pub fn draw(seed: u64, ops: Option<u32>) -> (Options, Schedule) {
+    let mut random = Random(seed);
+    let options = Options::draw(&mut random, ops);
+    let schedule = schedule::draw(&mut random, &options);
+    (options, schedule)
+}
+
+/// Runs one seed.
+pub fn run(seed: u64, ops: Option<u32>, trace: bool) -> Report {
+    let (options, schedule) = draw(seed, ops);
+    let checkers = checkers::all(&options);
+    let mut world = World::new(seed ^ 0x5eed, options, checkers, trace);
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| play(&mut world, &schedule)));
+    let ending = match ran {
+        Ok(ending) => ending,
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Ending::Crash(text.unwrap_or_else(|| "a panic without a text".to_owned()))
+        }
+    };
+    Report { ending, hash: world.hash, counts: world.counts, trace: world.trace.take().unwrap_or_default() }
+}
+
+fn play(world: &mut World, schedule: &Schedule) -> Ending {
+    world.employ();
+    for (at, fault) in schedule {
+        world.run_until(*at);
+        if world.violation.is_some() {
+            break;
+        }
+        world.strike(*fault);
+    }
+    let end = world.planned_end();
+    world.run_until(end);
+    if let Some(violation) = world.violation.take() {
+        return Ending::Violation(violation);
+    }
+    world.calm();
+    if let Err(what) = recover(world) {
+        return match world.violation.take() {
+            Some(violation) => Ending::Violation(violation),
+            None => Ending::NoProgress(what),
+        };
+    }
+    world.conclude();
+    world.violation.take().map_or(Ending::Kept, Ending::Violation)
+}
+
+/// Everyone is well: every range must serve, and every replica must get everything.
+fn recover(world: &mut World) -> Result<(), String> {
+    world.dismiss();
+    for range in world.ranges() {
+        world.probe(range);
+    }
+    let began = world.time();
+    while world.probes().iter().any(|probe| probe.written.is_none()) {
+        world.run_until(world.time() + 10_000);
+        if world.violation.is_some() {
+            return Err(String::new());
+        }
+        if world.time() > began + RECOVERY {
+            let late: Vec<u32> = world
+                .probes()
+                .iter()
+                .filter(|probe| probe.written.is_none())
+                .map(|probe| probe.range)
+                .collect();
+            return Err(format!("ranges {late:?} took no write within {RECOVERY} us:\n{}", world.statuses()));
+        }
+    }
+    let began = world.time();
+    while !(world.level() && world.idle() && world.probes().iter().all(|probe| probe.read)) {
+        world.run_until(world.time() + 10_000);
+        if world.violation.is_some() {
+            return Err(String::new());
+        }
+        if world.time() > began + CATCH_UP {
+            return Err(format!("replicas do not come level within {CATCH_UP} us:\n{}", world.statuses()));
+        }
+    }
+    world.compare();
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! What a seed means: the size of the world, its periods and limits, and how it misbehaves by itself. Small constants,
+//! so that what is rare in production (a log segment filling up, a flush, a forgotten outcome) happens all the time.
+
+use kvstore::engine::EngineOptions;
+use replication::protocol::Settings;
+use replication::protocol::time::Millis;
+use replication::testing::options::Random;
+use wal::LogOptions;
+
+/// Operations of a normal seed.
+pub const OPS: u32 = 400;
+
+/// Kinds of faults that a seed may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultKinds {
+    /// Processes are killed: the page cache survives.
+    pub kills: bool,
+    /// Power is lost: of what was not forced, anything may be gone.
+    pub power: bool,
+    /// A crash at a certain disk operation.
+    pub steps: bool,
+    /// All nodes lose power together.
+    pub blackouts: bool,
+    /// Processes stand still for a while (SIGSTOP, a suspended machine).
+    pub pauses: bool,
+    /// Links are cut, in both directions or in one.
+    pub cuts: bool,
+    /// Links hold their messages back for a while.
+    pub clogs: bool,
+    /// Coordinator sessions end; nodes are cut from the coordinator.
+    pub sessions: bool,
+    /// The coordinator is out of reach, for all.
+    pub outages: bool,
+    /// The coordinator's state is damaged: nodes deleted, an old snapshot restored.
+    pub damage: bool,
+    /// Disks hang, or are slow.
+    pub hangs: bool,
+    /// Disks are full for a while.
+    pub full: bool,
+    /// Writes or forces fail with EIO.
+    pub errors: bool,
+    /// Leaderships are handed over.
+    pub transfers: bool,
+}
+
+/// All that a seed decides, but for the schedule.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Nodes of the cluster.
+    pub nodes: u32,
+    /// Ranges; range i lives on three neighbours (five, if `wide`), so cohorts are chained.
+    pub ranges: u32,
+    /// Five members to a cohort.
+    pub wide: bool,
+    /// Operations of all clients together.
+    pub ops: u32,
+    /// Clients that work at the same time.
+    pub clients: u32,
+    /// Keys of each kind, in each range.
+    pub keys: u32,
+    /// Simulated time in which the operations are begun, in microseconds.
+    pub duration: u64,
+    /// Most a message takes, in microseconds.
+    pub delay_max: u64,
+    /// A message is lost once in so many (0: never).
+    pub loss: u64,
+    /// A message comes twice once in so many (0: never).
+    pub duplication: u64,
+    /// Most a force takes, in microseconds.
+    pub force_max: u64,
+    /// Clocks run too fast or too slow by up to so many per mille.
+    pub drift_per_mille: u64,
+    /// After so long without a word a session ends, in microseconds.
+    pub session_timeout: u64,
+    /// One round of background work on a node in so many microseconds.
+    pub maintenance_period: u64,
+    /// One fault in so many microseconds, on average.
+    pub fault_period: u64,
+    /// Which.
+    pub kinds: FaultKinds,
+    /// The protocol's.
+    pub settings: Settings,
+    /// The log's.
+    pub log: LogOptions,
+    /// The storage engine's.
+    pub engine: EngineOptions,
+    /// Outcomes remembered per range.
+    pub window_len: usize,
+}
+
+fn pick<T: Copy>(random: &mut Random, some: &[T]) -> T {
+    some[random.below(some.len() as u64) as usize]
+}
+
+impl Options {
+    /// The options of a seed.
+    pub fn draw(random: &mut Random, ops: Option<u32>) -> Options {
+        let nodes = pick(random, &[3, 3, 3, 3, 4, 5, 5, 7]);
+        let wide = nodes >= 5 && random.one_in(3);
+        let ranges =
+            if nodes == 3 { 1 + random.below(2) as u32 } else { 1 + random.below(nodes.into()) as u32 };
+        let lossy = random.one_in(2);
+        let quick = random.one_in(2);
+        let (tick, heartbeat, lease, suspect) = if quick { (5, 20, 150, 120) } else { (10, 50, 500, 400) };
+        let settings = Settings {
+            tick: Millis(tick),
+            heartbeat: Millis(heartbeat),
+            commit_period: Millis(heartbeat),
+            commit_piggyback: !random.one_in(4),
+            lease: Millis(lease),
+            suspect_after: Millis(suspect),
+            queue_len_max: pick(random, &[3, 16, 1000]),
+            window_len_max: 1 + random.below(5) as usize,
+            tail_bytes_max: pick(random, &[0, 300, 3000]),
+            batch_bytes_max: pick(random, &[1, 200, 2000]),
+            ..Settings::default()
+        };
+        let mut coin = |n: u64| random.one_in(n);
+        let kinds = FaultKinds {
+            kills: !coin(3),
+            power: !coin(3),
+            steps: coin(2),
+            blackouts: coin(4),
+            pauses: coin(2),
+            cuts: !coin(3),
+            clogs: coin(3),
+            sessions: coin(2),
+            outages: coin(4),
+            damage: coin(4),
+            hangs: coin(3),
+            full: coin(4),
+            errors: coin(4),
+            transfers: coin(2),
+        };
+        let duration = pick(random, &[2_000_000, 4_000_000, 8_000_000]);
+        Options {
+            nodes,
+            ranges,
+            wide,
+            ops: ops.unwrap_or(OPS),
+            clients: 1 + random.below(8) as u32,
+            keys: 1 + random.below(4) as u32,
+            duration,
+            delay_max: pick(random, &[200, 1000, 5000, 30_000]),
+            loss: if lossy { 5 + random.below(100) } else { 0 },
+            duplication: if lossy { 5 + random.below(50) } else { 0 },
+            force_max: pick(random, &[200, 2000, 20_000]),
+            drift_per_mille: random.below(40),
+            session_timeout: pick(random, &[300_000, 1_000_000, 4_000_000]),
+            maintenance_period: pick(random, &[5_000, 20_000, 100_000]),
+            fault_period: pick(random, &[20_000, 100_000, 400_000]),
+            kinds,
+            settings,
+            log: LogOptions {
+                segment_bytes: pick(random, &[16 << 10, 40 << 10, 128 << 10]),
+                retention_bytes: pick(random, &[64 << 20]),
+                reserve_bytes: 64 << 10,
+            },
+            engine: EngineOptions {
+                memtable_bytes: pick(random, &[400, 2000, 20_000]),
+                level0_tables: 2,
+                level0_stall: 8,
+                level1_bytes: pick(random, &[500, 4000]),
+                table_bytes: pick(random, &[300, 2000]),
+            },
+            window_len: pick(random, &[4, 64, 4096]),
+        }
+    }
+
+    /// The members of a range: neighbours in a ring.
+    pub fn members(&self, range: u32) -> Vec<u32> {
+        let count = if self.wide { 5 } else { 3 };
+        (0..count).map(|place| (range + place) % self.nodes + 1).collect()
+    }
+}

@@ -1,0 +1,66 @@
+//! How a history reads, for people.
+
+use super::history::{Call, Event, Outcome};
+
+/// One line of a trace.
+pub(crate) fn line(at: u64, event: &Event) -> String {
+    let text = match event {
+        Event::Invoked { op, client, range, call, .. } => {
+            format!("client {client} op {op} r{range}: {}", asked(call))
+        }
+        Event::Returned { op, outcome } => format!("op {op} -> {}", told(outcome)),
+        Event::Acknowledged { node, range, lsn } => format!("n{node} r{range} acknowledges {lsn}"),
+        Event::Applied { node, range, entry, request } => {
+            let whose = request.map_or(String::new(), |(request, refused)| {
+                let refused = if refused { ", a refusal" } else { "" };
+                format!(" (client {} write {}{refused})", request.client - 1, request.sequence)
+            });
+            format!("n{node} r{range} applies {}{whose}", entry.lsn)
+        }
+        Event::Appended { node, range, lsn, .. } => format!("n{node} r{range} appends {lsn}"),
+        Event::Skipped { node, range, from } => format!("n{node} r{range} skips all from {from} on"),
+        Event::Forced { node } => format!("n{node} forces"),
+        Event::Discarded { node } => format!("n{node}'s disk is full: its open batch is dropped"),
+        Event::Flushed { node, range, base } => format!("n{node} r{range} flushes up to {base}"),
+        Event::Ended { node } => format!("n{node} has ended"),
+        Event::Recovered { node, range, base, entries, promise } => {
+            let last = entries.last().copied().unwrap_or(*base);
+            let leader = promise.leader.map_or("nobody".to_owned(), |leader| leader.node.to_string());
+            format!(
+                "n{node} r{range} recovers: tables {base}, log {last}, promise {} to {leader}",
+                promise.epoch
+            )
+        }
+        Event::Promised { node, range, promise } => {
+            format!("n{node} r{range} has promised {}", promise.epoch)
+        }
+        Event::Opened { node, range, epoch } => format!("n{node} r{range} opens epoch {epoch}"),
+        Event::Contents { node, range, lsn, hash } => format!("n{node} r{range} holds {hash:016x} at {lsn}"),
+        Event::Alarm { node, range, text } => format!("n{node} r{range} ALARM {text}"),
+    };
+    format!("{:>9.3} ms  {text}", at as f64 / 1000.0)
+}
+
+fn asked(call: &Call) -> String {
+    match call {
+        Call::Write { key, conditions, mutations, request } => {
+            format!("write {} {key} {mutations:?} if {conditions:?}", request.sequence)
+        }
+        Call::Get { keys, consistency } => format!("get {} {consistency:?}", keys.join(" ")),
+        Call::Scan { start, end, reverse, consistency } => {
+            format!("scan {start:?}..{end:?}{} {consistency:?}", if *reverse { " reverse" } else { "" })
+        }
+    }
+}
+
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Written(lsn) => format!("written {lsn}"),
+        Outcome::Refused { at, .. } => format!("refused at {at}"),
+        Outcome::Rows { rows, lsn, node, staleness_ms, .. } => {
+            format!("{} rows from n{node} at {lsn}, stale {staleness_ms:?} ms", rows.len())
+        }
+        Outcome::Failed => "failed".to_owned(),
+        Outcome::Unknown => "unknown".to_owned(),
+    }
+}

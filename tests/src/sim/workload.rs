@@ -1,0 +1,132 @@
+//! What clients do: registers, counters, sets, lists, rows that come and go, rows of several columns, scans. Every value
+//! written is unique, so that a read tells which write it saw.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use kvstore::request::{Condition, Mutation, Row};
+use replication::testing::options::Random;
+use wal::Lsn;
+
+use super::history::{Consistency, Range};
+use super::options::Options;
+
+/// An operation as a client means it.
+#[derive(Clone, Debug)]
+pub(crate) enum Intent {
+    /// Write a row.
+    Write { key: String, conditions: Vec<Condition>, mutations: Vec<Mutation> },
+    /// Read rows.
+    Get { keys: Vec<String>, consistency: Consistency },
+    /// Read a range of rows.
+    Scan { start: String, end: Option<String>, reverse: bool, consistency: Consistency },
+}
+
+/// A conditional write that a client does after it has read the row.
+#[derive(Clone, Debug)]
+pub(crate) enum FollowUp {
+    /// Count one more.
+    Count,
+    /// Append to the list.
+    Append,
+}
+
+fn put(column: &str, value: String) -> Mutation {
+    Mutation::Put { column: Bytes::copy_from_slice(column.as_bytes()), value: value.into() }
+}
+
+/// The next operation of a client, in which range, and what comes after it. `unique` tells its value from all others.
+pub(crate) fn draw(random: &mut Random, options: &Options, unique: u32) -> (Range, Intent, Option<FollowUp>) {
+    let range = random.below(options.ranges.into()) as u32;
+    let number = random.below(options.keys.into());
+    let consistency = if random.one_in(3) { Consistency::Timeline } else { Consistency::Strong };
+    let value = unique.to_string();
+    let (intent, next) = match random.below(20) {
+        0..=3 => {
+            let key = format!("reg{number}");
+            (Intent::Write { key, conditions: Vec::new(), mutations: vec![put("v", value)] }, None)
+        }
+        4..=6 => {
+            let keys = vec![format!("reg{number}")];
+            (Intent::Get { keys, consistency }, None)
+        }
+        7..=9 => {
+            let keys = vec![format!("cnt{number}")];
+            (Intent::Get { keys, consistency }, Some(FollowUp::Count))
+        }
+        10 | 11 => {
+            let keys = vec![format!("lst{number}")];
+            (Intent::Get { keys, consistency }, Some(FollowUp::Append))
+        }
+        12 => {
+            let key = format!("set{number}");
+            let mutations = vec![put(&format!("e{value}"), value)];
+            (Intent::Write { key, conditions: Vec::new(), mutations }, None)
+        }
+        13..=15 => (churn(random, number, value), None),
+        16 => {
+            let mutations = ["a", "b", "c"].map(|column| put(column, value.clone())).to_vec();
+            (Intent::Write { key: format!("mul{number}"), conditions: Vec::new(), mutations }, None)
+        }
+        17 | 18 => {
+            let kinds = ["chu", "mul", "set", "reg", "cnt"];
+            let keys = kinds.iter().map(|kind| format!("{kind}{number}")).collect();
+            (Intent::Get { keys, consistency }, None)
+        }
+        _ => {
+            let (start, end) = match random.below(3) {
+                0 => (String::new(), None),
+                1 => ("chu".to_owned(), Some("mul".to_owned())),
+                _ => ("lst1".to_owned(), Some("reg2".to_owned())),
+            };
+            (Intent::Scan { start, end, reverse: random.one_in(2), consistency }, None)
+        }
+    };
+    (range, intent, next)
+}
+
+/// A row that comes and goes.
+fn churn(random: &mut Random, number: u64, value: String) -> Intent {
+    let key = format!("chu{number}");
+    let column = Bytes::from_static(b"x");
+    let (conditions, mutations) = match random.below(8) {
+        0 | 1 => (Vec::new(), vec![Mutation::DeleteRow]),
+        2 => (vec![Condition::RowPresent], vec![Mutation::DeleteRow]),
+        3 => (Vec::new(), vec![Mutation::DeleteRow, put("y", value)]),
+        4 => (Vec::new(), vec![Mutation::Delete { column }]),
+        5 => (vec![Condition::RowAbsent], vec![put("x", value)]),
+        6 => (Vec::new(), vec![put("y", value)]),
+        _ => (Vec::new(), vec![put("x", value)]),
+    };
+    Intent::Write { key, conditions, mutations }
+}
+
+/// The write that follows a read of the row.
+pub(crate) fn follow(next: &FollowUp, row: &Row, unique: u32) -> Intent {
+    let key = String::from_utf8_lossy(&row.key).into_owned();
+    let value = |column: &[u8]| {
+        row.cells
+            .iter()
+            .find(|cell| cell.column == column)
+            .map(|cell| String::from_utf8_lossy(&cell.value).into_owned())
+    };
+    match next {
+        FollowUp::Count => {
+            let count = value(b"n").and_then(|text| text.split(' ').next()?.parse::<u64>().ok()).unwrap_or(0);
+            let version =
+                row.cells.iter().find(|cell| cell.column == "n").map_or(Lsn::ZERO, |cell| cell.version);
+            let conditions = vec![Condition::ColumnVersion { column: "n".into(), version }];
+            Intent::Write { key, conditions, mutations: vec![put("n", format!("{} {unique}", count + 1))] }
+        }
+        FollowUp::Append => {
+            let mut list = value(b"l").unwrap_or_default();
+            // Long lists would only be slow.
+            if list.len() > 200 {
+                list.clear();
+            }
+            let _ = write!(list, ",{unique}");
+            let conditions = vec![Condition::RowVersion(row.version())];
+            Intent::Write { key, conditions, mutations: vec![put("l", list)] }
+        }
+    }
+}
