@@ -9,20 +9,28 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use bytes::Bytes;
 use wal::Lsn;
 
+use crate::dedup::Outcome;
 use crate::request::{Cell, Condition, Mutation, RequestId, Row};
 
 /// Writes proposed and not yet applied, in LSN order.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     rows: HashMap<Bytes, VecDeque<(Lsn, Vec<Mutation>)>>,
-    requests: HashMap<RequestId, Lsn>,
+    requests: HashMap<RequestId, Outcome>,
     order: VecDeque<(Lsn, Bytes, RequestId)>,
 }
 
 impl Pending {
     /// The write was proposed as `lsn`.
-    pub(crate) fn push(&mut self, lsn: Lsn, key: Bytes, request: RequestId, mutations: Vec<Mutation>) {
-        self.requests.insert(request, lsn);
+    pub(crate) fn push(
+        &mut self,
+        outcome: Outcome,
+        key: Bytes,
+        request: RequestId,
+        mutations: Vec<Mutation>,
+    ) {
+        let lsn = outcome.lsn;
+        self.requests.insert(request, outcome);
         self.order.push_back((lsn, key.clone(), request));
         self.rows.entry(key).or_default().push_back((lsn, mutations));
     }
@@ -46,8 +54,8 @@ impl Pending {
         *self = Pending::default();
     }
 
-    /// The LSN of a pending write with this request id.
-    pub(crate) fn find(&self, request: &RequestId) -> Option<Lsn> {
+    /// How a pending write with this request id will end when it commits.
+    pub(crate) fn find(&self, request: &RequestId) -> Option<Outcome> {
         self.requests.get(request).copied()
     }
 
@@ -137,10 +145,11 @@ mod tests {
     fn a_row_shows_what_is_pending_until_it_is_applied() {
         let mut pending = Pending::default();
         let id = |sequence| RequestId { client: 1, sequence };
-        pending.push(Lsn::new(1, 6), "k".into(), id(1), vec![Mutation::DeleteRow, put("c", "x")]);
-        pending.push(Lsn::new(1, 7), "other".into(), id(2), vec![put("a", "y")]);
-        pending.push(Lsn::new(1, 8), "k".into(), id(3), vec![Mutation::Delete { column: "c".into() }]);
-        assert_eq!(pending.find(&id(1)), Some(Lsn::new(1, 6)));
+        let done = |seq| Outcome { lsn: Lsn::new(1, seq), refused: false };
+        pending.push(done(6), "k".into(), id(1), vec![Mutation::DeleteRow, put("c", "x")]);
+        pending.push(done(7), "other".into(), id(2), vec![put("a", "y")]);
+        pending.push(done(8), "k".into(), id(3), vec![Mutation::Delete { column: "c".into() }]);
+        assert_eq!(pending.find(&id(1)), Some(done(6)));
 
         let mut seen = row(&[("a", 3)]);
         assert_eq!(pending.overlay(&mut seen), Some(Lsn::new(1, 8)));

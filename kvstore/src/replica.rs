@@ -26,7 +26,7 @@ use crate::engine::{Durable, Engine, EngineError};
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
-use crate::request::{Columns, RequestId, Row, Source};
+use crate::request::{Columns, Row, Source};
 use crate::table::format::io_error;
 
 /// How long a timeline read waits for a replica to reach the caller's floor before the leader is asked instead: two
@@ -64,6 +64,8 @@ impl Proposal {
 pub(crate) enum Refusal {
     /// A condition did not hold; the row as found, and at which LSN.
     Condition { current: Row, at: Lsn },
+    /// A condition did not hold, and that is in the log.
+    Logged,
     /// See [`Answer::Forgotten`].
     Forgotten,
     /// The row could not be read.
@@ -107,15 +109,18 @@ impl RangeStore {
         });
     }
 
-    /// How the write with this request id ended, if that is remembered.
-    pub(crate) fn outcome(&self, request: &RequestId) -> Option<Outcome> {
-        self.lock().window.find(request)
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         // Only a bug panics under this lock, and it has then left an entry half applied at worst; the process
         // aborts in `apply` before anyone can look.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a repeated write is told: what the first attempt was, or will be.
+fn join(outcome: Outcome) -> Decision<Refusal> {
+    match outcome {
+        Outcome { lsn, refused: false } => Decision::Join(lsn),
+        Outcome { lsn, refused: true } => Decision::JoinRefusal { lsn, answer: Refusal::Logged },
     }
 }
 
@@ -129,12 +134,12 @@ impl Store for RangeStore {
         if let Some(outcome) = state.window.find(&request.request)
             && !planted(Bug::AppliedRetryRepeated)
         {
-            return Decision::Join(outcome.lsn);
+            return join(outcome);
         }
-        if let Some(lsn) = state.pending.find(&request.request)
+        if let Some(outcome) = state.pending.find(&request.request)
             && !planted(Bug::PendingRetryRepeated)
         {
-            return Decision::Join(lsn);
+            return join(outcome);
         }
         if state.window.forgot(request.base) && !planted(Bug::FloorOfWindowIgnored) {
             return Decision::Refuse { answer: Refusal::Forgotten, after: Lsn::ZERO };
@@ -160,14 +165,19 @@ impl Store for RangeStore {
         }
         verdict.set(refused);
         let mutations = if refused { &[][..] } else { &request.mutations };
-        Decision::Propose(payload::encode(request.request, &request.key, mutations, refused))
+        let payload = payload::encode(request.request, &request.key, mutations, refused);
+        match refused {
+            true => Decision::ProposeRefusal { payload, answer: Refusal::Logged },
+            false => Decision::Propose(payload),
+        }
     }
 
     fn pending(&self, lsn: Lsn, request: Proposal) {
         let mut state = self.lock();
         let Proposal { write, refused } = request;
-        let mutations = if refused.get() { Vec::new() } else { write.mutations };
-        state.pending.push(lsn, write.key, write.request, mutations);
+        let outcome = Outcome { lsn, refused: refused.get() };
+        let mutations = if outcome.refused { Vec::new() } else { write.mutations };
+        state.pending.push(outcome, write.key, write.request, mutations);
     }
 
     fn apply(&self, entries: &[Entry]) {
@@ -270,15 +280,12 @@ impl RangeReplica {
             // The decision reads this row under the cohort's lock: fetch its blocks before.
             let _ = self.store.engine.get(&write.key, &Columns::All);
         }
-        let (request, key, retry) = (write.request, write.key.clone(), write.retry);
+        let key = write.key.clone();
         match tokio::time::timeout_at(deadline.into(), self.cohort.write(Proposal::new(write))).await {
             Err(_) => Err(KvError::OutcomeUnknown("no majority forced it in time".into())),
             Ok(Err(error)) => Err(self.refusal(error)),
-            Ok(Ok(WriteReply::Written(lsn))) => {
-                let refused = retry && self.store.outcome(&request).is_some_and(|found| found.refused);
-                if !refused {
-                    return Ok(Answer::Written(lsn));
-                }
+            Ok(Ok(WriteReply::Written(lsn))) => Ok(Answer::Written(lsn)),
+            Ok(Ok(WriteReply::RefusedAt(lsn, _))) => {
                 let found = self.store.engine.get(&key, &Columns::All);
                 let (current, _) = found.map_err(|error| KvError::Unavailable(error.to_string()))?;
                 Ok(Answer::ConditionFailed { current, at: lsn })
@@ -286,7 +293,7 @@ impl RangeReplica {
             Ok(Ok(WriteReply::Refused(Refusal::Condition { current, at }))) => {
                 Ok(Answer::ConditionFailed { current, at })
             }
-            Ok(Ok(WriteReply::Refused(Refusal::Forgotten))) => {
+            Ok(Ok(WriteReply::Refused(Refusal::Forgotten | Refusal::Logged))) => {
                 Ok(Answer::Forgotten { applied: self.store.applied() })
             }
             Ok(Ok(WriteReply::Refused(Refusal::Unreadable(why)))) => Err(KvError::Unavailable(why)),

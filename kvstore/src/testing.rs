@@ -51,10 +51,23 @@ pub enum MachineRefusal {
         /// Where in the log.
         at: Lsn,
     },
+    /// A condition did not hold, and that is in the log.
+    Logged,
     /// Too old to be remembered: not executed now, and perhaps before.
     Forgotten,
     /// The row could not be read.
     Unreadable(String),
+}
+
+impl From<Refusal> for MachineRefusal {
+    fn from(refusal: Refusal) -> MachineRefusal {
+        match refusal {
+            Refusal::Condition { current, at } => MachineRefusal::Condition { current, at },
+            Refusal::Logged => MachineRefusal::Logged,
+            Refusal::Forgotten => MachineRefusal::Forgotten,
+            Refusal::Unreadable(why) => MachineRefusal::Unreadable(why),
+        }
+    }
 }
 
 impl MachineProposal {
@@ -108,11 +121,6 @@ impl RangeMachine {
     pub fn compact(&self, status: &Status) -> Result<bool, EngineError> {
         self.engine().compact(maintenance::gc_floor(status))
     }
-
-    /// Whether the remembered outcome of a request is a refusal.
-    pub fn was_refused(&self, request: &RequestId) -> bool {
-        self.0.outcome(request).is_some_and(|outcome| outcome.refused)
-    }
 }
 
 /// Whose write a log entry is, and whether it is a refusal; `None` if its payload is no write.
@@ -129,14 +137,11 @@ impl Store for RangeMachine {
         match self.0.decide(&request.0) {
             Decision::Propose(payload) => Decision::Propose(payload),
             Decision::Join(lsn) => Decision::Join(lsn),
-            Decision::Refuse { answer, after } => {
-                let answer = match answer {
-                    Refusal::Condition { current, at } => MachineRefusal::Condition { current, at },
-                    Refusal::Forgotten => MachineRefusal::Forgotten,
-                    Refusal::Unreadable(why) => MachineRefusal::Unreadable(why),
-                };
-                Decision::Refuse { answer, after }
+            Decision::ProposeRefusal { payload, answer } => {
+                Decision::ProposeRefusal { payload, answer: answer.into() }
             }
+            Decision::JoinRefusal { lsn, answer } => Decision::JoinRefusal { lsn, answer: answer.into() },
+            Decision::Refuse { answer, after } => Decision::Refuse { answer: answer.into(), after },
         }
     }
 

@@ -20,6 +20,21 @@ pub enum Decision<A> {
     /// The same write (client id, sequence) is in the log already as this LSN: answered as written once that is
     /// committed and applied (rule 11).
     Join(Lsn),
+    /// Log this payload, which says that the write is refused: so a late copy of it finds its outcome. The client is
+    /// told `answer` when that is committed.
+    ProposeRefusal {
+        /// As for `Propose`.
+        payload: Bytes,
+        /// What the client is told.
+        answer: A,
+    },
+    /// The same write is in the log already as this LSN, and it is a refusal: told once that is committed and applied.
+    JoinRefusal {
+        /// Where it stands.
+        lsn: Lsn,
+        /// What the client is told.
+        answer: A,
+    },
     /// Nothing is logged, and the client is told `answer`: after `after` (the newest pending LSN that the answer
     /// rests on, or [`Lsn::ZERO`]) is committed and the leadership confirmed, as for a strong read (rule 11).
     Refuse {

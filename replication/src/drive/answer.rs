@@ -9,6 +9,8 @@ use crate::protocol::effect::{Reply, Unavailable};
 pub enum WriteReply<A> {
     /// Committed by a majority and applied here, as this LSN.
     Written(Lsn),
+    /// The store refused it, and the refusal is committed as this LSN.
+    RefusedAt(Lsn, A),
     /// The store refused it: nothing was written, and the answer is as certain as a strong read.
     Refused(A),
 }

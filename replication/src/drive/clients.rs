@@ -61,12 +61,12 @@ impl<S: Store> Input<S> {
 
 /// A client that waits for an answer of the cohort.
 pub(crate) enum Waiting<S: Store> {
-    /// Decided, not yet given an LSN.
-    Proposing { request: S::Request, sender: WriteSender<S> },
+    /// Decided, not yet given an LSN. With a refusal: what is logged is that the write was refused.
+    Proposing { request: S::Request, refusal: Option<S::Answer>, sender: WriteSender<S> },
     /// In the log; the store knows the request as pending.
-    Pending { sender: WriteSender<S> },
+    Pending { refusal: Option<S::Answer>, sender: WriteSender<S> },
     /// The same write is in the log as `lsn`.
-    Joining { lsn: Lsn, sender: WriteSender<S> },
+    Joining { lsn: Lsn, refusal: Option<S::Answer>, sender: WriteSender<S> },
     /// Refused by the store; told once that is certain.
     Refusing { answer: S::Answer, sender: WriteSender<S> },
     /// A strong read without a lease.
@@ -97,8 +97,8 @@ impl<S: Store> Clients<S> {
     pub(crate) fn proposed(&mut self, token: Token) -> Option<S::Request> {
         // The sender must move from one variant to the other, so the client is taken out and put back.
         match self.waiting.remove(&token)? {
-            Waiting::Proposing { request, sender } => {
-                self.waiting.insert(token, Waiting::Pending { sender });
+            Waiting::Proposing { request, refusal, sender } => {
+                self.waiting.insert(token, Waiting::Pending { refusal, sender });
                 Some(request)
             }
             other => {
@@ -113,15 +113,15 @@ impl<S: Store> Clients<S> {
         let Some(waiting) = self.waiting.remove(&token) else { return };
         // Sending fails if the client has left.
         match waiting {
-            Waiting::Proposing { sender, .. } | Waiting::Pending { sender } => {
+            Waiting::Proposing { refusal, sender, .. } | Waiting::Pending { refusal, sender } => {
                 let _ = sender.send(match reply {
-                    Reply::Written(lsn) => Ok(WriteReply::Written(lsn)),
+                    Reply::Written(lsn) => Ok(logged(lsn, refusal)),
                     other => Err(ReplicaError::from_reply(other)),
                 });
             }
-            Waiting::Joining { lsn, sender } => {
+            Waiting::Joining { lsn, refusal, sender } => {
                 let _ = sender.send(match reply {
-                    Reply::ReadReady => Ok(WriteReply::Written(lsn)),
+                    Reply::ReadReady => Ok(logged(lsn, refusal)),
                     // Whatever hinders the answer: the write is in the log, and may commit.
                     Reply::Written(_)
                     | Reply::Transferred
@@ -157,7 +157,7 @@ impl<S: Store> Clients<S> {
         let void = self.waiting.extract_if(|_, waiting| !matches!(waiting, Waiting::Transferring { .. }));
         for (_, waiting) in void {
             match waiting {
-                Waiting::Pending { sender } | Waiting::Joining { sender, .. } => {
+                Waiting::Pending { sender, .. } | Waiting::Joining { sender, .. } => {
                     let _ = sender.send(Err(ReplicaError::Unknown));
                 }
                 Waiting::Proposing { sender, .. } | Waiting::Refusing { sender, .. } => {
@@ -179,6 +179,14 @@ impl<S: Store> Clients<S> {
                 let _ = sender.send(Err(ReplicaError::Closed));
             }
         }
+    }
+}
+
+/// The end of a write that is committed as this LSN, or of its refusal.
+fn logged<A>(lsn: Lsn, refusal: Option<A>) -> WriteReply<A> {
+    match refusal {
+        None => WriteReply::Written(lsn),
+        Some(answer) => WriteReply::RefusedAt(lsn, answer),
     }
 }
 
@@ -223,15 +231,15 @@ mod tests {
     }
 
     fn proposing(sender: WriteSender<Nothing>) -> Waiting<Nothing> {
-        Waiting::Proposing { request: 7, sender }
+        Waiting::Proposing { request: 7, refusal: None, sender }
     }
 
     fn pending(sender: WriteSender<Nothing>) -> Waiting<Nothing> {
-        Waiting::Pending { sender }
+        Waiting::Pending { refusal: None, sender }
     }
 
     fn joining(sender: WriteSender<Nothing>) -> Waiting<Nothing> {
-        Waiting::Joining { lsn: LSN, sender }
+        Waiting::Joining { lsn: LSN, refusal: None, sender }
     }
 
     fn refusing(sender: WriteSender<Nothing>) -> Waiting<Nothing> {
@@ -251,6 +259,16 @@ mod tests {
         assert_eq!(
             told(refusing, |all, token| all.answer(token, Reply::ReadReady)),
             Ok(WriteReply::Refused(9))
+        );
+        let refused = |sender| Waiting::Joining { lsn: LSN, refusal: Some(5), sender };
+        assert_eq!(
+            told(refused, |all, token| all.answer(token, Reply::ReadReady)),
+            Ok(WriteReply::RefusedAt(LSN, 5))
+        );
+        let refused = |sender| Waiting::Pending { refusal: Some(5), sender };
+        assert_eq!(
+            told(refused, |all, token| all.answer(token, Reply::Written(LSN))),
+            Ok(WriteReply::RefusedAt(LSN, 5))
         );
         let full = Reply::Unavailable(Unavailable::DiskFull);
         let error = Err(ReplicaError::Unavailable(Unavailable::DiskFull));

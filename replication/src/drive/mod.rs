@@ -140,11 +140,12 @@ impl<S: Store> Drive<S> {
             return;
         };
         match self.store.decide(&request) {
-            Decision::Propose(payload) => self.propose(request, payload, sender, around),
-            Decision::Join(lsn) => {
-                let token = self.clients.wait(Waiting::Joining { lsn, sender });
-                self.step(Event::Read { token, after: lsn }, around);
+            Decision::Propose(payload) => self.propose(request, payload, None, sender, around),
+            Decision::ProposeRefusal { payload, answer } => {
+                self.propose(request, payload, Some(answer), sender, around);
             }
+            Decision::Join(lsn) => self.join(lsn, None, sender, around),
+            Decision::JoinRefusal { lsn, answer } => self.join(lsn, Some(answer), sender, around),
             // Nothing is pending that the answer rests on, and the lease still holds after the decision.
             Decision::Refuse { answer, after }
                 if (after <= self.store.applied() && around.leased() == Some(epoch))
@@ -163,12 +164,24 @@ impl<S: Store> Drive<S> {
         &mut self,
         request: S::Request,
         payload: Bytes,
+        refusal: Option<S::Answer>,
         sender: WriteSender<S>,
         around: &mut impl Surroundings,
     ) {
         around.proposing();
-        let token = self.clients.wait(Waiting::Proposing { request, sender });
+        let token = self.clients.wait(Waiting::Proposing { request, refusal, sender });
         self.step(Event::Write { token, payload }, around);
+    }
+
+    fn join(
+        &mut self,
+        lsn: Lsn,
+        refusal: Option<S::Answer>,
+        sender: WriteSender<S>,
+        around: &mut impl Surroundings,
+    ) {
+        let token = self.clients.wait(Waiting::Joining { lsn, refusal, sender });
+        self.step(Event::Read { token, after: lsn }, around);
     }
 
     /// Performs the effects that have been put out, in order. Ends at once if the node has ended meanwhile.

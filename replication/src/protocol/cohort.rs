@@ -100,10 +100,16 @@ impl Cohort {
     }
 
     /// How old this replica's data are at most, at `now`; `None` if it cannot tell (rule 21). An open leader's are
-    /// current.
+    /// current while its lease runs, and age from then on: others may have been elected.
     pub fn staleness(&self, now: Stamp) -> Option<Millis> {
         match self.role() {
-            Role::Leader(member) if member.role.is_open() && !member.role.is_suspended() => Some(Millis(0)),
+            Role::Leader(member) if member.role.is_open() => {
+                let until = member.role.lease_until();
+                (until > Stamp(0)).then(|| match now < until {
+                    true => Millis(0),
+                    false => now.since(until).plus_one(),
+                })
+            }
             role => role.common().fresh_at.map(|fresh_at| now.since(fresh_at).plus_one()),
         }
     }

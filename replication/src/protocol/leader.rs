@@ -110,6 +110,11 @@ impl Leader {
         self.open
     }
 
+    /// Until when a majority grants it the lease.
+    pub(crate) fn lease_until(&self) -> Stamp {
+        self.lease_until
+    }
+
     pub(crate) fn is_suspended(&self) -> bool {
         self.suspended
     }

@@ -247,7 +247,9 @@ impl Cluster {
                 match timeout(Duration::from_secs(2), node.replica.write(add)).await {
                     Ok(Ok(WriteReply::Written(lsn))) => return lsn,
                     Ok(Ok(WriteReply::Refused(Refusal::Done(lsn)))) => return lsn,
-                    Ok(Ok(WriteReply::Refused(Refusal::Unlucky(_)))) => panic!("not refused by its amount"),
+                    Ok(Ok(WriteReply::Refused(Refusal::Unlucky(_)) | WriteReply::RefusedAt(..))) => {
+                        panic!("not refused by its amount")
+                    }
                     Ok(Err(_)) | Err(_) => (),
                 }
             }

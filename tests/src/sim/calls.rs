@@ -58,6 +58,9 @@ pub(crate) struct Call {
     pub(crate) target: Node,
     /// The range.
     pub(crate) range: Range,
+    /// The life of the node in which it is served, and when that began (real time).
+    pub(crate) life: u64,
+    pub(crate) began: u64,
     /// What is asked.
     pub(crate) request: Request,
 }
@@ -67,6 +70,8 @@ pub(crate) struct Call {
 pub(crate) enum Step {
     /// It has just arrived; how often it has waited for its floor.
     Begin(u32),
+    /// A lease was seen; the rows are read next.
+    Look { epoch: Epoch },
     /// Rows were read under a lease, which is looked at again.
     Recheck { epoch: Epoch, rows: Vec<Row>, lsn: Lsn, served: u64 },
     /// A majority has confirmed the leadership: read.
@@ -101,8 +106,15 @@ pub(crate) enum Answer {
 impl World {
     /// A call arrives at its replica, or goes on there.
     pub(super) fn serve(&mut self, id: u64, step: Step) {
-        let Some(call) = self.calls.get(&id) else { return };
-        let Call { target, range, request, .. } = call.clone();
+        let Some(life) = self.calls.get(&id).map(|call| self.life(call.target)) else { return };
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        match step {
+            Step::Begin(0) => (call.life, call.began) = (life, self.now),
+            // The process that served it has ended, and it with it.
+            _ if call.life != life => return,
+            _ => {}
+        }
+        let Call { target, range, request, began, .. } = call.clone();
         if self.replica(target, range).is_none() {
             let answer = match self.runs(target) {
                 true => Answer::NotLeader { hint: None },
@@ -121,18 +133,17 @@ impl World {
             }
             (Request::Read { select, mode: Mode::Strong }, Step::Begin(_)) => {
                 match self.leased(target, range) {
-                    Some(epoch) => match self.read(target, range, &select) {
-                        Some((rows, lsn)) => {
-                            let gap = self.random.below(60);
-                            let served = self.now;
-                            let step = Step::Recheck { epoch, rows, lsn, served };
-                            self.plan(gap, Action::Serve { call: id, step });
-                        }
-                        None => self.reply(id, Answer::Unavailable),
-                    },
+                    Some(epoch) => self.go_on(id, target, Step::Look { epoch }),
                     None => self.confirm(id, target, range),
                 }
             }
+            (Request::Read { select, .. }, Step::Look { epoch }) => match self.read(target, range, &select) {
+                Some((rows, lsn)) => {
+                    let served = self.now;
+                    self.go_on(id, target, Step::Recheck { epoch, rows, lsn, served });
+                }
+                None => self.reply(id, Answer::Unavailable),
+            },
             (Request::Read { .. }, Step::Recheck { epoch, rows, lsn, served }) => {
                 if self.leased(target, range) == Some(epoch) || planted(Bug::ReadNotRechecked) {
                     self.reply(id, Answer::Rows { rows, lsn, served, staleness_ms: Some(0) });
@@ -141,9 +152,9 @@ impl World {
                 }
             }
             (Request::Read { select, mode: Mode::Strong }, Step::Confirmed) => {
-                let served = self.now;
+                // Nothing was committed elsewhere before the request came; afterwards, perhaps.
                 let answer = match self.read(target, range, &select) {
-                    Some((rows, lsn)) => Answer::Rows { rows, lsn, served, staleness_ms: Some(0) },
+                    Some((rows, lsn)) => Answer::Rows { rows, lsn, served: began, staleness_ms: Some(0) },
                     None => Answer::Unavailable,
                 };
                 self.reply(id, answer);
@@ -151,11 +162,21 @@ impl World {
             (Request::Read { select, mode: Mode::Timeline { floor, max_staleness_ms } }, step) => {
                 let polls = match step {
                     Step::Begin(polls) => polls,
-                    Step::Recheck { .. } | Step::Confirmed => FLOOR_POLLS,
+                    Step::Look { .. } | Step::Recheck { .. } | Step::Confirmed => FLOOR_POLLS,
                 };
                 self.timeline(id, target, range, &select, (floor, max_staleness_ms), polls);
             }
         }
+    }
+
+    /// Serves on a moment later; sometimes the process stands still just then.
+    fn go_on(&mut self, id: u64, node: Node, step: Step) {
+        if self.options.kinds.pauses && self.random.one_in(20) {
+            let during = self.random.below(3000 * u64::from(self.options.settings.lease.0));
+            self.pause(node, during);
+        }
+        let gap = self.random.below(60);
+        self.plan(gap, Action::Serve { call: id, step });
     }
 
     fn timeline(
@@ -245,10 +266,7 @@ impl World {
         }
         for (id, told) in answered {
             match told {
-                Told::Barrier(Ok(())) => {
-                    let gap = self.random.below(60);
-                    self.plan(gap, Action::Serve { call: id, step: Step::Confirmed });
-                }
+                Told::Barrier(Ok(())) => self.go_on(id, node, Step::Confirmed),
                 Told::Barrier(Err(error)) => self.reply(id, refusal(error)),
                 Told::Write(result) => self.written(id, node, range, result),
             }
@@ -256,22 +274,13 @@ impl World {
     }
 
     fn written(&mut self, id: u64, node: Node, range: Range, result: WriteResult) {
-        let Some(Call { request: Request::Write(write), .. }) = self.calls.get(&id) else { return };
-        let (request, retry) = (write.request, write.retry);
         let answer = match result {
-            Ok(WriteReply::Written(lsn)) => {
-                let refused = self
-                    .replica(node, range)
-                    .is_some_and(|replica| retry && replica.drive.store().was_refused(&request));
-                match refused {
-                    true => Answer::Refused { at: lsn, current: None },
-                    false => Answer::Written(lsn),
-                }
-            }
+            Ok(WriteReply::Written(lsn)) => Answer::Written(lsn),
+            Ok(WriteReply::RefusedAt(at, _)) => Answer::Refused { at, current: None },
             Ok(WriteReply::Refused(MachineRefusal::Condition { current, at })) => {
                 Answer::Refused { at, current: Some(current) }
             }
-            Ok(WriteReply::Refused(MachineRefusal::Forgotten)) => {
+            Ok(WriteReply::Refused(MachineRefusal::Forgotten | MachineRefusal::Logged)) => {
                 let applied =
                     self.replica(node, range).map_or(Lsn::ZERO, |replica| replica.drive.applied_chain().0);
                 Answer::Forgotten { applied }

@@ -18,8 +18,6 @@ use super::machine::Knowledge;
 use super::workload::{self, FollowUp, Intent};
 use super::world::{Action, World};
 
-/// How long an operation may take, in microseconds.
-const DEADLINE: u64 = 1_500_000;
 /// Longest pause of a gateway before it asks everyone again.
 const PAUSE_MAX: u64 = 25_000;
 
@@ -201,7 +199,7 @@ impl World {
         };
         let session = client.session.is_some();
         self.happened(Event::Invoked { op, client: number, session, range, call });
-        let (deadline, gateway_life) = (self.now + DEADLINE, self.life(gateway));
+        let (deadline, gateway_life) = (self.now + self.options.deadline, self.life(gateway));
         let mut work = Work {
             op,
             range,
@@ -298,7 +296,7 @@ impl World {
             };
         }
         let id = u64::from(work.op) << 20 | u64::from(work.asked & 0xf_ffff);
-        self.calls.insert(id, Call { client: number, gateway, target, range, request });
+        self.calls.insert(id, Call { client: number, gateway, target, range, life: 0, began: 0, request });
         if let Some(work) = self.client(number).work.as_mut() {
             work.call = Some(id);
         }
@@ -367,19 +365,21 @@ impl World {
 
     /// An attempt was given up.
     pub(super) fn timed_out(&mut self, call: u64) {
+        // What is on its way may still arrive and be served, but nobody listens any more.
         self.answered(call, Answer::Lost);
     }
 
     /// An answer reaches the gateway.
     pub(super) fn answered(&mut self, id: u64, answer: Answer) {
-        let Some(call) = self.calls.remove(&id) else { return };
+        let Some(call) = self.calls.get(&id) else { return };
+        let target = call.target;
         let number = call.client;
         let Some(work) = self.client(number).work.as_mut() else { return };
         if work.call != Some(id) {
             return;
         }
         work.call = None;
-        let (gateway, life, range, target) = (work.gateway, work.gateway_life, work.range, call.target);
+        let (gateway, life, range) = (work.gateway, work.gateway_life, work.range);
         let write = matches!(work.request, Request::Write(_));
         if !self.runs(gateway) || self.life(gateway) != life {
             return self.gateway_lost(number);
@@ -442,7 +442,8 @@ impl World {
                     // A gateway whose own client has gone.
                     return self.finish(number, Outcome::Unknown);
                 }
-                self.attempt(number);
+                let pause = self.random.below(self.options.retry_max);
+                self.plan(pause, Action::Client { client: number });
             }
             Answer::NotSent => self.attempt(number),
         }
@@ -458,9 +459,6 @@ impl World {
     /// The operation ends, and the client thinks of the next one.
     fn finish(&mut self, number: u32, outcome: Outcome) {
         let Some(work) = self.client(number).work.take() else { return };
-        if let Some(call) = work.call {
-            self.calls.remove(&call);
-        }
         match &outcome {
             Outcome::Written(_) => self.counts.written += 1,
             Outcome::Rows { .. } => self.counts.read += 1,

@@ -6,25 +6,31 @@ use tokio::sync::oneshot;
 use wal::NodeId;
 use wal::disk::Faults;
 
-use super::history::Node;
-use super::schedule::Fault;
+use super::history::{Node, Range};
+use super::schedule::{Fault, NodeFault, Victim};
 use super::world::{Action, World};
+
+/// A node that will end after some more steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doom {
+    /// Steps left.
+    pub(crate) steps: u64,
+    /// Whether its machine loses power.
+    pub(crate) power: bool,
+}
 
 impl World {
     /// A fault happens.
     pub(crate) fn strike(&mut self, fault: Fault) {
         self.note(|| format!("fault: {fault:?}"));
         match fault {
-            Fault::Kill { node, expiry } => self.kill(node, expiry),
-            Fault::PowerLoss { node, expiry } => {
-                if self.runs(node) {
-                    self.lose_power(node, expiry);
-                }
-            }
-            Fault::StopAfter { node, operations } => {
-                if let Some(machine) = self.machines.get(&node).filter(|machine| machine.process.is_some()) {
-                    let last = machine.disk.operations() + operations;
-                    machine.disk.set_faults(Faults { stop_after: Some(last), ..Faults::default() });
+            Fault::Node(victim, fault) => {
+                let node = match victim {
+                    Victim::Node(node) => Some(node),
+                    Victim::Leader(range) => self.leader(range),
+                };
+                if let Some(node) = node {
+                    self.strike_node(node, fault);
                 }
             }
             Fault::Blackout => {
@@ -36,28 +42,19 @@ impl World {
                     self.plan(delay, Action::Start { node });
                 }
             }
-            Fault::Start { node } => self.start(node),
-            Fault::Pause { node, during } => self.pause(node, during),
-            Fault::Cut { from, to } => self.network.cut(from, to),
-            Fault::Isolate { node } => {
-                for other in self.nodes() {
-                    self.network.cut(node, other);
-                    self.network.cut(other, node);
-                }
+            Fault::Cut(from, to) => self.network.cut(from, to),
+            Fault::Split(group) => {
+                let inside = |node: Node| group >> (node - 1) & 1;
+                self.cut_where(|a, b| inside(a) != inside(b));
             }
             Fault::Bridges => {
-                for a in self.nodes() {
-                    for b in self.nodes() {
-                        let apart = a.abs_diff(b);
-                        if apart > 1 && apart < self.options.nodes - 1
-                            || (self.options.nodes == 3 && a + b == 4)
-                        {
-                            self.network.cut(a, b);
-                        }
-                    }
-                }
+                let nodes = self.options.nodes;
+                self.cut_where(|a, b| match nodes {
+                    3 => a + b == 4,
+                    _ => (2..nodes - 1).contains(&a.abs_diff(b)),
+                });
             }
-            Fault::Mend { from, to } => {
+            Fault::Mend(from, to) => {
                 self.network.mend(from, to);
                 self.connected(from, to);
             }
@@ -69,15 +66,9 @@ impl World {
                     }
                 }
             }
-            Fault::Clog { from, to, during } => self.network.clog(from, to, self.now + during),
-            Fault::LoseSession { node } => {
-                if let Some(session) = self.machines.get(&node).map(|machine| machine.session) {
-                    self.expire(node, session);
-                }
-            }
-            Fault::CutCoordinator { node, during } => self.lose_coordinator(node, during),
-            Fault::Outage { during } => self.outage_until = self.outage_until.max(self.now + during),
-            Fault::Delete { range, what } => {
+            Fault::Clog(from, to, during) => self.network.clog(from, to, self.now + during),
+            Fault::Outage(during) => self.outage_until = self.outage_until.max(self.now + during),
+            Fault::Delete(range, what) => {
                 self.services[range as usize].delete(what);
                 self.announce(range);
             }
@@ -90,35 +81,102 @@ impl World {
                     }
                 }
             }
-            Fault::Hang { node, during } => {
-                if let Some(machine) = self.machines.get_mut(&node) {
-                    machine.hung_until = machine.hung_until.max(self.now + during);
+            Fault::Transfer(range, to) => {
+                if let Some(leader) = self.leader(range) {
+                    let (sender, _) = oneshot::channel();
+                    self.take(leader, range, Input::Transfer { target: to.map(NodeId), sender });
                 }
             }
-            Fault::Full { node, left, during } => {
+        }
+    }
+
+    fn strike_node(&mut self, node: Node, fault: NodeFault) {
+        let now = self.now;
+        match fault {
+            NodeFault::Kill(expiry) => self.kill(node, expiry),
+            NodeFault::PowerLoss(expiry) => {
+                if self.runs(node) {
+                    self.lose_power(node, expiry);
+                }
+            }
+            NodeFault::StopAfter(operations) => {
+                if let Some(machine) = self.machines.get(&node).filter(|machine| machine.process.is_some()) {
+                    let last = machine.disk.operations() + operations;
+                    machine.disk.set_faults(Faults { stop_after: Some(last), ..Faults::default() });
+                }
+            }
+            NodeFault::KillAfter(steps) => self.doom(node, Doom { steps, power: false }),
+            NodeFault::PowerLossAfter(steps) => self.doom(node, Doom { steps, power: true }),
+            NodeFault::Restart(after) => {
+                self.kill(node, after);
+                self.plan(after, Action::Start { node });
+            }
+            NodeFault::Start => self.start(node),
+            NodeFault::Pause(during) => self.pause(node, during),
+            NodeFault::Isolate => self.cut_where(|a, b| a == node || b == node),
+            NodeFault::LoseSession => {
+                if let Some(session) = self.machines.get(&node).map(|machine| machine.session) {
+                    self.expire(node, session);
+                }
+            }
+            NodeFault::CutCoordinator(during) => self.lose_coordinator(node, during),
+            NodeFault::Hang(during) => {
+                if let Some(machine) = self.machines.get_mut(&node) {
+                    machine.hung_until = machine.hung_until.max(now + during);
+                }
+            }
+            NodeFault::Full(left, during) => {
                 if let Some(machine) = self.machines.get(&node) {
                     let used: u64 = machine.disk.files().iter().map(|(_, length)| length).sum();
                     machine.disk.set_capacity(Some(used + left));
                     self.plan(during, Action::Lift { node });
                 }
             }
-            Fault::SyncError { node } => {
-                self.disk_faults(node, Faults { sync_eio: true, ..Faults::default() })
-            }
-            Fault::WriteError { node, during } => {
+            NodeFault::SyncError => self.disk_faults(node, Faults { sync_eio: true, ..Faults::default() }),
+            NodeFault::WriteError(during) => {
                 self.disk_faults(node, Faults { write_eio: true, ..Faults::default() });
                 self.plan(during, Action::Lift { node });
             }
-            Fault::Transfer { range, to } => {
-                let leads = |world: &mut World, node: Node| {
-                    world.replica(node, range).is_some_and(|replica| replica.drive.open().is_some())
-                };
-                let members = self.options.members(range);
-                if let Some(leader) = members.into_iter().find(|&node| leads(self, node)) {
-                    let (sender, _) = oneshot::channel();
-                    self.take(leader, range, Input::Transfer { target: to.map(NodeId), sender });
+        }
+    }
+
+    /// Who leads a range.
+    fn leader(&self, range: Range) -> Option<Node> {
+        let open = |node: &Node| {
+            let process = self.machines.get(node)?.process.as_ref()?;
+            process.replicas.get(&range)?.drive.open()
+        };
+        self.options.members(range).into_iter().filter(|node| open(node).is_some()).max_by_key(open)
+    }
+
+    fn cut_where(&mut self, apart: impl Fn(Node, Node) -> bool) {
+        for from in self.nodes() {
+            for to in self.nodes() {
+                if apart(from, to) {
+                    self.network.cut(from, to);
                 }
             }
+        }
+    }
+
+    fn doom(&mut self, node: Node, doom: Doom) {
+        if let Some(machine) = self.machines.get_mut(&node).filter(|machine| machine.process.is_some()) {
+            machine.doom = Some(doom);
+        }
+    }
+
+    /// A step on a node has been done: it may have been its last.
+    pub(crate) fn count_down(&mut self, node: Node) {
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        let Some(doom) = machine.doom.as_mut() else { return };
+        if doom.steps > 0 {
+            doom.steps -= 1;
+            return;
+        }
+        let power = doom.power;
+        match power {
+            true => self.lose_power(node, 100_000),
+            false => self.kill(node, 100_000),
         }
     }
 
@@ -128,7 +186,8 @@ impl World {
         }
     }
 
-    fn pause(&mut self, node: Node, during: u64) {
+    /// A process stands still for a while.
+    pub(crate) fn pause(&mut self, node: Node, during: u64) {
         let Some(machine) = self.machines.get_mut(&node).filter(|machine| machine.process.is_some()) else {
             return;
         };
@@ -161,12 +220,14 @@ impl World {
         self.network.delay_max = self.network.delay_max.min(1000);
         self.options.delay_max = self.network.delay_max;
         self.options.force_max = self.options.force_max.min(1000);
+        self.options.kinds.pauses = false;
         self.outage_until = 0;
         for node in self.nodes() {
             if let Some(machine) = self.machines.get_mut(&node) {
                 machine.adrift_until = 0;
                 machine.hung_until = 0;
                 machine.paused_until = 0;
+                machine.doom = None;
                 machine.disk.set_capacity(None);
                 machine.disk.set_faults(Faults::default());
             }

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use wal::disk::MemoryDisk;
 use wal::{Entry, Epoch, LogWriter, Lsn, NodeId, Record};
 
+use super::faults::Doom;
 use super::history::{Node, Range};
 
 /// A node's boot-time clock: it starts anywhere and runs a little too fast or too slow.
@@ -51,6 +52,8 @@ pub(crate) struct Machine {
     pub(crate) paused_until: u64,
     /// The coordinator cannot be reached until then (real time).
     pub(crate) adrift_until: u64,
+    /// It will end soon.
+    pub(crate) doom: Option<Doom>,
     /// Number of the session, and whether the service still has it.
     pub(crate) session: u64,
     /// See above.

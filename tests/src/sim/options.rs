@@ -58,6 +58,12 @@ pub struct Options {
     pub clients: u32,
     /// Keys of each kind, in each range.
     pub keys: u32,
+    /// How long an operation may take, in microseconds.
+    pub deadline: u64,
+    /// A gateway that has lost an attempt waits up to so long before the next one, in microseconds.
+    pub retry_max: u64,
+    /// Most operations are strong reads.
+    pub reading: bool,
     /// Simulated time in which the operations are begun, in microseconds.
     pub duration: u64,
     /// Most a message takes, in microseconds.
@@ -117,22 +123,22 @@ impl Options {
         };
         let mut coin = |n: u64| random.one_in(n);
         let kinds = FaultKinds {
-            kills: !coin(3),
-            power: !coin(3),
-            steps: coin(2),
-            blackouts: coin(4),
-            pauses: coin(2),
-            cuts: !coin(3),
-            clogs: coin(3),
-            sessions: coin(2),
-            outages: coin(4),
-            damage: coin(4),
-            hangs: coin(3),
-            full: coin(4),
-            errors: coin(4),
-            transfers: coin(2),
+            kills: coin(2),
+            power: coin(2),
+            steps: coin(3),
+            blackouts: coin(6),
+            pauses: coin(3),
+            cuts: coin(2),
+            clogs: coin(4),
+            sessions: coin(3),
+            outages: coin(6),
+            damage: coin(6),
+            hangs: coin(5),
+            full: coin(5),
+            errors: coin(5),
+            transfers: coin(3),
         };
-        let duration = pick(random, &[2_000_000, 4_000_000, 8_000_000]);
+        let duration = pick(random, &[1_000_000, 3_000_000, 8_000_000]);
         Options {
             nodes,
             ranges,
@@ -140,6 +146,9 @@ impl Options {
             ops: ops.unwrap_or(OPS),
             clients: 1 + random.below(8) as u32,
             keys: 1 + random.below(4) as u32,
+            deadline: pick(random, &[50_000, 300_000, 1_500_000, 4_000_000]),
+            retry_max: pick(random, &[1, 1, 100_000, 1_000_000]),
+            reading: random.one_in(3),
             duration,
             delay_max: pick(random, &[200, 1000, 5000, 30_000]),
             loss: if lossy { 5 + random.below(100) } else { 0 },

@@ -5,55 +5,79 @@ use replication::testing::options::Random;
 
 use super::options::Options;
 
+/// Whom a fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// This node.
+    Node(u32),
+    /// Whoever leads this range then; nobody if nobody does.
+    Leader(u32),
+}
+
+/// What can be done to a node. Times are in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeFault {
+    /// The process is killed; its coordinator session ends so much later.
+    Kill(u64),
+    /// Power loss: each sector and name that was not forced survives or not; the session ends so much later.
+    PowerLoss(u64),
+    /// Power loss at the disk operation that is so many operations away.
+    StopAfter(u64),
+    /// The process is killed after so many more steps.
+    KillAfter(u64),
+    /// The machine loses power after so many more steps.
+    PowerLossAfter(u64),
+    /// The process is killed, and started again so much later.
+    Restart(u64),
+    /// It is started, if it is down.
+    Start,
+    /// The process stands still for so long; its clock goes on (SIGSTOP, a suspended machine).
+    Pause(u64),
+    /// Nothing passes between the node and all others.
+    Isolate,
+    /// Its coordinator session ends, and it notices.
+    LoseSession,
+    /// It cannot reach the coordinator, for so long.
+    CutCoordinator(u64),
+    /// Its forces hang, for so long.
+    Hang(u64),
+    /// Its disk has no more space than so many bytes, for so long.
+    Full(u64, u64),
+    /// The next force of its disk fails.
+    SyncError,
+    /// Writes of its disk fail, for so long.
+    WriteError(u64),
+}
+
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The process is killed; its session ends after so many microseconds.
-    Kill { node: u32, expiry: u64 },
-    /// Power loss: each sector and name that was not forced survives or not.
-    PowerLoss { node: u32, expiry: u64 },
-    /// Power loss at the disk operation that is so many operations away.
-    StopAfter { node: u32, operations: u64 },
+    /// Of one node.
+    Node(Victim, NodeFault),
     /// Power loss of all nodes.
     Blackout,
-    /// Starts a node that is down.
-    Start { node: u32 },
-    /// The process stands still for so many microseconds; its clock goes on.
-    Pause { node: u32, during: u64 },
-    /// Nothing passes from `from` to `to`.
-    Cut { from: u32, to: u32 },
-    /// Nothing passes between a node and all others.
-    Isolate { node: u32 },
-    /// A ring of nodes in which only neighbours hear each other (bridges).
+    /// Nothing passes from one node to another.
+    Cut(u32, u32),
+    /// Nothing passes between the nodes whose bit is set and the others.
+    Split(u64),
+    /// The nodes are a ring in which only neighbours hear each other (bridges).
     Bridges,
     /// A link works again.
-    Mend { from: u32, to: u32 },
+    Mend(u32, u32),
     /// All links work again.
     Heal,
     /// A link keeps what is sent for so long, and then delivers it all (swizzle-clogging).
-    Clog { from: u32, to: u32, during: u64 },
-    /// A node's coordinator session ends, and it notices.
-    LoseSession { node: u32 },
-    /// A node cannot reach the coordinator, for so long.
-    CutCoordinator { node: u32, during: u64 },
-    /// Nobody can, for so long.
-    Outage { during: u64 },
+    Clog(u32, u32, u64),
+    /// Nobody reaches the coordinator, for so long.
+    Outage(u64),
     /// Somebody deletes nodes of a range in the coordinator: 0 the leader, 1 the epoch, 2 all of them.
-    Delete { range: u32, what: u8 },
+    Delete(u32, u8),
     /// The coordinator's state is remembered.
     BackUp,
     /// The coordinator goes back to what was remembered.
     Restore,
-    /// A node's forces hang for so long.
-    Hang { node: u32, during: u64 },
-    /// A node's disk has no more space than so many bytes, for so long.
-    Full { node: u32, left: u64, during: u64 },
-    /// The next force of a node's disk fails.
-    SyncError { node: u32 },
-    /// Writes of a node's disk fail for so long.
-    WriteError { node: u32, during: u64 },
-    /// The leader of a range is asked to hand over.
-    Transfer { range: u32, to: Option<u32> },
+    /// The leader of a range is asked to hand over, to this node if one is named.
+    Transfer(u32, Option<u32>),
 }
 
 /// Faults by time in microseconds, in order.
@@ -68,46 +92,58 @@ pub fn draw(random: &mut Random, options: &Options) -> Schedule {
         if at >= options.duration {
             return schedule;
         }
-        if let Some(fault) = fault(random, options) {
-            schedule.push((at, fault));
-        }
+        schedule.extend(fault(random, options).map(|fault| (at, fault)));
     }
 }
 
 fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
     let kinds = options.kinds;
-    let node = 1 + random.below(options.nodes.into()) as u32;
+    let one = 1 + random.below(options.nodes.into()) as u32;
     let other = 1 + random.below(options.nodes.into()) as u32;
     let range = random.below(options.ranges.into()) as u32;
-    let most = [50_000, 400_000, 1_500_000][random.below(3) as usize];
+    let victim = if random.one_in(2) { Victim::Leader(range) } else { Victim::Node(one) };
+    let most = [20_000, 400_000, 1_500_000][random.below(3) as usize];
     let during = 1000 + random.below(most);
     let expiry = random.below(options.session_timeout);
-    let fault = match random.below(28) {
-        0 | 1 => (kinds.kills, Fault::Kill { node, expiry }),
-        2 | 3 => (kinds.power, Fault::PowerLoss { node, expiry }),
-        4 | 5 => (kinds.steps, Fault::StopAfter { node, operations: random.below(12) }),
-        6 => (kinds.blackouts && random.one_in(3), Fault::Blackout),
-        7..=9 => (true, Fault::Start { node }),
-        10 => (kinds.pauses, Fault::Pause { node, during }),
-        11 | 12 => (kinds.cuts && node != other, Fault::Cut { from: node, to: other }),
-        13 => (kinds.cuts, Fault::Isolate { node }),
-        14 => (kinds.cuts && random.one_in(3), Fault::Bridges),
-        15 => (true, Fault::Mend { from: node, to: other }),
-        16 => (true, Fault::Heal),
-        17 => (kinds.clogs && node != other, Fault::Clog { from: node, to: other, during }),
-        18 => (kinds.sessions, Fault::LoseSession { node }),
-        19 => (kinds.sessions, Fault::CutCoordinator { node, during }),
-        20 => (kinds.outages, Fault::Outage { during }),
-        21 => (kinds.damage, Fault::Delete { range, what: random.below(3) as u8 }),
-        22 => (kinds.damage, if random.one_in(2) { Fault::BackUp } else { Fault::Restore }),
-        23 => (kinds.hangs, Fault::Hang { node, during }),
-        24 => (kinds.full, Fault::Full { node, left: random.below(100 << 10), during }),
-        25 => (kinds.errors, Fault::SyncError { node }),
-        26 => (kinds.errors && random.one_in(3), Fault::WriteError { node, during: during / 10 }),
-        _ => {
-            let to = random.one_in(2).then_some(other);
-            (kinds.transfers, Fault::Transfer { range, to })
+    // Nodes come back and links mend, in every run.
+    if random.one_in(3) {
+        let mends = [
+            Fault::Node(Victim::Node(one), NodeFault::Start),
+            Fault::Node(Victim::Node(other), NodeFault::Start),
+            Fault::Mend(one, other),
+            Fault::Heal,
+        ];
+        return Some(mends[random.below(4) as usize]);
+    }
+    let mut faults: Vec<Fault> = Vec::new();
+    let mut allow = |kind: bool, some: &[Fault]| {
+        if kind {
+            faults.extend_from_slice(some);
         }
     };
-    fault.0.then_some(fault.1)
+    let on = |fault| Fault::Node(victim, fault);
+    let steps = random.below(60);
+    allow(
+        kinds.kills,
+        &[on(NodeFault::Kill(expiry)), on(NodeFault::Restart(during / 10)), on(NodeFault::KillAfter(steps))],
+    );
+    allow(kinds.power, &[on(NodeFault::PowerLoss(expiry)), on(NodeFault::PowerLossAfter(steps))]);
+    allow(kinds.steps, &[on(NodeFault::StopAfter(random.below(12)))]);
+    allow(kinds.blackouts && random.one_in(3), &[Fault::Blackout]);
+    allow(kinds.pauses, &[on(NodeFault::Pause(during))]);
+    let group = 1 + random.below((1 << options.nodes) - 2);
+    allow(kinds.cuts, &[on(NodeFault::Isolate), Fault::Split(group)]);
+    allow(kinds.cuts && one != other, &[Fault::Cut(one, other)]);
+    allow(kinds.cuts && random.one_in(3), &[Fault::Bridges]);
+    allow(kinds.clogs && one != other, &[Fault::Clog(one, other, during)]);
+    allow(kinds.sessions, &[on(NodeFault::LoseSession), on(NodeFault::CutCoordinator(during))]);
+    allow(kinds.outages, &[Fault::Outage(during)]);
+    allow(kinds.damage, &[Fault::Delete(range, random.below(3) as u8), Fault::BackUp, Fault::Restore]);
+    allow(kinds.hangs, &[on(NodeFault::Hang(during))]);
+    allow(kinds.full, &[on(NodeFault::Full(random.below(100 << 10), during))]);
+    allow(kinds.errors, &[on(NodeFault::SyncError), on(NodeFault::WriteError(during / 10))]);
+    let to = random.one_in(2).then_some(other);
+    allow(kinds.transfers, &[Fault::Transfer(range, to)]);
+    let count = faults.len() as u64;
+    (count > 0).then(|| faults[random.below(count) as usize])
 }

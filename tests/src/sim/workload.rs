@@ -41,6 +41,10 @@ pub(crate) fn draw(random: &mut Random, options: &Options, unique: u32) -> (Rang
     let number = random.below(options.keys.into());
     let consistency = if random.one_in(3) { Consistency::Timeline } else { Consistency::Strong };
     let value = unique.to_string();
+    if options.reading && !random.one_in(4) {
+        let keys = vec![format!("reg{number}")];
+        return (range, Intent::Get { keys, consistency: Consistency::Strong }, None);
+    }
     let (intent, next) = match random.below(20) {
         0..=3 => {
             let key = format!("reg{number}");

@@ -130,6 +130,7 @@ impl World {
                     hung_until: 0,
                     paused_until: 0,
                     adrift_until: 0,
+                    doom: None,
                     session: 0,
                     session_lives: false,
                 };
@@ -270,6 +271,7 @@ impl World {
         }
         self.mix(u64::from(node));
         self.perform(action);
+        self.count_down(node);
     }
 
     /// On which node an action takes place; 0: on none.
@@ -478,6 +480,7 @@ impl World {
         let Some(machine) = self.machines.get_mut(&node) else { return };
         machine.paused_until = 0;
         machine.hung_until = 0;
+        machine.doom = None;
         let session = machine.session;
         self.note(|| format!("n{node} ends"));
         self.happened(Event::Ended { node });

@@ -91,7 +91,8 @@ impl Checker for WingGong {
             }
         }
         // A read that has not ended says nothing, nor does a write without an end that nobody has read.
-        let read: HashSet<&Vec<u8>> = self.operations.values().filter_map(|one| one.reads.as_ref()?.as_ref()).collect();
+        let read: HashSet<&Vec<u8>> =
+            self.operations.values().filter_map(|one| one.reads.as_ref()?.as_ref()).collect();
         let says = |one: &&Operation| match &one.writes {
             Some(value) => one.ended != usize::MAX || read.contains(value),
             None => one.reads.is_some(),
