@@ -227,9 +227,7 @@ impl<S: Store> Drive<S> {
             }
             Effect::Closed => {
                 self.open = None;
-                if !planted(Bug::PendingKept) {
-                    self.store.closed();
-                }
+                self.store.closed();
             }
             Effect::Coordinate(request) => around.coordinate(request),
             Effect::Alarm(text) => around.alarm(text),

@@ -431,7 +431,7 @@ impl Role {
             self.common().send(from.node, Message::Refuse { epoch, promise, stamp: None }, out);
             return self;
         }
-        if self.common().lease_runs(released) && !planted(Bug::PromiseOverLease) {
+        if self.common().lease_runs(released) {
             // Not now; it will ask again.
             return self;
         }

@@ -298,7 +298,7 @@ impl Member<Leader> {
         let settings = self.common.settings();
         let mut until = stamp.plus(settings.lease_counted(settings.lease));
         if planted(Bug::LeaseWithoutMargin) {
-            until = stamp.plus(settings.lease).plus(Millis(settings.lease.0 / 20));
+            until = stamp.plus(settings.lease);
         }
         if until > self.role.lease_until {
             self.role.lease_until = until;
@@ -526,7 +526,7 @@ impl Member<Leader> {
 
     /// Ends the leadership towards clients: what is pending may or may not commit.
     pub(crate) fn close(&mut self, out: &mut Vec<Effect>) {
-        if !planted(Bug::LeaseOutlivesPromise) && !planted(Bug::ReleasedLeaseServes) {
+        if !planted(Bug::ReleasedLeaseServes) {
             out.push(Effect::Lease(None));
         }
         for (_, token, _) in self.role.queue.drain(..) {

@@ -216,7 +216,7 @@ impl Common {
     /// (rule 8a).
     pub(crate) fn promise(&mut self, promise: Promise, out: &mut Vec<Effect>) {
         assert!(promise > self.promise, "promises only grow");
-        if !planted(Bug::LeaseOutlivesPromise) {
+        if !planted(Bug::ReleasedLeaseServes) {
             out.push(Effect::Lease(None));
         }
         self.promise = promise;
@@ -369,6 +369,9 @@ impl Common {
     /// Whether a lease that we granted (in this life or before) forbids a higher promise now. A leader that
     /// released its leases for a hand-over frees us (rule 8d).
     pub(crate) fn lease_runs(&self, released: Option<Epoch>) -> bool {
+        if planted(Bug::PromiseOverLease) {
+            return false;
+        }
         self.now < self.granted_until && released != Some(self.promise.epoch)
     }
 

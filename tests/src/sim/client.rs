@@ -18,9 +18,6 @@ use super::machine::Knowledge;
 use super::workload::{self, FollowUp, Intent};
 use super::world::{Action, World};
 
-/// Longest pause of a gateway before it asks everyone again.
-const PAUSE_MAX: u64 = 25_000;
-
 /// A client.
 pub(crate) struct Client {
     /// What it may not fall behind, if it wants session guarantees.
@@ -280,7 +277,7 @@ impl World {
             return self.gateway_lost(number);
         }
         let Some(target) = self.target(number) else {
-            let pause = 2000 + self.random.below(PAUSE_MAX);
+            let pause = 1000 + self.random.below(self.options.pause_max);
             return self.plan(pause, Action::Client { client: number });
         };
         let floor = self.clients[number as usize].session.as_ref().and_then(|seen| seen.get(&range)).copied();
@@ -425,7 +422,7 @@ impl World {
                 self.plan(100, Action::Client { client: number });
             }
             Answer::Unavailable => {
-                let pause = 2000 + self.random.below(PAUSE_MAX);
+                let pause = 1000 + self.random.below(self.options.pause_max);
                 self.plan(pause, Action::Client { client: number });
             }
             Answer::Refusing => {

@@ -81,6 +81,17 @@ impl World {
                     }
                 }
             }
+            Fault::Trap(range) => self.traps[range as usize] = true,
+            Fault::Depose(range, restart) => {
+                let Some(leader) = self.leader(range) else { return };
+                self.cut_where(|a, b| a == leader || b == leader);
+                for node in self.options.members(range) {
+                    if restart && node != leader {
+                        self.kill(node, 1000);
+                        self.plan(500, Action::Start { node });
+                    }
+                }
+            }
             Fault::Transfer(range, to) => {
                 if let Some(leader) = self.leader(range) {
                     let (sender, _) = oneshot::channel();
@@ -138,6 +149,21 @@ impl World {
                 self.plan(during, Action::Lift { node });
             }
         }
+    }
+
+    /// A leader appends its EpochStart: a trap springs.
+    pub(crate) fn spring(&mut self, node: Node, range: Range) {
+        if !std::mem::take(&mut self.traps[range as usize]) {
+            return;
+        }
+        self.note(|| format!("n{node} r{range}: the trap springs"));
+        self.cut_where(|a, b| a == node || b == node);
+        let end = 500 + self.random.below(2 * self.options.force_max);
+        let victim = Victim::Node(node);
+        self.plan(end, Action::Strike { fault: Fault::Node(victim, NodeFault::Kill(100_000)) });
+        let back = end + self.random.below(2000 * u64::from(self.options.settings.lease.0));
+        self.plan(back, Action::Strike { fault: Fault::Heal });
+        self.plan(back, Action::Start { node });
     }
 
     /// Who leads a range.
@@ -222,6 +248,7 @@ impl World {
         self.options.force_max = self.options.force_max.min(1000);
         self.options.kinds.pauses = false;
         self.outage_until = 0;
+        self.traps.fill(false);
         for node in self.nodes() {
             if let Some(machine) = self.machines.get_mut(&node) {
                 machine.adrift_until = 0;

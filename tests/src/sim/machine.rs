@@ -68,8 +68,8 @@ pub(crate) struct Process {
     pub(crate) replicas: BTreeMap<Range, Replica>,
     /// Blocks of tables.
     pub(crate) cache: Arc<BlockCache>,
-    /// The newest tickets that wait for the next force.
-    pub(crate) unforced: BTreeMap<Range, Ticket>,
+    /// Appends that the log's thread has not taken yet.
+    pub(crate) queue: Vec<(Range, Vec<Record>, Option<Ticket>)>,
     /// A force is under way or planned.
     pub(crate) forcing: bool,
     /// What this gateway knows of each range.

@@ -41,6 +41,8 @@ pub struct FaultKinds {
     pub errors: bool,
     /// Leaderships are handed over.
     pub transfers: bool,
+    /// New leaders end in the middle of their takeover.
+    pub traps: bool,
 }
 
 /// All that a seed decides, but for the schedule.
@@ -62,6 +64,8 @@ pub struct Options {
     pub deadline: u64,
     /// A gateway that has lost an attempt waits up to so long before the next one, in microseconds.
     pub retry_max: u64,
+    /// A gateway that finds no leader waits up to so long before it asks again, in microseconds.
+    pub pause_max: u64,
     /// Most operations are strong reads.
     pub reading: bool,
     /// Simulated time in which the operations are begun, in microseconds.
@@ -102,7 +106,7 @@ impl Options {
     /// The options of a seed.
     pub fn draw(random: &mut Random, ops: Option<u32>) -> Options {
         let nodes = pick(random, &[3, 3, 3, 3, 4, 5, 5, 7]);
-        let wide = nodes >= 5 && random.one_in(3);
+        let wide = nodes >= 5 && random.one_in(2);
         let ranges =
             if nodes == 3 { 1 + random.below(2) as u32 } else { 1 + random.below(nodes.into()) as u32 };
         let lossy = random.one_in(2);
@@ -137,19 +141,22 @@ impl Options {
             full: coin(5),
             errors: coin(5),
             transfers: coin(3),
+            traps: coin(5),
         };
+        let reading = random.one_in(3);
+        let kinds = FaultKinds { cuts: kinds.cuts || reading, ..kinds };
         let duration = pick(random, &[1_000_000, 3_000_000, 8_000_000]);
         Options {
             nodes,
             ranges,
             wide,
-            ops: ops.unwrap_or(OPS),
+            ops: ops.unwrap_or(if reading { 3 * OPS } else { OPS }),
             clients: 1 + random.below(8) as u32,
             keys: 1 + random.below(4) as u32,
             deadline: pick(random, &[50_000, 300_000, 1_500_000, 4_000_000]),
             retry_max: pick(random, &[1, 1, 100_000, 1_000_000]),
-            reading: random.one_in(3),
-            duration,
+            reading,
+            duration: if reading { 1_000_000 } else { duration },
             delay_max: pick(random, &[200, 1000, 5000, 30_000]),
             loss: if lossy { 5 + random.below(100) } else { 0 },
             duplication: if lossy { 5 + random.below(50) } else { 0 },
@@ -157,7 +164,8 @@ impl Options {
             drift_per_mille: random.below(40),
             session_timeout: pick(random, &[300_000, 1_000_000, 4_000_000]),
             maintenance_period: pick(random, &[5_000, 20_000, 100_000]),
-            fault_period: pick(random, &[20_000, 100_000, 400_000]),
+            fault_period: if reading { 100_000 } else { pick(random, &[20_000, 100_000, 400_000]) },
+            pause_max: pick(random, &[1000, 25_000]),
             kinds,
             settings,
             log: LogOptions {

@@ -76,6 +76,10 @@ pub enum Fault {
     BackUp,
     /// The coordinator goes back to what was remembered.
     Restore,
+    /// The next leader of a range is cut off as it appends its EpochStart, and ends soon after (P5, P7).
+    Trap(u32),
+    /// A range's leader is cut off from all others, whose processes restart if this is set (rules 8, 17).
+    Depose(u32, bool),
     /// The leader of a range is asked to hand over, to this node if one is named.
     Transfer(u32, Option<u32>),
 }
@@ -133,6 +137,8 @@ fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
     allow(kinds.pauses, &[on(NodeFault::Pause(during))]);
     let group = 1 + random.below((1 << options.nodes) - 2);
     allow(kinds.cuts, &[on(NodeFault::Isolate), Fault::Split(group)]);
+    allow(kinds.cuts, &[Fault::Depose(range, random.one_in(2))]);
+    allow(kinds.traps, &[Fault::Trap(range), Fault::Trap(range), Fault::Trap(range)]);
     allow(kinds.cuts && one != other, &[Fault::Cut(one, other)]);
     allow(kinds.cuts && random.one_in(3), &[Fault::Bridges]);
     allow(kinds.clogs && one != other, &[Fault::Clog(one, other, during)]);

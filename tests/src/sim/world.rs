@@ -18,7 +18,7 @@ use replication::protocol::event::{Event as Told, Ticket};
 use replication::protocol::message::{Envelope, Message};
 use replication::testing::options::Random;
 use wal::disk::{Disk, MemoryDisk};
-use wal::{Append, CohortId, Incarnation, LogError, LogWriter, Member, NodeId, Record};
+use wal::{Append, CohortId, EntryKind, Incarnation, LogError, LogWriter, Member, NodeId, Record};
 
 use super::calls::Call;
 use super::client::Client;
@@ -27,6 +27,7 @@ use super::history::{Checker, Event, Node, Range, Violation};
 use super::machine::{Around, Clock, Machine, Process, Replica, Wish, owner};
 use super::network::Network;
 use super::options::Options;
+use super::schedule::Fault;
 
 /// Something that will happen.
 pub(crate) enum Action {
@@ -62,7 +63,12 @@ pub(crate) enum Action {
     Timeout { call: u64 },
     /// A client does its next step.
     Client { client: u32 },
+    /// A fault that another one has set off.
+    Strike { fault: Fault },
 }
+
+/// How long an append that nobody waits for may stay in memory.
+const LINGER: u64 = 50_000;
 
 /// What was done, for reports.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,6 +99,8 @@ pub struct World {
     pub(super) network: Network,
     pub(super) services: Vec<Service>,
     pub(super) backup: Option<Vec<Service>>,
+    /// Ranges whose next leader is struck as it appends its EpochStart.
+    pub(super) traps: Vec<bool>,
     /// The coordinator is out of everybody's reach until then.
     pub(super) outage_until: u64,
     agenda: BTreeMap<(u64, u64), Action>,
@@ -140,6 +148,7 @@ impl World {
         let network = Network::new(options.delay_max, options.loss, options.duplication);
         let mut world = World {
             services: vec![Service::default(); options.ranges as usize],
+            traps: vec![false; options.ranges as usize],
             options,
             random,
             now: 0,
@@ -292,6 +301,7 @@ impl World {
             | Action::Lift { .. }
             | Action::Answer { .. }
             | Action::Timeout { .. }
+            | Action::Strike { .. }
             | Action::Client { .. } => 0,
         }
     }
@@ -350,6 +360,7 @@ impl World {
             Action::Answer { call, answer } => self.answered(call, answer),
             Action::Timeout { call } => self.timed_out(call),
             Action::Client { client } => self.client_step(client),
+            Action::Strike { fault } => self.strike(fault),
         }
     }
 
@@ -389,7 +400,7 @@ impl World {
             writer,
             replicas: BTreeMap::new(),
             cache,
-            unforced: BTreeMap::new(),
+            queue: Vec::new(),
             forcing: false,
             gateway: BTreeMap::new(),
         };
@@ -598,54 +609,71 @@ impl World {
     }
 
     fn append(&mut self, node: Node, life: u64, range: Range, records: Vec<Record>, ticket: Option<Ticket>) {
-        let mut events = Vec::new();
-        for record in &records {
-            match record {
-                Record::Entry(entry) => {
-                    events.push(Event::Appended { node, range, lsn: entry.lsn, chain: entry.chain });
-                }
-                Record::Skip(skip) => {
-                    if let Some(from) = skip.0.values().filter_map(|sequences| sequences.min()).min() {
-                        events.push(Event::Skipped { node, range, from });
-                    }
-                }
-                Record::Promise(promise) => {
-                    let promise = *promise;
-                    self.note(|| format!("n{node} r{range} promises {promise:?}"));
-                }
-                Record::Commit(_) | Record::Checkpoint(_) => {}
-            }
-        }
+        let start = records.iter().any(|record| match record {
+            Record::Entry(entry) => entry.kind == EntryKind::EpochStart && entry.lsn.epoch.0 > 0,
+            Record::Promise(_) | Record::Commit(_) | Record::Skip(_) | Record::Checkpoint(_) => false,
+        });
         let Some(process) = self.machines.get_mut(&node).and_then(|machine| machine.process.as_mut()) else {
             return;
         };
-        match process.writer.append(Append { cohort: World::cohort(range), records }) {
-            Ok(()) => {
-                if let Some(ticket) = ticket {
-                    process.unforced.insert(range, ticket);
+        process.queue.push((range, records, ticket));
+        let urgent = ticket.is_some() && !process.forcing;
+        process.forcing |= urgent;
+        if urgent {
+            let delay = 100 + self.random.below(self.options.force_max);
+            self.plan(delay, Action::Force { node, life });
+        } else if ticket.is_none() {
+            self.plan(LINGER, Action::Force { node, life });
+        }
+        if start {
+            self.spring(node, range);
+        }
+    }
+
+    /// What the log's thread does in a round: takes what has been queued, writes it as one batch, forces, tells.
+    fn force(&mut self, node: Node) {
+        let (now, life) = (self.now, self.life(node));
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        let Some(process) = machine.process.as_mut() else { return };
+        if machine.hung_until > now {
+            let left = machine.hung_until - now;
+            return self.plan(left, Action::Force { node, life });
+        }
+        process.forcing = false;
+        let (mut taken, mut refused, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        let mut poisoned = false;
+        for (range, records, ticket) in mem::take(&mut process.queue) {
+            let happened =
+                records.iter().filter_map(|record| logged(node, range, record)).collect::<Vec<_>>();
+            match process.writer.append(Append { cohort: World::cohort(range), records }) {
+                Ok(()) => {
+                    events.extend(happened);
+                    taken.extend(ticket.map(|ticket| (range, ticket)));
                 }
-                let urgent = ticket.is_some() && !process.forcing;
-                process.forcing |= urgent;
-                for event in events {
-                    self.happened(event);
-                }
-                if urgent {
-                    let delay = 100 + self.random.below(self.options.force_max);
-                    self.plan(delay, Action::Force { node, life });
-                } else if ticket.is_none() {
-                    self.plan(50_000, Action::Force { node, life });
-                }
+                Err(LogError::DiskFull) => refused.extend(ticket.map(|ticket| (range, ticket))),
+                Err(LogError::Poisoned(_) | LogError::Closed) => poisoned = true,
             }
+        }
+        let forced = process.writer.force();
+        events.into_iter().for_each(|event| self.happened(event));
+        if self.stopped(node) {
+            return;
+        }
+        match forced {
+            Ok(()) if !poisoned => self.happened(Event::Forced { node }),
             Err(LogError::DiskFull) => {
-                if let Some(ticket) = ticket {
-                    let event = Told::AppendFailed(ticket);
-                    self.plan(0, Action::Tell { node, life, range, event });
-                }
+                self.happened(Event::Discarded { node });
+                refused.append(&mut taken);
             }
-            Err(LogError::Poisoned(_) | LogError::Closed) => {
-                if !self.stopped(node) {
-                    self.fail(node);
-                }
+            Ok(()) | Err(LogError::Poisoned(_) | LogError::Closed) => return self.fail(node),
+        }
+        let told = |fate: fn(Ticket) -> Told| move |(range, ticket)| (range, fate(ticket));
+        let taken = taken.into_iter().map(told(Told::Forced));
+        let refused = refused.into_iter().map(told(Told::AppendFailed));
+        // Who was refused is told so before the force, in production, too: what was taken behind it is void.
+        for (range, event) in refused.chain(taken).collect::<Vec<_>>() {
+            if self.lives(node, life) {
+                self.tell(node, range, event);
             }
         }
     }
@@ -656,39 +684,6 @@ impl World {
         self.kill(node, 100_000);
         let delay = 10_000 + self.random.below(200_000);
         self.plan(delay, Action::Start { node });
-    }
-
-    fn force(&mut self, node: Node) {
-        let (now, life) = (self.now, self.life(node));
-        let Some(machine) = self.machines.get_mut(&node) else { return };
-        let Some(process) = machine.process.as_mut() else { return };
-        if machine.hung_until > now {
-            let left = machine.hung_until - now;
-            return self.plan(left, Action::Force { node, life });
-        }
-        process.forcing = false;
-        let forced = process.writer.force();
-        let tickets = mem::take(&mut process.unforced);
-        if self.stopped(node) {
-            return;
-        }
-        match forced {
-            Ok(()) => {
-                self.happened(Event::Forced { node });
-                for (range, ticket) in tickets {
-                    if self.lives(node, life) {
-                        self.tell(node, range, Told::Forced(ticket));
-                    }
-                }
-            }
-            Err(LogError::DiskFull) => {
-                self.happened(Event::Discarded { node });
-                for (range, ticket) in tickets {
-                    self.tell(node, range, Told::AppendFailed(ticket));
-                }
-            }
-            Err(LogError::Poisoned(_) | LogError::Closed) => self.fail(node),
-        }
     }
 
     fn send(&mut self, node: Node, range: Range, envelope: Envelope) {
@@ -784,6 +779,18 @@ impl World {
             }
             Err(error) => self.note(|| format!("n{node} r{range} cannot flush: {error}")),
         }
+    }
+}
+
+/// What the history says of a record.
+fn logged(node: Node, range: Range, record: &Record) -> Option<Event> {
+    match record {
+        Record::Entry(entry) => Some(Event::Appended { node, range, lsn: entry.lsn, chain: entry.chain }),
+        Record::Skip(skip) => {
+            let from = skip.0.values().filter_map(|sequences| sequences.min()).min()?;
+            Some(Event::Skipped { node, range, from })
+        }
+        Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) => None,
     }
 }
 
