@@ -15,8 +15,12 @@
 //! | corrupt              | any                     | refused: what it says is not to be trusted      |
 //! | checkpoint > base    | any                     | refused: tables are older than the log believes |
 //! | holds base           | same chain hash         | log behind base                                 |
+//! | no base, or other hash | base of an image      | the image, nothing behind it: the log is void   |
 //! | holds base           | another chain hash      | refused: one of them is another history         |
 //! | ends before base     | any                     | refused: the log has lost its tail              |
+//!
+//! The last but two is a crash between the two steps of taking an image (rule 4): the tables have it, the log does not
+//! say so yet.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -148,7 +152,9 @@ pub(crate) fn join(log: Option<CohortRecovery>, durable: &Durable, fresh: bool) 
             committed: Lsn::ZERO,
             entries: Vec::new(),
             oldest: Lsn::ZERO,
+            epoch_ends: vec![Lsn::ZERO],
             fresh,
+            void: false,
         });
     };
     if let Some(corruption) = log.corrupt {
@@ -164,14 +170,29 @@ pub(crate) fn join(log: Option<CohortRecovery>, durable: &Durable, fresh: bool) 
         _ if durable.base == checkpoint.base => (Some(checkpoint.base_chain), entries),
         _ => (None, entries),
     };
+    let mut recovered = Recovered {
+        promise: log.promise,
+        committed: log.committed.max(durable.base),
+        entries,
+        oldest: log.oldest,
+        epoch_ends: log.epoch_ends,
+        fresh: false,
+        void: false,
+        checkpoint: Checkpoint::default(),
+    };
     match chain {
         Some(chain) if chain == durable.base_chain => {}
+        Some(_) | None if durable.image == durable.base && durable.base > Lsn::ZERO => {
+            recovered.entries.clear();
+            (recovered.oldest, recovered.epoch_ends) = (durable.base, vec![durable.base]);
+            (recovered.committed, recovered.void) = (durable.base, true);
+        }
         Some(_) => return Err(format!("tables and log hold different histories at {}", durable.base)),
         None => return Err(format!("the log ends before {}, where the tables do", durable.base)),
     }
     checkpoint.base = durable.base;
     checkpoint.base_chain = durable.base_chain;
-    let committed = log.committed.max(durable.base);
-    checkpoint.committed = checkpoint.committed.max(committed);
-    Ok(Recovered { promise: log.promise, committed, entries, oldest: log.oldest, fresh: false, checkpoint })
+    checkpoint.committed = checkpoint.committed.max(recovered.committed);
+    recovered.checkpoint = checkpoint;
+    Ok(recovered)
 }

@@ -9,12 +9,15 @@
 //! - timeline: what is applied here, if that reaches the floor that the caller gives and is young enough.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use replication::protocol::effect::Unavailable;
+use replication::protocol::event::Received;
+use replication::protocol::message::ImagePart;
 use replication::runtime::{Replica, ReplicaError, WriteReply};
 use replication::store::{Decision, Store};
 use wal::planted::{Bug, planted};
@@ -22,7 +25,7 @@ use wal::{CohortId, Entry, EntryKind, Lsn, NodeId};
 
 use crate::conditions::{self, Pending};
 use crate::dedup::{Outcome, Window};
-use crate::engine::{Durable, Engine, EngineError};
+use crate::engine::{Durable, Engine, EngineError, Image, ImageHead, Receipt};
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
@@ -37,12 +40,24 @@ const FLOOR_WAIT: Duration = Duration::from_millis(100);
 pub(crate) struct RangeStore {
     range: CohortId,
     engine: Engine,
+    window_len: usize,
     state: Mutex<State>,
+    images: Mutex<Images>,
 }
 
 struct State {
     window: Window,
     pending: Pending,
+}
+
+/// Payload of a part of an image, about.
+const IMAGE_PART_BYTES: usize = 256 << 10;
+
+/// Images on their way out, one for each member, and the one on its way in.
+#[derive(Default)]
+struct Images {
+    outgoing: HashMap<NodeId, (u64, Image)>,
+    incoming: Option<(u64, Receipt)>,
 }
 
 /// A write as the cohort carries it from decision to proposal.
@@ -81,7 +96,8 @@ impl RangeStore {
         window_len: usize,
     ) -> Result<RangeStore, String> {
         let window = Window::decode(attachment, window_len).map_err(|error| error.to_string())?;
-        Ok(RangeStore { range, engine, state: Mutex::new(State { window, pending: Pending::default() }) })
+        let state = Mutex::new(State { window, pending: Pending::default() });
+        Ok(RangeStore { range, engine, window_len, state, images: Mutex::default() })
     }
 
     /// The range's data.
@@ -107,6 +123,51 @@ impl RangeStore {
             true => Bytes::new(),
             false => state.window.encode(),
         });
+    }
+
+    /// Puts a received image in force, with the window that came with it. Nothing is applied meanwhile.
+    fn install_image(&self, receipt: Receipt) -> Result<Durable, String> {
+        let mut state = self.lock();
+        let durable = self.engine.install_image(receipt).map_err(|error| error.to_string())?;
+        let window = Window::decode(durable.attachment.clone(), self.window_len);
+        state.window = window.map_err(|error| error.to_string())?;
+        state.pending.clear();
+        Ok(durable)
+    }
+
+    fn receive_part(&self, part: ImagePart) -> Result<Option<Durable>, String> {
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        if part.number == 0 {
+            if let Some((_, abandoned)) = images.incoming.take() {
+                self.engine.refuse(abandoned);
+            }
+            let head = ImageHead::decode(part.bytes).ok_or("its head makes no sense")?;
+            let receipt = self.engine.receive(head);
+            images.incoming = Some((1, receipt));
+        } else {
+            let Some((next, mut receipt)) = images.incoming.take() else {
+                return Err("its beginning is missing".to_owned());
+            };
+            let added = match next == part.number {
+                true if part.bytes.is_empty() => Ok(()),
+                true => {
+                    self.engine.receive_chunk(&mut receipt, part.bytes).map_err(|error| error.to_string())
+                }
+                false => Err(format!("part {} comes after part {next}", part.number)),
+            };
+            if let Err(error) = added {
+                self.engine.refuse(receipt);
+                return Err(error);
+            }
+            images.incoming = Some((next + 1, receipt));
+        }
+        match images.incoming.take() {
+            Some((_, receipt)) if part.last => self.install_image(receipt).map(Some),
+            incoming => {
+                images.incoming = incoming;
+                Ok(None)
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -206,6 +267,35 @@ impl Store for RangeStore {
 
     fn applied(&self) -> Lsn {
         self.engine.applied()
+    }
+
+    fn read_image(&self, to: NodeId, part: u64, tables: Lsn) -> Result<ImagePart, String> {
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        if part == 0 {
+            let image = self.engine.image(tables);
+            let (base, bytes) = (image.head().base, image.head().encode());
+            images.outgoing.insert(to, (1, image));
+            return Ok(ImagePart { number: 0, base, bytes, last: false });
+        }
+        let Some((next, image)) = images.outgoing.get_mut(&to).filter(|(next, _)| *next == part) else {
+            return Err(format!("part {part} of an image for {to} is out of turn"));
+        };
+        *next += 1;
+        let (base, chunk) = (image.head().base, image.chunk(IMAGE_PART_BYTES));
+        let last = !matches!(chunk, Ok(Some(_)));
+        if last {
+            images.outgoing.remove(&to);
+        }
+        let bytes = chunk.map_err(|error| error.to_string())?.unwrap_or_default();
+        Ok(ImagePart { number: part, base, bytes, last })
+    }
+
+    fn receive_image(&self, part: ImagePart) -> Received {
+        match self.receive_part(part) {
+            Ok(None) => Received::More,
+            Ok(Some(Durable { base, base_chain, .. })) => Received::Installed { base, base_chain },
+            Err(text) => Received::Failed(text),
+        }
     }
 
     fn closed(&self) {

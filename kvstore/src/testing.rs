@@ -5,10 +5,12 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use replication::protocol::event::Received;
+use replication::protocol::message::ImagePart;
 use replication::protocol::{Recovered, Status};
 use replication::store::{Decision, Store};
 use wal::disk::Disk;
-use wal::{CohortId, CohortRecovery, Entry, Lsn};
+use wal::{CohortId, CohortRecovery, Entry, Lsn, NodeId};
 
 use crate::engine::{BlockCache, Durable, Engine, EngineError, EngineOptions};
 use crate::maintenance;
@@ -155,6 +157,14 @@ impl Store for RangeMachine {
 
     fn applied(&self) -> Lsn {
         self.0.applied()
+    }
+
+    fn read_image(&self, to: NodeId, part: u64, tables: Lsn) -> Result<ImagePart, String> {
+        self.0.read_image(to, part, tables)
+    }
+
+    fn receive_image(&self, part: ImagePart) -> Received {
+        self.0.receive_image(part)
     }
 
     fn closed(&self) {

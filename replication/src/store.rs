@@ -10,7 +10,10 @@
 //! word). No call may block for long, none may call back into the replica.
 
 use bytes::Bytes;
-use wal::{Entry, Lsn};
+use wal::{Entry, Lsn, NodeId};
+
+use crate::protocol::event::Received;
+use crate::protocol::message::ImagePart;
 
 /// What the leader makes of a client's write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// The last applied LSN.
     fn applied(&self) -> Lsn;
+
+    /// Reads a part of an image of the tables for `to`, whose own tables hold everything up to `tables`; part 0 begins a
+    /// new one, as of that moment. Parts are asked for in order. Blocks on the disk: not called under the cohort's lock.
+    fn read_image(&self, to: NodeId, part: u64, tables: Lsn) -> Result<ImagePart, String>;
+
+    /// Keeps a part of an image; with the last one the image takes the place of everything, durably and at once. Blocks on
+    /// the disk: not called under the cohort's lock, but nothing is applied until its outcome is told.
+    fn receive_image(&self, part: ImagePart) -> Received;
 
     /// This replica is no longer an open leader: forget what is pending.
     fn closed(&self);

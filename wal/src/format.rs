@@ -47,6 +47,7 @@ const KIND_COMMIT: u8 = 4;
 const KIND_SKIP: u8 = 5;
 const KIND_CHECKPOINT: u8 = 6;
 const KIND_FORGET: u8 = 7;
+const KIND_IMAGE: u8 = 8;
 
 /// Rounds up to whole blocks.
 pub(crate) fn blocks(bytes: u64) -> u64 {
@@ -92,6 +93,10 @@ pub(crate) fn put_record(out: &mut Vec<u8>, cohort: CohortId, ordinal: u64, reco
             put_checkpoint(out, checkpoint);
             KIND_CHECKPOINT
         }
+        Logged::Record(Record::Image(checkpoint)) => {
+            put_checkpoint(out, checkpoint);
+            KIND_IMAGE
+        }
         Logged::Forget => KIND_FORGET,
     };
     let bytes = (out.len() - start) as u32;
@@ -136,6 +141,7 @@ pub(crate) fn get_record(bytes: &mut Bytes) -> Option<Found> {
         KIND_COMMIT => Logged::Record(Record::Commit(get_lsn(&mut one)?)),
         KIND_SKIP => Logged::Record(Record::Skip(get_skip(&mut one)?)),
         KIND_CHECKPOINT => Logged::Record(Record::Checkpoint(get_checkpoint(&mut one)?)),
+        KIND_IMAGE => Logged::Record(Record::Image(get_checkpoint(&mut one)?)),
         KIND_FORGET => Logged::Forget,
         _ => return None,
     };

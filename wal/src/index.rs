@@ -28,6 +28,11 @@ impl CohortIndex {
         CohortIndex { oldest, places: VecDeque::new() }
     }
 
+    /// Everything up to `base` is elsewhere, and nothing behind it is here yet.
+    pub(crate) fn restart(&mut self, base: Lsn) {
+        *self = CohortIndex::starting(base);
+    }
+
     pub(crate) fn oldest(&self) -> Lsn {
         self.oldest
     }
@@ -37,6 +42,19 @@ impl CohortIndex {
             None => self.oldest,
             Some(place) => Lsn { epoch: place.epoch, seq: self.oldest.seq + self.places.len() as u64 },
         }
+    }
+
+    /// The LSN before the first place, and the last LSN of each epoch behind it.
+    pub(crate) fn epoch_ends(&self) -> Vec<Lsn> {
+        let mut ends = vec![self.oldest];
+        for (seq, place) in (self.oldest.seq + 1..).zip(&self.places) {
+            let lsn = Lsn { epoch: place.epoch, seq };
+            match ends.last_mut() {
+                Some(end) if end.epoch == lsn.epoch => *end = lsn,
+                Some(_) | None => ends.push(lsn),
+            }
+        }
+        ends
     }
 
     /// The place of the live entry with this sequence number.

@@ -57,6 +57,7 @@ bugs! {
     CommitByOne "commit-by-one" "one force less than a majority commits",
     AppliedUnmatched "applied-unmatched" "a commit point beyond the matched LSN is applied (rule 6)",
     LateMatchTruncates "late-match-truncates" "a late copy of a Match truncates what was sent since",
+    SkipWithoutProof "skip-without-proof" "a tail is truncated though the leader's log does not reach back to it (rule 4)",
     SkipOmitted "skip-omitted" "a truncation leaves no Skip in the log (P7)",
     GapAccepted "gap-accepted" "a proposal that does not follow the log is appended (P8)",
     CommitRecordAhead "commit-record-ahead" "the log's Commit record names the last LSN (P10)",
@@ -91,6 +92,9 @@ bugs! {
     TableUnsynced "table-unsynced" "a table is named in the manifest before it is forced",
     FlushForgetsFrozen "flush-forgets-frozen" "a flush takes the position of now instead of that of the freezing",
     TombstoneDroppedEarly "tombstone-dropped-early" "compaction drops a deletion that still hides something deeper",
+    ImagePartialAlways "image-partial-always" "an image has only new cells although deletions in between are gone (rule 7)",
+    ImageAboveApplied "image-above-applied" "an image leaves out what the receiver holds in memory only (rule 7)",
+    ImageWithoutWindow "image-without-window" "an image comes without the dedup window (rule 11)",
     OldVersionWins "old-version-wins" "of two versions of a cell the older one is shown",
     DeleteRowForgotten "delete-row-forgotten" "the deletion of a row hides only what is in the memtable",
 }

@@ -62,6 +62,8 @@ pub struct CohortRecovery {
     pub entries: Vec<Entry>,
     /// Entries behind this LSN can be read back.
     pub oldest: Lsn,
+    /// `oldest`, and the last LSN of each epoch behind it, oldest first: what is needed to find out where two logs agree.
+    pub epoch_ends: Vec<Lsn>,
     /// Set if the log has lost, or may have lost, records of this cohort: it must not vote or serve.
     pub corrupt: Option<Corruption>,
 }
@@ -222,6 +224,12 @@ struct State {
 }
 
 impl State {
+    fn take(&mut self, checkpoint: Checkpoint) {
+        self.promise = self.promise.max(checkpoint.promise);
+        self.committed = self.committed.max(checkpoint.committed);
+        self.checkpoint = checkpoint;
+    }
+
     fn hides(&self, lsn: Lsn) -> bool {
         self.hidden.iter().any(|skip| skip.0.get(&lsn.epoch).is_some_and(|all| all.contains(lsn.seq)))
     }
@@ -290,9 +298,12 @@ impl Replay {
             Logged::Record(Record::Promise(promise)) => state.promise = state.promise.max(promise),
             Logged::Record(Record::Commit(lsn)) => state.committed = state.committed.max(lsn),
             Logged::Record(Record::Checkpoint(checkpoint)) => {
-                state.promise = state.promise.max(checkpoint.promise);
-                state.committed = state.committed.max(checkpoint.committed);
-                state.checkpoint = checkpoint;
+                state.take(checkpoint);
+            }
+            Logged::Record(Record::Image(checkpoint)) => {
+                // Positional, too: what an image has replaced is void.
+                state.live.clear();
+                state.take(checkpoint);
             }
             Logged::Record(Record::Skip(skip)) => {
                 // Positional: only what stands before this record is hidden.
@@ -348,7 +359,12 @@ impl Replay {
                     break;
                 }
             }
+            if places.last().seq < base.seq {
+                // Entries that were copied forward may outlive later ones that the tables hold.
+                places.restart(base);
+            }
             let oldest = places.oldest();
+            let epoch_ends = places.epoch_ends();
             index.insert(cohort, places);
             recovery.cohorts.insert(
                 cohort,
@@ -357,6 +373,7 @@ impl Replay {
                     committed: state.committed,
                     entries,
                     oldest,
+                    epoch_ends,
                     corrupt,
                     checkpoint: state.checkpoint,
                 },

@@ -40,7 +40,7 @@ impl Default for LogOptions {
 }
 
 /// What the writer knows of a cohort.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Control {
     ordinal: u64,
     seq: u64,
@@ -60,8 +60,8 @@ pub struct LogWriter {
     batch: Vec<u8>,
     /// What the open batch will add to the index, relative to the batch's start.
     pending: Vec<Pending>,
-    /// Ordinal and seq, before the open batch, of each cohort that it touches.
-    before_batch: BTreeMap<CohortId, Before>,
+    /// What was known of each cohort that the open batch touches, before it.
+    before_batch: BTreeMap<CohortId, Control>,
     /// Number of the last batch written.
     number: u64,
     poison: Option<Arc<io::Error>>,
@@ -74,6 +74,7 @@ pub struct LogWriter {
 enum Pending {
     Entry { cohort: CohortId, lsn: crate::Lsn, prev: crate::Lsn, at: usize, bytes: u32, copy: bool },
     Truncate { cohort: CohortId, seq: u64 },
+    Restart { cohort: CohortId, base: crate::Lsn },
     Forget { cohort: CohortId },
 }
 
@@ -169,7 +170,7 @@ impl LogWriter {
 
     fn encode(&mut self, cohort: CohortId, record: &Record, copy: bool) {
         let control = self.controls.entry(cohort).or_default();
-        self.before_batch.entry(cohort).or_insert(Before { ordinal: control.ordinal, seq: control.seq });
+        self.before_batch.entry(cohort).or_insert_with(|| control.clone());
         control.ordinal += 1;
         let at = self.batch.len();
         put_record(&mut self.batch, cohort, control.ordinal, &Logged::Record(record.clone()));
@@ -191,6 +192,9 @@ impl LogWriter {
                     self.pending.push(Pending::Truncate { cohort, seq });
                 }
             }
+            Record::Image(checkpoint) => {
+                self.pending.push(Pending::Restart { cohort, base: checkpoint.base });
+            }
             Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) => {}
         }
     }
@@ -204,7 +208,7 @@ impl LogWriter {
                 control.checkpoint.promise = control.checkpoint.promise.max(promise);
             }
             Record::Commit(lsn) => control.checkpoint.committed = control.checkpoint.committed.max(lsn),
-            Record::Checkpoint(checkpoint) => {
+            Record::Checkpoint(checkpoint) | Record::Image(checkpoint) => {
                 control.checkpoint = checkpoint;
                 control.segment = segment;
             }
@@ -280,6 +284,9 @@ impl LogWriter {
                 Pending::Truncate { cohort, seq } => {
                     shared.index.entry(cohort).or_default().truncate(seq);
                 }
+                Pending::Restart { cohort, base } => {
+                    shared.index.entry(cohort).or_default().restart(base);
+                }
                 Pending::Forget { cohort } => {
                     shared.index.remove(&cohort);
                 }
@@ -300,8 +307,9 @@ impl LogWriter {
     /// Drops the open batch, as if its appends had never been taken.
     fn discard_batch(&mut self) {
         for (cohort, before) in std::mem::take(&mut self.before_batch) {
+            // A cohort that the batch forgot is gone here; its records are void once it is forgotten again after a start.
             if let Some(control) = self.controls.get_mut(&cohort) {
-                (control.ordinal, control.seq) = (before.ordinal, before.seq);
+                *control = before;
             }
         }
         self.clear_batch();
@@ -339,8 +347,8 @@ impl LogWriter {
             .controls
             .iter()
             .map(|(&cohort, control)| {
-                let now = Before { ordinal: control.ordinal, seq: control.seq };
-                (cohort, self.before_batch.get(&cohort).copied().unwrap_or(now))
+                let Control { ordinal, seq, .. } = self.before_batch.get(&cohort).unwrap_or(control);
+                (cohort, Before { ordinal: *ordinal, seq: *seq })
             })
             .collect();
         let header = segment_header(&SegmentHeader { id, first_batch: self.number + 1, before });
@@ -393,15 +401,16 @@ impl LogWriter {
     /// Removes segments, oldest first, while the log is longer than its retention. Returns the cohorts whose
     /// entries above their checkpoint keep the oldest segment: they should be flushed.
     pub fn reclaim(&mut self) -> Result<Vec<CohortId>, LogError> {
+        let limit = self.options.retention_bytes.max(2 * self.options.segment_bytes);
+        // What is copied forward makes new segments: they are not for this call, which would never end.
+        let newest = self.segments.last().map_or(0, |segment| segment.id);
         loop {
             let total: u64 = self.segments.iter().map(|segment| segment.length).sum();
-            if total <= self.options.retention_bytes.max(2 * self.options.segment_bytes)
-                || self.segments.len() < 2
-            {
-                return Ok(Vec::new());
-            }
             let oldest = &self.segments[0];
             let id = oldest.id;
+            if total <= limit || self.segments.len() < 2 || id >= newest {
+                return Ok(Vec::new());
+            }
             let holding: Vec<CohortId> = oldest
                 .entries
                 .iter()
@@ -412,7 +421,7 @@ impl LogWriter {
                 })
                 .map(|(&cohort, _)| cohort)
                 .collect();
-            if !holding.is_empty() && total <= 2 * self.options.retention_bytes {
+            if !holding.is_empty() && total <= 2 * limit {
                 return Ok(holding);
             }
             for &cohort in holding.iter().filter(|_| !planted(Bug::LiveTailDropped)) {
@@ -491,6 +500,7 @@ fn seq_after(seq: u64, record: &Record) -> u64 {
             first.map_or(seq, |first| seq.min(first.saturating_sub(1)))
         }
         Record::Checkpoint(checkpoint) => seq.max(checkpoint.base.seq),
+        Record::Image(checkpoint) => checkpoint.base.seq,
         Record::Promise(_) | Record::Commit(_) => seq,
     }
 }

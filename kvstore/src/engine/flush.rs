@@ -66,7 +66,8 @@ impl Engine {
         };
         let walk = Walk::new(vec![Source::Memtable(memtable)], base, Bytes::new(), None, false);
         let made = self.write_tables(walk, u64::MAX, |_, _| {})?;
-        let durable = Durable { base, base_chain, attachment };
+        let image = lock(&self.manifest).image;
+        let durable = Durable { base, base_chain, attachment, image };
         self.install(&made, |manifest| {
             manifest.tables.splice(0..0, made.iter().map(|table| (0, table.number())));
             (manifest.base, manifest.base_chain) = (base, base_chain);
@@ -122,12 +123,12 @@ impl Engine {
         Ok(made)
     }
 
-    fn create_table(&self) -> Result<(u64, TableBuilder), EngineError> {
+    pub(super) fn create_table(&self) -> Result<(u64, TableBuilder), EngineError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Ok((number, TableBuilder::create(&*self.disk, &self.dir, number)?))
     }
 
-    fn finish_table(&self, number: u64, builder: TableBuilder) -> Result<Arc<Table>, EngineError> {
+    pub(super) fn finish_table(&self, number: u64, builder: TableBuilder) -> Result<Arc<Table>, EngineError> {
         let name = builder.name().to_owned();
         let finished = builder.finish();
         let opened = finished.and_then(|()| Table::open(&*self.disk, &self.dir, number, self.cache.clone()));
@@ -157,7 +158,7 @@ impl Engine {
     }
 
     /// Removes a file that nothing names; if that fails, the next open does it.
-    fn discard(&self, name: &str) {
+    pub(super) fn discard(&self, name: &str) {
         let _ = self.disk.remove(name);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! manifest: magic "SPNKMAN1" | CRC32C u32 of the rest | next file number | base epoch, seq | chain u64 LE
-//!           | gc_lsn epoch, seq | tables: count, { level, number } .. | attachment
+//!           | gc_lsn epoch, seq | tables: count, { level, number } .. | attachment | image epoch, seq
 //! ```
 //!
 //! Written aside, forced, renamed, directory forced: a crash leaves the old one or the new one. Whatever table file it
@@ -40,6 +40,8 @@ pub(crate) struct Manifest {
     pub(crate) tables: Vec<(u8, u64)>,
     /// The store's own words, of the same moment as `base`.
     pub(crate) attachment: Bytes,
+    /// `base` of the last image that was installed.
+    pub(crate) image: Lsn,
 }
 
 fn path(dir: &str) -> String {
@@ -81,7 +83,12 @@ impl Manifest {
 
     /// How far the tables reach.
     pub(crate) fn durable(&self) -> Durable {
-        Durable { base: self.base, base_chain: self.base_chain, attachment: self.attachment.clone() }
+        Durable {
+            base: self.base,
+            base_chain: self.base_chain,
+            attachment: self.attachment.clone(),
+            image: self.image,
+        }
     }
 
     /// Writes and forces it under another name. A failure leaves the one in force as it was.
@@ -125,6 +132,7 @@ impl Manifest {
             put_number(&mut out, *number);
         }
         put_string(&mut out, &self.attachment);
+        put_lsn(&mut out, self.image);
         out
     }
 
@@ -147,15 +155,19 @@ impl Manifest {
             manifest.tables.push((level, take_number(&mut bytes)?));
         }
         manifest.attachment = take_string(&mut bytes)?;
+        // The first manifests ended here.
+        if !bytes.is_empty() {
+            manifest.image = take_lsn(&mut bytes)?;
+        }
         bytes.is_empty().then_some(manifest)
     }
 }
 
-fn put_lsn(out: &mut Vec<u8>, lsn: Lsn) {
+pub(super) fn put_lsn(out: &mut Vec<u8>, lsn: Lsn) {
     put_number(out, lsn.epoch.0.into());
     put_number(out, lsn.seq);
 }
 
-fn take_lsn(bytes: &mut Bytes) -> Option<Lsn> {
+pub(super) fn take_lsn(bytes: &mut Bytes) -> Option<Lsn> {
     Some(Lsn { epoch: Epoch(u32::try_from(take_number(bytes)?).ok()?), seq: take_number(bytes)? })
 }

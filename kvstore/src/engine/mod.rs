@@ -4,6 +4,7 @@
 //!   many sources.
 //! - `flush` writes the frozen memtable as one table of level 0 and names it in the `manifest`, together with the LSN
 //!   and chain hash up to which the tables now hold everything, and the store's attachment. Then the log may let go.
+//! - `image`: the tables, shipped to a replica that the log no longer reaches, and installed there.
 //! - `compaction` carries out what `choice` decides: levels are merged downwards, deletions end at the bottom.
 //!
 //! Readers take a snapshot: the version as it is, and the last applied LSN. Neither flush nor compaction disturbs
@@ -19,6 +20,7 @@
 mod choice;
 mod compaction;
 mod flush;
+mod image;
 mod manifest;
 mod memtable;
 mod merge;
@@ -32,6 +34,7 @@ use bytes::Bytes;
 use wal::disk::Disk;
 use wal::{ChainHash, Lsn};
 
+pub use self::image::{Image, ImageHead, Receipt};
 use self::manifest::Manifest;
 use self::merge::Walk;
 use self::version::{LEVELS, Version, sort_run};
@@ -77,6 +80,8 @@ pub struct Durable {
     pub base_chain: ChainHash,
     /// What the store above gave with the flush.
     pub attachment: Bytes,
+    /// Base of the last image that was installed: a log that does not hold it holds another time's entries.
+    pub image: Lsn,
 }
 
 /// One range's data.

@@ -69,6 +69,12 @@ impl Version {
         memtables.chain(tables).collect()
     }
 
+    /// The tables alone, for a walk over all that they hold.
+    pub(crate) fn table_sources(&self, caching: Caching) -> Vec<Source> {
+        let tables_only = Version { active: Arc::default(), frozen: None, ..self.clone() };
+        tables_only.sources(caching).split_off(1)
+    }
+
     /// The version after a flush of what is frozen.
     pub(crate) fn flushed(&self, made: Vec<Arc<Table>>, durable: Lsn) -> Version {
         let mut next = Version { frozen: None, durable, ..self.clone() };

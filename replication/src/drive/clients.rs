@@ -197,6 +197,8 @@ mod tests {
 
     use super::*;
     use crate::protocol::effect::Unavailable;
+    use crate::protocol::event::Received;
+    use crate::protocol::message::ImagePart;
     use crate::store::Decision;
 
     struct Nothing;
@@ -212,6 +214,13 @@ mod tests {
         fn apply(&self, _: &[Entry]) {}
         fn applied(&self) -> Lsn {
             Lsn::ZERO
+        }
+
+        fn read_image(&self, _: NodeId, _: u64, _: Lsn) -> Result<ImagePart, String> {
+            Err("nothing to read".to_owned())
+        }
+        fn receive_image(&self, _: ImagePart) -> Received {
+            Received::Failed("nowhere to keep it".to_owned())
         }
         fn closed(&self) {}
     }

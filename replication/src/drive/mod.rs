@@ -20,7 +20,7 @@ pub use self::clients::{DoneSender, Input, WriteSender};
 use crate::protocol::coordination::CoordinationRequest;
 use crate::protocol::effect::{Effect, Lease, Reply, Unavailable};
 use crate::protocol::event::{Event, Ticket};
-use crate::protocol::message::Envelope;
+use crate::protocol::message::{Envelope, ImagePart};
 use crate::protocol::time::Stamp;
 use crate::protocol::{Cohort, Config, Recovered};
 use crate::store::{Decision, Store};
@@ -37,6 +37,12 @@ pub trait Surroundings {
     fn send(&mut self, envelope: Envelope);
     /// Read the log for a follower; [`Event::LogRead`] follows.
     fn read_log(&mut self, to: NodeId, after: Lsn, bytes_max: u64);
+    /// Have the store read a part of an image ([`Store::read_image`]); [`Event::ImageRead`] follows.
+    fn read_image(&mut self, to: NodeId, image: u64, part: u64, tables: Lsn);
+    /// Have the store keep a part ([`Store::receive_image`]); [`Event::ImageReceived`] follows.
+    fn receive_image(&mut self, image: u64, part: ImagePart);
+    /// The store has taken an image: it holds everything up to here.
+    fn imaged(&mut self, base: Lsn);
     /// Ask the coordinator; [`Event::Coordinated`] follows.
     fn coordinate(&mut self, request: CoordinationRequest);
     /// Let readers see this lease, or none.
@@ -178,7 +184,7 @@ impl<S: Store> Drive<S> {
         lsn: Lsn,
         refusal: Option<S::Answer>,
         sender: WriteSender<S>,
-        around: &mut impl Surroundings,
+        around: &impl Surroundings,
     ) {
         let token = self.clients.wait(Waiting::Joining { lsn, refusal, sender });
         self.step(Event::Read { token, after: lsn }, around);
@@ -212,6 +218,12 @@ impl<S: Store> Drive<S> {
                 around.applied(&entries);
             }
             Effect::ReadLog { to, after, bytes_max } => around.read_log(to, after, bytes_max),
+            Effect::ReadImage { to, image, part, tables } => around.read_image(to, image, part, tables),
+            Effect::ReceiveImage { image, part } => around.receive_image(image, part),
+            Effect::Imaged { base, base_chain } => {
+                self.applied_chain = base_chain;
+                around.imaged(base);
+            }
             Effect::Pending { token, lsn } => match self.clients.proposed(token) {
                 Some(request) => self.store.pending(lsn, request),
                 None => around.alarm(format!("{lsn} is the LSN of a write that nobody has asked for")),

@@ -18,8 +18,7 @@ impl Member<Leader> {
             let Some(progress) = self.role.progress.get_mut(&node) else { continue };
             if let Stage::Promised(report) = &progress.stage {
                 let (agree, reported) = (self.common.log.agreement(report), report.last);
-                progress.stage = Stage::Matching { agree, reported };
-                self.send_match(node, agree, reported, out);
+                self.match_or_image(node, agree, reported, out);
             }
         }
     }
@@ -40,10 +39,20 @@ impl Member<Leader> {
         if !matches!(self.role.phase, super::leader::Phase::Leading(_)) {
             return;
         }
+        if matches!(progress.stage, Stage::Imaging(_)) {
+            // It says so with every heartbeat until it has the image.
+            return;
+        }
         let agree = self.common.log.agreement(report);
-        progress.stage = Stage::Matching { agree, reported: report.last };
-        progress.out_of_reach = false;
-        self.send_match(from.node, agree, report.last, out);
+        self.match_or_image(from.node, agree, report.last, out);
+    }
+
+    fn match_or_image(&mut self, node: NodeId, agree: Option<Lsn>, reported: Lsn, out: &mut Vec<Effect>) {
+        let Some(agree) = agree else { return self.offer_image(node, out) };
+        if let Some(progress) = self.role.progress.get_mut(&node) {
+            progress.stage = Stage::Matching { agree, reported };
+        }
+        self.send_match(node, agree, reported, out);
     }
 
     /// The follower's log ends before our proposal begins.
@@ -66,7 +75,6 @@ impl Member<Leader> {
         if let Some(progress) = self.role.progress.get_mut(&node) {
             let matched = progress.matched;
             progress.restart(matched, now);
-            progress.out_of_reach = false;
             self.nudge(out);
             self.send_to(node, out);
         }
@@ -100,7 +108,7 @@ impl Member<Leader> {
             let settings = self.common.settings();
             let (bytes_max, window_max) = (settings.batch_bytes_max, settings.window_len_max);
             let Some(progress) = self.role.progress.get_mut(&node) else { return };
-            let ready = progress.stage == Stage::Matched && !progress.reading && !progress.out_of_reach;
+            let ready = progress.stage == Stage::Matched && !progress.reading;
             if !ready
                 || progress.sent.seq >= self.common.log.last().seq
                 || progress.window_len() >= window_max
@@ -120,7 +128,6 @@ impl Member<Leader> {
 
     fn propose(&mut self, node: NodeId, prev: Lsn, entries: Vec<Entry>, out: &mut Vec<Effect>) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
-        let prev_chain = self.common.log.at(prev.seq).map(|(_, chain)| chain);
         debug_assert_eq!(first.prev, prev);
         let sent = last.lsn;
         let beat = self.beat(node, false);
@@ -128,9 +135,7 @@ impl Member<Leader> {
         if let Some(progress) = self.role.progress.get_mut(&node) {
             progress.proposed(sent, now);
         }
-        // Behind the tail in memory the hash at `prev` is not known here; each entry's own hash covers it.
-        let prev_chain = prev_chain.unwrap_or_default();
-        let message = Message::Propose { epoch: self.role.epoch, prev, prev_chain, entries, beat };
+        let message = Message::Propose { epoch: self.role.epoch, prev, entries, beat };
         self.common.send(node, message, out);
     }
 
@@ -146,12 +151,9 @@ impl Member<Leader> {
         progress.reading = false;
         match entries {
             None => {
-                progress.out_of_reach = true;
-                let text = format!(
-                    "{to} stands at {after}, the log here begins behind {}: it cannot be caught up from the log",
-                    self.common.log.oldest()
-                );
-                self.common.alarm(text, out);
+                if progress.stage == Stage::Matched {
+                    self.offer_image(to, out);
+                }
             }
             Some(entries) => {
                 // What was read may end behind what is live now; a truncation cannot have come between, leaders

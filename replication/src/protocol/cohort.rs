@@ -8,11 +8,12 @@ use wal::{Epoch, Member as Peer, NodeId, Promise};
 
 use super::candidate::{Candidate, Verdict, election};
 use super::effect::{Effect, Reply};
-use super::event::Event;
+use super::event::{Event, Received};
 use super::follower::{Ambition, Follower};
 use super::leader::{Leader, Outcome, Phase};
 use super::member::{Common, Config, Durable, Member, Recovered};
 use super::message::{Envelope, Message};
+use super::progress::Stage;
 use super::status::{FollowerStatus, RoleName, Status};
 use super::time::{Millis, Stamp};
 
@@ -91,7 +92,14 @@ impl Cohort {
                     .map(|(&node, progress)| {
                         let alive = progress.heard.is_some_and(|at| common.now < at.plus(within));
                         let matched = progress.matched;
-                        (node, FollowerStatus { matched, alive, out_of_reach: progress.out_of_reach })
+                        (
+                            node,
+                            FollowerStatus {
+                                matched,
+                                alive,
+                                out_of_reach: matches!(progress.stage, Stage::Imaging(_)),
+                            },
+                        )
                     })
                     .collect();
             }
@@ -180,6 +188,13 @@ impl Role {
                     Role::Follower(_) | Role::Candidate(_) => self,
                 }
             }
+            Event::ImageRead { to, image, part } => {
+                if let Role::Leader(member) = &mut self {
+                    member.image_read(to, image, part, out);
+                }
+                self
+            }
+            Event::ImageReceived { image, part, outcome } => self.image_received(image, part, outcome, out),
             Event::Checkpointed { base, base_chain } => {
                 self.common_mut().checkpointed(base, base_chain, out);
                 self
@@ -224,6 +239,22 @@ impl Role {
                 self
             }
         }
+    }
+
+    /// What the store has made of a part of an image: it counts whatever has become of us meanwhile.
+    fn image_received(mut self, image: u64, part: u64, outcome: Received, out: &mut Vec<Effect>) -> Role {
+        match &mut self {
+            Role::Follower(member) => member.image_received(image, part, outcome, out),
+            Role::Candidate(_) | Role::Leader(_) => {
+                let common = self.common_mut();
+                common.installing = false;
+                if let Received::Installed { base, base_chain } = outcome {
+                    out.push(Effect::Imaged { base, base_chain });
+                    common.imaged(base, base_chain, out);
+                }
+            }
+        }
+        self
     }
 
     fn redirect(self, token: super::event::Token, out: &mut Vec<Effect>) -> Role {
@@ -294,7 +325,7 @@ impl Role {
             return self;
         }
         match message {
-            Message::Propose { epoch, prev, prev_chain: _, entries, beat } => {
+            Message::Propose { epoch, prev, entries, beat } => {
                 match self.admit(from, epoch, Some(beat.stamp), out) {
                     Some(member) => {
                         member.propose(from, prev, entries, beat, out);
@@ -312,6 +343,26 @@ impl Role {
             Message::Match { epoch, agree, agree_chain, reported } => {
                 if let Some(member) = self.admit(from, epoch, None, out) {
                     member.match_at(from, reported, (agree, agree_chain), out);
+                }
+                self
+            }
+            Message::OfferImage { epoch, image } => {
+                if let Some(member) = self.admit(from, epoch, None, out) {
+                    member.image_offered(from, image, out);
+                }
+                self
+            }
+            Message::Image { epoch, image, part } => {
+                if let Some(member) = self.admit(from, epoch, None, out) {
+                    member.image_part(from, image, part, out);
+                }
+                self
+            }
+            Message::TakeImage { epoch, image, part, tables } => {
+                if let Role::Leader(member) = &mut self
+                    && member.role.epoch == epoch
+                {
+                    member.take_image(from, image, part, tables, out);
                 }
                 self
             }

@@ -1,10 +1,10 @@
 //! All that a cohort can ask for. The driver performs effects in the order in which they were put out.
 
-use wal::{Entry, Epoch, Lsn, NodeId, Record};
+use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Record};
 
 use super::coordination::CoordinationRequest;
 use super::event::{Ticket, Token};
-use super::message::Envelope;
+use super::message::{Envelope, ImagePart};
 use super::time::Stamp;
 
 /// A request of the cohort.
@@ -29,6 +29,32 @@ pub enum Effect {
         after: Lsn,
         /// Limit of payload bytes.
         bytes_max: u64,
+    },
+    /// Read a part of an image of the store, for a member whose tables hold everything up to `tables`. Part 0 begins a
+    /// new image.
+    ReadImage {
+        /// For which member; comes back in the answer.
+        to: NodeId,
+        /// Which image; comes back, too.
+        image: u64,
+        /// Which part.
+        part: u64,
+        /// What the member's tables hold.
+        tables: Lsn,
+    },
+    /// Have the store keep a part of an image, and put the image in force with the last one.
+    ReceiveImage {
+        /// Which image; comes back in the answer.
+        image: u64,
+        /// The part.
+        part: ImagePart,
+    },
+    /// The store has taken an image: this is what is applied now.
+    Imaged {
+        /// The image's LSN.
+        base: Lsn,
+        /// Chain hash there.
+        base_chain: ChainHash,
     },
     /// Tell the store that the proposed write has this LSN (it enters the pending state).
     Pending {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use wal::{ChainHash, Entry, Lsn, NodeId};
 
 use super::coordination::{CoordinationOutcome, RangeView};
-use super::message::Envelope;
+use super::message::{Envelope, ImagePart};
 
 /// Marks an append, so that its force can be told; grows by one with each ticket of a cohort.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +13,22 @@ pub struct Ticket(pub u64);
 /// The driver's handle for a waiting client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
+
+/// What became of a part of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// It is kept; more is to come.
+    More,
+    /// It was the last one, and the image is in force: the store holds everything up to here.
+    Installed {
+        /// The image's LSN.
+        base: Lsn,
+        /// Chain hash there.
+        base_chain: ChainHash,
+    },
+    /// It could not be kept, or the image could not be put in force: nothing has changed.
+    Failed(String),
+}
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +54,24 @@ pub enum Event {
         after: Lsn,
         /// What was found; `None` if the log no longer reaches back to `after`.
         entries: Option<Vec<Entry>>,
+    },
+    /// Answer to [`super::effect::Effect::ReadImage`].
+    ImageRead {
+        /// For which member.
+        to: NodeId,
+        /// Which image.
+        image: u64,
+        /// The part; `None` if the store could not read it.
+        part: Option<ImagePart>,
+    },
+    /// Answer to [`super::effect::Effect::ReceiveImage`].
+    ImageReceived {
+        /// Which image.
+        image: u64,
+        /// Which part.
+        part: u64,
+        /// What came of it.
+        outcome: Received,
     },
     /// The store holds everything up to `base` in SSTables.
     Checkpointed {

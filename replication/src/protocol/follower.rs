@@ -8,6 +8,7 @@ use wal::{ChainHash, Entry, Epoch, Lsn, Member as Peer, NodeId, Promise};
 
 use super::effect::{Effect, Reply};
 use super::event::Token;
+use super::image::Receiving;
 use super::member::{Common, Durable, Member};
 use super::message::{Beat, Message};
 use super::time::{Millis, Stamp};
@@ -31,6 +32,8 @@ pub(crate) struct Follower {
     /// The newest stamp for which a lease was granted.
     granted: Option<Stamp>,
     pre_vote: PreVote,
+    /// An image on its way here.
+    pub(crate) receiving: Option<Receiving>,
 }
 
 /// A question to all others whether they have lost the leader, too.
@@ -66,7 +69,7 @@ impl Follower {
 
 impl Member<Follower> {
     /// The leader that our promise is bound to.
-    fn bound(&self) -> Option<Peer> {
+    pub(crate) fn bound(&self) -> Option<Peer> {
         self.common.promise.leader.filter(|_| self.common.promise_forced && self.common.broken.is_none())
     }
 
@@ -160,7 +163,7 @@ impl Member<Follower> {
         self.common.commit_and_apply(committed, forced, out);
     }
 
-    fn ack(&self, to: Peer, out: &mut Vec<Effect>) {
+    pub(crate) fn ack(&self, to: Peer, out: &mut Vec<Effect>) {
         let Some(matched) = self.role.matched else { return };
         let forced = match planted(Bug::AckUnforced) {
             true => self.common.log.last(),

@@ -17,7 +17,7 @@ use super::effect::{Effect, Lease, Reply, Unavailable};
 use super::event::Token;
 use super::member::{Common, Durable, Member};
 use super::message::{Beat, Message};
-use super::progress::{Progress, Stage};
+use super::progress::{Imaging, Progress, Stage};
 use super::quorum::reached_by_majority;
 use super::time::{Millis, Stamp};
 
@@ -223,10 +223,15 @@ impl Member<Leader> {
                 progress.granted = progress.granted.max(Some(stamp));
             }
         }
-        match progress.stage {
+        match &progress.stage {
             Stage::Matched => progress.acked(forced, now),
             Stage::Matching { .. } => progress.match_at(forced, now),
             // An ack from before it restarted, or before we knew its log: it will report.
+            // The image is in force there, and the log goes on from it.
+            Stage::Imaging(Imaging { sent: Some(part), .. }) if forced.seq >= part.base.seq => {
+                progress.match_at(forced, now);
+            }
+            Stage::Imaging(_) => {}
             Stage::Silent | Stage::Promised(_) => {}
         }
         self.commit(out);

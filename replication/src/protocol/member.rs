@@ -43,8 +43,13 @@ pub struct Recovered {
     pub entries: Vec<Entry>,
     /// Entries behind this LSN can be read back from the log.
     pub oldest: Lsn,
+    /// `oldest`, and the last LSN of each epoch behind it in the log, oldest first.
+    pub epoch_ends: Vec<Lsn>,
     /// The range has just been created: there is no lease from a former life to wait out.
     pub fresh: bool,
+    /// The store has taken an image that the log does not know of yet: all that the log holds of the cohort is void, and
+    /// is to be marked so (rule 4).
+    pub void: bool,
 }
 
 /// A member in a role.
@@ -115,16 +120,19 @@ pub(crate) struct Common {
     echo: Option<(Stamp, Lsn)>,
     /// Everything committed before this stamp is applied here.
     pub(crate) fresh_at: Option<Stamp>,
+    /// The store is putting an image in force: nothing may be applied meanwhile.
+    pub(crate) installing: bool,
     /// Why this member takes no part any more.
     pub(crate) broken: Option<String>,
 }
 
 impl Common {
     pub(crate) fn new(config: Config, recovered: Recovered, now: Stamp, out: &mut Vec<Effect>) -> Common {
-        let Recovered { checkpoint, promise, committed, entries, oldest, fresh } = recovered;
+        let Recovered { checkpoint, promise, committed, entries, oldest, epoch_ends, fresh, void } =
+            recovered;
         let promise = if planted(Bug::PromiseForgotten) { Promise::default() } else { promise };
         let start = (checkpoint.base, checkpoint.base_chain);
-        let log = CohortLog::recovered(start, entries, committed, oldest);
+        let log = CohortLog::recovered(start, entries, committed, (oldest, epoch_ends));
         let forgotten = planted(Bug::LeaseForgotten);
         let granted_until =
             if fresh || forgotten { Stamp(0) } else { now.plus(Millis(checkpoint.lease_ms_max)) };
@@ -149,12 +157,16 @@ impl Common {
             highest_promise: promise,
             echo: None,
             fresh_at: None,
+            installing: false,
             broken,
             log,
             config,
         };
         let committed = common.log.committed();
         common.commit_and_apply(committed, committed, out);
+        if void {
+            common.append_image(out);
+        }
         common
     }
 
@@ -240,7 +252,11 @@ impl Common {
             for waiting in &mut self.unforced {
                 waiting.records.retain(|record| match record {
                     Record::Entry(entry) => entry.lsn.seq <= agree.seq,
-                    Record::Promise(_) | Record::Commit(_) | Record::Skip(_) | Record::Checkpoint(_) => true,
+                    Record::Promise(_)
+                    | Record::Commit(_)
+                    | Record::Skip(_)
+                    | Record::Checkpoint(_)
+                    | Record::Image(_) => true,
                 });
             }
         }
@@ -319,6 +335,30 @@ impl Common {
         self.append_checkpoint(Durable::Checkpoint, out);
     }
 
+    /// The tables now hold an image up to `base`: the log goes on from there (rule 4).
+    pub(crate) fn imaged(&mut self, base: Lsn, base_chain: ChainHash, out: &mut Vec<Effect>) {
+        self.checkpoint.base = base;
+        self.checkpoint.base_chain = base_chain;
+        if self.log.take_image(base, base_chain) {
+            self.append_checkpoint(Durable::Checkpoint, out);
+        } else {
+            self.append_image(out);
+        }
+        self.refresh();
+    }
+
+    /// Marks all that the log holds so far as void.
+    fn append_image(&mut self, out: &mut Vec<Effect>) {
+        let checkpoint =
+            Checkpoint { promise: self.promise, committed: self.log.committed(), ..self.checkpoint.clone() };
+        self.append(vec![Record::Image(checkpoint)], Durable::Checkpoint, out);
+    }
+
+    /// What the store holds in tables.
+    pub(crate) fn tables(&self) -> Lsn {
+        self.checkpoint.base
+    }
+
     fn append_checkpoint(&mut self, durable: Durable, out: &mut Vec<Effect>) {
         let mut checkpoint = self.checkpoint.clone();
         checkpoint.promise = self.promise;
@@ -337,6 +377,7 @@ impl Common {
     /// Commits up to `lsn` and applies up to `limit`.
     pub(crate) fn commit_and_apply(&mut self, lsn: Lsn, limit: Lsn, out: &mut Vec<Effect>) {
         let tail_bytes_max = self.config.settings.tail_bytes_max;
+        let limit = if self.installing { self.log.applied() } else { limit };
         let entries = self.log.commit_to(lsn, limit, tail_bytes_max);
         if !entries.is_empty() {
             out.push(Effect::Apply(entries));

@@ -4,6 +4,7 @@
 //! promise, or for the promised epoch by someone other than the leader the promise is bound to, is
 //! answered with [`Message::Refuse`] and has no other effect.
 
+use bytes::Bytes;
 use wal::{ChainHash, Entry, Epoch, Lsn, Member, NodeId, Promise};
 
 use super::time::{Millis, Stamp};
@@ -38,14 +39,12 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Leader to follower: append these (design 4.2). The receiver accepts them only behind exactly
-    /// (`prev`, `prev_chain`), or wholly or partly below its `matched` LSN.
+    /// `prev` (each entry's chain hash covers all before it), or wholly or partly below its `matched` LSN.
     Propose {
         /// Leadership.
         epoch: Epoch,
         /// LSN before the batch.
         prev: Lsn,
-        /// Chain hash at `prev`.
-        prev_chain: ChainHash,
         /// Contiguous entries; their epochs may be older than `epoch` (inherited tail).
         entries: Vec<Entry>,
         /// The leader's heartbeat and commit point, piggybacked.
@@ -97,6 +96,33 @@ pub enum Message {
         /// The last LSN of the report that this answers: it counts only while that is the follower's last LSN. A late
         /// copy would truncate what the follower has been sent since.
         reported: Lsn,
+    },
+    /// Leader to follower: my log no longer reaches back to yours; ask for an image of my tables (design 4.5).
+    OfferImage {
+        /// Leadership.
+        epoch: Epoch,
+        /// Tells this image from others.
+        image: u64,
+    },
+    /// Follower to leader: send this part of the image.
+    TakeImage {
+        /// The leadership that is answered.
+        epoch: Epoch,
+        /// Which image.
+        image: u64,
+        /// Which part, from 0.
+        part: u64,
+        /// What the follower's tables hold: it needs no older cells, if no deletion is missing (rule 7).
+        tables: Lsn,
+    },
+    /// Leader to follower: a part of the image.
+    Image {
+        /// Leadership.
+        epoch: Epoch,
+        /// Which image.
+        image: u64,
+        /// The part.
+        part: ImagePart,
     },
     /// Winner to member: bind your promise for `epoch` to me (takeover as phase 1, design 4.1).
     RequestPromise {
@@ -150,6 +176,19 @@ pub enum Message {
         /// The leader's last LSN, wholly forced at the successor.
         last: Lsn,
     },
+}
+
+/// A part of an image, as the store cuts and reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImagePart {
+    /// From 0.
+    pub number: u64,
+    /// Up to where the image reaches.
+    pub base: Lsn,
+    /// For the store.
+    pub bytes: Bytes,
+    /// The last one.
+    pub last: bool,
 }
 
 /// What every leader's message carries.

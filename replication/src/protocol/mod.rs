@@ -44,6 +44,7 @@ pub mod coordination;
 pub mod effect;
 pub mod event;
 mod follower;
+mod image;
 mod leader;
 mod log;
 mod member;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use wal::{Lsn, Member as Peer};
 
-use super::message::Report;
+use super::message::{ImagePart, Report};
 use super::time::Stamp;
 
 /// How far the follower has come in this epoch.
@@ -21,8 +21,21 @@ pub(crate) enum Stage {
         /// The last LSN that the follower reported.
         reported: Lsn,
     },
+    /// Our log does not reach back to its own: it is sent an image of our tables.
+    Imaging(Imaging),
     /// Its log is a prefix of ours up to `matched`.
     Matched,
+}
+
+/// An image on its way to a follower.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Imaging {
+    /// Tells it from others.
+    pub(crate) image: u64,
+    /// The part sent last, kept until the next one is asked for.
+    pub(crate) sent: Option<ImagePart>,
+    /// A part is being read.
+    pub(crate) reading: bool,
 }
 
 /// A follower as seen by its leader.
@@ -39,8 +52,6 @@ pub(crate) struct Progress {
     pub(crate) moved_at: Stamp,
     /// Entries for it are being read from the log on disk.
     pub(crate) reading: bool,
-    /// The log no longer reaches back to it.
-    pub(crate) out_of_reach: bool,
     /// When it was last heard.
     pub(crate) heard: Option<Stamp>,
     /// Our newest stamp that it answered.
@@ -62,7 +73,6 @@ impl Progress {
             window: VecDeque::new(),
             moved_at: now,
             reading: false,
-            out_of_reach: false,
             heard: None,
             answered: None,
             granted: None,

@@ -27,7 +27,7 @@ use crate::drive::{Drive, Input, ReplicaError, Surroundings};
 use crate::protocol::coordination::CoordinationRequest;
 use crate::protocol::effect::{Lease, Reply};
 use crate::protocol::event::{Event, Ticket};
-use crate::protocol::message::Envelope;
+use crate::protocol::message::{Envelope, ImagePart};
 use crate::protocol::time::{Millis, Stamp};
 use crate::protocol::{Config, Recovered, Status};
 use crate::store::Store;
@@ -347,6 +347,33 @@ impl<S: Store> Surroundings for Around<'_, S> {
 
     fn read_log(&mut self, to: NodeId, after: Lsn, bytes_max: u64) {
         self.driver.read_log(to, after, bytes_max);
+    }
+
+    fn read_image(&mut self, to: NodeId, image: u64, part: u64, tables: Lsn) {
+        let (me, store) = (Weak::clone(&self.driver.me), Arc::clone(&self.driver.store));
+        self.driver.node.tokio.spawn_blocking(move || {
+            let read = store.read_image(to, part, tables);
+            let part = read.inspect_err(|error| error!(%to, error, "an image cannot be read")).ok();
+            if let Some(driver) = me.upgrade() {
+                driver.submit(Input::Event(Event::ImageRead { to, image, part }));
+            }
+        });
+    }
+
+    fn receive_image(&mut self, image: u64, part: ImagePart) {
+        let (me, store) = (Weak::clone(&self.driver.me), Arc::clone(&self.driver.store));
+        self.driver.node.tokio.spawn_blocking(move || {
+            let number = part.number;
+            let outcome = store.receive_image(part);
+            if let Some(driver) = me.upgrade() {
+                driver.submit(Input::Event(Event::ImageReceived { image, part: number, outcome }));
+            }
+        });
+    }
+
+    fn imaged(&mut self, base: Lsn) {
+        self.driver.node.metrics.images.count();
+        self.driver.applied.send_replace(base);
     }
 
     fn coordinate(&mut self, request: CoordinationRequest) {

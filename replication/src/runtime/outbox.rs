@@ -70,7 +70,7 @@ impl Outbox {
     /// Queues a message. The stream is not woken: see [`Outbox::wake`].
     pub(crate) fn push(&self, cohort: CohortId, message: Message) {
         let bytes = size(&message);
-        let bulk = matches!(message, Message::Propose { .. });
+        let bulk = is_bulk(&message);
         let mut queue = self.lock();
         let full = match bulk {
             true => queue.bulk_bytes + bytes > BULK_BYTES_MAX && !queue.bulk.is_empty(),
@@ -182,7 +182,7 @@ impl Stream for Frames {
         let (mut taken, mut bytes, mut bulk_bytes) = (Vec::new(), 0, 0);
         while let Some(waiting) = queue.take(bulk_bytes) {
             bytes += waiting.bytes;
-            if matches!(waiting.message, Message::Propose { .. }) {
+            if is_bulk(&waiting.message) {
                 bulk_bytes += waiting.bytes;
             }
             taken.push(waiting);
@@ -202,13 +202,21 @@ impl Stream for Frames {
     }
 }
 
+/// Whether a message goes in the lane that heartbeats do not wait behind.
+fn is_bulk(message: &Message) -> bool {
+    matches!(message, Message::Propose { .. } | Message::Image { .. })
+}
+
 /// What a message weighs, roughly.
 pub(crate) fn size(message: &Message) -> usize {
     match message {
         Message::Propose { entries, .. } => {
             MESSAGE_BYTES + entries.iter().map(|entry| ENTRY_BYTES + entry.payload.len()).sum::<usize>()
         }
+        Message::Image { part, .. } => MESSAGE_BYTES + part.bytes.len(),
         Message::Heartbeat { .. }
+        | Message::OfferImage { .. }
+        | Message::TakeImage { .. }
         | Message::Ack { .. }
         | Message::Gap { .. }
         | Message::Report { .. }
@@ -246,13 +254,7 @@ mod tests {
             lease: Millis(500),
             echo: None,
         };
-        Message::Propose {
-            epoch: Epoch(1),
-            prev: Lsn::ZERO,
-            prev_chain: ChainHash::ZERO,
-            entries: vec![entry],
-            beat,
-        }
+        Message::Propose { epoch: Epoch(1), prev: Lsn::ZERO, entries: vec![entry], beat }
     }
 
     fn hello() -> proto::Hello {

@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use wal::{ChainHash, CohortId, Entry, EntryKind, Epoch, Incarnation, Lsn, Member, NodeId, Promise};
 
-use crate::protocol::message::{Beat, Message, Report};
+use crate::protocol::message::{Beat, ImagePart, Message, Report};
 use crate::protocol::time::{Millis, Stamp};
 
 /// The generated protobuf types and the gRPC stubs.
@@ -66,12 +66,13 @@ pub(crate) enum WireError {
 /// A message of `cohort`, ready for the wire.
 pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
     let body = match message {
-        Message::Propose { epoch, prev, prev_chain, entries, beat } => {
-            let last_chain = entries.last().map_or(prev_chain, |entry| entry.chain).0;
+        Message::Propose { epoch, prev, entries, beat } => {
+            let first_chain = entries.first().map_or(0, |entry| entry.chain.0);
+            let last_chain = entries.last().map_or(0, |entry| entry.chain.0);
             Body::Propose(proto::Propose {
                 epoch: epoch.0,
                 prev: Some(lsn_to(prev)),
-                prev_chain: prev_chain.0,
+                first_chain,
                 entries: entries.into_iter().map(entry_to).collect(),
                 last_chain,
                 beat: Some(beat_to(beat)),
@@ -115,6 +116,13 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
         }
         Message::PreVoteAnswer { round, agree, promise } => {
             Body::PreVoteAnswer(proto::PreVoteAnswer { round, agree, promise: Some(promise_to(promise)) })
+        }
+        Message::OfferImage { epoch, image } => Body::OfferImage(proto::OfferImage { epoch: epoch.0, image }),
+        Message::TakeImage { epoch, image, part, tables } => {
+            Body::TakeImage(proto::TakeImage { epoch: epoch.0, image, part, tables: Some(lsn_to(tables)) })
+        }
+        Message::Image { epoch, image, part: ImagePart { number, base, bytes, last } } => {
+            Body::Image(proto::Image { epoch: epoch.0, image, number, bytes, last, base: Some(lsn_to(base)) })
         }
         Message::TakeOver { epoch, last } => {
             Body::TakeOver(proto::TakeOver { epoch: epoch.0, last: Some(lsn_to(last)) })
@@ -171,6 +179,23 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
             agree: answer.agree,
             promise: promise_from(answer.promise)?,
         },
+        Body::OfferImage(offer) => Message::OfferImage { epoch: Epoch(offer.epoch), image: offer.image },
+        Body::TakeImage(take) => Message::TakeImage {
+            epoch: Epoch(take.epoch),
+            image: take.image,
+            part: take.part,
+            tables: lsn_from(take.tables, "tables")?,
+        },
+        Body::Image(image) => Message::Image {
+            epoch: Epoch(image.epoch),
+            image: image.image,
+            part: ImagePart {
+                number: image.number,
+                base: lsn_from(image.base, "base")?,
+                bytes: image.bytes,
+                last: image.last,
+            },
+        },
         Body::TakeOver(take_over) => {
             Message::TakeOver { epoch: Epoch(take_over.epoch), last: lsn_from(take_over.last, "last")? }
         }
@@ -182,7 +207,6 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
 fn propose_from(propose: proto::Propose) -> Result<Message, WireError> {
     let epoch = Epoch(propose.epoch);
     let prev = lsn_from(propose.prev, "prev")?;
-    let prev_chain = ChainHash(propose.prev_chain);
     if propose.entries.len() > ENTRIES_MAX {
         return Err(WireError::Range { what: "number of entries", value: propose.entries.len() as u64 });
     }
@@ -190,7 +214,8 @@ fn propose_from(propose: proto::Propose) -> Result<Message, WireError> {
     if prev.seq > u64::MAX - ENTRIES_MAX as u64 {
         return Err(WireError::Range { what: "sequence number", value: prev.seq });
     }
-    let (mut last, mut chain) = (prev, prev_chain);
+    // The hash before the first entry is the receiver's to know: a leader that reads its log from the disk does not.
+    let (mut last, mut chain) = (prev, None);
     let mut entries = Vec::with_capacity(propose.entries.len());
     for entry in propose.entries {
         let lsn = Lsn { epoch: Epoch(entry.epoch), seq: last.seq + 1 };
@@ -201,15 +226,22 @@ fn propose_from(propose: proto::Propose) -> Result<Message, WireError> {
             return Err(WireError::Range { what: "payload size", value: entry.payload.len() as u64 });
         }
         let kind = kind_from(entry.kind, &entry.payload)?;
-        let entry = Entry::next(last, chain, lsn.epoch, kind, entry.payload);
-        (last, chain) = (entry.lsn, entry.chain);
+        let entry = match chain {
+            None => {
+                let (chain, payload) = (ChainHash(propose.first_chain), entry.payload);
+                Entry { lsn, prev: last, chain, kind, payload }
+            }
+            Some(chain) => Entry::next(last, chain, lsn.epoch, kind, entry.payload),
+        };
+        (last, chain) = (entry.lsn, Some(entry.chain));
         entries.push(entry);
     }
     let expected = ChainHash(propose.last_chain);
-    if chain != expected {
-        return Err(WireError::Chain { last, found: chain, expected });
+    let found = chain.unwrap_or_default();
+    if found != expected {
+        return Err(WireError::Chain { last, found, expected });
     }
-    Ok(Message::Propose { epoch, prev, prev_chain, entries, beat: beat_from(propose.beat)? })
+    Ok(Message::Propose { epoch, prev, entries, beat: beat_from(propose.beat)? })
 }
 
 fn kind_from(kind: u32, payload: &Bytes) -> Result<EntryKind, WireError> {

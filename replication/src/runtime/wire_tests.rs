@@ -54,7 +54,7 @@ fn propose() -> impl Strategy<Value = Message> {
             };
             entries.push(Entry::next(last, chain, epoch, kind, payload));
         }
-        Message::Propose { epoch: Epoch(9), prev, prev_chain, entries, beat }
+        Message::Propose { epoch: Epoch(9), prev, entries, beat }
     })
 }
 
@@ -92,6 +92,16 @@ fn message() -> impl Strategy<Value = Message> {
             promise
         }),
         (epoch(), lsn()).prop_map(|(epoch, last)| Message::TakeOver { epoch, last }),
+        (epoch(), any::<u64>()).prop_map(|(epoch, image)| Message::OfferImage { epoch, image }),
+        (epoch(), any::<u64>(), any::<u64>(), lsn())
+            .prop_map(|(epoch, image, part, tables)| Message::TakeImage { epoch, image, part, tables }),
+        (epoch(), any::<u64>(), any::<u64>(), lsn(), any::<Vec<u8>>(), any::<bool>()).prop_map(
+            |(epoch, image, number, base, bytes, last)| Message::Image {
+                epoch,
+                image,
+                part: ImagePart { number, base, bytes: bytes.into(), last },
+            }
+        ),
     ]
 }
 
@@ -110,12 +120,10 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
         if let Ok(envelope) = proto::Envelope::decode(&bytes[..])
-            && let Ok((_, Message::Propose { prev, prev_chain, entries, .. })) = decode(envelope)
+            && let Ok((_, Message::Propose { entries, .. })) = decode(envelope)
         {
-            let mut before = (prev, prev_chain);
-            for entry in entries {
-                prop_assert!(entry.follows(before.0, before.1));
-                before = (entry.lsn, entry.chain);
+            for pair in entries.windows(2) {
+                prop_assert!(pair[1].follows(pair[0].lsn, pair[0].chain));
             }
         }
     }
@@ -133,13 +141,7 @@ fn good() -> proto::Propose {
         lease: Millis(500),
         echo: None,
     };
-    let message = Message::Propose {
-        epoch: Epoch(2),
-        prev,
-        prev_chain: ChainHash(5),
-        entries: vec![first, second],
-        beat,
-    };
+    let message = Message::Propose { epoch: Epoch(2), prev, entries: vec![first, second], beat };
     match encode(CohortId(7), message).message {
         Some(Body::Propose(propose)) => propose,
         other => panic!("encoded as {other:?}"),
@@ -166,7 +168,7 @@ fn refuses_another_payload_a_lost_entry_and_another_start() {
     for change in [
         (|propose| propose.entries[1].payload = Bytes::from_static(b"y")) as fn(&mut proto::Propose),
         |propose| drop(propose.entries.pop()),
-        |propose| propose.prev_chain = 6,
+        |propose| propose.first_chain = 6,
         |propose| propose.prev = Some(proto::Lsn { epoch: 1, seq: 22 }),
     ] {
         assert!(matches!(refusal(change), WireError::Chain { .. }));

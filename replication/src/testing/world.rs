@@ -258,7 +258,9 @@ impl World {
             committed: found.committed,
             entries: found.entries,
             oldest: found.oldest,
+            epoch_ends: found.epoch_ends,
             fresh,
+            void: false,
         };
         let config = Config {
             cohort: COHORT,
@@ -553,6 +555,10 @@ impl World {
                     let life = machine.life;
                     self.plan(500, Action::LogRead { node: number, life, event });
                 }
+                // This world's log keeps everything.
+                Effect::ReadImage { .. } | Effect::ReceiveImage { .. } | Effect::Imaged { .. } => {
+                    unreachable!("no member is out of the log's reach here")
+                }
                 Effect::Pending { .. } | Effect::Closed => {}
                 Effect::Reply { token, reply } => self.reply(number, token, reply),
                 Effect::Lease(lease) => {
@@ -599,7 +605,10 @@ impl World {
                             .collect();
                         notes.push(format!("n{number} skips {}", skipped.join(" ")));
                     }
-                    wal::Record::Entry(_) | wal::Record::Commit(_) | wal::Record::Checkpoint(_) => {}
+                    wal::Record::Entry(_)
+                    | wal::Record::Commit(_)
+                    | wal::Record::Checkpoint(_)
+                    | wal::Record::Image(_) => {}
                 }
             }
         }

@@ -131,12 +131,10 @@ impl World {
                 let request = MachineProposal::new(write);
                 self.take(target, range, Input::Write { request, sender });
             }
-            (Request::Read { select, mode: Mode::Strong }, Step::Begin(_)) => {
-                match self.leased(target, range) {
-                    Some(epoch) => self.go_on(id, target, Step::Look { epoch }),
-                    None => self.confirm(id, target, range),
-                }
-            }
+            (Request::Read { mode: Mode::Strong, .. }, Step::Begin(_)) => match self.leased(target, range) {
+                Some(epoch) => self.go_on(id, target, Step::Look { epoch }),
+                None => self.confirm(id, target, range),
+            },
             (Request::Read { select, .. }, Step::Look { epoch }) => match self.read(target, range, &select) {
                 Some((rows, lsn)) => {
                     let served = self.now;

@@ -23,6 +23,7 @@ pub enum Consistency {
 }
 
 /// What a client asks.
+#[allow(missing_docs, reason = "each variant's text says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     /// Write a row.
@@ -34,6 +35,7 @@ pub enum Call {
 }
 
 /// How an operation ended.
+#[allow(missing_docs, reason = "each variant's text says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Committed as this LSN.
@@ -49,6 +51,7 @@ pub enum Outcome {
 }
 
 /// One thing that happened.
+#[allow(missing_docs, reason = "each variant's text says what its fields are")]
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A client begins an operation. `session`: its reads may not go back (clients work one operation at a time).
@@ -69,6 +72,8 @@ pub enum Event {
     Discarded { node: Node },
     /// The tables of a replica hold everything up to here.
     Flushed { node: Node, range: Range, base: Lsn },
+    /// A replica's store took an image: it holds everything up to here.
+    Imaged { node: Node, range: Range, base: Lsn },
     /// The node's process ended.
     Ended { node: Node },
     /// A replica came back with this.

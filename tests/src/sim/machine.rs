@@ -10,7 +10,7 @@ use replication::drive::{Drive, ReplicaError, Surroundings, WriteReply};
 use replication::protocol::coordination::CoordinationRequest;
 use replication::protocol::effect::{Lease, Reply};
 use replication::protocol::event::Ticket;
-use replication::protocol::message::Envelope;
+use replication::protocol::message::{Envelope, ImagePart};
 use replication::protocol::time::Stamp;
 use tokio::sync::oneshot;
 use wal::disk::MemoryDisk;
@@ -113,6 +113,12 @@ pub(crate) enum Wish {
     Send(Envelope),
     /// Read the log for a follower.
     ReadLog { to: NodeId, after: Lsn, bytes_max: u64 },
+    /// Have the store read a part of an image.
+    ReadImage { to: NodeId, image: u64, part: u64, tables: Lsn },
+    /// Have the store keep one.
+    ReceiveImage { image: u64, part: ImagePart },
+    /// The store has taken an image.
+    Imaged,
     /// Ask the coordinator.
     Coordinate(CoordinationRequest),
     /// It applied these.
@@ -154,6 +160,18 @@ impl Surroundings for Around<'_> {
 
     fn read_log(&mut self, to: NodeId, after: Lsn, bytes_max: u64) {
         self.wishes.push(Wish::ReadLog { to, after, bytes_max });
+    }
+
+    fn read_image(&mut self, to: NodeId, image: u64, part: u64, tables: Lsn) {
+        self.wishes.push(Wish::ReadImage { to, image, part, tables });
+    }
+
+    fn receive_image(&mut self, image: u64, part: ImagePart) {
+        self.wishes.push(Wish::ReceiveImage { image, part });
+    }
+
+    fn imaged(&mut self, _: Lsn) {
+        self.wishes.push(Wish::Imaged);
     }
 
     fn coordinate(&mut self, request: CoordinationRequest) {

@@ -170,7 +170,7 @@ impl Options {
             settings,
             log: LogOptions {
                 segment_bytes: pick(random, &[16 << 10, 40 << 10, 128 << 10]),
-                retention_bytes: pick(random, &[64 << 20]),
+                retention_bytes: pick(random, &[0, 100 << 10, 8 << 20]),
                 reserve_bytes: 64 << 10,
             },
             engine: EngineOptions {

@@ -14,8 +14,9 @@ use replication::drive::{Drive, Input};
 use replication::protocol::Config;
 use replication::protocol::coordination::{CoordinationOutcome, CoordinationRequest, RangeView};
 use replication::protocol::effect::Reply;
-use replication::protocol::event::{Event as Told, Ticket};
-use replication::protocol::message::{Envelope, Message};
+use replication::protocol::event::{Event as Told, Received, Ticket};
+use replication::protocol::message::{Envelope, ImagePart, Message};
+use replication::store::Store;
 use replication::testing::options::Random;
 use wal::disk::{Disk, MemoryDisk};
 use wal::{Append, CohortId, EntryKind, Incarnation, LogError, LogWriter, Member, NodeId, Record};
@@ -41,6 +42,8 @@ pub(crate) enum Action {
     Maintain { node: Node, life: u64 },
     /// A replica is told something.
     Tell { node: Node, life: u64, range: Range, event: Told },
+    /// A store keeps a part of an image.
+    Receive { node: Node, life: u64, range: Range, image: u64, part: ImagePart },
     /// A request reaches the coordinator.
     Coordinate { node: Node, life: u64, range: Range, request: CoordinationRequest },
     /// Its outcome reaches the replica.
@@ -87,6 +90,8 @@ pub struct Counts {
     pub flushes: u64,
     /// See above.
     pub compactions: u64,
+    /// Images of ranges taken.
+    pub images: u64,
 }
 
 /// The world.
@@ -291,6 +296,7 @@ impl World {
             | Action::Force { node, .. }
             | Action::Maintain { node, .. }
             | Action::Tell { node, .. }
+            | Action::Receive { node, .. }
             | Action::Coordinated { node, .. }
             | Action::View { node, .. }
             | Action::Renew { node } => *node,
@@ -338,6 +344,11 @@ impl World {
             Action::Tell { node, life, range, event } => {
                 if self.lives(node, life) {
                     self.tell(node, range, event);
+                }
+            }
+            Action::Receive { node, life, range, image, part } => {
+                if self.lives(node, life) {
+                    self.receive(node, range, image, part);
                 }
             }
             Action::Coordinate { node, life, range, request } => {
@@ -580,11 +591,28 @@ impl World {
                 else {
                     return;
                 };
-                let entries = process.writer.reader().read(World::cohort(range), after, bytes_max).ok();
+                let read = process.writer.reader().read(World::cohort(range), after, bytes_max);
+                if let Err(error) = &read {
+                    let error = error.to_string();
+                    self.note(|| format!("n{node} r{range} cannot read its log behind {after}: {error}"));
+                }
+                let entries = read.ok();
                 let delay = 200 + self.random.below(self.options.force_max);
                 let event = Told::LogRead { to, after, entries };
                 self.plan(delay, Action::Tell { node, life, range, event });
             }
+            Wish::ReadImage { to, image, part, tables } => {
+                let Some(replica) = self.replica(node, range) else { return };
+                let part = replica.drive.store().read_image(to, part, tables).ok();
+                let delay = 200 + self.random.below(self.options.force_max);
+                let event = Told::ImageRead { to, image, part };
+                self.plan(delay, Action::Tell { node, life, range, event });
+            }
+            Wish::ReceiveImage { image, part } => {
+                let delay = 200 + self.random.below(self.options.force_max);
+                self.plan(delay, Action::Receive { node, life, range, image, part });
+            }
+            Wish::Imaged => self.counts.images += 1,
             Wish::Coordinate(request) => {
                 if matches!(request, CoordinationRequest::Stand { .. }) {
                     self.promised(node, range);
@@ -611,7 +639,11 @@ impl World {
     fn append(&mut self, node: Node, life: u64, range: Range, records: Vec<Record>, ticket: Option<Ticket>) {
         let start = records.iter().any(|record| match record {
             Record::Entry(entry) => entry.kind == EntryKind::EpochStart && entry.lsn.epoch.0 > 0,
-            Record::Promise(_) | Record::Commit(_) | Record::Skip(_) | Record::Checkpoint(_) => false,
+            Record::Promise(_)
+            | Record::Commit(_)
+            | Record::Skip(_)
+            | Record::Checkpoint(_)
+            | Record::Image(_) => false,
         });
         let Some(process) = self.machines.get_mut(&node).and_then(|machine| machine.process.as_mut()) else {
             return;
@@ -694,6 +726,23 @@ impl World {
         for delay in self.network.send(&mut self.random, self.now, node, to) {
             self.plan(delay, Action::Deliver { range, envelope: envelope.clone() });
         }
+    }
+
+    /// The store keeps a part of an image; what is in force then, replication is told a moment later.
+    fn receive(&mut self, node: Node, range: Range, image: u64, part: ImagePart) {
+        let Some(replica) = self.replica(node, range) else { return };
+        let number = part.number;
+        let outcome = replica.drive.store().receive_image(part);
+        if self.stopped(node) {
+            return;
+        }
+        if let Received::Installed { base, .. } = &outcome {
+            let base = *base;
+            self.happened(Event::Imaged { node, range, base });
+        }
+        let (life, delay) = (self.life(node), self.random.below(self.options.force_max));
+        let event = Told::ImageReceived { image, part: number, outcome };
+        self.plan(delay, Action::Tell { node, life, range, event });
     }
 
     fn promised(&mut self, node: Node, range: Range) {
@@ -790,7 +839,7 @@ fn logged(node: Node, range: Range, record: &Record) -> Option<Event> {
             let from = skip.0.values().filter_map(|sequences| sequences.min()).min()?;
             Some(Event::Skipped { node, range, from })
         }
-        Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) => None,
+        Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) | Record::Image(_) => None,
     }
 }
 

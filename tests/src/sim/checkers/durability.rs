@@ -60,7 +60,7 @@ impl Checker for Durability {
                     log.pending.clear();
                 }
             }
-            Event::Flushed { node, range, base } => {
+            Event::Flushed { node, range, base } | Event::Imaged { node, range, base } => {
                 let log = self.logs.entry((*node, *range)).or_default();
                 log.base = log.base.max(*base);
             }

@@ -49,7 +49,7 @@ impl Checker for Epochs {
                     ));
                 }
             }
-            Event::Alarm { node, range, text } if !text.contains("disk full") => {
+            Event::Alarm { node, range, text } if !text.contains("disk full") && !text.contains("image") => {
                 return Err(format!("alarm of n{node}, range {range}: {text}"));
             }
             _ => {}
