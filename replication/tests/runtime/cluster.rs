@@ -188,17 +188,11 @@ impl Cluster {
                     committed: found.committed,
                     entries: found.entries,
                     oldest: found.oldest,
-                    fresh: false,
+                    epoch_ends: found.epoch_ends,
+                    ..Recovered::default()
                 }
             }
-            None => Recovered {
-                checkpoint: wal::Checkpoint::default(),
-                promise: wal::Promise::default(),
-                committed: Lsn::ZERO,
-                entries: Vec::new(),
-                oldest: Lsn::ZERO,
-                fresh: true,
-            },
+            None => Recovered { fresh: true, ..Recovered::default() },
         };
         let log = Log::spawn(writer);
         let session = self.coordinator.client();

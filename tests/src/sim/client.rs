@@ -251,7 +251,7 @@ impl World {
         Some(workload::draw(&mut self.random, &self.options, unique))
     }
 
-    fn knows(&mut self, gateway: Node, range: Range) -> Knowledge {
+    fn knows(&self, gateway: Node, range: Range) -> Knowledge {
         let process = self.machines.get(&gateway).and_then(|machine| machine.process.as_ref());
         process.and_then(|process| process.gateway.get(&range)).copied().unwrap_or_default()
     }

@@ -206,7 +206,7 @@ impl World {
         }
     }
 
-    fn disk_faults(&mut self, node: Node, faults: Faults) {
+    fn disk_faults(&self, node: Node, faults: Faults) {
         if let Some(machine) = self.machines.get(&node).filter(|machine| machine.process.is_some()) {
             machine.disk.set_faults(faults);
         }

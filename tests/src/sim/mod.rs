@@ -3,7 +3,8 @@
 //! seed → [`options`] (printed first) → [`schedule`] of faults, as data → run ([`world`]) → checkers, which see nothing but
 //! the [`history`] → the faults end, and every range must serve again within a bound ([`Ending::NoProgress`] otherwise).
 //!
-//! - `world`: the agenda, and what the nodes do; `faults`: what is done to them; `sessions`: nodes and the coordinator.
+//! - `world`: the agenda; `processes`, `replicas`: what the nodes do; `faults`: what is done to them; `sessions`: nodes and
+//!   the coordinator.
 //! - `machine`, `network`, `coordinator`: the parts of the world.
 //! - `client`, `workload`, `calls`: clients, what they do, how replicas serve them.
 //! - [`checkers`]: the promises, one file each.
@@ -24,6 +25,8 @@ mod network;
 pub mod options;
 #[cfg(feature = "planted")]
 pub mod planted;
+mod processes;
+mod replicas;
 mod report;
 pub mod schedule;
 mod sessions;

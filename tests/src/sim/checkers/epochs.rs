@@ -27,10 +27,10 @@ impl Checker for Epochs {
                     return Err(format!("epoch {epoch} of range {range} is led by n{opener} and by n{node}"));
                 }
             }
-            Event::Appended { node, range, lsn, chain } => {
-                if *self.records.entry((*range, *lsn)).or_insert(*chain) != *chain {
-                    return Err(format!("{lsn} of range {range} is another record on n{node} than before"));
-                }
+            Event::Appended { node, range, lsn, chain }
+                if *self.records.entry((*range, *lsn)).or_insert(*chain) != *chain =>
+            {
+                return Err(format!("{lsn} of range {range} is another record on n{node} than before"));
             }
             Event::Promised { node, range, promise } => {
                 let told = self.promises.entry((*node, *range)).or_default();

@@ -1,0 +1,260 @@
+//! Processes of nodes: their start on what the disk holds, their end, and the background work in between.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kvstore::engine::BlockCache;
+use kvstore::testing::RangeMachine;
+use replication::drive::Drive;
+use replication::protocol::Config;
+use replication::protocol::event::Event as Told;
+use wal::disk::Disk;
+use wal::{LogError, LogWriter, NodeId};
+
+use super::history::{Event, Node, Range};
+use super::machine::{Process, Replica};
+use super::world::{Action, World};
+
+impl World {
+    pub(super) fn ranges_of(&self, node: Node) -> Vec<Range> {
+        (0..self.options.ranges).filter(|&range| self.options.members(range).contains(&node)).collect()
+    }
+
+    /// Starts a node's process on what its disk holds.
+    pub(super) fn start(&mut self, node: Node) {
+        if self.runs(node) {
+            return;
+        }
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        let now = machine.clock.at(self.now);
+        let disk: Arc<dyn Disk> = Arc::new(machine.disk.clone());
+        let opened = LogWriter::open(Arc::clone(&disk), self.options.log);
+        if machine.disk.stopped() {
+            self.lose_power(node, 0);
+            return;
+        }
+        let (writer, mut recovery) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                // The disk is full, or fails: a supervisor tries again.
+                self.note(|| format!("n{node} cannot open its log: {error}"));
+                return self.plan(100_000, Action::Start { node });
+            }
+        };
+        machine.life += 1;
+        machine.session += 1;
+        machine.session_lives = true;
+        let life = machine.life;
+        let cache = Arc::new(BlockCache::new(1 << 20));
+        let mut process = Process {
+            writer,
+            replicas: BTreeMap::new(),
+            cache,
+            queue: Vec::new(),
+            forcing: false,
+            gateway: BTreeMap::new(),
+        };
+        let mut settling = Vec::new();
+        for range in self.ranges_of(node) {
+            let cohort = World::cohort(range);
+            let opened = RangeMachine::open(
+                Arc::clone(&disk),
+                cohort,
+                self.options.engine,
+                Arc::clone(&process.cache),
+                self.options.window_len,
+                recovery.cohorts.remove(&cohort),
+            );
+            let (store, recovered) = match opened {
+                Ok(opened) => opened,
+                Err(why) => {
+                    if self.machines[&node].disk.stopped() {
+                        return self.lose_power(node, 0);
+                    }
+                    if why.contains("StorageFull") || why.contains("simulated EIO") || why.contains("storage")
+                    {
+                        return self.plan(100_000, Action::Start { node });
+                    }
+                    return self.violated("restart", format!("n{node} refuses range {range}: {why}"));
+                }
+            };
+            let event = Event::Recovered {
+                node,
+                range,
+                base: recovered.checkpoint.base,
+                entries: recovered.entries.iter().map(|entry| entry.lsn).collect(),
+                promise: recovered.promise,
+            };
+            self.happened(event);
+            let config = Config {
+                cohort,
+                me: World::member(node),
+                members: self.options.members(range).into_iter().map(NodeId).collect(),
+                settings: self.options.settings.clone(),
+            };
+            let drive = Drive::recover(config, recovered, store, now);
+            let change = self.services[range as usize].change;
+            let replica = Replica { drive, lease: None, waiting: Vec::new(), change };
+            process.replicas.insert(range, replica);
+            settling.push(range);
+        }
+        self.note(|| format!("n{node} starts (life {life})"));
+        if let Some(machine) = self.machines.get_mut(&node) {
+            machine.process = Some(process);
+        }
+        for range in settling {
+            self.settle(node, range);
+            self.services[range as usize].expire(World::member(node));
+            self.announce(range);
+        }
+        let stagger = self.random.below(10_000);
+        self.plan(stagger, Action::Tick { node, life });
+        self.plan(stagger, Action::Maintain { node, life });
+    }
+
+    /// The process ends; what it did not force is still in the disk's cache.
+    pub(super) fn kill(&mut self, node: Node, expiry: u64) {
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        if machine.process.take().is_none() {
+            return;
+        }
+        machine.disk = machine.disk.kill();
+        self.ended(node, expiry);
+    }
+
+    /// The machine loses power.
+    pub(super) fn lose_power(&mut self, node: Node, expiry: u64) {
+        let seed = self.random.number();
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        let ran = machine.process.take().is_some();
+        machine.disk = machine.disk.crash(seed);
+        if ran {
+            self.ended(node, expiry);
+        } else {
+            // It was just starting.
+            self.plan(10_000, Action::Start { node });
+        }
+    }
+
+    pub(super) fn ended(&mut self, node: Node, expiry: u64) {
+        self.counts.crashes += 1;
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        machine.paused_until = 0;
+        machine.hung_until = 0;
+        machine.doom = None;
+        let session = machine.session;
+        self.note(|| format!("n{node} ends"));
+        self.happened(Event::Ended { node });
+        self.plan(expiry, Action::Expire { node, session });
+        for call in
+            self.calls.iter().filter(|(_, call)| call.target == node).map(|(&id, _)| id).collect::<Vec<_>>()
+        {
+            if self.random.one_in(2) {
+                self.plan(1000, Action::Answer { call, answer: super::calls::Answer::Lost });
+            }
+        }
+        for other in self.nodes() {
+            if other != node && self.random.one_in(2) {
+                let life = self.life(other);
+                for range in self.ranges_of(other) {
+                    let event = Told::Unreachable(NodeId(node));
+                    self.plan(1000, Action::Tell { node: other, life, range, event });
+                }
+            }
+        }
+    }
+
+    /// After something touched the disk: the node may have reached its crash point.
+    pub(super) fn stopped(&mut self, node: Node) -> bool {
+        let stopped = self.machines.get(&node).is_some_and(|machine| machine.disk.stopped());
+        if stopped {
+            self.lose_power(node, 200_000);
+        }
+        stopped
+    }
+
+    pub(super) fn lift(&mut self, node: Node) {
+        if let Some(machine) = self.machines.get_mut(&node) {
+            machine.disk.set_capacity(None);
+            machine.disk.set_faults(wal::disk::Faults::default());
+        }
+    }
+
+    // Background work
+
+    pub(super) fn maintain(&mut self, node: Node) {
+        let life = self.life(node);
+        for range in self.ranges_of(node) {
+            if self.lives(node, life) && self.violation.is_none() {
+                self.maintain_range(node, range);
+            }
+        }
+        if !self.lives(node, life) || !self.random.one_in(4) {
+            return;
+        }
+        let Some(process) = self.machines.get_mut(&node).and_then(|machine| machine.process.as_mut()) else {
+            return;
+        };
+        let reclaimed = if process.writer.wants_mark() && !process.forcing {
+            process.writer.mark().map(|()| Vec::new())
+        } else {
+            process.writer.reclaim()
+        };
+        if self.stopped(node) {
+            return;
+        }
+        match reclaimed {
+            Ok(holding) => {
+                for range in self.ranges_of(node) {
+                    if holding.contains(&World::cohort(range)) && self.lives(node, life) {
+                        self.flush(node, range, true);
+                    }
+                }
+            }
+            Err(LogError::DiskFull) => {}
+            Err(LogError::Poisoned(_) | LogError::Closed) => self.fail(node),
+        }
+    }
+
+    pub(super) fn maintain_range(&mut self, node: Node, range: Range) {
+        let Some(replica) = self.replica(node, range) else { return };
+        let (store, status) = (Arc::clone(replica.drive.store()), replica.drive.cohort().status());
+        if store.engine().needs_flush() {
+            // In production writes go on between the freezing and the flush.
+            let freeze = self.random.one_in(2);
+            self.flush(node, range, !freeze);
+        } else if store.engine().needs_compaction() {
+            let compacted = store.compact(&status);
+            if self.stopped(node) {
+                return;
+            }
+            match compacted {
+                Ok(did) => self.counts.compactions += u64::from(did),
+                Err(error) => self.note(|| format!("n{node} r{range} cannot compact: {error}")),
+            }
+        }
+    }
+
+    pub(super) fn flush(&mut self, node: Node, range: Range, whole: bool) {
+        let Some(replica) = self.replica(node, range) else { return };
+        let store = Arc::clone(replica.drive.store());
+        store.freeze();
+        if !whole {
+            return;
+        }
+        let forced = replica.drive.cohort().status().forced;
+        let flushed = store.flush(|base| forced.seq >= base.seq);
+        if self.stopped(node) {
+            return;
+        }
+        match flushed {
+            Ok(durable) => {
+                self.counts.flushes += 1;
+                let (base, base_chain) = (durable.base, durable.base_chain);
+                self.happened(Event::Flushed { node, range, base });
+                self.tell(node, range, Told::Checkpointed { base, base_chain });
+            }
+            Err(error) => self.note(|| format!("n{node} r{range} cannot flush: {error}")),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Replicas: they are handed inputs, and what they wish of the world is granted, by the node's log above all.
+
+use std::mem;
+
+use kvstore::testing::RangeMachine;
+use replication::drive::{Drive, Input};
+use replication::protocol::coordination::CoordinationRequest;
+use replication::protocol::effect::Reply;
+use replication::protocol::event::{Event as Told, Received, Ticket};
+use replication::protocol::message::{Envelope, ImagePart, Message};
+use replication::store::Store;
+use wal::{Append, EntryKind, LogError, Record};
+
+use super::history::{Event, Node, Range};
+use super::machine::{Around, Wish, owner};
+use super::world::{Action, World};
+
+/// How long an append that nobody waits for may stay in memory.
+const LINGER: u64 = 50_000;
+
+impl World {
+    /// Tells a replica something.
+    pub(super) fn tell(&mut self, node: Node, range: Range, event: Told) {
+        self.take(node, range, Input::Event(event));
+    }
+
+    /// Hands a replica an input, and grants what it wishes.
+    pub(super) fn take(&mut self, node: Node, range: Range, input: Input<RangeMachine>) {
+        self.turn(node, range, |drive, around| drive.take(input, around));
+    }
+
+    pub(super) fn settle(&mut self, node: Node, range: Range) {
+        self.turn(node, range, |drive, around| drive.settle(around));
+    }
+
+    pub(super) fn turn(
+        &mut self,
+        node: Node,
+        range: Range,
+        turn: impl FnOnce(&mut Drive<RangeMachine>, &mut Around<'_>),
+    ) {
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        let now = machine.clock.at(self.now);
+        let Some(replica) = machine.process.as_mut().and_then(|process| process.replicas.get_mut(&range))
+        else {
+            return;
+        };
+        let mut wishes = Vec::new();
+        let mut around = Around { now, lease: &mut replica.lease, wishes: &mut wishes };
+        turn(&mut replica.drive, &mut around);
+        let life = self.life(node);
+        for wish in wishes {
+            if !self.lives(node, life) {
+                return;
+            }
+            self.grant(node, life, range, wish);
+        }
+        self.collect(node, range);
+    }
+
+    pub(super) fn grant(&mut self, node: Node, life: u64, range: Range, wish: Wish) {
+        match wish {
+            Wish::Append(records, ticket) => self.append(node, life, range, records, ticket),
+            Wish::Send(envelope) => self.send(node, range, envelope),
+            Wish::ReadLog { to, after, bytes_max } => {
+                let Some(process) = self.machines.get(&node).and_then(|machine| machine.process.as_ref())
+                else {
+                    return;
+                };
+                let read = process.writer.reader().read(World::cohort(range), after, bytes_max);
+                if let Err(error) = &read {
+                    let error = error.to_string();
+                    self.note(|| format!("n{node} r{range} cannot read its log behind {after}: {error}"));
+                }
+                let entries = read.ok();
+                let delay = 200 + self.random.below(self.options.force_max);
+                let event = Told::LogRead { to, after, entries };
+                self.plan(delay, Action::Tell { node, life, range, event });
+            }
+            Wish::ReadImage { to, image, part, tables } => {
+                let Some(replica) = self.replica(node, range) else { return };
+                let part = replica.drive.store().read_image(to, part, tables).ok();
+                let delay = 200 + self.random.below(self.options.force_max);
+                let event = Told::ImageRead { to, image, part };
+                self.plan(delay, Action::Tell { node, life, range, event });
+            }
+            Wish::ReceiveImage { image, part } => {
+                let delay = 200 + self.random.below(self.options.force_max);
+                self.plan(delay, Action::Receive { node, life, range, image, part });
+            }
+            Wish::Imaged => self.counts.images += 1,
+            Wish::Coordinate(request) => {
+                if matches!(request, CoordinationRequest::Stand { .. }) {
+                    self.promised(node, range);
+                }
+                let delay = 200 + self.random.below(self.options.delay_max);
+                self.plan(delay, Action::Coordinate { node, life, range, request });
+            }
+            Wish::Applied(entries) => {
+                for entry in entries {
+                    let request = owner(&entry);
+                    self.happened(Event::Applied { node, range, entry, request });
+                }
+            }
+            Wish::Answering(Reply::Written(lsn)) => self.happened(Event::Acknowledged { node, range, lsn }),
+            Wish::Answering(_) => {}
+            Wish::Opened(epoch) => {
+                self.counts.elections += 1;
+                self.happened(Event::Opened { node, range, epoch });
+            }
+            Wish::Alarm(text) => self.happened(Event::Alarm { node, range, text }),
+        }
+    }
+
+    pub(super) fn append(
+        &mut self,
+        node: Node,
+        life: u64,
+        range: Range,
+        records: Vec<Record>,
+        ticket: Option<Ticket>,
+    ) {
+        let start = records.iter().any(|record| match record {
+            Record::Entry(entry) => entry.kind == EntryKind::EpochStart && entry.lsn.epoch.0 > 0,
+            Record::Promise(_)
+            | Record::Commit(_)
+            | Record::Skip(_)
+            | Record::Checkpoint(_)
+            | Record::Image(_) => false,
+        });
+        let Some(process) = self.machines.get_mut(&node).and_then(|machine| machine.process.as_mut()) else {
+            return;
+        };
+        process.queue.push((range, records, ticket));
+        let urgent = ticket.is_some() && !process.forcing;
+        process.forcing |= urgent;
+        if urgent {
+            let delay = 100 + self.random.below(self.options.force_max);
+            self.plan(delay, Action::Force { node, life });
+        } else if ticket.is_none() {
+            self.plan(LINGER, Action::Force { node, life });
+        }
+        if start {
+            self.spring(node, range);
+        }
+    }
+
+    /// What the log's thread does in a round: takes what has been queued, writes it as one batch, forces, tells.
+    pub(super) fn force(&mut self, node: Node) {
+        let (now, life) = (self.now, self.life(node));
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        let Some(process) = machine.process.as_mut() else { return };
+        if machine.hung_until > now {
+            let left = machine.hung_until - now;
+            return self.plan(left, Action::Force { node, life });
+        }
+        process.forcing = false;
+        let (mut taken, mut refused, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        let mut poisoned = false;
+        for (range, records, ticket) in mem::take(&mut process.queue) {
+            let happened =
+                records.iter().filter_map(|record| logged(node, range, record)).collect::<Vec<_>>();
+            match process.writer.append(Append { cohort: World::cohort(range), records }) {
+                Ok(()) => {
+                    events.extend(happened);
+                    taken.extend(ticket.map(|ticket| (range, ticket)));
+                }
+                Err(LogError::DiskFull) => refused.extend(ticket.map(|ticket| (range, ticket))),
+                Err(LogError::Poisoned(_) | LogError::Closed) => poisoned = true,
+            }
+        }
+        let forced = process.writer.force();
+        events.into_iter().for_each(|event| self.happened(event));
+        if self.stopped(node) {
+            return;
+        }
+        match forced {
+            Ok(()) if !poisoned => self.happened(Event::Forced { node }),
+            Err(LogError::DiskFull) => {
+                self.happened(Event::Discarded { node });
+                refused.append(&mut taken);
+            }
+            Ok(()) | Err(LogError::Poisoned(_) | LogError::Closed) => return self.fail(node),
+        }
+        let told = |fate: fn(Ticket) -> Told| move |(range, ticket)| (range, fate(ticket));
+        let taken = taken.into_iter().map(told(Told::Forced));
+        let refused = refused.into_iter().map(told(Told::AppendFailed));
+        // Who was refused is told so before the force, in production, too: what was taken behind it is void.
+        for (range, event) in refused.chain(taken).collect::<Vec<_>>() {
+            if self.lives(node, life) {
+                self.tell(node, range, event);
+            }
+        }
+    }
+
+    /// The log can no longer be trusted: the process ends, and is started again.
+    pub(super) fn fail(&mut self, node: Node) {
+        self.note(|| format!("n{node} fails: its log is poisoned"));
+        self.kill(node, 100_000);
+        let delay = 10_000 + self.random.below(200_000);
+        self.plan(delay, Action::Start { node });
+    }
+
+    pub(super) fn send(&mut self, node: Node, range: Range, envelope: Envelope) {
+        if matches!(envelope.message, Message::Promised { .. }) {
+            self.promised(node, range);
+        }
+        let to = envelope.to.0;
+        for delay in self.network.send(&mut self.random, self.now, node, to) {
+            self.plan(delay, Action::Deliver { range, envelope: envelope.clone() });
+        }
+    }
+
+    /// The store keeps a part of an image; what is in force then, replication is told a moment later.
+    pub(super) fn receive(&mut self, node: Node, range: Range, image: u64, part: ImagePart) {
+        let Some(replica) = self.replica(node, range) else { return };
+        let number = part.number;
+        let outcome = replica.drive.store().receive_image(part);
+        if self.stopped(node) {
+            return;
+        }
+        if let Received::Installed { base, .. } = &outcome {
+            let base = *base;
+            self.happened(Event::Imaged { node, range, base });
+        }
+        let (life, delay) = (self.life(node), self.random.below(self.options.force_max));
+        let event = Told::ImageReceived { image, part: number, outcome };
+        self.plan(delay, Action::Tell { node, life, range, event });
+    }
+
+    pub(super) fn promised(&mut self, node: Node, range: Range) {
+        if let Some(replica) = self.replica(node, range) {
+            let promise = replica.drive.cohort().status().promise;
+            self.happened(Event::Promised { node, range, promise });
+        }
+    }
+}
+
+/// What the history says of a record.
+fn logged(node: Node, range: Range, record: &Record) -> Option<Event> {
+    match record {
+        Record::Entry(entry) => Some(Event::Appended { node, range, lsn: entry.lsn, chain: entry.chain }),
+        Record::Skip(skip) => {
+            let from = skip.0.values().filter_map(|sequences| sequences.min()).min()?;
+            Some(Event::Skipped { node, range, from })
+        }
+        Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) | Record::Image(_) => None,
+    }
+}
