@@ -115,6 +115,12 @@ impl RangeStore {
         self.engine.flush(|base| forced(base).map_err(|error| io_error("wal", error)))
     }
 
+    /// The remembered outcomes, as they would be flushed now.
+    #[cfg(feature = "testing")]
+    pub(crate) fn window(&self) -> Bytes {
+        self.lock().window.encode()
+    }
+
     /// The first step of a flush: from here on writes go to a new memtable.
     pub(crate) fn freeze(&self) {
         // Nothing is applied meanwhile.

@@ -106,6 +106,13 @@ impl RangeMachine {
         self.0.engine()
     }
 
+    /// A hash of all that the replica knows at its last applied LSN, which is returned, too: its rows, and the outcomes
+    /// that it remembers. Replicas at the same LSN have the same.
+    pub fn contents(&self) -> Result<(Lsn, u64), EngineError> {
+        let (lsn, rows) = self.engine().checksum()?;
+        Ok((lsn, rows ^ xxhash_rust::xxh3::xxh3_64(&self.0.window()).rotate_left(1)))
+    }
+
     /// The first step of a flush.
     pub fn freeze(&self) {
         self.0.freeze();

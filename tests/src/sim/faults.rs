@@ -7,7 +7,7 @@ use wal::NodeId;
 use wal::disk::Faults;
 
 use super::history::{Node, Range};
-use super::schedule::{Fault, NodeFault, Victim};
+use super::schedule::{Fault, Manner, NodeFault, Snare, Victim};
 use super::world::{Action, World};
 
 /// A node that will end after some more steps.
@@ -81,15 +81,10 @@ impl World {
                     }
                 }
             }
-            Fault::Trap(range) => self.traps[range as usize] = true,
-            Fault::Depose(range, restart) => {
-                let Some(leader) = self.leader(range) else { return };
-                self.cut_where(|a, b| a == leader || b == leader);
-                for node in self.options.members(range) {
-                    if restart && node != leader {
-                        self.kill(node, 1000);
-                        self.plan(500, Action::Start { node });
-                    }
+            Fault::Trap(range, snare) => self.traps[range as usize] = Some(snare),
+            Fault::Depose(range, manner) => {
+                if let Some(leader) = self.leader(range) {
+                    self.depose(leader, range, manner);
                 }
             }
             Fault::Transfer(range, to) => {
@@ -151,19 +146,51 @@ impl World {
         }
     }
 
-    /// A leader appends its EpochStart: a trap springs.
-    pub(crate) fn spring(&mut self, node: Node, range: Range) {
-        if !std::mem::take(&mut self.traps[range as usize]) {
+    fn depose(&mut self, leader: Node, range: Range, manner: Manner) {
+        let others: Vec<Node> =
+            self.options.members(range).into_iter().filter(|node| *node != leader).collect();
+        match manner {
+            Manner::Clean => self.cut_where(|a, b| a == leader || b == leader),
+            Manner::Restart => {
+                self.cut_where(|a, b| a == leader || b == leader);
+                for node in others {
+                    self.kill(node, 1000);
+                    self.plan(500, Action::Start { node });
+                }
+            }
+            Manner::Late => {
+                let settings = &self.options.settings;
+                let (late, beats) =
+                    (u64::from(settings.lease.0) * 700, u64::from(settings.heartbeat.0) * 1500);
+                for node in others {
+                    self.network.clog(node, leader, self.now + late);
+                    self.plan(beats, Action::Strike { fault: Fault::Cut(leader, node) });
+                }
+            }
+            Manner::Pair => {
+                let friend = others[self.random.below(others.len() as u64) as usize];
+                let inside = |node: Node| node == leader || node == friend;
+                self.cut_where(|a, b| inside(a) != inside(b));
+            }
+        }
+    }
+
+    /// Something has happened that a trap may wait for.
+    pub(crate) fn spring(&mut self, node: Node, range: Range, snare: Snare) {
+        if self.traps[range as usize] != Some(snare) {
             return;
         }
+        self.traps[range as usize] = None;
         self.note(|| format!("n{node} r{range}: the trap springs"));
-        self.cut_where(|a, b| a == node || b == node);
-        let end = 500 + self.random.below(2 * self.options.force_max);
-        let victim = Victim::Node(node);
-        self.plan(end, Action::Strike { fault: Fault::Node(victim, NodeFault::Kill(100_000)) });
-        let back = end + self.random.below(2000 * u64::from(self.options.settings.lease.0));
-        self.plan(back, Action::Strike { fault: Fault::Heal });
-        self.plan(back, Action::Start { node });
+        match snare {
+            Snare::Start => {
+                self.cut_where(|a, b| a == node || b == node);
+                let end = 500 + self.random.below(2 * self.options.force_max);
+                let fault = Fault::Node(Victim::Node(node), NodeFault::Kill(1000));
+                self.plan(end, Action::Strike { fault });
+            }
+            Snare::Ack => self.kill(node, 1000),
+        }
     }
 
     /// Who leads a range.
@@ -247,8 +274,9 @@ impl World {
         self.options.delay_max = self.network.delay_max;
         self.options.force_max = self.options.force_max.min(1000);
         self.options.kinds.pauses = false;
+        self.calm = true;
         self.outage_until = 0;
-        self.traps.fill(false);
+        self.traps.fill(None);
         for node in self.nodes() {
             if let Some(machine) = self.machines.get_mut(&node) {
                 machine.adrift_until = 0;

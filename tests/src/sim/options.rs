@@ -45,6 +45,17 @@ pub struct FaultKinds {
     pub traps: bool,
 }
 
+/// What kind of trouble a seed is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Anything, at any time.
+    Any,
+    /// Leaders are deposed while most clients read.
+    Deposing,
+    /// Elections, and leaders that end in the middle of them.
+    Storm,
+}
+
 /// All that a seed decides, but for the schedule.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -66,8 +77,8 @@ pub struct Options {
     pub retry_max: u64,
     /// A gateway that finds no leader waits up to so long before it asks again, in microseconds.
     pub pause_max: u64,
-    /// Most operations are strong reads.
-    pub reading: bool,
+    /// The kind of trouble.
+    pub style: Style,
     /// Simulated time in which the operations are begun, in microseconds.
     pub duration: u64,
     /// Most a message takes, in microseconds.
@@ -143,8 +154,12 @@ impl Options {
             transfers: coin(3),
             traps: coin(5),
         };
-        let reading = random.one_in(3);
-        let kinds = FaultKinds { cuts: kinds.cuts || reading, ..kinds };
+        let style = match random.below(6) {
+            0 | 1 => Style::Deposing,
+            2 => Style::Storm,
+            _ => Style::Any,
+        };
+        let reading = style == Style::Deposing;
         let duration = pick(random, &[1_000_000, 3_000_000, 8_000_000]);
         Options {
             nodes,
@@ -155,17 +170,25 @@ impl Options {
             keys: 1 + random.below(4) as u32,
             deadline: pick(random, &[50_000, 300_000, 1_500_000, 4_000_000]),
             retry_max: pick(random, &[1, 1, 100_000, 1_000_000]),
-            reading,
-            duration: if reading { 1_000_000 } else { duration },
-            delay_max: pick(random, &[200, 1000, 5000, 30_000]),
+            style,
+            duration: match style {
+                Style::Any => duration,
+                Style::Deposing => u64::from(lease) * 8000,
+                Style::Storm => 8_000_000,
+            },
+            delay_max: if reading {
+                pick(random, &[200, 1000])
+            } else {
+                pick(random, &[200, 1000, 5000, 30_000])
+            },
             loss: if lossy { 5 + random.below(100) } else { 0 },
             duplication: if lossy { 5 + random.below(50) } else { 0 },
-            force_max: pick(random, &[200, 2000, 20_000]),
-            drift_per_mille: random.below(40),
+            force_max: if reading { pick(random, &[200, 2000]) } else { pick(random, &[200, 2000, 20_000]) },
+            drift_per_mille: if reading { pick(random, &[0, 45]) } else { random.below(45) },
             session_timeout: pick(random, &[300_000, 1_000_000, 4_000_000]),
             maintenance_period: pick(random, &[5_000, 20_000, 100_000]),
-            fault_period: if reading { 100_000 } else { pick(random, &[20_000, 100_000, 400_000]) },
-            pause_max: pick(random, &[1000, 25_000]),
+            fault_period: pick(random, &[20_000, 100_000, 400_000]),
+            pause_max: if reading { 1000 } else { pick(random, &[1000, 25_000]) },
             kinds,
             settings,
             log: LogOptions {

@@ -13,6 +13,7 @@ use wal::{Append, EntryKind, LogError, Record};
 
 use super::history::{Event, Node, Range};
 use super::machine::{Around, Wish, owner};
+use super::schedule::Snare;
 use super::world::{Action, World};
 
 /// How long an append that nobody waits for may stay in memory.
@@ -141,7 +142,7 @@ impl World {
             self.plan(LINGER, Action::Force { node, life });
         }
         if start {
-            self.spring(node, range);
+            self.spring(node, range, Snare::Start);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use replication::testing::options::Random;
 
-use super::options::Options;
+use super::options::{Options, Style};
 
 /// Whom a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,28 @@ pub enum NodeFault {
     WriteError(u64),
 }
 
+/// When a trap springs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Snare {
+    /// As the leader appends its EpochStart: it is cut off at once, and ends soon.
+    Start,
+    /// As it hears that an inherited entry is forced elsewhere: it ends at once.
+    Ack,
+}
+
+/// How a leader is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// From all others, in both directions.
+    Clean,
+    /// So, and the others' processes restart.
+    Restart,
+    /// Others do not hear it; what they said before reaches it late.
+    Late,
+    /// With one follower, from all others.
+    Pair,
+}
+
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -76,10 +98,10 @@ pub enum Fault {
     BackUp,
     /// The coordinator goes back to what was remembered.
     Restore,
-    /// The next leader of a range is cut off as it appends its EpochStart, and ends soon after (P5, P7).
-    Trap(u32),
-    /// A range's leader is cut off from all others, whose processes restart if this is set (rules 8, 17).
-    Depose(u32, bool),
+    /// The next leader of a range ends in the middle of its takeover (P5, P7).
+    Trap(u32, Snare),
+    /// A range's leader is cut off from the others (rules 8, 17).
+    Depose(u32, Manner),
     /// The leader of a range is asked to hand over, to this node if one is named.
     Transfer(u32, Option<u32>),
 }
@@ -92,12 +114,61 @@ pub fn draw(random: &mut Random, options: &Options) -> Schedule {
     let mut schedule = Vec::new();
     let mut at = 0;
     loop {
-        at += 1 + random.below(2 * options.fault_period);
+        match options.style {
+            Style::Any => {
+                at += 1 + random.below(2 * options.fault_period);
+                schedule.extend(fault(random, options).map(|fault| (at, fault)));
+            }
+            Style::Deposing => at = depose(random, options, at, &mut schedule),
+            Style::Storm => at = storm(random, options, at, &mut schedule),
+        }
         if at >= options.duration {
+            schedule.retain(|(when, _)| *when < options.duration);
             return schedule;
         }
-        schedule.extend(fault(random, options).map(|fault| (at, fault)));
     }
+}
+
+/// A leader is deposed while clients go on reading from it; all is well again some leases later.
+fn depose(random: &mut Random, options: &Options, at: u64, schedule: &mut Schedule) -> u64 {
+    let lease = u64::from(options.settings.lease.0) * 1000;
+    let range = random.below(options.ranges.into()) as u32;
+    let struck = at + lease / 2 + random.below(lease);
+    let manner = match random.below(4) {
+        0 => Manner::Clean,
+        1 => Manner::Restart,
+        2 if options.wide => Manner::Pair,
+        _ => Manner::Late,
+    };
+    let fault = match random.below(8) {
+        0 => Fault::Transfer(range, None),
+        1 => Fault::Node(Victim::Leader(range), NodeFault::Pause(lease + random.below(lease))),
+        _ => Fault::Depose(range, manner),
+    };
+    schedule.push((struck, fault));
+    let well = struck + lease * 3 / 2 + random.below(lease);
+    schedule.push((well, Fault::Heal));
+    well
+}
+
+/// Two members of a range at a time run, and leaders end in the middle of their takeovers: what is inherited, truncated
+/// and sent again changes all the time (the traces of P5 and P7).
+fn storm(random: &mut Random, options: &Options, at: u64, schedule: &mut Schedule) -> u64 {
+    let members = options.members(0);
+    let down = members[random.below(members.len() as u64) as usize];
+    let fault = if random.one_in(2) { NodeFault::Kill(1000) } else { NodeFault::PowerLoss(1000) };
+    schedule.push((at, Fault::Node(Victim::Node(down), fault)));
+    for node in members.into_iter().filter(|node| *node != down) {
+        schedule.push((at, Fault::Node(Victim::Node(node), NodeFault::Start)));
+    }
+    schedule.push((at, Fault::Heal));
+    match random.below(5) {
+        0 | 1 => schedule.push((at, Fault::Trap(0, Snare::Start))),
+        2 | 3 => schedule.push((at, Fault::Trap(0, Snare::Ack))),
+        _ => {}
+    }
+    let election = u64::from(options.settings.lease.0 + options.settings.suspect_after.0) * 1000;
+    at + election + random.below(election)
 }
 
 fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
@@ -137,8 +208,9 @@ fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
     allow(kinds.pauses, &[on(NodeFault::Pause(during))]);
     let group = 1 + random.below((1 << options.nodes) - 2);
     allow(kinds.cuts, &[on(NodeFault::Isolate), Fault::Split(group)]);
-    allow(kinds.cuts, &[Fault::Depose(range, random.one_in(2))]);
-    allow(kinds.traps, &[Fault::Trap(range), Fault::Trap(range), Fault::Trap(range)]);
+    let manner = if random.one_in(2) { Manner::Clean } else { Manner::Restart };
+    allow(kinds.cuts, &[Fault::Depose(range, manner)]);
+    allow(kinds.traps, &[Fault::Trap(range, Snare::Start), Fault::Trap(range, Snare::Ack)]);
     allow(kinds.cuts && one != other, &[Fault::Cut(one, other)]);
     allow(kinds.cuts && random.one_in(3), &[Fault::Bridges]);
     allow(kinds.clogs && one != other, &[Fault::Clog(one, other, during)]);

@@ -9,7 +9,7 @@ use replication::testing::options::Random;
 use wal::Lsn;
 
 use super::history::{Consistency, Range};
-use super::options::Options;
+use super::options::{Options, Style};
 
 /// An operation as a client means it.
 #[derive(Clone, Debug)]
@@ -40,10 +40,17 @@ pub(crate) fn draw(random: &mut Random, options: &Options, unique: u32) -> (Rang
     let range = random.below(options.ranges.into()) as u32;
     let number = random.below(options.keys.into());
     let consistency = if random.one_in(3) { Consistency::Timeline } else { Consistency::Strong };
-    let value = unique.to_string();
-    if options.reading && !random.one_in(4) {
+    let mut value = unique.to_string();
+    if random.one_in(12) {
+        // A long one, so that appends differ in size.
+        let length = random.below(6000) as usize;
+        value.extend(std::iter::once(' ').chain(std::iter::repeat_n('x', length)));
+    }
+    if options.style == Style::Deposing && !random.one_in(4) {
         let keys = vec![format!("reg{number}")];
-        return (range, Intent::Get { keys, consistency: Consistency::Strong }, None);
+        let timeline = options.wide && random.one_in(2);
+        let consistency = if timeline { Consistency::Timeline } else { Consistency::Strong };
+        return (range, Intent::Get { keys, consistency }, None);
     }
     let (intent, next) = match random.below(20) {
         0..=3 => {
@@ -93,13 +100,12 @@ pub(crate) fn draw(random: &mut Random, options: &Options, unique: u32) -> (Rang
 fn churn(random: &mut Random, number: u64, value: String) -> Intent {
     let key = format!("chu{number}");
     let column = Bytes::from_static(b"x");
-    let (conditions, mutations) = match random.below(8) {
-        0 | 1 => (Vec::new(), vec![Mutation::DeleteRow]),
-        2 => (vec![Condition::RowPresent], vec![Mutation::DeleteRow]),
-        3 => (Vec::new(), vec![Mutation::DeleteRow, put("y", value)]),
-        4 => (Vec::new(), vec![Mutation::Delete { column }]),
-        5 => (vec![Condition::RowAbsent], vec![put("x", value)]),
-        6 => (Vec::new(), vec![put("y", value)]),
+    let (conditions, mutations) = match random.below(10) {
+        0 => (Vec::new(), vec![Mutation::DeleteRow]),
+        1..=3 => (vec![Condition::RowPresent], vec![Mutation::DeleteRow]),
+        4 => (Vec::new(), vec![Mutation::DeleteRow, put("y", value)]),
+        5 => (Vec::new(), vec![Mutation::Delete { column }]),
+        6..=8 => (vec![Condition::RowAbsent], vec![put("x", value)]),
         _ => (Vec::new(), vec![put("x", value)]),
     };
     Intent::Write { key, conditions, mutations }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use replication::protocol::coordination::{CoordinationOutcome, CoordinationRequest, RangeView};
 use replication::protocol::event::Event as Told;
-use replication::protocol::message::{Envelope, ImagePart};
+use replication::protocol::message::{Envelope, ImagePart, Message};
 use replication::testing::options::Random;
 use wal::disk::MemoryDisk;
 use wal::{CohortId, Incarnation, Member, NodeId};
@@ -19,8 +19,8 @@ use super::coordinator::Service;
 use super::history::{Checker, Event, Node, Range, Violation};
 use super::machine::{Clock, Machine, Replica};
 use super::network::Network;
-use super::options::Options;
-use super::schedule::Fault;
+use super::options::{Options, Style};
+use super::schedule::{Fault, Snare};
 
 /// Something that will happen.
 pub(crate) enum Action {
@@ -93,8 +93,10 @@ pub struct World {
     pub(super) network: Network,
     pub(super) services: Vec<Service>,
     pub(super) backup: Option<Vec<Service>>,
-    /// Ranges whose next leader is struck as it appends its EpochStart.
-    pub(super) traps: Vec<bool>,
+    /// What waits for the next leader of each range.
+    pub(super) traps: Vec<Option<Snare>>,
+    /// The faults have ended.
+    pub(super) calm: bool,
     /// The coordinator is out of everybody's reach until then.
     pub(super) outage_until: u64,
     agenda: BTreeMap<(u64, u64), Action>,
@@ -123,7 +125,13 @@ impl World {
             .map(|node| {
                 let most = i64::try_from(options.drift_per_mille).unwrap_or(0);
                 let drift = i64::try_from(random.below(2 * options.drift_per_mille + 1)).unwrap_or(0);
-                let clock = Clock { offset: random.below(1_000_000_000), rate_per_mille: drift - most };
+                // Deposed leaders are worst when clocks differ as much as they may.
+                let rate_per_mille = match options.style {
+                    Style::Deposing if drift % 2 == 0 => most,
+                    Style::Deposing => -most,
+                    Style::Any | Style::Storm => drift - most,
+                };
+                let clock = Clock { offset: random.below(1_000_000_000), rate_per_mille };
                 let machine = Machine {
                     disk: MemoryDisk::new(),
                     clock,
@@ -142,13 +150,14 @@ impl World {
         let network = Network::new(options.delay_max, options.loss, options.duplication);
         let mut world = World {
             services: vec![Service::default(); options.ranges as usize],
-            traps: vec![false; options.ranges as usize],
+            traps: vec![None; options.ranges as usize],
             options,
             random,
             now: 0,
             machines,
             network,
             backup: None,
+            calm: false,
             outage_until: 0,
             agenda: BTreeMap::new(),
             number: 0,
@@ -306,7 +315,11 @@ impl World {
             Action::Deliver { range, envelope } => {
                 if self.network.carries(envelope.from.node.0, envelope.to.0) {
                     let node = envelope.to.0;
+                    let inherited = matches!(envelope.message, Message::Ack { epoch, forced, .. } if forced.epoch < epoch);
                     self.tell(node, range, Told::Received(envelope));
+                    if inherited {
+                        self.spring(node, range, Snare::Ack);
+                    }
                 }
             }
             Action::Tick { node, life } => {
@@ -360,7 +373,11 @@ impl World {
             Action::Answer { call, answer } => self.answered(call, answer),
             Action::Timeout { call } => self.timed_out(call),
             Action::Client { client } => self.client_step(client),
-            Action::Strike { fault } => self.strike(fault),
+            Action::Strike { fault } => {
+                if !self.calm {
+                    self.strike(fault);
+                }
+            }
         }
     }
 }
@@ -399,8 +416,7 @@ impl World {
     pub fn compare(&mut self) {
         for range in self.ranges() {
             for node in self.options.members(range) {
-                let contents =
-                    self.replica(node, range).map(|replica| replica.drive.store().engine().checksum());
+                let contents = self.replica(node, range).map(|replica| replica.drive.store().contents());
                 match contents {
                     Some(Ok((lsn, hash))) => self.happened(Event::Contents { node, range, lsn, hash }),
                     Some(Err(error)) => self.violated("replicas", format!("n{node} r{range}: {error}")),
