@@ -92,7 +92,7 @@ bugs! {
     FlushForgetsFrozen "flush-forgets-frozen" "a flush takes the position of now instead of that of the freezing",
     TombstoneDroppedEarly "tombstone-dropped-early" "compaction drops a deletion that still hides something deeper",
     ImagePartialAlways "image-partial-always" "an image has only new cells although deletions in between are gone (rule 7)",
-    ImageNotMarked "image-not-marked" "the log does not say that an image has replaced what stands in it (rule 4)",
+    ImageKeepsOld "image-keeps-old" "a whole image is added to the old tables instead of replacing them (rule 7)",
     ImageAboveApplied "image-above-applied" "an image leaves out what the receiver holds in memory only (rule 7)",
     ImageWithoutWindow "image-without-window" "an image comes without the dedup window (rule 11)",
     OldVersionWins "old-version-wins" "of two versions of a cell the older one is shown",

@@ -193,7 +193,7 @@ impl Engine {
             self.refuse(receipt);
             return Err(late(what));
         }
-        let whole = head.above == Lsn::ZERO;
+        let whole = head.above == Lsn::ZERO && !planted(Bug::ImageKeepsOld);
         let (base, base_chain) = (head.base, head.base_chain);
         let made = receipt.made;
         let old: Vec<Arc<Table>> = match whole {

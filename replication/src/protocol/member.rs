@@ -351,11 +351,7 @@ impl Common {
     fn append_image(&mut self, out: &mut Vec<Effect>) {
         let checkpoint =
             Checkpoint { promise: self.promise, committed: self.log.committed(), ..self.checkpoint.clone() };
-        let record = match planted(Bug::ImageNotMarked) {
-            true => Record::Checkpoint(checkpoint),
-            false => Record::Image(checkpoint),
-        };
-        self.append(vec![record], Durable::Checkpoint, out);
+        self.append(vec![Record::Image(checkpoint)], Durable::Checkpoint, out);
     }
 
     /// What the store holds in tables.

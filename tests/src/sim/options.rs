@@ -121,7 +121,13 @@ impl Options {
         let ranges =
             if nodes == 3 { 1 + random.below(2) as u32 } else { 1 + random.below(nodes.into()) as u32 };
         let lossy = random.one_in(2);
-        let quick = random.one_in(2);
+        let style = match random.below(8) {
+            0 | 1 => Style::Deposing,
+            2 | 3 => Style::Storm,
+            _ => Style::Any,
+        };
+        let reading = style == Style::Deposing;
+        let quick = style == Style::Storm || random.one_in(2);
         let (tick, heartbeat, lease, suspect) = if quick { (5, 20, 150, 120) } else { (10, 50, 500, 400) };
         let settings = Settings {
             tick: Millis(tick),
@@ -149,17 +155,11 @@ impl Options {
             outages: coin(6),
             damage: coin(6),
             hangs: coin(5),
-            full: coin(5),
+            full: coin(4),
             errors: coin(5),
             transfers: coin(3),
             traps: coin(5),
         };
-        let style = match random.below(6) {
-            0 | 1 => Style::Deposing,
-            2 => Style::Storm,
-            _ => Style::Any,
-        };
-        let reading = style == Style::Deposing;
         let duration = pick(random, &[1_000_000, 3_000_000, 8_000_000]);
         Options {
             nodes,

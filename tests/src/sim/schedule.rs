@@ -162,9 +162,9 @@ fn storm(random: &mut Random, options: &Options, at: u64, schedule: &mut Schedul
         schedule.push((at, Fault::Node(Victim::Node(node), NodeFault::Start)));
     }
     schedule.push((at, Fault::Heal));
-    match random.below(5) {
-        0 | 1 => schedule.push((at, Fault::Trap(0, Snare::Start))),
-        2 | 3 => schedule.push((at, Fault::Trap(0, Snare::Ack))),
+    match random.below(10) {
+        0..=4 => schedule.push((at, Fault::Trap(0, Snare::Start))),
+        5..=7 => schedule.push((at, Fault::Trap(0, Snare::Ack))),
         _ => {}
     }
     let election = u64::from(options.settings.lease.0 + options.settings.suspect_after.0) * 1000;

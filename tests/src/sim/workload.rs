@@ -41,7 +41,7 @@ pub(crate) fn draw(random: &mut Random, options: &Options, unique: u32) -> (Rang
     let number = random.below(options.keys.into());
     let consistency = if random.one_in(3) { Consistency::Timeline } else { Consistency::Strong };
     let mut value = unique.to_string();
-    if random.one_in(12) {
+    if random.one_in(if options.kinds.full { 3 } else { 12 }) {
         // A long one, so that appends differ in size.
         let length = random.below(6000) as usize;
         value.extend(std::iter::once(' ').chain(std::iter::repeat_n('x', length)));

@@ -121,14 +121,15 @@ impl World {
     /// A new cluster on empty disks; its nodes start at once.
     pub fn new(seed: u64, options: Options, checkers: Vec<Box<dyn Checker>>, trace: bool) -> World {
         let mut random = Random(seed);
+        let slow = 1 + random.below(options.nodes.into()) as u32;
         let machines = (1..=options.nodes)
             .map(|node| {
                 let most = i64::try_from(options.drift_per_mille).unwrap_or(0);
                 let drift = i64::try_from(random.below(2 * options.drift_per_mille + 1)).unwrap_or(0);
                 // Deposed leaders are worst when clocks differ as much as they may.
                 let rate_per_mille = match options.style {
-                    Style::Deposing if drift % 2 == 0 => most,
-                    Style::Deposing => -most,
+                    Style::Deposing if node == slow => -most,
+                    Style::Deposing => most,
                     Style::Any | Style::Storm => drift - most,
                 };
                 let clock = Clock { offset: random.below(1_000_000_000), rate_per_mille };

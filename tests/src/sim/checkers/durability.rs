@@ -60,8 +60,16 @@ impl Checker for Durability {
                     log.pending.clear();
                 }
             }
-            Event::Flushed { node, range, base } | Event::Imaged { node, range, base } => {
+            Event::Flushed { node, range, base } => {
                 let log = self.logs.entry((*node, *range)).or_default();
+                log.base = log.base.max(*base);
+            }
+            Event::Imaged { node, range, base } => {
+                // What the image does not continue is void (rule 4).
+                let log = self.logs.entry((*node, *range)).or_default();
+                if log.base != *base && log.forced.get(&base.seq) != Some(base) {
+                    log.forced.clear();
+                }
                 log.base = log.base.max(*base);
             }
             Event::Recovered { node, range, base, entries, .. } => {
