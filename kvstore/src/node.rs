@@ -145,6 +145,7 @@ impl Node {
             map: map.clone(),
             ranges: ranges.clone(),
             recovered: Mutex::new(storage.cohorts),
+            damaged: storage.damaged,
         });
         opener.sync().await;
 
@@ -248,6 +249,7 @@ struct Storage {
     me: Member,
     writer: LogWriter,
     cohorts: HashMap<CohortId, CohortRecovery>,
+    damaged: Option<wal::Corruption>,
 }
 
 /// Locks the directory, checks whose it is, and scans the log.
@@ -272,7 +274,8 @@ fn open_storage(config: &NodeConfig) -> Result<Storage, StartError> {
     let options = LogOptions { retention_bytes: config.log_retention_bytes, ..LogOptions::default() };
     let (writer, recovery) = LogWriter::open(disk.clone(), options).map_err(|error| named(&error))?;
     let me = Member { node: config.node, incarnation: identity.incarnation };
-    Ok(Storage { disk, me, writer, cohorts: recovery.cohorts.into_iter().collect() })
+    let (cohorts, damaged) = (recovery.cohorts.into_iter().collect(), recovery.damaged);
+    Ok(Storage { disk, me, writer, cohorts, damaged })
 }
 
 fn settings(timing: &Timing) -> Settings {

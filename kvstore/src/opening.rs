@@ -12,6 +12,7 @@
 //! | none                 | none                    | fresh: the range was just made                  |
 //! | none                 | empty                   | a crash right after that: empty, not fresh      |
 //! | none                 | base > 0                | refused: promises and tail are lost             |
+//! | none, log damaged    | any                     | refused: all its records may have been there    |
 //! | corrupt              | any                     | refused: what it says is not to be trusted      |
 //! | checkpoint > base    | any                     | refused: tables are older than the log believes |
 //! | holds base           | same chain hash         | log behind base                                 |
@@ -29,7 +30,7 @@ use futures::future::join_all;
 use replication::protocol::Recovered;
 use replication::runtime::Runtime;
 use wal::disk::Disk;
-use wal::{Checkpoint, CohortId, CohortRecovery, Entry, Log, Lsn, Member, Promise};
+use wal::{Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Member, Promise};
 
 use crate::cluster::layout::{self, RangeDescriptor};
 use crate::cluster::map::ClusterMap;
@@ -49,6 +50,8 @@ pub(crate) struct Opener {
     pub(crate) ranges: Arc<Ranges>,
     /// What the start's one scan of the log found, until its range is opened.
     pub(crate) recovered: Mutex<HashMap<CohortId, CohortRecovery>>,
+    /// Damage that the scan found, wherever it may belong.
+    pub(crate) damaged: Option<Corruption>,
 }
 
 /// The directory of a range's tables.
@@ -109,7 +112,7 @@ impl Opener {
         let opened =
             Engine::open(self.disk.clone(), &directory(id), EngineOptions::default(), self.cache.clone());
         let (engine, durable) = opened.map_err(|error| format!("tables: {error}"))?;
-        let recovered = join(log, &durable, fresh)?;
+        let recovered = join(log, &durable, fresh, self.damaged.as_ref())?;
         let store = Arc::new(RangeStore::new(id, engine, durable.attachment, WINDOW_LEN)?);
         let members = descriptor.nodes().collect();
         let cohort = self.runtime.open(id, members, recovered, store.clone());
@@ -139,8 +142,16 @@ impl Opener {
 }
 
 /// See the table at the top.
-pub(crate) fn join(log: Option<CohortRecovery>, durable: &Durable, fresh: bool) -> Result<Recovered, String> {
+pub(crate) fn join(
+    log: Option<CohortRecovery>,
+    durable: &Durable,
+    fresh: bool,
+    damaged: Option<&Corruption>,
+) -> Result<Recovered, String> {
     let Some(log) = log else {
+        if let Some(corruption) = damaged.filter(|_| !fresh) {
+            return Err(format!("the log is corrupt: {corruption}"));
+        }
         if durable.base > Lsn::ZERO {
             return Err("the log has lost this range (its tables are there): restore the log, or give the node a new \
                         --node-id with an empty data directory"

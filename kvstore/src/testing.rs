@@ -96,7 +96,7 @@ impl RangeMachine {
         let fresh = log.is_none() && !dirs.contains(&dir);
         let (engine, durable) =
             Engine::open(disk, &dir, options, cache).map_err(|error| format!("tables: {error}"))?;
-        let recovered = opening::join(log, &durable, fresh)?;
+        let recovered = opening::join(log, &durable, fresh, None)?;
         let store = RangeStore::new(range, engine, durable.attachment, window_len)?;
         Ok((Arc::new(RangeMachine(store)), recovered))
     }

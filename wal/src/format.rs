@@ -49,6 +49,11 @@ const KIND_CHECKPOINT: u8 = 6;
 const KIND_FORGET: u8 = 7;
 const KIND_IMAGE: u8 = 8;
 
+/// Whether bytes begin as a batch does.
+pub(crate) fn looks_like_batch(bytes: &[u8]) -> bool {
+    bytes.first_chunk().is_some_and(|magic| u32::from_le_bytes(*magic) == BATCH_MAGIC)
+}
+
 /// Rounds up to whole blocks.
 pub(crate) fn blocks(bytes: u64) -> u64 {
     bytes.div_ceil(BLOCK) * BLOCK

@@ -3,10 +3,13 @@
 //! | found                                                         | verdict                                     |
 //! |---------------------------------------------------------------|---------------------------------------------|
 //! | newest segment without a valid header and without batches     | crash while it was made: removed            |
+//! | the same, but something in it looks like a batch              | corruption: never removed                   |
 //! | invalid bytes where the next batch should be, nothing behind   | torn: the batch was never forced; cut       |
 //! | invalid bytes, but a later batch (or segment) exists           | corruption: it was forced, since batch n+1  |
 //! |                                                               | is written after the force of n             |
-//! | a cohort's ordinal jumps                                      | corruption of that cohort                   |
+//! | a cohort's ordinal jumps, or does not begin at one            | corruption of that cohort                   |
+//! | a later segment's header names a cohort that was not seen     | corruption of that cohort                   |
+//! | the oldest header names a cohort, and no checkpoint follows   | corruption: its control state is gone       |
 //! | after a corrupt span a cohort's ordinals go on by one          | that cohort is untouched                    |
 //! | after a corrupt span a cohort has no record                    | it may be touched: corrupt                  |
 //! | an entry does not follow the live entry before it              | corruption of that cohort                   |
@@ -47,6 +50,8 @@ pub struct Recovery {
     pub cohorts: BTreeMap<CohortId, CohortRecovery>,
     /// Bytes of a torn last batch that were cut, if any.
     pub torn: Option<Corruption>,
+    /// The first corrupt span, if any. A cohort that is not in `cohorts` may have had all its records there.
+    pub damaged: Option<Corruption>,
 }
 
 /// What the log holds of one cohort.
@@ -111,6 +116,7 @@ pub(crate) fn scan(disk: &dyn Disk) -> Result<Scan, OpenError> {
     let mut replay = Replay::default();
     let mut segments: Vec<Segment> = Vec::new();
     let mut last_batch_at = None;
+    replay.oldest_segment = ids.first().copied().unwrap_or(0);
     for (position, &id) in ids.iter().enumerate() {
         let newest = position + 1 == ids.len();
         let file = disk.open(&path(id))?;
@@ -140,7 +146,7 @@ pub(crate) fn scan(disk: &dyn Disk) -> Result<Scan, OpenError> {
                 replay.begin_segment(header, position == 0);
                 replay.batch = header.first_batch - 1;
             }
-            None if newest && find_batch(&bytes, id, BLOCK, 0).is_none() => {
+            None if newest && !holds_batches(&bytes) => {
                 // A crash while the segment was made. Nothing in it was ever acknowledged.
                 drop(file);
                 disk.remove(&path(id))?;
@@ -192,6 +198,11 @@ pub(crate) fn scan(disk: &dyn Disk) -> Result<Scan, OpenError> {
     Ok(Scan { recovery, index, segments, ordinals, batch, last_batch_at })
 }
 
+/// Whether any block looks like the beginning of a batch, whole or not, of this segment or another.
+fn holds_batches(bytes: &[u8]) -> bool {
+    (BLOCK as usize..bytes.len()).step_by(BLOCK as usize).any(|at| format::looks_like_batch(&bytes[at..]))
+}
+
 /// The next valid batch at or behind `from` with a number above `above`: its offset and number.
 fn find_batch(bytes: &[u8], id: u64, from: u64, above: u64) -> Option<(u64, u64)> {
     (from..bytes.len() as u64).step_by(BLOCK as usize).find_map(|at| {
@@ -205,6 +216,8 @@ struct Replay {
     cohorts: BTreeMap<CohortId, State>,
     batch: u64,
     torn: Option<Corruption>,
+    damaged: Option<Corruption>,
+    oldest_segment: u64,
 }
 
 /// One cohort during the scan.
@@ -219,12 +232,17 @@ struct State {
     /// A corrupt span lies behind us and no later record of the cohort has shown continuity yet.
     suspect: Option<Corruption>,
     corrupt: Option<Corruption>,
+    /// Its records began before the oldest segment that is left, which must then repeat its control state (rule 3).
+    inherited: bool,
+    /// A record that holds the whole control state was seen.
+    controlled: bool,
     /// Skips that hide what comes later, too: a planted bug's.
     hidden: Vec<SkipList>,
 }
 
 impl State {
     fn take(&mut self, checkpoint: Checkpoint) {
+        self.controlled = true;
         self.promise = self.promise.max(checkpoint.promise);
         self.committed = self.committed.max(checkpoint.committed);
         self.checkpoint = checkpoint;
@@ -238,6 +256,7 @@ impl State {
 impl Replay {
     /// A span of the log is lost: every cohort may have had records there.
     fn hole(&mut self, corruption: Corruption) {
+        self.damaged.get_or_insert_with(|| corruption.clone());
         for state in self.cohorts.values_mut() {
             state.suspect.get_or_insert_with(|| corruption.clone());
         }
@@ -245,13 +264,20 @@ impl Replay {
 
     fn begin_segment(&mut self, header: &format::SegmentHeader, first: bool) {
         for (&cohort, &Before { ordinal, .. }) in &header.before {
+            let state = self.cohorts.entry(cohort).or_default();
             if first {
-                self.cohorts.entry(cohort).or_default().ordinal = ordinal;
-            } else if let Some(state) = self.cohorts.get_mut(&cohort)
-                && state.ordinal == ordinal
-            {
+                (state.ordinal, state.inherited) = (ordinal, ordinal > 0);
+            } else if state.ordinal == ordinal {
                 // The header names the ordinal reached before it: nothing of this cohort is missing.
                 state.suspect = None;
+            } else {
+                let missing = self.damaged.clone().unwrap_or(Corruption {
+                    segment: path(header.id),
+                    offset: 0,
+                    what: "records of the cohort are missing before this segment",
+                });
+                state.corrupt.get_or_insert(missing);
+                state.ordinal = ordinal;
             }
         }
     }
@@ -285,7 +311,7 @@ impl Replay {
             return;
         }
         let state = self.cohorts.entry(found.cohort).or_default();
-        if found.ordinal == state.ordinal + 1 || state.ordinal == 0 {
+        if found.ordinal == state.ordinal + 1 {
             state.suspect = None;
         } else {
             let seen =
@@ -335,10 +361,16 @@ impl Replay {
 
     /// Chains the live entries together, cohort by cohort.
     fn finish(self) -> (Recovery, Index) {
-        let mut recovery = Recovery { cohorts: BTreeMap::new(), torn: self.torn };
+        let mut recovery = Recovery { cohorts: BTreeMap::new(), torn: self.torn, damaged: self.damaged };
         let mut index = Index::default();
+        let oldest_segment = path(self.oldest_segment);
         for (cohort, state) in self.cohorts {
-            let mut corrupt = state.corrupt.or(state.suspect);
+            let lost = (state.inherited && !state.controlled).then(|| Corruption {
+                segment: oldest_segment.clone(),
+                offset: 0,
+                what: "no control state of the cohort follows the oldest segment's header",
+            });
+            let mut corrupt = state.corrupt.or(state.suspect).or(lost);
             let base = state.checkpoint.base;
             let mut places = CohortIndex::starting(base);
             let (mut last, mut chain) = (base, state.checkpoint.base_chain);

@@ -13,7 +13,7 @@ use std::sync::{Arc, RwLock};
 use crate::disk::Disk;
 use crate::error::{LogError, OpenError};
 use crate::format::{
-    BATCH_HEADER, Before, Logged, SegmentHeader, blocks, put_record, seal_batch, segment_header,
+    BATCH_HEADER, BLOCK, Before, Logged, SegmentHeader, blocks, put_record, seal_batch, segment_header,
 };
 use crate::index::Place;
 use crate::lsn::CohortId;
@@ -250,7 +250,7 @@ impl LogWriter {
         let need = blocks(self.batch.len() as u64);
         let fits = self.segments.last().is_some_and(|current| current.used + need <= current.length);
         if !fits && let Err(error) = self.add_segment() {
-            if full(&error) {
+            if is_full(&error) {
                 self.discard_batch();
                 return Err(LogError::DiskFull);
             }
@@ -323,10 +323,16 @@ impl LogWriter {
     /// Writes a batch without records, whose `forced_to` shows that the one before is whole.
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.check_poison()?;
-        let Some(current) = self.segments.last_mut() else { return Err(LogError::Closed) };
-        if current.used + crate::format::BLOCK > current.length {
+        let full = self.segments.last().is_none_or(|current| current.used + BLOCK > current.length);
+        if full && let Err(error) = self.add_segment() {
+            if !is_full(&error) {
+                return Err(self.poison(error));
+            }
+            // Without a mark the last batch is not proven; the next one will do it.
+            self.marked = true;
             return Ok(());
         }
+        let Some(current) = self.segments.last_mut() else { return Err(LogError::Closed) };
         let mut batch = vec![0; BATCH_HEADER];
         seal_batch(&mut batch, current.id, current.used, self.number + 1, self.number);
         let written = current.file.write_all_at(&batch, current.used).and_then(|()| current.file.sync());
@@ -505,7 +511,7 @@ fn seq_after(seq: u64, record: &Record) -> u64 {
     }
 }
 
-fn full(error: &io::Error) -> bool {
+fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
