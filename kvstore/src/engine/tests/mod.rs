@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod image;
 mod model;
 mod readers;
 mod tombstones;

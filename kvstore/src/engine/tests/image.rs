@@ -1,0 +1,215 @@
+//! An image makes the receiver what the sender's tables were: no deleted cell rises again, a crash leaves old or new.
+
+use proptest::prelude::*;
+use wal::disk::Faults;
+
+use super::*;
+use crate::engine::image::{ImageHead, Receipt};
+
+/// Sends what `from` has in tables to `to`, whose own tables reach up to `tables`, in chunks of about so many bytes.
+fn ship(from: &Engine, to: &Engine, tables: Lsn, bytes: usize) -> Result<Durable, EngineError> {
+    let mut image = from.image(tables);
+    let head = ImageHead::decode(image.head().encode()).expect("own encoding");
+    let mut receipt: Receipt = to.receive(head);
+    while let Some(chunk) = image.chunk(bytes)? {
+        if let Err(error) = to.receive_chunk(&mut receipt, chunk) {
+            to.refuse(receipt);
+            return Err(error);
+        }
+    }
+    to.install_image(receipt)
+}
+
+#[test]
+fn a_deletion_that_is_gone_takes_a_whole_image() {
+    // Rule 7: put k@50, delete k@90; the sender has compacted both away, the receiver still holds the put.
+    let (sender, receiver) = (open(&MemoryDisk::new(), SMALL), open(&MemoryDisk::new(), SMALL));
+    for engine in [&sender, &receiver] {
+        write(engine, 50, "k", &[put("a", "old")]);
+        write(engine, 60, "other", &[put("a", "kept")]);
+        flush(engine).unwrap();
+    }
+    write(&sender, 90, "k", &[Mutation::DeleteRow]);
+    write(&sender, 100, "z", &[put("a", "new")]);
+    flush(&sender).unwrap();
+    while sender.compact(Lsn::new(1, 100)).unwrap() {}
+    assert_eq!(sender.gc_lsn(), Lsn::new(1, 90));
+
+    let tables = receiver.durable();
+    assert_eq!(sender.image(tables).head().above, Lsn::ZERO, "nothing less than a whole image will do");
+    ship(&sender, &receiver, tables, 10).unwrap();
+    assert_eq!(show(&receiver, "k"), "");
+    assert_eq!(scan(&receiver).unwrap(), scan(&sender).unwrap());
+    assert_eq!(receiver.gc_lsn(), Lsn::new(1, 90));
+}
+
+#[test]
+fn a_partial_image_has_new_cells_only_and_hides_old_ones() {
+    let (sender, receiver) = (open(&MemoryDisk::new(), SMALL), open(&MemoryDisk::new(), SMALL));
+    for engine in [&sender, &receiver] {
+        write(engine, 1, "k", &[put("a", "old"), put("b", "stays")]);
+        write(engine, 2, "gone", &[put("a", "x")]);
+        flush(engine).unwrap();
+    }
+    write(&sender, 3, "k", &[put("a", "new")]);
+    write(&sender, 4, "gone", &[Mutation::DeleteRow]);
+    flush(&sender).unwrap();
+    // What the receiver holds in memory only is in the image, too.
+    write(&receiver, 3, "k", &[put("a", "new")]);
+    let tables = receiver.durable();
+    assert_eq!(sender.image(tables).head().above, tables);
+    let durable = ship(&sender, &receiver, tables, 10).unwrap();
+    assert_eq!((durable.base, durable.image), (Lsn::new(1, 4), Lsn::new(1, 4)));
+    assert_eq!(show(&receiver, "k"), "a=new@3 b=stays@1");
+    assert_eq!(show(&receiver, "gone"), "");
+    assert_eq!(receiver.applied(), Lsn::new(1, 4));
+}
+
+#[test]
+fn an_image_older_than_what_is_applied_changes_nothing() {
+    let (sender, disk) = (open(&MemoryDisk::new(), SMALL), MemoryDisk::new());
+    write(&sender, 1, "k", &[put("a", "1")]);
+    flush(&sender).unwrap();
+    let receiver = open(&disk, SMALL);
+    write(&receiver, 1, "k", &[put("a", "1")]);
+    write(&receiver, 2, "k", &[put("a", "2")]);
+    assert!(ship(&sender, &receiver, Lsn::ZERO, 100).is_err());
+    assert_eq!(show(&receiver, "k"), "a=2@2");
+    assert_eq!(Disk::list(&disk, DIR).unwrap(), ["manifest"], "no file stays behind");
+}
+
+#[test]
+fn a_crash_at_any_step_leaves_the_old_state_or_the_new_one() {
+    let sender = open(&MemoryDisk::new(), SMALL);
+    for seq in 1..=30 {
+        write(&sender, seq, &format!("key{}", seq % 11), &[put("a", &"x".repeat(40)), put("b", "y")]);
+    }
+    flush(&sender).unwrap();
+    let new = scan(&sender).unwrap();
+    let begin = |disk: &MemoryDisk| {
+        let receiver = open(disk, SMALL);
+        write(&receiver, 1, "old", &[put("a", "old")]);
+        flush(&receiver).unwrap();
+        receiver
+    };
+    let whole = MemoryDisk::new();
+    let receiver = begin(&whole);
+    let (old, first) = (scan(&receiver).unwrap(), whole.operations());
+    ship(&sender, &receiver, Lsn::ZERO, 64).unwrap();
+    let (mut olds, mut news) = (0, 0);
+    for stop in first..whole.operations() {
+        for seed in 0..4 {
+            let disk = MemoryDisk::new();
+            let receiver = begin(&disk);
+            disk.set_faults(Faults { stop_after: Some(stop), ..Faults::default() });
+            let shipped = ship(&sender, &receiver, Lsn::ZERO, 64);
+            let left = disk.crash(seed);
+            let (after, durable) = try_open(&left, SMALL).unwrap();
+            let rows = scan(&after).unwrap();
+            if rows == new {
+                assert_eq!(durable.image, Lsn::new(1, 30));
+                news += 1;
+            } else {
+                assert!(shipped.is_err() && rows == old, "stopped after {stop}: {rows:?}");
+                assert_eq!((durable.base, durable.image), (Lsn::new(1, 1), Lsn::ZERO));
+                olds += 1;
+            }
+        }
+    }
+    assert!(olds > 10 && news > 0, "{olds} {news}");
+}
+
+#[test]
+fn a_full_disk_refuses_the_image_and_takes_it_later() {
+    let sender = open(&MemoryDisk::new(), SMALL);
+    for seq in 1..=20 {
+        write(&sender, seq, &format!("key{seq}"), &[put("a", &"x".repeat(100))]);
+    }
+    flush(&sender).unwrap();
+    let disk = MemoryDisk::new();
+    let receiver = open(&disk, SMALL);
+    let used: u64 = disk.files().iter().map(|(_, length)| length).sum();
+    disk.set_capacity(Some(used + 500));
+    assert!(ship(&sender, &receiver, Lsn::ZERO, 64).is_err());
+    assert!(scan(&receiver).unwrap().is_empty());
+    disk.set_capacity(None);
+    ship(&sender, &receiver, Lsn::ZERO, 64).unwrap();
+    assert_eq!(scan(&receiver).unwrap(), scan(&sender).unwrap());
+}
+
+#[test]
+fn the_first_manifests_still_open() {
+    let disk = MemoryDisk::new();
+    let engine = open(&disk, SMALL);
+    write(&engine, 1, "k", &[put("a", "1")]);
+    flush(&engine).unwrap();
+    drop(engine);
+    // As it was written before images were known: without the last LSN.
+    let file = Disk::open(&disk, "r-1/manifest").unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes.truncate(bytes.len() - 2);
+    let checksum = crc32c::crc32c(&bytes[12..]);
+    bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+    file.set_len(0).unwrap();
+    file.write_all_at(&bytes, 0).unwrap();
+    let (engine, durable) = try_open(&disk, SMALL).unwrap();
+    assert_eq!((show(&engine, "k"), durable.image), ("a=1@1".to_owned(), Lsn::ZERO));
+}
+
+proptest! {
+    /// Whatever was written, flushed and compacted, and however far the receiver had come: afterwards it is the sender.
+    #[test]
+    fn the_receiver_becomes_the_sender(
+        steps in proptest::collection::vec((0..6u8, 0..5u8), 1..60), behind in 0..60usize, bytes in 1..200usize,
+    ) {
+        let (sender, receiver) = (open(&MemoryDisk::new(), SMALL), open(&MemoryDisk::new(), SMALL));
+        for (number, (kind, key)) in steps.iter().enumerate() {
+            let seq = number as u64 + 1;
+            let mutations = match kind {
+                0 => vec![Mutation::DeleteRow],
+                1 => vec![Mutation::Delete { column: "a".into() }],
+                2 => vec![Mutation::DeleteRow, put("b", "again")],
+                _ => vec![put("a", &format!("{seq}"))],
+            };
+            write(&sender, seq, &format!("k{key}"), &mutations);
+            if number < behind {
+                write(&receiver, seq, &format!("k{key}"), &mutations);
+                if seq % 7 == 0 {
+                    flush(&receiver).unwrap();
+                }
+            }
+            if seq % 5 == 0 {
+                flush(&sender).unwrap();
+                // What the receiver has applied may be forgotten, and what it has not, too: it went away.
+                while sender.compact(Lsn::new(1, seq)).unwrap() {}
+            }
+        }
+        flush(&sender).unwrap();
+        ship(&sender, &receiver, receiver.durable(), bytes).unwrap();
+        prop_assert_eq!(scan(&receiver).unwrap(), scan(&sender).unwrap());
+        prop_assert_eq!(receiver.checksum().unwrap(), sender.checksum().unwrap());
+        while receiver.compact(Lsn::ZERO).unwrap() {}
+        prop_assert_eq!(scan(&receiver).unwrap(), scan(&sender).unwrap());
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..80), at in 0..1000usize, bit in 0..8u8) {
+        let engine = open(&MemoryDisk::new(), SMALL);
+        prop_assert_eq!(ImageHead::decode(bytes.clone().into()), None);
+        let head = ImageHead {
+            base: Lsn::new(1, 9),
+            base_chain: ChainHash(7),
+            above: Lsn::ZERO,
+            gc_lsn: Lsn::ZERO,
+            attachment: bytes.clone().into(),
+        };
+        let mut encoded = head.encode().to_vec();
+        let place = at % encoded.len();
+        encoded[place] ^= 1 << bit;
+        prop_assert_eq!(ImageHead::decode(encoded.into()), None);
+        let mut receipt = engine.receive(head);
+        prop_assert!(engine.receive_chunk(&mut receipt, bytes.into()).is_err());
+        engine.refuse(receipt);
+    }
+}
