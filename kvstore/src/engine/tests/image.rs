@@ -175,11 +175,11 @@ proptest! {
             write(&sender, seq, &format!("k{key}"), &mutations);
             if number < behind {
                 write(&receiver, seq, &format!("k{key}"), &mutations);
-                if seq % 7 == 0 {
+                if seq.is_multiple_of(7) {
                     flush(&receiver).unwrap();
                 }
             }
-            if seq % 5 == 0 {
+            if seq.is_multiple_of(5) {
                 flush(&sender).unwrap();
                 // What the receiver has applied may be forgotten, and what it has not, too: it went away.
                 while sender.compact(Lsn::new(1, seq)).unwrap() {}
