@@ -12,15 +12,16 @@
 //! | none                 | none                    | fresh: the range was just made                  |
 //! | none                 | empty                   | a crash right after that: empty, not fresh      |
 //! | none                 | base > 0                | refused: promises and tail are lost             |
-//! | none, log damaged    | any                     | refused: all its records may have been there    |
-//! | corrupt              | any                     | refused: what it says is not to be trusted      |
+//! | none, log damaged    | any                     | amnesiac: all its records may have been there   |
+//! | corrupt              | any                     | amnesiac: what it says is not to be trusted     |
 //! | checkpoint > base    | any                     | refused: tables are older than the log believes |
 //! | holds base           | same chain hash         | log behind base                                 |
 //! | no base, or other hash | base of an image      | the image, nothing behind it: the log is void   |
 //! | holds base           | another chain hash      | refused: one of them is another history         |
 //! | ends before base     | any                     | refused: the log has lost its tail              |
 //!
-//! The last but two is a crash between the two steps of taking an image (rule 4): the tables have it, the log does not
+//! An amnesiac replica keeps its tables, whose content is committed, and is brought level by its leader (rule 5). The last
+//! but two is a crash between the two steps of taking an image (rule 4): the tables have it, the log does not
 //! say so yet.
 
 use std::collections::HashMap;
@@ -141,6 +142,30 @@ impl Opener {
     }
 }
 
+/// A replica whose log is damaged: its tables stay, what the log says of promises counts at least, all else is void.
+fn amnesiac(corruption: &Corruption, durable: &Durable, known: Checkpoint, promise: Promise) -> Recovered {
+    tracing::error!(%corruption, base = %durable.base, "the log is damaged: this replica must be brought level");
+    Recovered {
+        checkpoint: Checkpoint {
+            promise,
+            base: durable.base,
+            base_chain: durable.base_chain,
+            committed: durable.base,
+            lease_ms_max: known.lease_ms_max,
+            gc_lsn: known.gc_lsn,
+            amnesiac: true,
+        },
+        promise,
+        committed: durable.base,
+        entries: Vec::new(),
+        oldest: durable.base,
+        epoch_ends: vec![durable.base],
+        fresh: false,
+        void: true,
+        amnesiac: true,
+    }
+}
+
 /// See the table at the top.
 pub(crate) fn join(
     log: Option<CohortRecovery>,
@@ -150,7 +175,7 @@ pub(crate) fn join(
 ) -> Result<Recovered, String> {
     let Some(log) = log else {
         if let Some(corruption) = damaged.filter(|_| !fresh) {
-            return Err(format!("the log is corrupt: {corruption}"));
+            return Ok(amnesiac(corruption, durable, Checkpoint::default(), Promise::default()));
         }
         if durable.base > Lsn::ZERO {
             return Err("the log has lost this range (its tables are there): restore the log, or give the node a new \
@@ -166,10 +191,11 @@ pub(crate) fn join(
             epoch_ends: vec![Lsn::ZERO],
             fresh,
             void: false,
+            amnesiac: false,
         });
     };
-    if let Some(corruption) = log.corrupt {
-        return Err(format!("the log is corrupt: {corruption}"));
+    if let Some(corruption) = &log.corrupt {
+        return Ok(amnesiac(corruption, durable, log.checkpoint, log.promise));
     }
     let mut checkpoint = log.checkpoint;
     if durable.base < checkpoint.base {
@@ -189,6 +215,7 @@ pub(crate) fn join(
         epoch_ends: log.epoch_ends,
         fresh: false,
         void: false,
+        amnesiac: false,
         checkpoint: Checkpoint::default(),
     };
     match chain {

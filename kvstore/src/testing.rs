@@ -10,7 +10,7 @@ use replication::protocol::message::ImagePart;
 use replication::protocol::{Recovered, Status};
 use replication::store::{Decision, Store};
 use wal::disk::Disk;
-use wal::{CohortId, CohortRecovery, Entry, Lsn, NodeId};
+use wal::{CohortId, CohortRecovery, Corruption, Entry, Lsn, NodeId};
 
 use crate::engine::{BlockCache, Durable, Engine, EngineError, EngineOptions};
 use crate::maintenance;
@@ -90,13 +90,14 @@ impl RangeMachine {
         cache: Arc<BlockCache>,
         window_len: usize,
         log: Option<CohortRecovery>,
+        damaged: Option<&Corruption>,
     ) -> Result<(Arc<RangeMachine>, Recovered), String> {
         let dirs = disk.list_dirs().map_err(|error| error.to_string())?;
         let dir = opening::directory(range);
         let fresh = log.is_none() && !dirs.contains(&dir);
         let (engine, durable) =
             Engine::open(disk, &dir, options, cache).map_err(|error| format!("tables: {error}"))?;
-        let recovered = opening::join(log, &durable, fresh, None)?;
+        let recovered = opening::join(log, &durable, fresh, damaged)?;
         let store = RangeStore::new(range, engine, durable.attachment, window_len)?;
         Ok((Arc::new(RangeMachine(store)), recovered))
     }

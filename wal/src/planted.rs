@@ -50,6 +50,8 @@ bugs! {
     WinnerNotLargest "winner-not-largest" "the first candidate wins, whatever its last LSN, and nobody resigns (rule 16)",
     PublishedProtocol "published-protocol" "inherited entries count as committed without EpochStart, skips are not positional (P5, P7)",
 
+    AmnesiacVotes "amnesiac-votes" "a replica that has lost its log promises and acks as if nothing had happened (rule 5)",
+
     // Steady state.
     AckUnforced "ack-unforced" "a follower acks what it has not forced (P9)",
     OwnForceAssumed "own-force-assumed" "a leader counts its own log as forced at once (P9)",

@@ -77,7 +77,7 @@ pub struct Checkpoint {
     pub lease_ms_max: u32,
     /// Highest LSN of a dropped tombstone (design 4.5); carried for the store.
     pub gc_lsn: Lsn,
-    /// The replica lost log or promises and must not vote (rule 5); its remedy is not built yet.
+    /// The replica lost log or promises and must neither vote nor ack until it has been brought level (rule 5).
     pub amnesiac: bool,
 }
 

@@ -327,8 +327,9 @@ impl Replay {
                 state.take(checkpoint);
             }
             Logged::Record(Record::Image(checkpoint)) => {
-                // Positional, too: what an image has replaced is void.
+                // Positional, too: what an image has replaced is void, damage included.
                 state.live.clear();
+                (state.corrupt, state.suspect) = (None, None);
                 state.take(checkpoint);
             }
             Logged::Record(Record::Skip(skip)) => {

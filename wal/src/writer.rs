@@ -67,6 +67,8 @@ pub struct LogWriter {
     poison: Option<Arc<io::Error>>,
     /// Whether the last batch is known forced by a later one's `forced_to`.
     marked: bool,
+    /// There was no space for a mark; not tried again before the next batch.
+    mark_refused: bool,
 }
 
 /// A change of the index that waits for its batch.
@@ -117,6 +119,7 @@ impl LogWriter {
             number: found.batch,
             poison: None,
             marked: false,
+            mark_refused: false,
         };
         if writer.segments.is_empty() {
             writer.add_segment()?;
@@ -270,7 +273,7 @@ impl LogWriter {
         }
         current.used += self.batch.len() as u64;
         self.number += 1;
-        self.marked = false;
+        (self.marked, self.mark_refused) = (false, false);
         let mut shared = self.shared.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         for change in self.pending.drain(..) {
             match change {
@@ -317,7 +320,16 @@ impl LogWriter {
 
     /// Whether a mark batch would prove the last batch forced (rule 9); call [`LogWriter::mark`] when idle.
     pub fn wants_mark(&self) -> bool {
-        !self.marked && self.number > 0 && self.poison.is_none() && self.batch.len() == BATCH_HEADER
+        !self.marked
+            && !self.mark_refused
+            && self.number > 0
+            && self.poison.is_none()
+            && self.batch.len() == BATCH_HEADER
+    }
+
+    /// Whether everything that was forced is proven to have been (rule 9): damage to any of it will be noticed.
+    pub fn is_proven(&self) -> bool {
+        (self.marked || self.number == 0) && self.batch.len() == BATCH_HEADER
     }
 
     /// Writes a batch without records, whose `forced_to` shows that the one before is whole.
@@ -328,8 +340,8 @@ impl LogWriter {
             if !is_full(&error) {
                 return Err(self.poison(error));
             }
-            // Without a mark the last batch is not proven; the next one will do it.
-            self.marked = true;
+            // The last batch stays unproven until the next one comes.
+            self.mark_refused = true;
             return Ok(());
         }
         let Some(current) = self.segments.last_mut() else { return Err(LogError::Closed) };

@@ -70,6 +70,7 @@ impl Member<Candidate> {
             | Durable::Bound(_)
             | Durable::Truncated { .. }
             | Durable::LeaseLogged(_)
+            | Durable::Remembered
             | Durable::Checkpoint => {}
         }
     }

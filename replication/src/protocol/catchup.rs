@@ -47,7 +47,13 @@ impl Member<Leader> {
         self.match_or_image(from.node, agree, report.last, out);
     }
 
-    fn match_or_image(&mut self, node: NodeId, agree: Option<Lsn>, reported: Lsn, out: &mut Vec<Effect>) {
+    pub(crate) fn match_or_image(
+        &mut self,
+        node: NodeId,
+        agree: Option<Lsn>,
+        reported: Lsn,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(agree) = agree else { return self.offer_image(node, out) };
         if let Some(progress) = self.role.progress.get_mut(&node) {
             progress.stage = Stage::Matching { agree, reported };

@@ -72,6 +72,7 @@ impl Cohort {
             suspended: false,
             followers: Default::default(),
             broken: common.broken.clone(),
+            amnesiac: common.amnesia.is_some(),
         };
         match role {
             Role::Follower(member) => status.matched = member.role.matched,
@@ -337,6 +338,13 @@ impl Role {
             Message::Heartbeat { epoch, beat } => {
                 if let Some(member) = self.admit(from, epoch, Some(beat.stamp), out) {
                     member.heartbeat(from, beat, out);
+                    return self;
+                }
+                // A leader takes us for bound that we were before we lost our log, and asks no more.
+                let common = self.common();
+                let unbound = common.promise.leader.is_none() || common.promise.epoch < epoch;
+                if common.is_learner() && unbound {
+                    return self.requested(from, epoch, None, out);
                 }
                 self
             }
@@ -376,6 +384,31 @@ impl Role {
                 }
                 Role::Candidate(_) | Role::Leader(_) => self,
             },
+            Message::Recall { nonce } => {
+                self.common().recalled(from, nonce, out);
+                self
+            }
+            Message::Recollection { nonce, promise } => {
+                if let Role::Follower(member) = &mut self {
+                    member.recollected(from, nonce, promise, out);
+                }
+                self
+            }
+            Message::Learn { epoch, report } => {
+                if let Role::Leader(member) = &mut self
+                    && member.role.epoch == epoch
+                {
+                    member.teach(from, &report, out);
+                }
+                self
+            }
+            Message::Remembered { epoch, upto } => {
+                if let Some(member) = self.admit(from, epoch, None, out) {
+                    member.remembered(from, upto, out);
+                }
+                self
+            }
+            Message::PreVote { .. } if self.common().is_learner() => self,
             Message::PreVote { epoch: _, last: _, round } => {
                 let agree = self.has_lost_the_leader();
                 let promise = self.common().promise;
@@ -389,7 +422,15 @@ impl Role {
                 }
                 Role::Candidate(_) | Role::Leader(_) => self,
             },
-            Message::Ack { epoch, forced, stamp, grant, own_stamp } => match self {
+            Message::Ack { epoch, forced, learner: true, .. } => {
+                if let Role::Leader(member) = &mut self
+                    && member.role.epoch == epoch
+                {
+                    member.learned(from, forced, out);
+                }
+                self
+            }
+            Message::Ack { epoch, forced, stamp, grant, own_stamp, learner: false } => match self {
                 Role::Leader(mut member) if member.role.epoch == epoch => {
                     member.ack(from, forced, stamp, grant, own_stamp, out);
                     Role::Leader(member).settle(out)
@@ -465,6 +506,10 @@ impl Role {
 
     /// The winner of `epoch` asks us to bind our promise to it.
     fn requested(self, from: Peer, epoch: Epoch, released: Option<Epoch>, out: &mut Vec<Effect>) -> Role {
+        if self.common().has_forgotten() {
+            // It will ask again.
+            return self;
+        }
         let promise = self.common().promise;
         let wanted = Promise { epoch, leader: Some(from) };
         if promise == wanted {

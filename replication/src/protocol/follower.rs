@@ -70,7 +70,8 @@ impl Follower {
 impl Member<Follower> {
     /// The leader that our promise is bound to.
     pub(crate) fn bound(&self) -> Option<Peer> {
-        self.common.promise.leader.filter(|_| self.common.promise_forced && self.common.broken.is_none())
+        let able = self.common.promise_forced && self.common.broken.is_none() && !self.common.has_forgotten();
+        self.common.promise.leader.filter(|_| able)
     }
 
     /// Someone who claims to lead was heard.
@@ -169,6 +170,7 @@ impl Member<Follower> {
             true => self.common.log.last(),
             false => self.common.log.forced(),
         };
+        let learner = self.common.is_learner();
         let (stamp, grant) = match self.role.granted {
             Some(granted) if granted == self.role.newest => (granted, true),
             Some(_) | None => (self.role.newest, false),
@@ -177,14 +179,19 @@ impl Member<Follower> {
             epoch: self.common.promise.epoch,
             forced: if forced.seq < matched.seq { forced } else { matched },
             stamp,
-            grant,
+            grant: grant && !learner,
+            learner,
             own_stamp: self.common.now,
         };
         self.common.send(to.node, message, out);
     }
 
     fn report(&self, to: Peer, out: &mut Vec<Effect>) {
-        let message = Message::Report { epoch: self.common.promise.epoch, report: self.common.log.report() };
+        let (epoch, report) = (self.common.promise.epoch, self.common.log.report());
+        let message = match self.common.is_learner() {
+            true => Message::Learn { epoch, report },
+            false => Message::Report { epoch, report },
+        };
         self.common.send(to.node, message, out);
     }
 
@@ -249,13 +256,21 @@ impl Member<Follower> {
                 }
             }
             Durable::Truncated { epoch, agree } => self.matched(*epoch, *agree, out),
+            Durable::Remembered => self.healed(durable, out),
             Durable::Candidacy(_) | Durable::LeaseLogged(_) | Durable::Checkpoint => {}
         }
     }
 
     /// Tells the winner that we are bound to it.
     pub(crate) fn promised(&self, epoch: Epoch, leader: Peer, out: &mut Vec<Effect>) {
-        let message = Message::Promised { epoch, report: self.common.log.report() };
+        if self.common.has_forgotten() {
+            return;
+        }
+        let report = self.common.log.report();
+        let message = match self.common.is_learner() {
+            true => Message::Learn { epoch, report },
+            false => Message::Promised { epoch, report },
+        };
         self.common.send(leader.node, message, out);
     }
 
@@ -268,6 +283,10 @@ impl Member<Follower> {
 
     /// Asks around when the leader is silent; says whether to stand.
     pub(crate) fn tick(&mut self, out: &mut Vec<Effect>) -> Ambition {
+        if self.common.is_learner() {
+            self.recall(out);
+            return Ambition::Stay;
+        }
         if self.common.broken.is_some()
             || self.role.leader_alive(&self.common)
             || self.common.lease_runs(None)
@@ -322,6 +341,7 @@ impl Member<Follower> {
     pub(crate) fn take_over(&self, from: Peer, epoch: Epoch, last: Lsn) -> Ambition {
         let whole = self.role.matched == Some(last) && self.common.log.forced() == last;
         if self.bound() == Some(from)
+            && !self.common.is_learner()
             && self.common.promise.epoch == epoch
             && whole
             && self.common.view.session

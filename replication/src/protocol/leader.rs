@@ -17,7 +17,7 @@ use super::effect::{Effect, Lease, Reply, Unavailable};
 use super::event::Token;
 use super::member::{Common, Durable, Member};
 use super::message::{Beat, Message};
-use super::progress::{Imaging, Progress, Stage};
+use super::progress::{Progress, Stage};
 use super::quorum::reached_by_majority;
 use super::time::{Millis, Stamp};
 
@@ -223,17 +223,8 @@ impl Member<Leader> {
                 progress.granted = progress.granted.max(Some(stamp));
             }
         }
-        match &progress.stage {
-            Stage::Matched => progress.acked(forced, now),
-            Stage::Matching { .. } => progress.match_at(forced, now),
-            // An ack from before it restarted, or before we knew its log: it will report.
-            // The image is in force there, and the log goes on from it.
-            Stage::Imaging(Imaging { sent: Some(part), .. }) if forced.seq >= part.base.seq => {
-                progress.match_at(forced, now);
-            }
-            Stage::Imaging(_) => {}
-            Stage::Silent | Stage::Promised(_) => {}
-        }
+        progress.learner = false;
+        progress.level(forced, now);
         self.commit(out);
         self.renew_lease(out);
         self.answer_reads(out);
@@ -255,7 +246,7 @@ impl Member<Leader> {
             .role
             .progress
             .values()
-            .filter(|progress| progress.stage == Stage::Matched)
+            .filter(|progress| progress.stage == Stage::Matched && !progress.learner)
             .map(|progress| progress.matched.seq)
             .chain([forced.seq])
             .collect();
@@ -525,6 +516,7 @@ impl Member<Leader> {
             | Durable::Candidacy(_)
             | Durable::Truncated { .. }
             | Durable::LeaseLogged(_)
+            | Durable::Remembered
             | Durable::Checkpoint => {}
         }
     }

@@ -9,6 +9,7 @@ use wal::{
 };
 
 use super::Settings;
+use super::amnesia::Amnesia;
 use super::coordination::{CoordinationRequest, RangeView};
 use super::effect::Effect;
 use super::event::Ticket;
@@ -50,6 +51,8 @@ pub struct Recovered {
     /// The store has taken an image that the log does not know of yet: all that the log holds of the cohort is void, and
     /// is to be marked so (rule 4).
     pub void: bool,
+    /// The log has lost records of the cohort: promises or entries may be missing (rule 5).
+    pub amnesiac: bool,
 }
 
 /// A member in a role.
@@ -72,6 +75,8 @@ pub(crate) enum Durable {
     Truncated { epoch: Epoch, agree: Lsn },
     /// The longest lease granted.
     LeaseLogged(Millis),
+    /// The mark of amnesia is gone.
+    Remembered,
     /// Nothing that anyone waits for.
     Checkpoint,
 }
@@ -124,20 +129,27 @@ pub(crate) struct Common {
     pub(crate) installing: bool,
     /// Why this member takes no part any more.
     pub(crate) broken: Option<String>,
+    /// It has lost its log, and is on its way back (rule 5).
+    pub(crate) amnesia: Option<Amnesia>,
 }
 
 impl Common {
     pub(crate) fn new(config: Config, recovered: Recovered, now: Stamp, out: &mut Vec<Effect>) -> Common {
-        let Recovered { checkpoint, promise, committed, entries, oldest, epoch_ends, fresh, void } =
+        let Recovered { checkpoint, promise, committed, entries, oldest, epoch_ends, fresh, void, amnesiac } =
             recovered;
         let promise = if planted(Bug::PromiseForgotten) { Promise::default() } else { promise };
         let start = (checkpoint.base, checkpoint.base_chain);
         let log = CohortLog::recovered(start, entries, committed, (oldest, epoch_ends));
+        let mut checkpoint = checkpoint;
+        checkpoint.amnesiac |= amnesiac;
+        let amnesia = checkpoint.amnesiac.then(|| Amnesia::new(now));
+        if amnesia.is_some() {
+            // How long a lease it has granted is forgotten, too.
+            checkpoint.lease_ms_max = checkpoint.lease_ms_max.max(config.settings.lease.0);
+        }
         let forgotten = planted(Bug::LeaseForgotten);
         let granted_until =
             if fresh || forgotten { Stamp(0) } else { now.plus(Millis(checkpoint.lease_ms_max)) };
-        let broken =
-            checkpoint.amnesiac.then(|| "this replica has lost its log and must be rebuilt".to_owned());
         let mut common = Common {
             now,
             promise,
@@ -158,7 +170,8 @@ impl Common {
             echo: None,
             fresh_at: None,
             installing: false,
-            broken,
+            broken: None,
+            amnesia,
             log,
             config,
         };
@@ -280,7 +293,7 @@ impl Common {
                         self.promise_forced |= self.promise == Promise { epoch: *epoch, leader: None };
                     }
                     Durable::LeaseLogged(lease) => self.checkpoint.lease_ms_max = lease.0,
-                    Durable::Truncated { .. } | Durable::Checkpoint => {}
+                    Durable::Truncated { .. } | Durable::Remembered | Durable::Checkpoint => {}
                 }
                 durable.push(done.durable);
             }
@@ -352,6 +365,12 @@ impl Common {
         let checkpoint =
             Checkpoint { promise: self.promise, committed: self.log.committed(), ..self.checkpoint.clone() };
         self.append(vec![Record::Image(checkpoint)], Durable::Checkpoint, out);
+    }
+
+    /// Takes the mark of amnesia away.
+    pub(crate) fn unmark(&mut self, out: &mut Vec<Effect>) {
+        self.checkpoint.amnesiac = false;
+        self.append_checkpoint(Durable::Remembered, out);
     }
 
     /// What the store holds in tables.

@@ -67,6 +67,8 @@ pub enum Message {
         stamp: Stamp,
         /// Whether the answer grants a lease (false while a higher promise is being forced).
         grant: bool,
+        /// The follower has lost its log and learns: the ack counts for nothing but the flow (rule 5).
+        learner: bool,
         /// The follower's own clock now, echoed later for its staleness (rule 21).
         own_stamp: Stamp,
     },
@@ -96,6 +98,32 @@ pub enum Message {
         /// The last LSN of the report that this answers: it counts only while that is the follower's last LSN. A late
         /// copy would truncate what the follower has been sent since.
         reported: Lsn,
+    },
+    /// Amnesiac member to all others: what have you promised? (rule 5)
+    Recall {
+        /// To tell answers of this question from older ones.
+        nonce: u64,
+    },
+    /// Answer to [`Message::Recall`]: this, and it is forced.
+    Recollection {
+        /// The question's.
+        nonce: u64,
+        /// The promise in force.
+        promise: Promise,
+    },
+    /// Amnesiac member to the leader that it is bound to: teach me.
+    Learn {
+        /// The leadership that is answered.
+        epoch: Epoch,
+        /// What is left of its log.
+        report: Report,
+    },
+    /// Leader to learner: you have all that I had when you began.
+    Remembered {
+        /// Leadership.
+        epoch: Epoch,
+        /// Up to here.
+        upto: Lsn,
     },
     /// Leader to follower: my log no longer reaches back to yours; ask for an image of my tables (design 4.5).
     OfferImage {

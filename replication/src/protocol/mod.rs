@@ -37,6 +37,7 @@
 //! Changing the members of a cohort; rebuilding a replica that lost its log; catching a follower up from SSTables when
 //! the log no longer reaches back: such a follower is refused with an alarm.
 
+mod amnesia;
 mod candidate;
 mod catchup;
 mod cohort;

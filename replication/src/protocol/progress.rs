@@ -52,6 +52,10 @@ pub(crate) struct Progress {
     pub(crate) moved_at: Stamp,
     /// Entries for it are being read from the log on disk.
     pub(crate) reading: bool,
+    /// It has lost its log and learns: its acks count for nothing (rule 5).
+    pub(crate) learner: bool,
+    /// Where our log ended when it began to learn.
+    pub(crate) learner_target: Lsn,
     /// When it was last heard.
     pub(crate) heard: Option<Stamp>,
     /// Our newest stamp that it answered.
@@ -73,6 +77,8 @@ impl Progress {
             window: VecDeque::new(),
             moved_at: now,
             reading: false,
+            learner: false,
+            learner_target: Lsn::ZERO,
             heard: None,
             answered: None,
             granted: None,
@@ -107,6 +113,21 @@ impl Progress {
     /// Proposals on the way.
     pub(crate) fn window_len(&self) -> usize {
         self.window.len()
+    }
+
+    /// The follower forced up to `forced`, whatever stage it is in.
+    pub(crate) fn level(&mut self, forced: Lsn, now: Stamp) {
+        match &self.stage {
+            Stage::Matched => self.acked(forced, now),
+            Stage::Matching { .. } => self.match_at(forced, now),
+            // The image is in force there, and the log goes on from it.
+            Stage::Imaging(Imaging { sent: Some(part), .. }) if forced.seq >= part.base.seq => {
+                self.match_at(forced, now);
+            }
+            Stage::Imaging(_) => {}
+            // An ack from before it restarted, or before we knew its log: it will report.
+            Stage::Silent | Stage::Promised(_) => {}
+        }
     }
 
     /// The follower forced up to `lsn`.

@@ -58,6 +58,8 @@ pub struct Status {
     pub followers: BTreeMap<NodeId, FollowerStatus>,
     /// Why this member takes no part, if it does not: its log or state is not to be trusted.
     pub broken: Option<String>,
+    /// It has lost its log and is being brought level; it does not count yet (rule 5).
+    pub amnesiac: bool,
 }
 
 impl fmt::Display for RoleName {

@@ -215,6 +215,10 @@ pub(crate) fn size(message: &Message) -> usize {
         }
         Message::Image { part, .. } => MESSAGE_BYTES + part.bytes.len(),
         Message::Heartbeat { .. }
+        | Message::Recall { .. }
+        | Message::Recollection { .. }
+        | Message::Learn { .. }
+        | Message::Remembered { .. }
         | Message::OfferImage { .. }
         | Message::TakeImage { .. }
         | Message::Ack { .. }

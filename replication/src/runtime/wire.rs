@@ -81,7 +81,8 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
         Message::Heartbeat { epoch, beat } => {
             Body::Heartbeat(proto::Heartbeat { epoch: epoch.0, beat: Some(beat_to(beat)) })
         }
-        Message::Ack { epoch, forced, stamp, grant, own_stamp } => Body::Ack(proto::Ack {
+        Message::Ack { epoch, forced, stamp, grant, learner, own_stamp } => Body::Ack(proto::Ack {
+            learner,
             epoch: epoch.0,
             forced: Some(lsn_to(forced)),
             stamp: stamp.0,
@@ -117,6 +118,16 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
         Message::PreVoteAnswer { round, agree, promise } => {
             Body::PreVoteAnswer(proto::PreVoteAnswer { round, agree, promise: Some(promise_to(promise)) })
         }
+        Message::Recall { nonce } => Body::Recall(proto::Recall { nonce }),
+        Message::Recollection { nonce, promise } => {
+            Body::Recollection(proto::Recollection { nonce, promise: Some(promise_to(promise)) })
+        }
+        Message::Learn { epoch, report } => {
+            Body::Learn(proto::ReportMessage { epoch: epoch.0, report: Some(report_to(report)) })
+        }
+        Message::Remembered { epoch, upto } => {
+            Body::Remembered(proto::Remembered { epoch: epoch.0, upto: Some(lsn_to(upto)) })
+        }
         Message::OfferImage { epoch, image } => Body::OfferImage(proto::OfferImage { epoch: epoch.0, image }),
         Message::TakeImage { epoch, image, part, tables } => {
             Body::TakeImage(proto::TakeImage { epoch: epoch.0, image, part, tables: Some(lsn_to(tables)) })
@@ -144,6 +155,7 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
             forced: lsn_from(ack.forced, "forced")?,
             stamp: Stamp(ack.stamp),
             grant: ack.grant,
+            learner: ack.learner,
             own_stamp: Stamp(ack.own_stamp),
         },
         Body::Gap(gap) => Message::Gap { epoch: Epoch(gap.epoch), last: lsn_from(gap.last, "last")? },
@@ -179,6 +191,16 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
             agree: answer.agree,
             promise: promise_from(answer.promise)?,
         },
+        Body::Recall(recall) => Message::Recall { nonce: recall.nonce },
+        Body::Recollection(answer) => {
+            Message::Recollection { nonce: answer.nonce, promise: promise_from(answer.promise)? }
+        }
+        Body::Learn(learn) => {
+            Message::Learn { epoch: Epoch(learn.epoch), report: report_from(learn.report)? }
+        }
+        Body::Remembered(remembered) => {
+            Message::Remembered { epoch: Epoch(remembered.epoch), upto: lsn_from(remembered.upto, "upto")? }
+        }
         Body::OfferImage(offer) => Message::OfferImage { epoch: Epoch(offer.epoch), image: offer.image },
         Body::TakeImage(take) => Message::TakeImage {
             epoch: Epoch(take.epoch),

@@ -64,11 +64,15 @@ fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         propose(),
         (epoch(), beat()).prop_map(|(epoch, beat)| Message::Heartbeat { epoch, beat }),
-        (epoch(), lsn(), stamp(), any::<bool>(), stamp()).prop_map(
-            |(epoch, forced, stamp, grant, own_stamp)| {
-                Message::Ack { epoch, forced, stamp, grant, own_stamp }
+        (epoch(), lsn(), stamp(), any::<bool>(), any::<bool>(), stamp()).prop_map(
+            |(epoch, forced, stamp, grant, learner, own_stamp)| {
+                Message::Ack { epoch, forced, stamp, grant, learner, own_stamp }
             }
         ),
+        any::<u64>().prop_map(|nonce| Message::Recall { nonce }),
+        (any::<u64>(), promise()).prop_map(|(nonce, promise)| Message::Recollection { nonce, promise }),
+        (epoch(), report()).prop_map(|(epoch, report)| Message::Learn { epoch, report }),
+        (epoch(), lsn()).prop_map(|(epoch, upto)| Message::Remembered { epoch, upto }),
         (epoch(), lsn()).prop_map(|(epoch, last)| Message::Gap { epoch, last }),
         (epoch(), report()).prop_map(|(epoch, report)| Message::Report { epoch, report }),
         (epoch(), lsn(), proptest::option::of(any::<u64>()), lsn()).prop_map(

@@ -261,6 +261,7 @@ impl World {
             epoch_ends: found.epoch_ends,
             fresh,
             void: false,
+            amnesiac: false,
         };
         let config = Config {
             cohort: COHORT,

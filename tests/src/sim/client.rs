@@ -305,7 +305,7 @@ impl World {
             self.network.send(&mut self.random, self.now, gateway, target).first().copied()
         {
             // Now and then a request is stuck somewhere, and arrives when its gateway has long repeated it.
-            let stuck = self.network.loss > 0 && self.random.one_in(20);
+            let stuck = self.network.loss > 0 && self.random.one_in(8);
             let delay = if stuck { delay + self.random.below(600_000) } else { delay };
             self.plan(delay, Action::Serve { call: id, step: Step::Begin(0) });
         }

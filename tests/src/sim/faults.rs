@@ -138,6 +138,21 @@ impl World {
                     self.plan(during, Action::Lift { node });
                 }
             }
+            NodeFault::Rot(pick) => {
+                // Damage to a last batch that nothing has followed looks like a torn write (rule 9): the log was idle.
+                let process = self.machines.get_mut(&node).and_then(|machine| machine.process.as_mut());
+                let marked = process.is_some_and(|process| {
+                    let writer = &mut process.writer;
+                    process.queue.is_empty()
+                        && (!writer.wants_mark() || writer.mark().is_ok())
+                        && writer.is_proven()
+                });
+                if marked && !self.stopped(node) {
+                    self.kill(node, 1000);
+                    self.rot(node, pick);
+                    self.plan(10_000, Action::Start { node });
+                }
+            }
             NodeFault::SyncError => self.disk_faults(node, Faults { sync_eio: true, ..Faults::default() }),
             NodeFault::WriteError(during) => {
                 self.disk_faults(node, Faults { write_eio: true, ..Faults::default() });
@@ -231,6 +246,21 @@ impl World {
             true => self.lose_power(node, 100_000),
             false => self.kill(node, 100_000),
         }
+    }
+
+    /// One bit of the node's log flips, where something is written.
+    fn rot(&self, node: Node, pick: u64) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        let segments: Vec<(String, u64)> =
+            machine.disk.files().into_iter().filter(|(name, _)| name.ends_with(".seg")).collect();
+        if segments.is_empty() {
+            return;
+        }
+        let (name, length) = &segments[(pick % segments.len() as u64) as usize];
+        let block = (pick >> 8) % (length / 4096).max(1);
+        let bit = block * 4096 * 8 + (pick >> 20) % (300 * 8);
+        // A file that is shorter has nothing there.
+        let _ = machine.disk.flip(name, bit);
     }
 
     fn disk_faults(&self, node: Node, faults: Faults) {

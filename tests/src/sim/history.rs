@@ -76,8 +76,8 @@ pub enum Event {
     Imaged { node: Node, range: Range, base: Lsn },
     /// The node's process ended.
     Ended { node: Node },
-    /// A replica came back with this.
-    Recovered { node: Node, range: Range, base: Lsn, entries: Vec<Lsn>, promise: Promise },
+    /// A replica came back with this; amnesiac: its log was damaged, and it says so.
+    Recovered { node: Node, range: Range, base: Lsn, entries: Vec<Lsn>, promise: Promise, amnesiac: bool },
     /// A replica told others that its promise is durable.
     Promised { node: Node, range: Range, promise: Promise },
     /// A leadership opened.

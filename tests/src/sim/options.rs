@@ -43,6 +43,8 @@ pub struct FaultKinds {
     pub transfers: bool,
     /// New leaders end in the middle of their takeover.
     pub traps: bool,
+    /// The log of one node rots while it is down.
+    pub rot: bool,
 }
 
 /// What kind of trouble a seed is about.
@@ -159,6 +161,7 @@ impl Options {
             errors: coin(5),
             transfers: coin(3),
             traps: coin(5),
+            rot: coin(4),
         };
         let duration = pick(random, &[1_000_000, 3_000_000, 8_000_000]);
         Options {

@@ -64,6 +64,7 @@ impl World {
                 Arc::clone(&process.cache),
                 self.options.window_len,
                 recovery.cohorts.remove(&cohort),
+                recovery.damaged.as_ref(),
             );
             let (store, recovered) = match opened {
                 Ok(opened) => opened,
@@ -84,6 +85,7 @@ impl World {
                 base: recovered.checkpoint.base,
                 entries: recovered.entries.iter().map(|entry| entry.lsn).collect(),
                 promise: recovered.promise,
+                amnesiac: recovered.amnesiac,
             };
             self.happened(event);
             let config = Config {

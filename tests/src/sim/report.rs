@@ -24,11 +24,12 @@ pub(crate) fn line(at: u64, event: &Event) -> String {
         Event::Flushed { node, range, base } => format!("n{node} r{range} flushes up to {base}"),
         Event::Imaged { node, range, base } => format!("n{node} r{range} takes an image up to {base}"),
         Event::Ended { node } => format!("n{node} has ended"),
-        Event::Recovered { node, range, base, entries, promise } => {
+        Event::Recovered { node, range, base, entries, promise, amnesiac } => {
             let last = entries.last().copied().unwrap_or(*base);
             let leader = promise.leader.map_or("nobody".to_owned(), |leader| leader.node.to_string());
+            let amnesiac = if *amnesiac { ", amnesiac" } else { "" };
             format!(
-                "n{node} r{range} recovers: tables {base}, log {last}, promise {} to {leader}",
+                "n{node} r{range} recovers: tables {base}, log {last}, promise {} to {leader}{amnesiac}",
                 promise.epoch
             )
         }

@@ -20,6 +20,8 @@ struct Log {
     /// In tables.
     base: Lsn,
     forced: BTreeMap<u64, Lsn>,
+    /// Was forced, until the disk rotted: it was durable when it was acked.
+    rotten: BTreeMap<u64, Lsn>,
     /// Not forced yet, in order.
     pending: Vec<Change>,
 }
@@ -72,8 +74,11 @@ impl Checker for Durability {
                 }
                 log.base = log.base.max(*base);
             }
-            Event::Recovered { node, range, base, entries, .. } => {
+            Event::Recovered { node, range, base, entries, amnesiac, .. } => {
                 let log = self.logs.entry((*node, *range)).or_default();
+                if *amnesiac {
+                    log.rotten.append(&mut log.forced);
+                }
                 let found: BTreeMap<u64, Lsn> = entries.iter().map(|lsn| (lsn.seq, *lsn)).collect();
                 let hidden = log.pending.iter().filter_map(|change| match change {
                     Change::Skip(from) => Some(*from),
@@ -91,7 +96,8 @@ impl Checker for Durability {
                 if base.seq < log.base.seq {
                     return Err(format!("n{node}: tables of range {range} held {}, now {base}", log.base));
                 }
-                *log = Log { base: *base, forced: found, pending: Vec::new() };
+                let rotten = std::mem::take(&mut log.rotten);
+                *log = Log { base: *base, forced: found, rotten, pending: Vec::new() };
             }
             Event::Acknowledged { node, range, lsn } => {
                 let members = &self.members[*range as usize];
@@ -127,6 +133,8 @@ impl Log {
     fn holds(&self, lsn: Lsn) -> bool {
         let skipped =
             self.pending.iter().any(|change| matches!(change, Change::Skip(from) if *from <= lsn.seq));
-        (self.forced.get(&lsn.seq) == Some(&lsn) && !skipped) || self.base.seq >= lsn.seq
+        (self.forced.get(&lsn.seq) == Some(&lsn) && !skipped)
+            || self.rotten.get(&lsn.seq) == Some(&lsn)
+            || self.base.seq >= lsn.seq
     }
 }

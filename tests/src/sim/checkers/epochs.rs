@@ -41,6 +41,10 @@ impl Checker for Epochs {
                 }
                 *told = *promise;
             }
+            Event::Recovered { node, range, amnesiac: true, .. } => {
+                // What it has forgotten, it may not know; that it does no harm is for the others to show.
+                self.promises.remove(&(*node, *range));
+            }
             Event::Recovered { node, range, promise, .. } => {
                 let told = self.promises.get(&(*node, *range)).copied().unwrap_or_default();
                 if *promise < told {
