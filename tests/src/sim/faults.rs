@@ -82,6 +82,15 @@ impl World {
                 }
             }
             Fault::Trap(range, snare) => self.traps[range as usize] = Some(snare),
+            Fault::Relieve(range) => {
+                let members = self.options.members(range);
+                let away = members.iter().copied().filter(|node| !self.runs(*node));
+                if away.clone().count() + 1 >= members.len()
+                    && let Some(node) = away.min_by_key(|node| self.machines[node].ended_at)
+                {
+                    self.start(node);
+                }
+            }
             Fault::Depose(range, manner) => {
                 if let Some(leader) = self.leader(range) {
                     self.depose(leader, range, manner);
@@ -113,6 +122,7 @@ impl World {
             }
             NodeFault::KillAfter(steps) => self.doom(node, Doom { steps, power: false }),
             NodeFault::PowerLossAfter(steps) => self.doom(node, Doom { steps, power: true }),
+            NodeFault::Restart(_) if !self.runs(node) => {}
             NodeFault::Restart(after) => {
                 self.kill(node, after);
                 self.plan(after, Action::Start { node });
@@ -249,8 +259,9 @@ impl World {
     }
 
     /// One bit of the node's log flips, where something is written.
-    fn rot(&self, node: Node, pick: u64) {
-        let Some(machine) = self.machines.get(&node) else { return };
+    fn rot(&mut self, node: Node, pick: u64) {
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        machine.rotten = true;
         let segments: Vec<(String, u64)> =
             machine.disk.files().into_iter().filter(|(name, _)| name.ends_with(".seg")).collect();
         if segments.is_empty() {

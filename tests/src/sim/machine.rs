@@ -48,6 +48,10 @@ pub(crate) struct Machine {
     pub(crate) life: u64,
     /// Forces hang until then (real time).
     pub(crate) hung_until: u64,
+    /// When its process ended last (real time).
+    pub(crate) ended_at: u64,
+    /// A bit of its disk has flipped: only then may it find its log corrupt.
+    pub(crate) rotten: bool,
     /// The process stands still until then (real time).
     pub(crate) paused_until: u64,
     /// The coordinator cannot be reached until then (real time).

@@ -11,7 +11,7 @@ use wal::LogOptions;
 pub const OPS: u32 = 400;
 
 /// Kinds of faults that a seed may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultKinds {
     /// Processes are killed: the page cache survives.
     pub kills: bool,
@@ -56,6 +56,8 @@ pub enum Style {
     Deposing,
     /// Elections, and leaders that end in the middle of them.
     Storm,
+    /// Disks that are full again and again while many clients write.
+    Full,
 }
 
 /// All that a seed decides, but for the schedule.
@@ -119,17 +121,20 @@ impl Options {
     /// The options of a seed.
     pub fn draw(random: &mut Random, ops: Option<u32>) -> Options {
         let nodes = pick(random, &[3, 3, 3, 3, 4, 5, 5, 7]);
-        let wide = nodes >= 5 && random.one_in(2);
         let ranges =
             if nodes == 3 { 1 + random.below(2) as u32 } else { 1 + random.below(nodes.into()) as u32 };
         let lossy = random.one_in(2);
-        let style = match random.below(8) {
-            0 | 1 => Style::Deposing,
-            2 | 3 => Style::Storm,
+        let style = match random.below(16) {
+            0..=3 => Style::Deposing,
+            4..=8 => Style::Storm,
+            9 | 10 => Style::Full,
             _ => Style::Any,
         };
+        let full = style == Style::Full;
+        let storm = style == Style::Storm;
+        let wide = nodes >= 5 && !storm && random.one_in(2);
         let reading = style == Style::Deposing;
-        let quick = style == Style::Storm || random.one_in(2);
+        let quick = storm || random.one_in(if style == Style::Deposing { 4 } else { 2 });
         let (tick, heartbeat, lease, suspect) = if quick { (5, 20, 150, 120) } else { (10, 50, 500, 400) };
         let settings = Settings {
             tick: Millis(tick),
@@ -139,9 +144,9 @@ impl Options {
             lease: Millis(lease),
             suspect_after: Millis(suspect),
             queue_len_max: pick(random, &[3, 16, 1000]),
-            window_len_max: 1 + random.below(5) as usize,
+            window_len_max: if storm && random.one_in(2) { 1 } else { 1 + random.below(5) as usize },
             tail_bytes_max: pick(random, &[0, 300, 3000]),
-            batch_bytes_max: pick(random, &[1, 200, 2000]),
+            batch_bytes_max: if storm { pick(random, &[1, 1, 200]) } else { pick(random, &[1, 200, 2000]) },
             ..Settings::default()
         };
         let mut coin = |n: u64| random.one_in(n);
@@ -157,26 +162,30 @@ impl Options {
             outages: coin(6),
             damage: coin(6),
             hangs: coin(5),
-            full: coin(4),
+            full: coin(3),
             errors: coin(5),
             transfers: coin(3),
             traps: coin(5),
             rot: coin(4),
+        };
+        let kinds = match style {
+            Style::Full => FaultKinds { kills: true, full: true, ..FaultKinds::default() },
+            Style::Any | Style::Deposing | Style::Storm => kinds,
         };
         let duration = pick(random, &[1_000_000, 3_000_000, 8_000_000]);
         Options {
             nodes,
             ranges,
             wide,
-            ops: ops.unwrap_or(if reading { 3 * OPS } else { OPS }),
-            clients: 1 + random.below(8) as u32,
+            ops: ops.unwrap_or(if reading { 6 * OPS } else { OPS }),
+            clients: if reading || full { 4 + random.below(5) } else { 1 + random.below(8) } as u32,
             keys: 1 + random.below(4) as u32,
             deadline: pick(random, &[50_000, 300_000, 1_500_000, 4_000_000]),
             retry_max: pick(random, &[1, 1, 100_000, 1_000_000]),
             style,
             duration: match style {
-                Style::Any => duration,
-                Style::Deposing => u64::from(lease) * 8000,
+                Style::Any | Style::Full => duration,
+                Style::Deposing => u64::from(lease) * 16_000,
                 Style::Storm => 8_000_000,
             },
             delay_max: if reading {
@@ -186,11 +195,15 @@ impl Options {
             },
             loss: if lossy { 5 + random.below(100) } else { 0 },
             duplication: if lossy { 5 + random.below(50) } else { 0 },
-            force_max: if reading { pick(random, &[200, 2000]) } else { pick(random, &[200, 2000, 20_000]) },
-            drift_per_mille: if reading { pick(random, &[0, 45]) } else { random.below(45) },
+            force_max: if reading {
+                pick(random, &[200, 200, 2000])
+            } else {
+                pick(random, &[200, 2000, 20_000])
+            },
+            drift_per_mille: if reading { pick(random, &[0, 45, 45]) } else { random.below(45) },
             session_timeout: pick(random, &[300_000, 1_000_000, 4_000_000]),
             maintenance_period: pick(random, &[5_000, 20_000, 100_000]),
-            fault_period: pick(random, &[20_000, 100_000, 400_000]),
+            fault_period: if full { 20_000 } else { pick(random, &[20_000, 100_000, 400_000]) },
             pause_max: if reading { 1000 } else { pick(random, &[1000, 25_000]) },
             kinds,
             settings,

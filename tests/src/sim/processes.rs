@@ -79,6 +79,11 @@ impl World {
                     return self.violated("restart", format!("n{node} refuses range {range}: {why}"));
                 }
             };
+            if recovered.amnesiac && !self.machines[&node].rotten {
+                let text =
+                    format!("n{node} finds the log of range {range} corrupt, and nothing has damaged it");
+                return self.violated("restart", text);
+            }
             let event = Event::Recovered {
                 node,
                 range,
@@ -144,6 +149,7 @@ impl World {
         machine.paused_until = 0;
         machine.hung_until = 0;
         machine.doom = None;
+        machine.ended_at = self.now;
         let session = machine.session;
         self.note(|| format!("n{node} ends"));
         self.happened(Event::Ended { node });

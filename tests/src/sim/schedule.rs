@@ -102,6 +102,8 @@ pub enum Fault {
     Restore,
     /// The next leader of a range ends in the middle of its takeover (P5, P7).
     Trap(u32, Snare),
+    /// If fewer than two members of a range run, the one that has been away longest starts.
+    Relieve(u32),
     /// A range's leader is cut off from the others (rules 8, 17).
     Depose(u32, Manner),
     /// The leader of a range is asked to hand over, to this node if one is named.
@@ -117,7 +119,7 @@ pub fn draw(random: &mut Random, options: &Options) -> Schedule {
     let mut at = 0;
     loop {
         match options.style {
-            Style::Any => {
+            Style::Any | Style::Full => {
                 at += 1 + random.below(2 * options.fault_period);
                 schedule.extend(fault(random, options).map(|fault| (at, fault)));
             }
@@ -156,7 +158,23 @@ fn depose(random: &mut Random, options: &Options, at: u64, schedule: &mut Schedu
 /// Two members of a range at a time run, and leaders end in the middle of their takeovers: what is inherited, truncated
 /// and sent again changes all the time (the traces of P5 and P7).
 fn storm(random: &mut Random, options: &Options, at: u64, schedule: &mut Schedule) -> u64 {
+    let election = u64::from(options.settings.lease.0 + options.settings.suspect_after.0) * 1000;
     let members = options.members(0);
+    if random.one_in(2) {
+        // Whoever led last is away while another leads with the third, in turns.
+        schedule.push((at, Fault::Heal));
+        schedule.push((at, Fault::Relieve(0)));
+        match random.below(10) {
+            0..=2 => schedule.push((at, Fault::Trap(0, Snare::Start))),
+            3..=5 => schedule.push((at, Fault::Trap(0, Snare::Ack))),
+            _ => {
+                for node in members {
+                    schedule.push((at + election, Fault::Node(Victim::Node(node), NodeFault::Restart(1000))));
+                }
+            }
+        }
+        return at + election + random.below(election);
+    }
     let down = members[random.below(members.len() as u64) as usize];
     let fault = if random.one_in(2) { NodeFault::Kill(1000) } else { NodeFault::PowerLoss(1000) };
     schedule.push((at, Fault::Node(Victim::Node(down), fault)));
@@ -169,7 +187,6 @@ fn storm(random: &mut Random, options: &Options, at: u64, schedule: &mut Schedul
         5..=7 => schedule.push((at, Fault::Trap(0, Snare::Ack))),
         _ => {}
     }
-    let election = u64::from(options.settings.lease.0 + options.settings.suspect_after.0) * 1000;
     at + election + random.below(election)
 }
 
@@ -200,6 +217,7 @@ fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
     };
     let on = |fault| Fault::Node(victim, fault);
     let steps = random.below(60);
+    let left = if random.one_in(2) { 100 << 10 } else { 8 << 10 };
     allow(
         kinds.kills,
         &[on(NodeFault::Kill(expiry)), on(NodeFault::Restart(during / 10)), on(NodeFault::KillAfter(steps))],
@@ -220,7 +238,8 @@ fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
     allow(kinds.outages, &[Fault::Outage(during)]);
     allow(kinds.damage, &[Fault::Delete(range, random.below(3) as u8), Fault::BackUp, Fault::Restore]);
     allow(kinds.hangs, &[on(NodeFault::Hang(during))]);
-    allow(kinds.full, &[on(NodeFault::Full(random.below(100 << 10), during))]);
+    let full = on(NodeFault::Full(random.below(left), during));
+    allow(kinds.full, &[full; 3]);
     allow(kinds.errors, &[on(NodeFault::SyncError), on(NodeFault::WriteError(during / 10))]);
     // Always the same node: two amnesiacs in a cohort of three stay away for good, as they must.
     allow(kinds.rot, &[Fault::Node(Victim::Node(1), NodeFault::Rot(random.number()))]);

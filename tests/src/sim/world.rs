@@ -130,7 +130,7 @@ impl World {
                 let rate_per_mille = match options.style {
                     Style::Deposing if node == slow => -most,
                     Style::Deposing => most,
-                    Style::Any | Style::Storm => drift - most,
+                    Style::Any | Style::Storm | Style::Full => drift - most,
                 };
                 let clock = Clock { offset: random.below(1_000_000_000), rate_per_mille };
                 let machine = Machine {
@@ -139,6 +139,8 @@ impl World {
                     process: None,
                     life: 0,
                     hung_until: 0,
+                    ended_at: 0,
+                    rotten: false,
                     paused_until: 0,
                     adrift_until: 0,
                     doom: None,
