@@ -1,4 +1,4 @@
-//! Work in the background, on threads of its own: flush, compaction, giving log segments back.
+//! Work in the background, on threads of its own: flush, compaction, giving log segments back, scrubbing.
 //!
 //! None of it is on the path of a write: a memtable is frozen in an instant and written out here. After a flush the
 //! cohort is told its new checkpoint, and the log may let go of what lies below. A cohort that holds back the oldest
@@ -21,6 +21,9 @@ use crate::replica::RangeReplica;
 const FLUSH_PERIOD: Duration = Duration::from_millis(20);
 const COMPACTION_PERIOD: Duration = Duration::from_millis(50);
 const RECLAIM_PERIOD: Duration = Duration::from_secs(1);
+/// The scrub reads so many bytes in each period, of one range after the other: 2.5 MB/s in all.
+const SCRUB_PERIOD: Duration = Duration::from_millis(100);
+const SCRUB_BYTES: u64 = 256 << 10;
 /// A flush looks so often, and so many times, whether the log has forced what it is about to write out.
 const FORCE_POLL_PERIOD: Duration = Duration::from_millis(5);
 const FORCE_POLLS_MAX: u32 = 200;
@@ -36,11 +39,14 @@ impl Maintenance {
         log: Log,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Maintenance> {
-        let (flushing, compacting, reclaiming) = (ranges.clone(), ranges.clone(), ranges);
+        let (flushing, compacting, scrubbing, reclaiming) =
+            (ranges.clone(), ranges.clone(), ranges.clone(), ranges);
+        let mut scrubbed = None;
         let (flushed, compacted) = (metrics.clone(), metrics.clone());
         let mut threads = vec![
             every("flush", FLUSH_PERIOD, move || flush_full(&flushing, &flushed))?,
             every("compaction", COMPACTION_PERIOD, move || compact(&compacting, &compacted))?,
+            every("scrub", SCRUB_PERIOD, move || scrub(&scrubbing, &mut scrubbed))?,
         ];
         threads.push(every("reclaim", RECLAIM_PERIOD, move || {
             reclaiming.sweep();
@@ -155,4 +161,22 @@ fn compact(ranges: &Ranges, metrics: &Metrics) {
             Err(error) => tracing::error!(range = %replica.range, %error, "could not compact"),
         }
     }
+}
+
+/// Checks the next part of the range that is being scrubbed, or of the one behind it.
+fn scrub(ranges: &Ranges, scrubbed: &mut Option<CohortId>) {
+    let mut replicas: Vec<_> = open_replicas(ranges).collect();
+    replicas.sort_by_key(|replica| replica.range);
+    let from = replicas.partition_point(|replica| Some(replica.range) < *scrubbed);
+    replicas.rotate_left(from);
+    let mut left = SCRUB_BYTES;
+    for replica in replicas {
+        *scrubbed = Some(replica.range);
+        left = left.saturating_sub(replica.store.engine().scrub(left));
+        if left == 0 {
+            return;
+        }
+    }
+    // All have come to their ends: from the first again.
+    *scrubbed = None;
 }

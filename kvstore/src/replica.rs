@@ -135,6 +135,10 @@ impl RangeStore {
     fn install_image(&self, receipt: Receipt) -> Result<Durable, String> {
         let mut state = self.lock();
         let durable = self.engine.install_image(receipt).map_err(|error| error.to_string())?;
+        if durable.base < self.engine.applied() {
+            // Damaged tables were repaired under what is applied; the window knows that, too.
+            return Ok(durable);
+        }
         let window = Window::decode(durable.attachment.clone(), self.window_len);
         state.window = window.map_err(|error| error.to_string())?;
         state.pending.clear();
@@ -278,7 +282,7 @@ impl Store for RangeStore {
     fn read_image(&self, to: NodeId, part: u64, tables: Lsn) -> Result<ImagePart, String> {
         let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
         if part == 0 {
-            let image = self.engine.image(tables);
+            let image = self.engine.image(tables).map_err(|error| error.to_string())?;
             let (base, bytes) = (image.head().base, image.head().encode());
             images.outgoing.insert(to, (1, image));
             return Ok(ImagePart { number: 0, base, bytes, last: false });
@@ -302,6 +306,14 @@ impl Store for RangeStore {
             Ok(Some(Durable { base, base_chain, .. })) => Received::Installed { base, base_chain },
             Err(text) => Received::Failed(text),
         }
+    }
+
+    fn damaged(&self) -> bool {
+        self.engine.damaged()
+    }
+
+    fn want_flush(&self) {
+        self.engine.want_flush();
     }
 
     fn closed(&self) {
@@ -330,7 +342,13 @@ impl RangeReplica {
         deadline: Instant,
         read: impl Fn(&Engine) -> Result<(T, Lsn), EngineError>,
     ) -> Result<(T, Source), KvError> {
-        let read = || read(&self.store.engine).map_err(|error| KvError::Unavailable(error.to_string()));
+        let read = || {
+            // A damaged replica is being repaired; another one has the rows.
+            read(&self.store.engine).map_err(|error| match mode {
+                Mode::Timeline { .. } if self.store.engine.damaged() => self.elsewhere(),
+                Mode::Timeline { .. } | Mode::Strong => KvError::Unavailable(error.to_string()),
+            })
+        };
         let source = |lsn, staleness| Source { range: self.range, replica: self.node, lsn, staleness };
         match mode {
             Mode::Strong => {
@@ -353,21 +371,22 @@ impl RangeReplica {
             Mode::Timeline { floor, max_staleness } => {
                 if self.store.applied() < floor {
                     let until = deadline.min(Instant::now() + FLOOR_WAIT);
-                    self.cohort.wait_applied(floor, until.into()).await.map_err(|_| KvError::NotLeader {
-                        hint: self.cohort.leader().filter(|leader| *leader != self.node),
-                    })?;
+                    self.cohort.wait_applied(floor, until.into()).await.map_err(|_| self.elsewhere())?;
                 }
                 // Before reading: the data can only be younger than this says.
                 let staleness = self.cohort.staleness();
                 if max_staleness.is_some_and(|max| staleness.is_none_or(|staleness| staleness > max)) {
-                    return Err(KvError::NotLeader {
-                        hint: self.cohort.leader().filter(|leader| *leader != self.node),
-                    });
+                    return Err(self.elsewhere());
                 }
                 let (found, lsn) = read()?;
                 Ok((found, source(lsn, staleness)))
             }
         }
+    }
+
+    /// Not here: the leader, perhaps.
+    fn elsewhere(&self) -> KvError {
+        KvError::NotLeader { hint: self.cohort.leader().filter(|leader| *leader != self.node) }
     }
 
     /// Writes; an outcome unknown is told as such, everything else did nothing.

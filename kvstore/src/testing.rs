@@ -175,6 +175,14 @@ impl Store for RangeMachine {
         self.0.receive_image(part)
     }
 
+    fn damaged(&self) -> bool {
+        self.0.damaged()
+    }
+
+    fn want_flush(&self) {
+        self.0.want_flush();
+    }
+
     fn closed(&self) {
         self.0.closed();
     }

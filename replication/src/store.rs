@@ -76,6 +76,13 @@ pub trait Store: Send + Sync + 'static {
     /// the disk: not called under the cohort's lock, but nothing is applied until its outcome is told.
     fn receive_image(&self, part: ImagePart) -> Received;
 
+    /// Whether what is in tables can not be read any more. Then this replica hands a leadership over, and takes a whole
+    /// image from another; meanwhile it goes on applying.
+    fn damaged(&self) -> bool;
+
+    /// Let what is applied now come to the tables soon: an image is to reach so far.
+    fn want_flush(&self);
+
     /// This replica is no longer an open leader: forget what is pending.
     fn closed(&self);
 }

@@ -11,6 +11,7 @@
 //! | `until-promise N EPOCH` | time passes until N has promised this epoch |
 //! | `write N PAYLOAD..`, `read N`, `transfer N [M]` | a client at member N |
 //! | `crash N..`, `start N..` | power loss (the session goes at once); start again |
+//! | `lose-log N` | the log of a member that is down is gone (rule 5) |
 //! | `cut A B`, `cut-off N`, `heal` | one direction of a link; all links of N; mend all |
 //! | `hold N`, `release N` | the member's disk hangs; goes on |
 //! | `session-lost N`, `session-back N`, `outage`, `outage-over`, `back-up`, `restore` | the coordinator |
@@ -107,6 +108,7 @@ impl Runner for Script {
                     world.start(number(at)?, false);
                 }
             }
+            "lose-log" => world.lose_log(number(0)?),
             "cut" => world.cut(number(0)?, number(1)?),
             "cut-off" => {
                 for other in world.numbers() {

@@ -22,7 +22,7 @@ use crate::table::{Caching, CellVersion, RunCursor, Table};
 impl Engine {
     /// Whether [`Engine::compact`] would do something. Costs next to nothing while no table has changed.
     pub fn needs_compaction(&self) -> bool {
-        if !self.unsettled.swap(false, Ordering::AcqRel) {
+        if self.damage.any() || !self.unsettled.swap(false, Ordering::AcqRel) {
             return false;
         }
         let due = self.choice(&self.version()).is_some();
@@ -36,6 +36,7 @@ impl Engine {
     /// of the range must have applied, may go ([`Lsn::ZERO`]: none).
     pub fn compact(&self, gc_floor: Lsn) -> Result<bool, EngineError> {
         let _one = lock(&self.compacting);
+        self.check()?;
         let version = self.version();
         let Some(choice) = self.choice(&version) else { return Ok(false) };
         self.perform(&version, &choice, gc_floor)?;

@@ -30,9 +30,10 @@ impl Engine {
     /// [`Engine::apply`].
     pub fn freeze(&self, attachment: impl FnOnce() -> Bytes) {
         let idle = |state: &State| state.version.frozen.is_some() || state.applied == state.version.durable;
-        if idle(&self.read_state()) {
+        if idle(&self.read_state()) || self.damage.any() {
             return;
         }
+        self.wanted.store(false, Ordering::Release);
         // It may take a while to make; readers need not wait for it.
         let attachment = attachment();
         let mut state = self.write_state();
@@ -53,6 +54,7 @@ impl Engine {
     /// LSN that they are about to reach, and may wait or refuse. An error leaves all as it was; try again.
     pub fn flush(&self, ready: impl FnOnce(Lsn) -> Result<(), EngineError>) -> Result<Durable, EngineError> {
         let _one = lock(&self.flushing);
+        self.check()?;
         let Some(frozen) = self.version().frozen.clone() else {
             return Ok(lock(&self.manifest).durable());
         };
@@ -131,8 +133,12 @@ impl Engine {
     pub(super) fn finish_table(&self, number: u64, builder: TableBuilder) -> Result<Arc<Table>, EngineError> {
         let name = builder.name().to_owned();
         let finished = builder.finish();
-        let opened = finished.and_then(|()| Table::open(&*self.disk, &self.dir, number, self.cache.clone()));
+        let opened = finished.and_then(|()| self.open_table(number));
         opened.map(Arc::new).inspect_err(|_| self.discard(&name))
+    }
+
+    fn open_table(&self, number: u64) -> Result<Table, EngineError> {
+        Table::open(&*self.disk, &self.dir, number, self.cache.clone(), self.damage.clone())
     }
 
     /// Changes the manifest, durably, after the names of the new tables are durable.

@@ -25,7 +25,7 @@ use super::merge::{self, Walk};
 use super::version::{LEVELS, Version};
 use super::{Durable, Engine, EngineError, lock};
 use crate::table::format::{put_number, put_string, take_number, take_string};
-use crate::table::{Caching, CellVersion, RowVersions, Table, TableBuilder};
+use crate::table::{Caching, CellVersion, RowVersions, Table, TableBuilder, file_name};
 
 const VERSION: u8 = 1;
 
@@ -111,7 +111,8 @@ impl Image {
 
 impl Engine {
     /// The tables as they are, for a replica whose tables hold everything up to `above`. Waits for a flush under way.
-    pub fn image(&self, above: Lsn) -> Image {
+    pub fn image(&self, above: Lsn) -> Result<Image, EngineError> {
+        self.check()?;
         // No flush may come between what the manifest says and what the version holds.
         let _one = lock(&self.flushing);
         let (durable, gc_lsn) = {
@@ -125,7 +126,7 @@ impl Engine {
             ImageHead { base: durable.base, base_chain: durable.base_chain, above, gc_lsn, attachment };
         let walk =
             Walk::new(self.version().table_sources(Caching::Bypass), Lsn::ZERO, Bytes::new(), None, false);
-        Image { head, walk }
+        Ok(Image { head, walk })
     }
 
     /// Begins to receive an image.
@@ -166,9 +167,10 @@ impl Engine {
         receipt.made.iter().for_each(|table| self.discard(table.name()));
     }
 
-    /// Puts a received image in force with one manifest edit; readers see the old state or the new one. An image that
-    /// is older than what is applied here, or begins above what the tables hold, is an error and changes nothing. May
-    /// not run beside [`Engine::apply`].
+    /// Puts a received image in force with one manifest edit; readers see the old state or the new one. May not run beside
+    /// [`Engine::apply`]. An image that begins above what the tables hold, or is older than what is applied here, is an
+    /// error and changes nothing. But damaged tables are repaired by a whole one that reaches as far as they do: it may be older
+    /// than the memtable, which then stays, for together they hold everything.
     pub fn install_image(&self, mut receipt: Receipt) -> Result<Durable, EngineError> {
         if let Some((number, builder)) = receipt.open.take() {
             match self.finish_table(number, builder) {
@@ -182,7 +184,11 @@ impl Engine {
         let (_flush, _compaction) = (lock(&self.flushing), lock(&self.compacting));
         let head = receipt.head.clone();
         let late = |what| EngineError::Corrupt { file: format!("{}: image", self.dir), offset: 0, what };
-        let refusal = if head.base < self.applied() {
+        let repair = self.damaged()
+            && head.above == Lsn::ZERO
+            && head.base < self.applied()
+            && head.base >= self.durable();
+        let refusal = if head.base < self.applied() && !repair {
             Some("it is older than what is applied")
         } else if head.above > self.durable() {
             Some("it begins above what the tables hold")
@@ -196,8 +202,8 @@ impl Engine {
         let whole = head.above == Lsn::ZERO && !planted(Bug::ImageKeepsOld);
         let (base, base_chain) = (head.base, head.base_chain);
         let made = receipt.made;
-        let old: Vec<Arc<Table>> = match whole {
-            true => self.version().levels.iter().flatten().cloned().collect(),
+        let old = match whole {
+            true => lock(&self.manifest).tables.clone(),
             false => Vec::new(),
         };
         let level = if whole { 1 } else { 0 };
@@ -218,11 +224,21 @@ impl Engine {
         levels[usize::from(level)].splice(0..0, made);
         {
             let mut state = self.write_state();
-            state.version = Arc::new(Version { active: Arc::default(), frozen: None, levels, durable: base });
-            (state.applied, state.chain) = (base, base_chain);
+            if repair {
+                let Version { mut active, frozen, .. } = (*state.version).clone();
+                if planted(Bug::RepairDropsMemtable) {
+                    active = Arc::default();
+                }
+                let frozen = frozen.filter(|frozen| frozen.base > base);
+                state.version = Arc::new(Version { active, frozen, levels, durable: base });
+            } else {
+                state.version =
+                    Arc::new(Version { active: Arc::default(), frozen: None, levels, durable: base });
+                (state.applied, state.chain) = (base, base_chain);
+            }
         }
         self.unsettled.store(true, Ordering::Release);
-        old.iter().for_each(|table| self.discard(table.name()));
+        old.iter().for_each(|(_, number)| self.discard(&file_name(&self.dir, *number)));
         Ok(durable)
     }
 }

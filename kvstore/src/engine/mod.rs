@@ -5,6 +5,7 @@
 //! - `flush` writes the frozen memtable as one table of level 0 and names it in the `manifest`, together with the LSN
 //!   and chain hash up to which the tables now hold everything, and the store's attachment. Then the log may let go.
 //! - `image`: the tables, shipped to a replica that the log no longer reaches, and installed there.
+//! - `scrub` reads the tables again and again, lest damage be found when it is too late.
 //! - `compaction` carries out what `choice` decides: levels are merged downwards, deletions end at the bottom.
 //!
 //! Readers take a snapshot: the version as it is, and the last applied LSN. Neither flush nor compaction disturbs
@@ -24,14 +25,16 @@ mod image;
 mod manifest;
 mod memtable;
 mod merge;
+mod scrub;
 mod source;
 mod version;
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use wal::disk::Disk;
+use wal::planted::{Bug, planted};
 use wal::{ChainHash, Lsn};
 
 pub use self::image::{Image, ImageHead, Receipt};
@@ -41,7 +44,7 @@ use self::version::{LEVELS, Version, sort_run};
 use crate::request::{Columns, Mutation, Row};
 use crate::table::format::io_error;
 pub use crate::table::{BlockCache, TableError as EngineError};
-use crate::table::{Caching, Table, file_name};
+use crate::table::{Caching, Damage, Table, file_name};
 
 /// Sizes of an engine.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +103,11 @@ pub struct Engine {
     compacting: Mutex<()>,
     /// Tables have changed since the last look for something to compact.
     unsettled: AtomicBool,
+    /// A flush is wanted though the memtable is small.
+    wanted: AtomicBool,
+    /// While a table is damaged nothing is read, flushed or compacted: a whole image from another replica repairs it.
+    damage: Arc<Damage>,
+    scrubbed: Mutex<scrub::Place>,
 }
 
 struct State {
@@ -130,7 +138,8 @@ pub struct EngineStats {
 
 impl Engine {
     /// Opens the range's directory, made if absent; files that the manifest does not name are removed. It is an error
-    /// if the manifest is missing and tables are there: nothing is thrown away for lack of a word about it.
+    /// if the manifest is missing and tables are there: nothing is thrown away for lack of a word about it. A damaged
+    /// table is none: the engine opens, [`Engine::damaged`].
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &str,
@@ -141,9 +150,13 @@ impl Engine {
         let manifest = Manifest::open(&*disk, dir)?;
         remove_leftovers(&*disk, dir, &manifest)?;
         let mut levels = vec![Vec::new(); LEVELS];
+        let damage = Arc::<Damage>::default();
         for (level, number) in &manifest.tables {
-            let table = Table::open(&*disk, dir, *number, cache.clone())?;
-            levels[usize::from(*level)].push(Arc::new(table));
+            match Table::open(&*disk, dir, *number, cache.clone(), damage.clone()) {
+                Ok(table) => levels[usize::from(*level)].push(Arc::new(table)),
+                Err(error) if error.is_damage() => damage.note(*number, &error),
+                Err(error) => return Err(error),
+            }
         }
         for run in &mut levels[1..] {
             sort_run(run);
@@ -168,6 +181,9 @@ impl Engine {
             flushing: Mutex::default(),
             compacting: Mutex::default(),
             unsettled: AtomicBool::new(true),
+            wanted: AtomicBool::new(false),
+            damage,
+            scrubbed: Mutex::default(),
         };
         Ok((engine, durable))
     }
@@ -214,6 +230,7 @@ impl Engine {
 
     /// The row at the last applied LSN, which is returned, too.
     pub fn get(&self, key: &[u8], columns: &Columns) -> Result<(Row, Lsn), EngineError> {
+        self.check()?;
         let (version, snapshot) = self.snapshot();
         let parts = version.get(key, snapshot)?;
         Ok((merge::visible(Bytes::copy_from_slice(key), parts, columns), snapshot))
@@ -221,6 +238,7 @@ impl Engine {
 
     /// Rows by key, all at the last applied LSN, which is returned, too; in the order of the keys.
     pub fn get_all(&self, keys: &[Bytes], columns: &Columns) -> Result<(Vec<Row>, Lsn), EngineError> {
+        self.check()?;
         let (version, snapshot) = self.snapshot();
         let row = |key: &Bytes| Ok(merge::visible(key.clone(), version.get(key, snapshot)?, columns));
         Ok((keys.iter().map(row).collect::<Result<_, EngineError>>()?, snapshot))
@@ -234,6 +252,7 @@ impl Engine {
         reverse: bool,
         columns: &Columns,
     ) -> Result<ScanIter, EngineError> {
+        self.check()?;
         let (start, end) = (Bytes::copy_from_slice(start), end.map(Bytes::copy_from_slice));
         Ok(self.rows(start, end, reverse, columns, Caching::Fill))
     }
@@ -256,8 +275,30 @@ impl Engine {
 
     /// Whether a flush is due.
     pub fn needs_flush(&self) -> bool {
+        if self.damage.any() {
+            return false;
+        }
         let version = self.version();
-        version.frozen.is_some() || version.active.bytes() >= self.options.memtable_bytes
+        let wanted = self.wanted.load(Ordering::Acquire) && self.applied() > version.durable;
+        wanted || version.frozen.is_some() || version.active.bytes() >= self.options.memtable_bytes
+    }
+
+    /// Makes a flush due, however small the memtable is.
+    pub fn want_flush(&self) {
+        self.wanted.store(true, Ordering::Release);
+    }
+
+    /// Whether a table of this engine can not be read: it must take a whole image ([`Engine::install_image`]).
+    pub fn damaged(&self) -> bool {
+        self.check().is_err()
+    }
+
+    fn check(&self) -> Result<(), EngineError> {
+        if !self.damage.any() || planted(Bug::DamageServed) {
+            return Ok(());
+        }
+        let in_use = |table| lock(&self.manifest).tables.iter().any(|(_, number)| *number == table);
+        self.damage.first(in_use).map_or(Ok(()), Err)
     }
 
     /// Whether flush or compaction can not keep up with the writes. New writes should be turned away until they have;
@@ -270,6 +311,7 @@ impl Engine {
 
     /// A hash over all live cells (key, column, value, version), whatever their order, and the LSN it holds for.
     pub fn checksum(&self) -> Result<(Lsn, u64), EngineError> {
+        self.check()?;
         let rows = self.rows(Bytes::new(), None, false, &Columns::All, Caching::Bypass);
         let (snapshot, mut sum) = (rows.snapshot, 0u64);
         for row in rows {

@@ -37,6 +37,18 @@ pub enum TableError {
     },
 }
 
+impl TableError {
+    /// Whether the file itself is not as it was written: trying again will not help.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            TableError::Corrupt { .. } => true,
+            TableError::Io { error, .. } => {
+                matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+            }
+        }
+    }
+}
+
 /// Appends a LEB128 number.
 pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {

@@ -19,6 +19,7 @@
 mod bloom;
 mod builder;
 mod cursor;
+mod damage;
 pub(crate) mod format;
 mod reader;
 
@@ -27,6 +28,7 @@ use wal::Lsn;
 
 pub use builder::TableBuilder;
 pub(crate) use cursor::{Caching, RunCursor};
+pub use damage::Damage;
 pub use format::TableError;
 pub use reader::{BlockCache, Summary, Table};
 

@@ -10,7 +10,7 @@ use wal::disk::{Disk, DiskFile};
 use wal::{Epoch, Lsn};
 
 use super::format::{FOOTER, MAGIC, TableError, VERSION, io_error, read_frame, take_number, take_string};
-use super::{Caching, CellVersion, RowVersions, bloom, file_name};
+use super::{Caching, CellVersion, Damage, RowVersions, bloom, file_name};
 
 /// Decoded blocks of all tables of a node, the most useful ones within a budget of bytes.
 pub struct BlockCache {
@@ -78,6 +78,8 @@ pub struct Table {
     cache: Arc<BlockCache>,
     /// Names its blocks in the cache.
     id: u64,
+    /// Where a block that can not be read is noted.
+    damage: Arc<Damage>,
 }
 
 impl Table {
@@ -87,6 +89,7 @@ impl Table {
         dir: &str,
         number: u64,
         cache: Arc<BlockCache>,
+        damage: Arc<Damage>,
     ) -> Result<Table, TableError> {
         let name = &file_name(dir, number)[..];
         let corrupt = |offset, what| TableError::Corrupt { file: name.to_owned(), offset, what };
@@ -120,7 +123,7 @@ impl Table {
         }
         let filter = read_frame(&*file, name, filter_at, filter_len)?;
         let id = cache.tables.fetch_add(1, Ordering::Relaxed);
-        Ok(Table { name: name.to_owned(), number, file, index, filter, summary, cache, id })
+        Ok(Table { name: name.to_owned(), number, file, index, filter, summary, cache, id, damage })
     }
 
     /// Numbers.
@@ -168,7 +171,7 @@ impl Table {
     }
 
     /// Blocks.
-    pub(super) fn blocks(&self) -> usize {
+    pub(crate) fn blocks(&self) -> usize {
         self.index.len()
     }
 
@@ -185,6 +188,15 @@ impl Table {
     }
 
     fn read_block(&self, number: usize) -> Result<Arc<Block>, TableError> {
+        self.parse_block(number).inspect_err(|error| self.damage.note(self.number, error))
+    }
+
+    /// Reads a block from the device and checks it; how long it is there.
+    pub(crate) fn verify_block(&self, number: usize) -> Result<u64, TableError> {
+        self.read_block(number).map(|_| self.index[number].len)
+    }
+
+    fn parse_block(&self, number: usize) -> Result<Arc<Block>, TableError> {
         let entry = &self.index[number];
         let body = read_frame(&*self.file, &self.name, entry.offset, entry.len)?;
         let block = decode_block(body).ok_or_else(|| TableError::Corrupt {

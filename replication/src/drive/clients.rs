@@ -222,6 +222,12 @@ mod tests {
         fn receive_image(&self, _: ImagePart) -> Received {
             Received::Failed("nowhere to keep it".to_owned())
         }
+        fn damaged(&self) -> bool {
+            false
+        }
+
+        fn want_flush(&self) {}
+
         fn closed(&self) {}
     }
 

@@ -69,6 +69,8 @@ pub struct Drive<S: Store> {
     /// The leadership that is open here.
     open: Option<Epoch>,
     applied_chain: ChainHash,
+    /// The store's tables are damaged, as the cohort was told.
+    damaged: bool,
     clients: Clients<S>,
     /// Reused between steps.
     effects: Vec<Effect>,
@@ -80,7 +82,16 @@ impl<S: Store> Drive<S> {
         let (me, applied_chain) = (config.me.node, recovered.checkpoint.base_chain);
         let mut effects = Vec::new();
         let cohort = Cohort::recover(config, recovered, now, &mut effects);
-        Drive { me, store, cohort, open: None, applied_chain, clients: Clients::new(), effects }
+        Drive {
+            me,
+            store,
+            cohort,
+            open: None,
+            applied_chain,
+            damaged: false,
+            clients: Clients::new(),
+            effects,
+        }
     }
 
     /// The protocol's part.
@@ -106,7 +117,12 @@ impl<S: Store> Drive<S> {
     /// Takes one input and performs what follows from it.
     pub fn take(&mut self, input: Input<S>, around: &mut impl Surroundings) {
         match input {
-            Input::Event(event) => self.step(event, around),
+            Input::Event(event) => {
+                if event == Event::Tick {
+                    self.look_at_tables(around);
+                }
+                self.step(event, around);
+            }
             Input::Write { request, sender } => self.write(request, sender, around),
             Input::Read { after, sender } => {
                 let token = self.clients.wait(Waiting::Reading { sender });
@@ -124,6 +140,15 @@ impl<S: Store> Drive<S> {
     pub fn end(&mut self) {
         self.open = None;
         self.clients.end();
+    }
+
+    /// Tells the cohort when the store can not read its tables any more, and when it can again.
+    fn look_at_tables(&mut self, around: &impl Surroundings) {
+        let damaged = self.store.damaged();
+        if damaged != self.damaged {
+            self.damaged = damaged;
+            self.step(Event::Damaged(damaged), around);
+        }
     }
 
     fn step(&mut self, event: Event, around: &impl Surroundings) {
@@ -241,6 +266,7 @@ impl<S: Store> Drive<S> {
                 self.open = None;
                 self.store.closed();
             }
+            Effect::WantFlush => self.store.want_flush(),
             Effect::Coordinate(request) => around.coordinate(request),
             Effect::Alarm(text) => around.alarm(text),
         }

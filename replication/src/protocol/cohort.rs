@@ -73,6 +73,7 @@ impl Cohort {
             followers: Default::default(),
             broken: common.broken.clone(),
             amnesiac: common.amnesia.is_some(),
+            damaged: common.damaged,
         };
         match role {
             Role::Follower(member) => status.matched = member.role.matched,
@@ -196,6 +197,10 @@ impl Role {
                 self
             }
             Event::ImageReceived { image, part, outcome } => self.image_received(image, part, outcome, out),
+            Event::Damaged(damaged) => {
+                self.common_mut().damaged = damaged;
+                self
+            }
             Event::Checkpointed { base, base_chain } => {
                 self.common_mut().checkpointed(base, base_chain, out);
                 self
@@ -250,6 +255,10 @@ impl Role {
                 let common = self.common_mut();
                 common.installing = false;
                 if let Received::Installed { base, base_chain } = outcome {
+                    if base.seq < common.log.applied().seq {
+                        common.checkpointed(base, base_chain, out);
+                        return self;
+                    }
                     out.push(Effect::Imaged { base, base_chain });
                     common.imaged(base, base_chain, out);
                 }
@@ -363,6 +372,14 @@ impl Role {
             Message::Image { epoch, image, part } => {
                 if let Some(member) = self.admit(from, epoch, None, out) {
                     member.image_part(from, image, part, out);
+                }
+                self
+            }
+            Message::NeedImage { epoch, tables } => {
+                if let Role::Leader(member) = &mut self
+                    && member.role.epoch == epoch
+                {
+                    member.need_image(from, tables, out);
                 }
                 self
             }

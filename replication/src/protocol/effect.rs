@@ -79,6 +79,8 @@ pub enum Effect {
     Closed,
     /// Ask the coordinator.
     Coordinate(CoordinationRequest),
+    /// Let the store bring to its tables soon what is applied ([`crate::store::Store::want_flush`]).
+    WantFlush,
     /// A fact an operator must see; the driver logs it loudly and counts it.
     Alarm(String),
 }

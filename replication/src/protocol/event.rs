@@ -73,6 +73,8 @@ pub enum Event {
         /// What came of it.
         outcome: Received,
     },
+    /// What the store has in tables can be read no more, or again.
+    Damaged(bool),
     /// The store holds everything up to `base` in SSTables.
     Checkpointed {
         /// Up to here.

@@ -133,6 +133,7 @@ impl Member<Follower> {
         self.receive(&beat, out);
         self.beat(&beat, out);
         self.ack(from, out);
+        self.ask_for_repair(from, out);
     }
 
     /// Takes the leader's stamp and grants a lease from now.

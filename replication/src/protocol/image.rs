@@ -59,7 +59,7 @@ impl Member<Leader> {
         let now = self.common.now;
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
         progress.heard = Some(now);
-        let Stage::Imaging(imaging) = &mut progress.stage else { return };
+        let Some(imaging) = progress.imaging() else { return };
         if imaging.image != image || imaging.reading {
             return;
         }
@@ -72,7 +72,7 @@ impl Member<Leader> {
             self.repeat_image(from.node, &imaging, out);
         } else {
             // It has lost what it had: from the start.
-            self.offer_image(from.node, out);
+            self.offer_again(from.node, out);
         }
     }
 
@@ -85,7 +85,7 @@ impl Member<Leader> {
         out: &mut Vec<Effect>,
     ) {
         let Some(progress) = self.role.progress.get_mut(&to) else { return };
-        let Stage::Imaging(imaging) = &mut progress.stage else { return };
+        let Some(imaging) = progress.imaging() else { return };
         if imaging.image != image {
             return;
         }
@@ -99,8 +99,38 @@ impl Member<Leader> {
             None => {
                 let text = format!("an image for {to} could not be read");
                 self.common.alarm(text, out);
-                self.offer_image(to, out);
+                self.offer_again(to, out);
             }
+        }
+    }
+
+    fn offer_again(&mut self, to: NodeId, out: &mut Vec<Effect>) {
+        match self.role.progress.get_mut(&to) {
+            Some(progress) if !matches!(progress.stage, Stage::Imaging(_)) => progress.repair = None,
+            _ => self.offer_image(to, out),
+        }
+    }
+
+    /// The follower's tables are damaged, and it asks until they are not. Ours must reach as far as they did: what it has
+    /// applied since is in its memory.
+    pub(crate) fn need_image(&mut self, from: Peer, tables: Lsn, out: &mut Vec<Effect>) {
+        let (now, ours) = (self.common.now, self.common.tables());
+        if !self.role.is_open() || self.common.damaged {
+            return;
+        }
+        let image = self.next_stamp().0;
+        let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
+        progress.heard = Some(now);
+        if matches!(progress.stage, Stage::Imaging(_)) {
+            return;
+        }
+        if ours.seq < tables.seq {
+            return out.push(Effect::WantFlush);
+        }
+        let imaging = progress.repair.get_or_insert(Imaging { image, sent: None, reading: false });
+        let message = Message::OfferImage { epoch: self.role.epoch, image: imaging.image };
+        if !imaging.reading {
+            self.common.send(from.node, message, out);
         }
     }
 }
@@ -117,10 +147,21 @@ impl Member<Follower> {
         self.ask_for_image(from, out);
     }
 
+    /// Asks for whole tables, if those here are damaged.
+    pub(crate) fn ask_for_repair(&self, to: Peer, out: &mut Vec<Effect>) {
+        let busy = self.common.installing || self.role.receiving.is_some_and(|receiving| receiving.busy);
+        if self.common.damaged && !busy {
+            let (epoch, tables) = (self.common.promise.epoch, self.common.tables());
+            self.common.send(to.node, Message::NeedImage { epoch, tables }, out);
+        }
+    }
+
     fn ask_for_image(&self, to: Peer, out: &mut Vec<Effect>) {
         let Some(Receiving { image, part, busy: false }) = self.role.receiving else { return };
         let tables = match planted(Bug::ImageAboveApplied) {
             true => self.common.log.last(),
+            // What is in damaged tables does not count.
+            false if self.common.damaged => Lsn::ZERO,
             false => self.common.tables(),
         };
         let epoch = self.common.promise.epoch;
@@ -173,6 +214,10 @@ impl Member<Follower> {
                 // Whoever leads now: the store has it.
                 let same_leader = current.is_some();
                 self.role.receiving = None;
+                if base.seq < self.common.log.applied().seq {
+                    // Damaged tables were repaired under what is applied: the log goes on as it was.
+                    return self.common.checkpointed(base, base_chain, out);
+                }
                 out.push(Effect::Imaged { base, base_chain });
                 self.common.imaged(base, base_chain, out);
                 if self.role.matched.is_some_and(|matched| matched.seq < base.seq) {

@@ -47,9 +47,16 @@ struct PendingRead {
 /// A hand-over under way: no new writes.
 #[derive(Debug)]
 struct Transfer {
-    token: Token,
+    /// Who wished it; nobody, if the leader itself did.
+    token: Option<Token>,
     target: NodeId,
     deadline: Stamp,
+}
+
+impl Transfer {
+    fn reply(&self, reply: Reply, out: &mut Vec<Effect>) {
+        out.extend(self.token.map(|token| Effect::Reply { token, reply }));
+    }
 }
 
 /// What a leader becomes after an event.
@@ -84,6 +91,8 @@ pub(crate) struct Leader {
     told: Lsn,
     lease_until: Stamp,
     transfer: Option<Transfer>,
+    /// Not before this does it try (again) to hand over by itself.
+    hand_over_at: Option<Stamp>,
 }
 
 impl Leader {
@@ -103,6 +112,7 @@ impl Leader {
             told: Lsn::ZERO,
             lease_until: Stamp(0),
             transfer: None,
+            hand_over_at: None,
         }
     }
 
@@ -365,6 +375,7 @@ impl Member<Leader> {
         }
         self.look_for_majority(out);
         self.expire_transfer(out);
+        self.hand_over_if_unfit(out);
         self.keep_znode(out);
         self.takeover_outcome(out)
     }
@@ -405,7 +416,27 @@ impl Member<Leader> {
 
     // Transfer of leadership (rule 8d)
 
+    /// A leader that can not read its tables, or whose disk hangs or is full, hands over if it can (rule 18).
+    fn hand_over_if_unfit(&mut self, out: &mut Vec<Effect>) {
+        let now = self.common.now;
+        let unfit = (self.common.damaged || self.common.force_lags()) && self.role.open;
+        if !unfit || self.role.transfer.is_some() || self.role.hand_over_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let pause = Millis(self.common.settings().transfer_timeout.0 * 4);
+        self.role.hand_over_at = Some(now.plus(pause));
+        self.hand_over(None, None, out);
+    }
+
+    /// A client wishes another leader.
     pub(crate) fn transfer(&mut self, token: Token, target: Option<NodeId>, out: &mut Vec<Effect>) {
+        if !self.hand_over(Some(token), target, out) {
+            out.push(Effect::Reply { token, reply: Reply::Unavailable(Unavailable::Transferring) });
+        }
+    }
+
+    /// Begins to hand over to `target`, or to the follower that is furthest; says whether there is one.
+    fn hand_over(&mut self, token: Option<Token>, target: Option<NodeId>, out: &mut Vec<Effect>) -> bool {
         let alive = |progress: &Progress| {
             progress.stage == Stage::Matched
                 && progress
@@ -424,11 +455,12 @@ impl Member<Leader> {
         };
         let free = self.role.open && self.role.transfer.is_none() && self.common.view.session;
         match chosen.filter(|_| free) {
-            None => out.push(Effect::Reply { token, reply: Reply::Unavailable(Unavailable::Transferring) }),
+            None => false,
             Some(target) => {
                 let deadline = self.common.now.plus(self.common.settings().transfer_timeout);
                 self.role.transfer = Some(Transfer { token, target, deadline });
                 self.advance_transfer(out);
+                true
             }
         }
     }
@@ -450,7 +482,7 @@ impl Member<Leader> {
             }
             let message = Message::TakeOver { epoch: self.role.epoch, last: self.common.log.last() };
             self.common.send(target, message, out);
-            out.push(Effect::Reply { token: transfer.token, reply: Reply::Transferred });
+            transfer.reply(Reply::Transferred, out);
             // Final: this leadership serves and beats no more. The cohort steps down right after this event.
             self.role.open = false;
             self.role.lease_until = Stamp(0);
@@ -468,8 +500,7 @@ impl Member<Leader> {
             && let Some(transfer) = self.role.transfer.take()
         {
             // Nothing was released: lead on.
-            let reply = Reply::Unavailable(Unavailable::Transferring);
-            out.push(Effect::Reply { token: transfer.token, reply });
+            transfer.reply(Reply::Unavailable(Unavailable::Transferring), out);
             self.publish_lease(out);
         }
     }
@@ -535,7 +566,7 @@ impl Member<Leader> {
             out.push(Effect::Reply { token: read.token, reply: Reply::NotLeader { hint: None } });
         }
         if let Some(transfer) = self.role.transfer.take() {
-            out.push(Effect::Reply { token: transfer.token, reply: Reply::NotLeader { hint: None } });
+            transfer.reply(Reply::NotLeader { hint: None }, out);
         }
         out.push(Effect::Closed);
     }

@@ -87,6 +87,8 @@ struct Unforced {
     ticket: Ticket,
     records: Vec<Record>,
     durable: Durable,
+    /// When it was wished first.
+    since: Stamp,
 }
 
 /// The part of a member that outlives its roles.
@@ -127,6 +129,8 @@ pub(crate) struct Common {
     pub(crate) fresh_at: Option<Stamp>,
     /// The store is putting an image in force: nothing may be applied meanwhile.
     pub(crate) installing: bool,
+    /// The store's tables are damaged: it needs a whole image, and should not lead.
+    pub(crate) damaged: bool,
     /// Why this member takes no part any more.
     pub(crate) broken: Option<String>,
     /// It has lost its log, and is on its way back (rule 5).
@@ -170,6 +174,7 @@ impl Common {
             echo: None,
             fresh_at: None,
             installing: false,
+            damaged: false,
             broken: None,
             amnesia,
             log,
@@ -225,7 +230,7 @@ impl Common {
         if !self.disk_full {
             out.push(Effect::Append { records: records.clone(), ticket: Some(ticket) });
         }
-        self.unforced.push_back(Unforced { ticket, records, durable });
+        self.unforced.push_back(Unforced { ticket, records, durable, since: self.now });
     }
 
     /// Adds entries to the log and asks for their force.
@@ -323,6 +328,12 @@ impl Common {
                 out.push(Effect::Append { records: waiting.records.clone(), ticket: Some(waiting.ticket) });
             }
         }
+    }
+
+    /// Whether this node's own log lags: its disk hangs, or is full (rule 18).
+    pub(crate) fn force_lags(&self) -> bool {
+        let patience = self.settings().force_patience;
+        self.unforced.front().is_some_and(|first| self.now >= first.since.plus(patience))
     }
 
     /// What every role does as time passes.

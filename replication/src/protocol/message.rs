@@ -125,6 +125,13 @@ pub enum Message {
         /// Up to here.
         upto: Lsn,
     },
+    /// Follower to leader: my tables are damaged; let me have an image, whole, that reaches as far.
+    NeedImage {
+        /// Leadership.
+        epoch: Epoch,
+        /// What the damaged tables hold.
+        tables: Lsn,
+    },
     /// Leader to follower: my log no longer reaches back to yours; ask for an image of my tables (design 4.5).
     OfferImage {
         /// Leadership.

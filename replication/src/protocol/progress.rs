@@ -52,6 +52,8 @@ pub(crate) struct Progress {
     pub(crate) moved_at: Stamp,
     /// Entries for it are being read from the log on disk.
     pub(crate) reading: bool,
+    /// An image on its way there, to repair its tables; its log is ours all the while.
+    pub(crate) repair: Option<Imaging>,
     /// It has lost its log and learns: its acks count for nothing (rule 5).
     pub(crate) learner: bool,
     /// Where our log ended when it began to learn.
@@ -77,6 +79,7 @@ impl Progress {
             window: VecDeque::new(),
             moved_at: now,
             reading: false,
+            repair: None,
             learner: false,
             learner_target: Lsn::ZERO,
             heard: None,
@@ -113,6 +116,16 @@ impl Progress {
     /// Proposals on the way.
     pub(crate) fn window_len(&self) -> usize {
         self.window.len()
+    }
+
+    /// The image that is on its way there.
+    pub(crate) fn imaging(&mut self) -> Option<&mut Imaging> {
+        match &mut self.stage {
+            Stage::Imaging(imaging) => Some(imaging),
+            Stage::Silent | Stage::Promised(_) | Stage::Matching { .. } | Stage::Matched => {
+                self.repair.as_mut()
+            }
+        }
     }
 
     /// The follower forced up to `forced`, whatever stage it is in.

@@ -58,6 +58,8 @@ pub struct Status {
     pub followers: BTreeMap<NodeId, FollowerStatus>,
     /// Why this member takes no part, if it does not: its log or state is not to be trusted.
     pub broken: Option<String>,
+    /// Its tables are damaged, and are being repaired from another replica.
+    pub damaged: bool,
     /// It has lost its log and is being brought level; it does not count yet (rule 5).
     pub amnesiac: bool,
 }
@@ -87,6 +89,12 @@ impl fmt::Display for Status {
         }
         if self.suspended {
             f.write_str(" suspended")?;
+        }
+        if self.amnesiac {
+            f.write_str(" amnesiac")?;
+        }
+        if self.damaged {
+            f.write_str(" damaged")?;
         }
         if let Some(reason) = &self.broken {
             write!(f, " broken: {reason}")?;

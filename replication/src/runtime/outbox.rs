@@ -219,6 +219,7 @@ pub(crate) fn size(message: &Message) -> usize {
         | Message::Recollection { .. }
         | Message::Learn { .. }
         | Message::Remembered { .. }
+        | Message::NeedImage { .. }
         | Message::OfferImage { .. }
         | Message::TakeImage { .. }
         | Message::Ack { .. }

@@ -129,6 +129,9 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
             Body::Remembered(proto::Remembered { epoch: epoch.0, upto: Some(lsn_to(upto)) })
         }
         Message::OfferImage { epoch, image } => Body::OfferImage(proto::OfferImage { epoch: epoch.0, image }),
+        Message::NeedImage { epoch, tables } => {
+            Body::NeedImage(proto::NeedImage { epoch: epoch.0, tables: Some(lsn_to(tables)) })
+        }
         Message::TakeImage { epoch, image, part, tables } => {
             Body::TakeImage(proto::TakeImage { epoch: epoch.0, image, part, tables: Some(lsn_to(tables)) })
         }
@@ -200,6 +203,9 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
         }
         Body::Remembered(remembered) => {
             Message::Remembered { epoch: Epoch(remembered.epoch), upto: lsn_from(remembered.upto, "upto")? }
+        }
+        Body::NeedImage(need) => {
+            Message::NeedImage { epoch: Epoch(need.epoch), tables: lsn_from(need.tables, "tables")? }
         }
         Body::OfferImage(offer) => Message::OfferImage { epoch: Epoch(offer.epoch), image: offer.image },
         Body::TakeImage(take) => Message::TakeImage {

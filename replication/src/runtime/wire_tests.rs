@@ -96,6 +96,7 @@ fn message() -> impl Strategy<Value = Message> {
             promise
         }),
         (epoch(), lsn()).prop_map(|(epoch, last)| Message::TakeOver { epoch, last }),
+        (epoch(), lsn()).prop_map(|(epoch, tables)| Message::NeedImage { epoch, tables }),
         (epoch(), any::<u64>()).prop_map(|(epoch, image)| Message::OfferImage { epoch, image }),
         (epoch(), any::<u64>(), any::<u64>(), lsn())
             .prop_map(|(epoch, image, part, tables)| Message::TakeImage { epoch, image, part, tables }),

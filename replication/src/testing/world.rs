@@ -66,6 +66,8 @@ struct Machine {
     session: u64,
     session_lives: bool,
     promise: Promise,
+    /// The log was lost while it was down.
+    lost: bool,
     rate_per_mille: i64,
     offset: u64,
 }
@@ -124,6 +126,7 @@ impl World {
                 session: 0,
                 session_lives: false,
                 promise: Promise::default(),
+                lost: false,
                 rate_per_mille: drift - i64::try_from(options.drift_per_mille).unwrap_or(0),
                 offset: random.below(1_000_000_000),
             };
@@ -261,7 +264,7 @@ impl World {
             epoch_ends: found.epoch_ends,
             fresh,
             void: false,
-            amnesiac: false,
+            amnesiac: std::mem::take(&mut machine.lost),
         };
         let config = Config {
             cohort: COHORT,
@@ -295,6 +298,15 @@ impl World {
         self.reads.retain(|_, reading| reading.node != number);
         self.note(|| format!("n{number} crashes"));
         self.plan(expiry, Action::Expire { node: number, session });
+    }
+
+    /// The log of a member that is down is lost, and it knows (rule 5).
+    pub fn lose_log(&mut self, number: u32) {
+        if let Some(machine) = self.machines.get_mut(&number).filter(|machine| machine.cohort.is_none()) {
+            machine.disk = MemoryDisk::new();
+            (machine.promise, machine.lost) = (Promise::default(), true);
+            self.note(|| format!("n{number} loses its log"));
+        }
     }
 
     /// The member's coordinator session ends; a new one comes with [`World::renew`].
@@ -545,6 +557,8 @@ impl World {
     fn perform(&mut self, number: u32, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
+                // No tables here.
+                Effect::WantFlush => {}
                 Effect::Append { records, ticket } => self.append(number, records, ticket),
                 Effect::Send(envelope) => self.send(envelope),
                 Effect::Apply(entries) => self.apply(number, entries),

@@ -117,6 +117,12 @@ impl Store for Counter {
         Received::Failed("a sum has no tables".to_owned())
     }
 
+    fn damaged(&self) -> bool {
+        false
+    }
+
+    fn want_flush(&self) {}
+
     fn closed(&self) {
         self.0.lock().expect("no panic").pending.clear();
     }

@@ -159,7 +159,14 @@ impl World {
                 });
                 if marked && !self.stopped(node) {
                     self.kill(node, 1000);
-                    self.rot(node, pick);
+                    self.rot(node, ".seg", pick);
+                    self.plan(10_000, Action::Start { node });
+                }
+            }
+            NodeFault::RotTable(pick, restart) => {
+                self.rot(node, ".sst", pick);
+                if restart && self.runs(node) {
+                    self.kill(node, 1000);
                     self.plan(10_000, Action::Start { node });
                 }
             }
@@ -258,12 +265,12 @@ impl World {
         }
     }
 
-    /// One bit of the node's log flips, where something is written.
-    fn rot(&mut self, node: Node, pick: u64) {
+    /// One bit of the node's files of this kind flips, where something is written.
+    fn rot(&mut self, node: Node, kind: &str, pick: u64) {
         let Some(machine) = self.machines.get_mut(&node) else { return };
-        machine.rotten = true;
+        machine.rotten |= kind == ".seg";
         let segments: Vec<(String, u64)> =
-            machine.disk.files().into_iter().filter(|(name, _)| name.ends_with(".seg")).collect();
+            machine.disk.files().into_iter().filter(|(name, _)| name.ends_with(kind)).collect();
         if segments.is_empty() {
             return;
         }

@@ -170,7 +170,7 @@ fn recover(world: &mut World) -> Result<(), String> {
         }
     }
     let began = world.time();
-    while !(world.level() && world.idle() && world.probes().iter().all(|probe| probe.read)) {
+    while !(world.level() && world.idle() && world.probes().iter().all(|probe| probe.read) && world.sound()) {
         world.run_until(world.time() + 10_000);
         if world.violation.is_some() {
             return Err(String::new());

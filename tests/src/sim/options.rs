@@ -143,6 +143,7 @@ impl Options {
             commit_piggyback: !random.one_in(4),
             lease: Millis(lease),
             suspect_after: Millis(suspect),
+            force_patience: Millis(2 * lease),
             queue_len_max: pick(random, &[3, 16, 1000]),
             window_len_max: if storm && random.one_in(2) { 1 } else { 1 + random.below(5) as usize },
             tail_bytes_max: pick(random, &[0, 300, 3000]),
@@ -186,7 +187,7 @@ impl Options {
             duration: match style {
                 Style::Any | Style::Full => duration,
                 Style::Deposing => u64::from(lease) * 16_000,
-                Style::Storm => 8_000_000,
+                Style::Storm => 16_000_000,
             },
             delay_max: if reading {
                 pick(random, &[200, 1000])

@@ -84,6 +84,7 @@ impl World {
                     format!("n{node} finds the log of range {range} corrupt, and nothing has damaged it");
                 return self.violated("restart", text);
             }
+            self.counts.amnesiacs += u64::from(recovered.amnesiac);
             let event = Event::Recovered {
                 node,
                 range,
@@ -240,6 +241,8 @@ impl World {
                 Ok(did) => self.counts.compactions += u64::from(did),
                 Err(error) => self.note(|| format!("n{node} r{range} cannot compact: {error}")),
             }
+        } else if self.options.kinds.rot && self.random.one_in(4) {
+            store.engine().scrub(4 << 10);
         }
     }
 

@@ -217,12 +217,18 @@ impl World {
         let Some(replica) = self.replica(node, range) else { return };
         let number = part.number;
         let outcome = replica.drive.store().receive_image(part);
+        let applied = replica.drive.store().applied();
         if self.stopped(node) {
             return;
         }
         if let Received::Installed { base, .. } = &outcome {
             let base = *base;
-            self.happened(Event::Imaged { node, range, base });
+            // Damaged tables are repaired under what is applied.
+            self.counts.repairs += u64::from(base < applied);
+            self.happened(match base < applied {
+                true => Event::Flushed { node, range, base },
+                false => Event::Imaged { node, range, base },
+            });
         }
         let (life, delay) = (self.life(node), self.random.below(self.options.force_max));
         let event = Told::ImageReceived { image, part: number, outcome };

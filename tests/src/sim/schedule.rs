@@ -41,6 +41,8 @@ pub enum NodeFault {
     CutCoordinator(u64),
     /// Its forces hang, for so long.
     Hang(u64),
+    /// A bit of a table flips, which this number picks, and its process is restarted if so.
+    RotTable(u64, bool),
     /// Its process is killed, and a bit of its log flips, which this number picks; it is started again soon.
     Rot(u64),
     /// Its disk has no more space than so many bytes, for so long.
@@ -243,6 +245,7 @@ fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
     allow(kinds.errors, &[on(NodeFault::SyncError), on(NodeFault::WriteError(during / 10))]);
     // Always the same node: two amnesiacs in a cohort of three stay away for good, as they must.
     allow(kinds.rot, &[Fault::Node(Victim::Node(1), NodeFault::Rot(random.number()))]);
+    allow(kinds.rot, &[Fault::Node(Victim::Node(1), NodeFault::RotTable(random.number(), random.one_in(2)))]);
     let to = random.one_in(2).then_some(other);
     allow(kinds.transfers, &[Fault::Transfer(range, to)]);
     let count = faults.len() as u64;

@@ -5,6 +5,7 @@
 //! consults a real clock, a thread or a hash map's order, so a seed always gives the same run.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use replication::protocol::coordination::{CoordinationOutcome, CoordinationRequest, RangeView};
 use replication::protocol::event::Event as Told;
@@ -75,12 +76,44 @@ pub struct Counts {
     pub elections: u64,
     /// Crashes of processes.
     pub crashes: u64,
+    /// Damaged tables repaired while their replica went on.
+    pub repairs: u64,
     /// Flushes and compactions.
     pub flushes: u64,
     /// See above.
     pub compactions: u64,
     /// Images of ranges taken.
     pub images: u64,
+    /// Replicas that found their log damaged.
+    pub amnesiacs: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.operations += other.operations;
+        self.written += other.written;
+        self.read += other.read;
+        self.elections += other.elections;
+        self.crashes += other.crashes;
+        self.repairs += other.repairs;
+        self.flushes += other.flushes;
+        self.compactions += other.compactions;
+        self.images += other.images;
+        self.amnesiacs += other.amnesiacs;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { operations, written, read, elections, crashes, .. } = self;
+        write!(f, "{operations} operations ({written} writes acknowledged, {read} reads answered), ")?;
+        let Counts { flushes, compactions, images, repairs, amnesiacs, .. } = self;
+        write!(
+            f,
+            "{elections} leaderships, {crashes} crashes, {flushes} flushes, {compactions} compactions, "
+        )?;
+        write!(f, "{images} images, {repairs} tables repaired, {amnesiacs} logs lost")
+    }
 }
 
 /// The world.
@@ -99,7 +132,8 @@ pub struct World {
     pub(super) calm: bool,
     /// The coordinator is out of everybody's reach until then.
     pub(super) outage_until: u64,
-    agenda: BTreeMap<(u64, u64), Action>,
+    /// Boxed: the tree moves its entries about.
+    agenda: BTreeMap<(u64, u64), Box<Action>>,
     number: u64,
     pub(super) clients: Vec<Client>,
     pub(super) calls: BTreeMap<u64, Call>,
@@ -258,7 +292,7 @@ impl World {
 
     pub(super) fn plan(&mut self, after: u64, action: Action) {
         self.number += 1;
-        self.agenda.insert((self.now + after, self.number), action);
+        self.agenda.insert((self.now + after, self.number), Box::new(action));
     }
 
     /// Runs until `end`, or until a promise is broken.
@@ -285,7 +319,7 @@ impl World {
             return;
         }
         self.mix(u64::from(node));
-        self.perform(action);
+        self.perform(*action);
         self.count_down(node);
     }
 
@@ -402,16 +436,29 @@ impl World {
         self.options.duration
     }
 
-    /// Whether all replicas of each range have applied the same, and everything that their leader has.
+    /// Whether all replicas of each range have applied the same, and everything that their leader has, and count again.
     pub fn level(&self) -> bool {
         self.ranges().all(|range| {
             let mut positions = self.options.members(range).into_iter().map(|node| {
                 let replica = self.machines.get(&node)?.process.as_ref()?.replicas.get(&range)?;
                 let status = replica.drive.cohort().status();
-                Some((status.applied, status.last))
+                (!status.amnesiac).then_some((status.applied, status.last))
             });
             let first = positions.next().flatten();
             first.is_some_and(|(applied, last)| applied == last) && positions.all(|other| other == first)
+        })
+    }
+
+    /// Whether all tables of all replicas can be read.
+    pub fn sound(&self) -> bool {
+        let rot = self.options.kinds.rot;
+        let processes = self.machines.values().filter(|_| rot).filter_map(|machine| machine.process.as_ref());
+        processes.flat_map(|process| process.replicas.values()).all(|replica| {
+            let engine = replica.drive.store().engine();
+            // From where it stands to the end, and everything.
+            engine.scrub(u64::MAX);
+            engine.scrub(u64::MAX);
+            !engine.damaged()
         })
     }
 

@@ -8,7 +8,7 @@ use crate::engine::image::{ImageHead, Receipt};
 
 /// Sends what `from` has in tables to `to`, whose own tables reach up to `tables`, in chunks of about so many bytes.
 fn ship(from: &Engine, to: &Engine, tables: Lsn, bytes: usize) -> Result<Durable, EngineError> {
-    let mut image = from.image(tables);
+    let mut image = from.image(tables).unwrap();
     let head = ImageHead::decode(image.head().encode()).expect("own encoding");
     let mut receipt: Receipt = to.receive(head);
     while let Some(chunk) = image.chunk(bytes)? {
@@ -36,7 +36,11 @@ fn a_deletion_that_is_gone_takes_a_whole_image() {
     assert_eq!(sender.gc_lsn(), Lsn::new(1, 90));
 
     let tables = receiver.durable();
-    assert_eq!(sender.image(tables).head().above, Lsn::ZERO, "nothing less than a whole image will do");
+    assert_eq!(
+        sender.image(tables).unwrap().head().above,
+        Lsn::ZERO,
+        "nothing less than a whole image will do"
+    );
     ship(&sender, &receiver, tables, 10).unwrap();
     assert_eq!(show(&receiver, "k"), "");
     assert_eq!(scan(&receiver).unwrap(), scan(&sender).unwrap());
@@ -57,7 +61,7 @@ fn a_partial_image_has_new_cells_only_and_hides_old_ones() {
     // What the receiver holds in memory only is in the image, too.
     write(&receiver, 3, "k", &[put("a", "new")]);
     let tables = receiver.durable();
-    assert_eq!(sender.image(tables).head().above, tables);
+    assert_eq!(sender.image(tables).unwrap().head().above, tables);
     let durable = ship(&sender, &receiver, tables, 10).unwrap();
     assert_eq!((durable.base, durable.image), (Lsn::new(1, 4), Lsn::new(1, 4)));
     assert_eq!(show(&receiver, "k"), "a=new@3 b=stays@1");
