@@ -391,6 +391,9 @@ impl RangeReplica {
 
     /// Writes; an outcome unknown is told as such, everything else did nothing.
     pub(crate) async fn write(&self, write: RangeWrite, deadline: Instant) -> Result<Answer, KvError> {
+        if self.store.engine.stalled() {
+            return Err(KvError::Overloaded("the range's tables can not be written as fast as its rows"));
+        }
         if !write.conditions.is_empty() {
             // The decision reads this row under the cohort's lock: fetch its blocks before.
             let _ = self.store.engine.get(&write.key, &Columns::All);

@@ -301,11 +301,12 @@ impl Engine {
         self.damage.first(in_use).map_or(Ok(()), Err)
     }
 
-    /// Whether flush or compaction can not keep up with the writes. New writes should be turned away until they have;
-    /// the engine itself never blocks one.
+    /// Whether flush or compaction can not keep up with the writes, or tables are damaged and the memtable grows. New writes
+    /// should be turned away until they have; the engine itself never blocks one.
     pub fn stalled(&self) -> bool {
         let version = self.version();
-        let waiting = version.frozen.is_some() && version.active.bytes() >= self.options.memtable_bytes;
+        let full = version.active.bytes() >= self.options.memtable_bytes;
+        let waiting = full && (version.frozen.is_some() || self.damage.any());
         waiting || version.levels[0].len() >= self.options.level0_stall
     }
 
