@@ -344,6 +344,14 @@ mod tests {
 
     proptest! {
         #[test]
+        fn no_message_makes_the_decoder_panic(kind: u8, body in proptest::collection::vec(0..4u8, 0..60)) {
+            let _ = Message::decode(kind, body.clone().into());
+            for kind in *b"BCDEFHPQSXdcfp" {
+                let _ = Message::decode(kind, body.clone().into());
+            }
+        }
+
+        #[test]
         fn no_bytes_make_the_decoder_panic(kind: u8, body in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(Message::Bind(bind)) = Message::decode(kind, body.into()) {
                 prop_assert_eq!(bind.values().count(), bind.count);

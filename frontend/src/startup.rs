@@ -258,6 +258,19 @@ fn violation(message: &str) -> SqlError {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn no_packet_makes_the_decoder_panic(
+            code in proptest::prelude::prop_oneof![
+                proptest::prelude::Just(3 << 16), proptest::prelude::Just(CANCEL_REQUEST), proptest::prelude::any::<u32>()
+            ],
+            rest in proptest::collection::vec(0..4u8, 0..40),
+        ) {
+            let packet = [&code.to_be_bytes()[..], &rest].concat();
+            let _ = decode(packet.into());
+        }
+    }
+
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     }

@@ -146,6 +146,15 @@ fn take_lsn(bytes: &mut Bytes) -> Lsn {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(0..3u8, 0..120)) {
+            if let Ok(window) = Window::decode(bytes.into(), 4) {
+                proptest::prop_assert!(Window::decode(window.encode(), 4).is_ok());
+            }
+        }
+    }
+
     fn id(sequence: u64) -> RequestId {
         RequestId { client: 7, sequence }
     }

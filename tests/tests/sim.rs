@@ -1,6 +1,7 @@
 //! The simulator keeps its own promises: a seed always gives the same run, its options are sound, and the seeds that once
 //! showed a bug stay quiet. Thousands of seeds run with `cargo sim`.
 
+use spinnaker_tests::sim::scenarios::{self, Evidence};
 use spinnaker_tests::sim::{self, Ending};
 
 /// Seeds of a quick look.
@@ -45,4 +46,65 @@ fn seeds_differ() {
     let hashes: std::collections::BTreeSet<u64> =
         (1..20).map(|seed| sim::run(seed, Some(50), false).hash).collect();
     assert_eq!(hashes.len(), 19);
+}
+
+#[test]
+fn every_scenario_has_its_trouble_and_keeps_the_promises() {
+    for scenario in scenarios::ALL {
+        let (mut struck, mut told) = (0, 0);
+        for seed in 1..8 {
+            let report = sim::run_in(seed, None, Some(scenario), false);
+            assert_eq!(
+                report.ending,
+                Ending::Kept,
+                "seed {seed}: cargo sim {seed} --scenario {} shows its trace",
+                scenario.name
+            );
+            struck += sim::draw(seed, None, Some(scenario)).1.len();
+            told += report.counts.written;
+        }
+        assert!(struck > 20 && told > 20, "{}: {struck} faults, {told} writes", scenario.name);
+    }
+}
+
+/// The tables of scenarios and rules name nothing that is not there, and leave no number out.
+#[test]
+fn all_scenarios_and_rules_are_covered() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let check = |what: String, evidence: &[Evidence]| {
+        assert!(!evidence.is_empty(), "{what}");
+        for one in evidence {
+            match one {
+                Evidence::Generator(name) => assert!(scenarios::find(name).is_some(), "{what}: {name}"),
+                Evidence::Test(name, file) => {
+                    let text = std::fs::read_to_string(root.join(file)).expect(file);
+                    let at = text.find(&format!("fn {name}("));
+                    let at = at.unwrap_or_else(|| panic!("{what}: no {name} in {file}"));
+                    let before: String = text[..at].lines().rev().take(3).collect();
+                    assert!(
+                        before.contains("test]") || before.contains("test("),
+                        "{what}: {name} is no test"
+                    );
+                }
+                Evidence::Golden(script) => {
+                    assert!(root.join("replication/testdata").join(script).is_file(), "{what}: {script}");
+                }
+                Evidence::Planted(name) => {
+                    let known = wal::planted::Bug::ALL.iter().any(|bug| bug.name() == *name);
+                    assert!(known, "{what}: {name}");
+                }
+                Evidence::Nothing(why) => assert!(!why.is_empty()),
+            }
+        }
+    };
+    for (at, (number, what, evidence)) in scenarios::COVERAGE.iter().enumerate() {
+        assert_eq!(at + 1, *number as usize);
+        check(format!("scenario {number}, {what}"), evidence);
+    }
+    assert_eq!(scenarios::COVERAGE.len(), 28);
+    for (at, (number, evidence)) in scenarios::RULES.iter().enumerate() {
+        assert_eq!(at + 1, *number as usize);
+        check(format!("rule {number}"), evidence);
+    }
+    assert_eq!(scenarios::RULES.len(), 22);
 }

@@ -356,3 +356,34 @@ pub(crate) fn check_segment_header(bytes: &[u8], id: u64) -> HeaderFound {
         .collect();
     HeaderFound::Valid(SegmentHeader { id, first_batch, before }, blocks(length as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The checksum is no defence against whoever made it match: decoding itself must stand any bytes.
+        #[test]
+        fn no_bytes_make_the_decoders_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0..3u8], 0..200)) {
+            let mut rest = Bytes::from(bytes.clone());
+            while get_record(&mut rest).is_some() {}
+            let _ = check_batch(&bytes, 1, 0);
+            let _ = check_segment_header(&bytes, 1);
+        }
+
+        #[test]
+        fn no_sealed_batch_makes_the_decoders_panic(body in prop::collection::vec(prop_oneof![any::<u8>(), 0..3u8], 0..200)) {
+            let mut batch = vec![0; BATCH_HEADER];
+            batch.extend_from_slice(&body);
+            seal_batch(&mut batch, 1, 4096, 3, 2);
+            let mut segment = vec![0; 4096];
+            segment.extend_from_slice(&batch);
+            let found = check_batch(&segment, 1, 4096);
+            prop_assert!(found.is_some());
+            prop_assert!(check_batch(&segment, 2, 4096).is_none(), "of another segment");
+            prop_assert!(check_batch(&segment, 1, 8192).is_none(), "of another place");
+        }
+    }
+}

@@ -239,6 +239,20 @@ fn unhex(text: &str) -> Option<Bytes> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        /// An operator, or another version, may have written anything there.
+        #[test]
+        fn no_bytes_make_the_decoders_panic(text in "[ -~\n\t]{0,80}", bytes: Vec<u8>) {
+            for data in [text.into_bytes(), bytes] {
+                let _ = RangeDescriptor::decode(CohortId(1), &data);
+                let _ = TableDescriptor::decode(TableId(1), &Bytes::from(data.clone()));
+                let _ = NodeAddresses::decode(&data);
+                let _ = decode_registration(&data);
+                let _ = decode_nodes(&data);
+            }
+        }
+    }
+
     #[test]
     fn texts_come_back_as_they_were() {
         let member = |node, incarnation| Member { node: NodeId(node), incarnation: Incarnation(incarnation) };

@@ -241,9 +241,22 @@ fn op_bytes(op: &Op) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use wal::Incarnation;
 
     use super::*;
+
+    #[test]
+    fn ids_of_ranges_are_random() {
+        let ids: BTreeSet<CohortId> = (0..1000).map(|_| random_id()).collect();
+        assert_eq!(ids.len(), 1000);
+        // Each bit is set in about half of them (rule 13).
+        for bit in 0..128 {
+            let set = ids.iter().filter(|id| id.0 >> bit & 1 == 1).count();
+            assert!((300..700).contains(&set), "bit {bit}: {set} of 1000");
+        }
+    }
 
     #[test]
     fn ranges_are_placed_in_a_chain() {

@@ -171,3 +171,19 @@ pub(super) fn put_lsn(out: &mut Vec<u8>, lsn: Lsn) {
 pub(super) fn take_lsn(bytes: &mut Bytes) -> Option<Lsn> {
     Some(Lsn { epoch: Epoch(u32::try_from(take_number(bytes)?).ok()?), seq: take_number(bytes)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0..3u8], 0..200)) {
+            if let Some(manifest) = Manifest::decode(bytes.into()) {
+                prop_assert_eq!(Manifest::decode(manifest.encode().into()), Some(manifest));
+            }
+        }
+    }
+}

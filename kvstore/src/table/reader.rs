@@ -266,3 +266,42 @@ fn decode_block(mut body: Bytes) -> Option<Block> {
     }
     (!block.rows.is_empty()).then_some(block)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::format::unframe;
+    use super::*;
+
+    fn bytes() -> impl Strategy<Value = Bytes> {
+        prop::collection::vec(prop_oneof![any::<u8>(), 0..3u8], 0..200).prop_map(Bytes::from)
+    }
+
+    proptest! {
+        /// The checksum is no defence against whoever made it match: decoding itself must stand any bytes.
+        #[test]
+        fn no_bytes_make_the_decoders_panic(bytes in bytes()) {
+            if let Some(block) = decode_block(bytes.clone()) {
+                prop_assert!(!block.rows.is_empty());
+            }
+            if let Some((index, _)) = decode_index(bytes.clone()) {
+                prop_assert!(!index.is_empty());
+            }
+            // Without its trailer it is no frame.
+            prop_assert!(unframe(bytes).is_err());
+        }
+
+        #[test]
+        fn no_frame_with_a_good_checksum_makes_unframing_panic(body in bytes(), raw: u32, kind in 0..3u8) {
+            let raw = raw % (1 << 20);
+            let mut framed = body.to_vec();
+            framed.extend_from_slice(&raw.to_le_bytes());
+            framed.push(kind);
+            framed.extend_from_slice(&crc32c::crc32c(&framed).to_le_bytes());
+            if let Ok(unframed) = unframe(framed.into()) {
+                prop_assert_eq!(unframed.len(), raw as usize);
+            }
+        }
+    }
+}

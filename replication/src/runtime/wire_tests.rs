@@ -118,6 +118,13 @@ proptest! {
         prop_assert_eq!(decode(envelope), Ok((CohortId(id), message)));
     }
 
+    #[test]
+    fn no_bytes_make_the_decoders_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0..40u8], 0..120)) {
+        if let Ok(envelope) = proto::Envelope::decode(&bytes[..]) {
+            let _ = decode(envelope);
+        }
+    }
+
     /// Any flipped bit leaves a message that protobuf refuses, that is refused here, or that is well-formed.
     #[test]
     fn flipped_bits_never_panic(message in message(), at in any::<prop::sample::Index>(), bit in 0..8u8) {

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use spinnaker_tests::sim::planted::{self, Catch};
+use spinnaker_tests::sim::scenarios::{self, Scenario};
 use spinnaker_tests::sim::world::Counts;
 use spinnaker_tests::sim::{self, Ending, Report};
 use wal::planted::Bug;
@@ -34,6 +35,9 @@ struct Arguments {
     /// Client operations of each seed.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     ops: Option<u32>,
+    /// Make every seed one of this kind of trouble.
+    #[arg(long, value_name = "NAME", value_parser = scenario)]
+    scenario: Option<&'static Scenario>,
     /// Threads, each with seeds of its own.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
     threads: u64,
@@ -56,6 +60,13 @@ fn bug(name: &str) -> Result<Bug, String> {
     })
 }
 
+fn scenario(name: &str) -> Result<&'static Scenario, String> {
+    scenarios::find(name).ok_or_else(|| {
+        let names: Vec<&str> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
+        format!("no scenario has this name; there are: {}", names.join(", "))
+    })
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // What is caught is told in our own words.
@@ -71,10 +82,10 @@ fn main() -> ExitCode {
 
 fn one(arguments: &Arguments) -> ExitCode {
     let seed = arguments.first_seed;
-    let (options, schedule) = sim::draw(seed, arguments.ops);
+    let (options, schedule) = sim::draw(seed, arguments.ops, arguments.scenario);
     println!("seed {seed}\n{options:?}\n{} faults", schedule.len());
     wal::planted::plant(arguments.bug.first().copied());
-    let report = sim::run(seed, arguments.ops, arguments.trace);
+    let report = sim::run_in(seed, arguments.ops, arguments.scenario, arguments.trace);
     for line in &report.trace {
         println!("{line}");
     }
@@ -92,10 +103,11 @@ fn one(arguments: &Arguments) -> ExitCode {
 
 /// Runs a failing seed again, with a trace.
 fn explain(seed: u64, arguments: &Arguments) -> ExitCode {
-    let report = sim::run(seed, arguments.ops, true);
-    let (options, _) = sim::draw(seed, arguments.ops);
+    let report = sim::run_in(seed, arguments.ops, arguments.scenario, true);
+    let (options, _) = sim::draw(seed, arguments.ops, arguments.scenario);
+    let again = arguments.scenario.map_or(String::new(), |scenario| format!(" --scenario {}", scenario.name));
     println!(
-        "\nseed {seed} fails. Options:\n{options:?}\nThe end of its trace (all of it: cargo sim {seed} --trace):"
+        "\nseed {seed} fails. Options:\n{options:?}\nThe end of its trace (all of it: cargo sim {seed}{again} --trace):"
     );
     for line in &report.trace[report.trace.len().saturating_sub(TRACE_LINES)..] {
         println!("{line}");
@@ -129,7 +141,8 @@ fn many(arguments: &Arguments) -> ExitCode {
                         return;
                     }
                     let started = Instant::now();
-                    let Report { ending, counts, .. } = sim::run(seed, arguments.ops, false);
+                    let Report { ending, counts, .. } =
+                        sim::run_in(seed, arguments.ops, arguments.scenario, false);
                     if started.elapsed().as_secs() >= SLOW {
                         println!("seed {seed} took {} s", started.elapsed().as_secs());
                     }

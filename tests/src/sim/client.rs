@@ -65,6 +65,8 @@ struct Work {
     adrift: bool,
     /// The search for the leader.
     asked: u32,
+    /// Calls made so far, through whatever gateway: each has a number of its own, for steps of old ones may still come.
+    calls: u32,
     turn: u32,
     hint: Option<Node>,
 }
@@ -207,6 +209,7 @@ impl World {
             call: None,
             adrift: false,
             asked: 0,
+            calls: 0,
             turn: 0,
             hint: None,
         };
@@ -292,10 +295,11 @@ impl World {
                 _ => Mode::Strong,
             };
         }
-        let id = u64::from(work.op) << 20 | u64::from(work.asked & 0xf_ffff);
+        let id = u64::from(work.op) << 20 | u64::from(work.calls & 0xf_ffff);
         self.calls.insert(id, Call { client: number, gateway, target, range, life: 0, began: 0, request });
         if let Some(work) = self.client(number).work.as_mut() {
             work.call = Some(id);
+            work.calls += 1;
         }
         if !self.network.carries(gateway, target) {
             if self.random.one_in(2) {

@@ -8,6 +8,7 @@
 //! - `machine`, `network`, `coordinator`: the parts of the world.
 //! - `client`, `workload`, `calls`: clients, what they do, how replicas serve them.
 //! - [`checkers`]: the promises, one file each.
+//! - [`scenarios`]: named kinds of trouble, and where each scenario and rule of the design is shown to hold.
 //! - `planted`: bugs planted on purpose, to see that they are caught.
 //!
 //! Nodes run the production code of `replication::protocol` and `drive`, of `wal` and of the storage engine. What stands
@@ -28,6 +29,7 @@ pub mod planted;
 mod processes;
 mod replicas;
 mod report;
+pub mod scenarios;
 pub mod schedule;
 mod sessions;
 mod workload;
@@ -40,6 +42,7 @@ use replication::testing::options::Random;
 
 use self::history::Violation;
 use self::options::Options;
+use self::scenarios::Scenario;
 use self::schedule::Schedule;
 use self::world::{Counts, World};
 
@@ -97,17 +100,25 @@ pub struct Report {
     pub trace: Vec<String>,
 }
 
-/// What a seed means.
-pub fn draw(seed: u64, ops: Option<u32>) -> (Options, Schedule) {
+/// What a seed means, in a scenario if one is given.
+pub fn draw(seed: u64, ops: Option<u32>, scenario: Option<&Scenario>) -> (Options, Schedule) {
     let mut random = Random(seed);
-    let options = Options::draw(&mut random, ops);
+    let mut options = Options::draw(&mut random, ops);
+    if let Some(scenario) = scenario {
+        (scenario.shape)(&mut options);
+    }
     let schedule = schedule::draw(&mut random, &options);
     (options, schedule)
 }
 
 /// Runs one seed.
 pub fn run(seed: u64, ops: Option<u32>, trace: bool) -> Report {
-    let (options, schedule) = draw(seed, ops);
+    run_in(seed, ops, None, trace)
+}
+
+/// Runs one seed in a scenario, if one is given.
+pub fn run_in(seed: u64, ops: Option<u32>, scenario: Option<&Scenario>, trace: bool) -> Report {
+    let (options, schedule) = draw(seed, ops, scenario);
     let checkers = checkers::all(&options);
     let mut world = World::new(seed ^ 0x5eed, options, checkers, trace);
     let ran = panic::catch_unwind(AssertUnwindSafe(|| play(&mut world, &schedule)));

@@ -67,6 +67,17 @@ fn a_flipped_bit_in_the_manifest() {
 }
 
 #[test]
+fn a_cut_manifest() {
+    let (disk, _) = one_table();
+    let file = "r-1/manifest";
+    for length in (0..bits(&disk, file) / 8).rev() {
+        Disk::open(&disk, file).unwrap().set_len(length).unwrap();
+        let error = try_open(&disk, SMALL).err().expect("noticed");
+        assert!(names_file(&error, file), "{length} bytes: {error}");
+    }
+}
+
+#[test]
 fn a_sound_block_in_the_wrong_place() {
     let disk = MemoryDisk::new();
     let engine = open(&disk, EngineOptions::default());
