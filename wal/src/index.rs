@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::lsn::{CohortId, Epoch, Lsn};
+use crate::planted::{Bug, planted};
 
 /// One entry's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +64,13 @@ impl CohortIndex {
         self.places.get(usize::try_from(position).ok()?).copied()
     }
 
-    /// Adds an entry. One that does not follow the last starts the index anew behind `prev`.
+    /// Adds an entry, or the newer place of one that was appended again: a full disk refuses what came behind it, too, and
+    /// whoever was told so repeats all. One that does not follow the last starts the index anew behind `prev`.
     pub(crate) fn push(&mut self, lsn: Lsn, prev: Lsn, place: Place) {
+        let repeated = self.at(lsn.seq).is_some_and(|known| known.epoch == lsn.epoch);
+        if repeated && !planted(Bug::RepeatRestartsIndex) {
+            return self.moved(lsn.seq, place);
+        }
         if self.last() != prev {
             self.oldest = prev;
             self.places.clear();

@@ -50,6 +50,7 @@ bugs! {
     WinnerNotLargest "winner-not-largest" "the first candidate wins, whatever its last LSN, and nobody resigns (rule 16)",
     PublishedProtocol "published-protocol" "inherited entries count as committed without EpochStart, skips are not positional (P5, P7)",
 
+    RepeatRestartsIndex "repeat-restarts-index" "an entry appended again makes the log forget where the ones before it are",
     DamageServed "damage-served" "a replica with a damaged table serves what the others hold",
     RepairDropsMemtable "repair-drops-memtable" "an image that repairs tables replaces what was applied since, too",
     AmnesiacVotes "amnesiac-votes" "a replica that has lost its log promises and acks as if nothing had happened (rule 5)",

@@ -192,6 +192,30 @@ fn retention_keeps_the_live_tail_and_the_promise() {
 }
 
 #[test]
+fn retention_keeps_what_stands_before_an_entry_that_was_appended_again() {
+    let disk = MemoryDisk::new();
+    let (mut a, mut b) = (Chain::new(A), Chain::new(B));
+    let (mut log, _) = open(&disk);
+    log.append(a.next(1, 100)).expect("appends");
+    let again = a.next(2, 100);
+    log.append(again.clone()).expect("appends");
+    log.force().expect("forces");
+    // A later append was refused by a full disk, and the cohort repeats all that it had not heard of.
+    log.append(again).expect("appends");
+    log.append(a.next(2, 100)).expect("appends");
+    for _ in 0..300 {
+        log.append(b.next(1, 4000)).expect("appends");
+        log.force().expect("forces");
+        log.set_checkpoint(B, b.checkpoint(b.entries.len() as u64)).expect("appends");
+        log.reclaim().expect("reclaims");
+    }
+    assert_eq!(log.reader().read(A, Lsn::ZERO, 1 << 20).expect("reads"), a.entries);
+    let (_, recovery) = open(&disk.crash(3));
+    assert_eq!(recovery.cohorts[&A].corrupt, None);
+    assert_eq!(recovery.cohorts[&A].entries, a.entries);
+}
+
+#[test]
 fn a_full_disk_refuses_whole_appends_and_heals() {
     let disk = MemoryDisk::new();
     disk.set_capacity(Some(160 << 10));

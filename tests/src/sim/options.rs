@@ -174,7 +174,7 @@ impl Options {
             Style::Any | Style::Deposing | Style::Storm => kinds,
         };
         let duration = pick(random, &[1_000_000, 3_000_000, 8_000_000]);
-        Options {
+        let mut options = Options {
             nodes,
             ranges,
             wide,
@@ -221,7 +221,13 @@ impl Options {
                 table_bytes: pick(random, &[300, 2000]),
             },
             window_len: pick(random, &[4, 64, 4096]),
+        };
+        if full {
+            // Much that is live and nothing in tables, so that the log is for ever copying its tail forward.
+            (options.log.segment_bytes, options.log.retention_bytes) = (16 << 10, 0);
+            options.engine.memtable_bytes = 20_000;
         }
+        options
     }
 
     /// The members of a range: neighbours in a ring.
