@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use replication::protocol::Status;
 use tonic::transport::Endpoint;
 
 use crate::cluster::map::ClusterMap;
@@ -110,16 +111,29 @@ fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaSta
     status.applied = Some(convert::lsn(cohort.applied));
     status.durable = Some(convert::lsn(replica.store.engine().durable()));
     status.staleness_ms = replica.cohort.staleness().map(convert::millis);
+    status.trouble = trouble(&cohort).unwrap_or_default();
     if checksums {
         match replica.store.engine().checksum() {
             Ok((lsn, checksum)) => {
                 status.checksum = Some(checksum);
                 status.checksum_lsn = Some(convert::lsn(lsn));
             }
-            Err(error) => status.refusal = error.to_string(),
+            Err(error) => status.trouble = format!("{error}; it is being repaired from another replica"),
         }
     }
     status
+}
+
+fn trouble(cohort: &Status) -> Option<String> {
+    let mending = if cohort.amnesiac {
+        "its log was damaged: it is brought level by its leader once all other replicas have answered, and does not count \
+         before"
+    } else if cohort.damaged {
+        "a table is damaged: it is being repaired from another replica"
+    } else {
+        return cohort.broken.clone();
+    };
+    Some(mending.to_owned())
 }
 
 impl fmt::Display for ClusterStatus {
@@ -174,6 +188,9 @@ impl fmt::Display for ClusterStatus {
                     f,
                     "  n{node:<5}{role:<11}{committed:<12}{last:<12}{applied:<12}{lag:<8}{stale:<9}{checksum}"
                 )?;
+                if !replica.trouble.is_empty() {
+                    writeln!(f, "        {}", replica.trouble)?;
+                }
             }
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! The store as its users meet it: three nodes in one process, over loopback, with the embedded coordinator.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,12 +28,14 @@ struct Cluster {
     service: Embedded,
     directory: TempDir,
     nodes: Vec<Option<(Node, Arc<EmbeddedClient>)>>,
+    /// Whether blocks of tables are cached.
+    cached: bool,
 }
 
 impl Cluster {
     async fn start(count: u32) -> Cluster {
         let directory = tempfile::tempdir().unwrap();
-        let mut cluster = Cluster { service: Embedded::new(), directory, nodes: Vec::new() };
+        let mut cluster = Cluster { service: Embedded::new(), directory, nodes: Vec::new(), cached: true };
         for _ in 0..count {
             cluster.nodes.push(None);
         }
@@ -44,7 +48,10 @@ impl Cluster {
     async fn restart(&mut self, index: usize) {
         let number = u32::try_from(index).unwrap() + 1;
         let data = self.directory.path().join(format!("n{number}"));
-        let config = NodeConfig::new(NodeId(number), data, "127.0.0.1:0");
+        let mut config = NodeConfig::new(NodeId(number), data, "127.0.0.1:0");
+        if !self.cached {
+            config.block_cache_bytes = 0;
+        }
         let coordinator = self.service.client();
         let node = Node::start(config, coordinator.clone()).await.unwrap();
         self.nodes[index] = Some((node, coordinator));
@@ -69,6 +76,15 @@ impl Cluster {
         self.kv(0).create_table(name, Bytes::new(), splits, soon()).await.unwrap()
     }
 
+    /// The files of a node with this ending, in all its directories of a kind.
+    fn files(&self, index: usize, ending: &str) -> BTreeSet<PathBuf> {
+        let node = self.directory.path().join(format!("n{}", index + 1));
+        let entries = |path: &Path| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        let directories = entries(&node).filter(|path| path.is_dir());
+        let files = directories.flat_map(|path| entries(&path).collect::<Vec<_>>());
+        files.filter(|path| path.to_string_lossy().ends_with(ending)).collect()
+    }
+
     /// Waits until all replicas of all ranges are at the same LSN, and returns that their contents agree.
     async fn settle(&self) {
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -79,7 +95,7 @@ impl Cluster {
             for replica in status.nodes.iter().flat_map(|node| &node.replicas) {
                 ranges.insert(replica.range.clone());
                 replicas += 1;
-                refused += usize::from(!replica.refusal.is_empty());
+                refused += usize::from(!replica.refusal.is_empty() || !replica.trouble.is_empty());
                 let at = replica.checksum_lsn.unwrap_or_default();
                 seen.insert((replica.range.clone(), at.epoch, at.sequence, replica.checksum));
             }
@@ -368,6 +384,64 @@ async fn leadership_is_handed_over_and_grpc_tells_typed_errors() {
         ids.insert(answer.id);
     }
     assert_eq!(ids.len(), 200);
+}
+
+fn damage(file: &Path, offset: u64) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_tables_and_logs_mend_by_themselves() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.cached = false;
+    for index in 0..3 {
+        cluster.kill(index);
+        cluster.restart(index).await;
+    }
+    let table = cluster.table("t", &[]).await;
+    // Enough for a flush; blocks that do not compress.
+    let value = |number: u64| -> String {
+        (0..25_000)
+            .map(|part| format!("{:016x}", (number << 32 | part).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+            .collect()
+    };
+    for number in 0..90u64 {
+        written(
+            cluster.kv(0).write(put(&table, &format!("{number:03}"), &value(number)), soon(), None).await,
+        );
+    }
+    let deadline = soon();
+    while (0..3).any(|index| cluster.files(index, ".sst").is_empty()) {
+        assert!(Instant::now() < deadline, "no replica has flushed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // A table rots under each node in turn, the leader among them, while it runs and is read.
+    for index in 0..3 {
+        let tables = cluster.files(index, ".sst");
+        let rotten = tables.iter().next().unwrap().clone();
+        damage(&rotten, std::fs::metadata(&rotten).unwrap().len() / 2);
+        for options in [timeline, strong] {
+            for number in 0..90u64 {
+                let found = get(&cluster.kv(index), &table, &format!("{number:03}"), options()).await;
+                assert!(found == Some(value(number)), "row {number} of n{}", index + 1);
+            }
+        }
+        cluster.settle().await;
+        assert!(!rotten.exists(), "{} was replaced", rotten.display());
+    }
+    // A log rots while its node is down.
+    cluster.kill(1);
+    let segment = cluster.files(1, ".seg").into_iter().next().unwrap();
+    damage(&segment, 8 << 20);
+    cluster.restart(1).await;
+    cluster.settle().await;
+    // It counts again: with one other it is a majority.
+    cluster.kill(0);
+    written(cluster.kv(1).write(put(&table, "zzz", "after"), soon(), None).await);
+    assert_eq!(get(&cluster.kv(1), &table, "zzz", strong()).await.as_deref(), Some("after"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
