@@ -251,6 +251,9 @@ fn logged(node: Node, range: Range, record: &Record) -> Option<Event> {
             let from = skip.0.values().filter_map(|sequences| sequences.min()).min()?;
             Some(Event::Skipped { node, range, from })
         }
-        Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) | Record::Image(_) => None,
+        // What stands before it is void, what it does not reach included: appended again behind a refused append, it may
+        // come after entries that were forced, but that nobody was told of.
+        Record::Image(checkpoint) => Some(Event::Skipped { node, range, from: checkpoint.base.seq + 1 }),
+        Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) => None,
     }
 }
