@@ -9,26 +9,36 @@ const SEEDS: std::ops::Range<u64> = 1..60;
 
 /// Seeds that showed a bug in the code as it was then; what a seed means changes with the simulator, so the number alone
 /// proves little: each bug has a test of its own, too, or is planted again by `cargo sim --planted`.
-const KEPT: &[(u64, &str)] = &[
-    (15, "a proposal without the newest commit point echoed a fresh stamp"),
-    (155, "a logged refusal was told as a success once the window had forgotten it"),
-    (747, "appends behind a refused one"),
-    (1629, "a leader without a lease claimed that its data were current"),
+const KEPT: &[(u64, Option<u32>, &str)] = &[
+    (15, None, "a proposal without the newest commit point echoed a fresh stamp"),
+    (155, None, "a logged refusal was told as a success once the window had forgotten it"),
+    (747, None, "appends behind a refused one"),
+    (1629, None, "a leader without a lease claimed that its data were current"),
+    (2002064, None, "an entry appended again made the log forget where those before it are"),
+    (
+        3132323,
+        Some(5000),
+        "an image for a follower that fell behind left the repair of its tables waiting for ever",
+    ),
 ];
 
-fn keeps_its_promises(seed: u64) {
-    let report = sim::run(seed, None, false);
-    assert_eq!(report.ending, Ending::Kept, "seed {seed}: cargo sim {seed} shows its trace");
+fn keeps_its_promises(seed: u64, ops: Option<u32>) {
+    let report = sim::run(seed, ops, false);
+    assert_eq!(
+        report.ending,
+        Ending::Kept,
+        "seed {seed}, operations {ops:?}: cargo sim {seed} shows its trace"
+    );
 }
 
 #[test]
 fn promises_are_kept() {
-    SEEDS.for_each(keeps_its_promises);
+    SEEDS.for_each(|seed| keeps_its_promises(seed, None));
 }
 
 #[test]
 fn seeds_that_showed_a_bug() {
-    KEPT.iter().for_each(|(seed, _)| keeps_its_promises(*seed));
+    KEPT.iter().for_each(|(seed, ops, _)| keeps_its_promises(*seed, *ops));
 }
 
 #[test]

@@ -33,6 +33,8 @@ impl Member<Leader> {
         let image = self.next_stamp().0;
         if let Some(progress) = self.role.progress.get_mut(&to) {
             progress.stage = Stage::Imaging(Imaging { image, sent: None, reading: false });
+            // One image at a time: it repairs as well, and a part that is still being read is of no use any more.
+            progress.repair = None;
         }
         self.common.send(to, Message::OfferImage { epoch: self.role.epoch, image }, out);
     }
