@@ -60,6 +60,10 @@ pub struct StartArgs {
     /// Silence of the leader after which a follower suspects it, in ms [default: 400]
     #[arg(long, env = "SPINNAKER_SUSPECT_AFTER_MS")]
     pub suspect_after_ms: Option<u32>,
+    /// Give this node's number to this empty data directory: the disk that had it is lost for good
+    #[arg(long, env = "SPINNAKER_REBUILD")]
+    #[serde(skip)]
+    pub rebuild: bool,
     /// File with these options as TOML (node_id = 1, ..); flags and environment win over it
     #[arg(long, env = "SPINNAKER_CONFIG")]
     #[serde(skip)]
@@ -91,6 +95,8 @@ pub struct NodeConfig {
     pub log_retention_bytes: u64,
     /// Timing of the replication.
     pub timing: Timing,
+    /// The disk that had this node's number is lost: this empty one takes its place, refilled by the others.
+    pub rebuild: bool,
 }
 
 /// Sizes that a request may not exceed.
@@ -168,6 +174,7 @@ impl NodeConfig {
             block_cache_bytes: 64 << 20,
             log_retention_bytes: 256 << 20,
             timing: Timing::default(),
+            rebuild: false,
         }
     }
 }
@@ -220,6 +227,7 @@ impl StartArgs {
         let mut node = NodeConfig::new(NodeId(id), data_dir, listen);
         node.cluster = cluster;
         node.http_listen = args.http_listen;
+        node.rebuild = args.rebuild;
         node.advertise = args.advertise;
         if let Some(bytes) = args.row_bytes_max {
             // Above this a row would no longer fit into the messages between nodes.
@@ -276,6 +284,7 @@ impl StartArgs {
             commit_piggyback: self.commit_piggyback.or(file.commit_piggyback),
             lease_ms: self.lease_ms.or(file.lease_ms),
             suspect_after_ms: self.suspect_after_ms.or(file.suspect_after_ms),
+            rebuild: self.rebuild,
             config: self.config,
         }
     }

@@ -27,7 +27,7 @@ use wal::{CohortId, CohortRecovery, Log, LogOptions, LogWriter, Member};
 
 use crate::cluster::layout::{NodeAddresses, Paths};
 use crate::cluster::map::ClusterMap;
-use crate::cluster::membership;
+use crate::cluster::membership::{self, Rebuild};
 use crate::cluster::peers::Peers;
 use crate::config::{NodeConfig, Timing};
 use crate::engine::BlockCache;
@@ -35,7 +35,7 @@ use crate::http::{self, Pages};
 use crate::listener::{self, Incoming};
 use crate::maintenance::Maintenance;
 use crate::metrics::{self, Metrics};
-use crate::opening::Opener;
+use crate::opening::{self, Opener};
 use crate::ranges::Ranges;
 use crate::request::Kv;
 use crate::router::Router;
@@ -52,6 +52,8 @@ const MAP_RETRY: Duration = Duration::from_millis(200);
 /// Longest wait for the nodes in [`Node::cluster_status`].
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a rebuild waits for the end of the session of the process that had the node's number.
+const SESSION_END_MAX: Duration = Duration::from_secs(20);
 /// How long, and how often, a start waits for the data directory's lock.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
@@ -100,9 +102,12 @@ impl Node {
         let map = Arc::new(ClusterMap::new(coordinator.clone(), Paths::new(&config.cluster)));
         let unreachable = |error| StartError(format!("{error}"));
         map.ensure().await.map_err(unreachable)?;
-        membership::register(&map, me.node, me.incarnation)
-            .await
-            .map_err(|error| StartError(error.to_string()))?;
+        let rebuild = match (config.rebuild, storage.holds_data) {
+            (false, _) => Rebuild::Never,
+            (true, false) => Rebuild::Empty { patience: SESSION_END_MAX },
+            (true, true) => Rebuild::Used,
+        };
+        membership::register(&map, me, rebuild).await.map_err(|error| StartError(error.to_string()))?;
         map.refresh().await.map_err(unreachable)?;
 
         let log = Log::spawn(storage.writer);
@@ -119,6 +124,7 @@ impl Node {
             grpc: config.advertise.clone().unwrap_or_else(|| listener::reachable(&config.listen, address)),
             pg: config.pg_address.clone(),
             http: config.http_listen.clone(),
+            disk: Some(me.incarnation),
         };
         let describe = {
             let (addresses, ranges, map) = (addresses.clone(), ranges.clone(), map.clone());
@@ -250,6 +256,8 @@ struct Storage {
     writer: LogWriter,
     cohorts: HashMap<CohortId, CohortRecovery>,
     damaged: Option<wal::Corruption>,
+    /// Whether there is anything of any range.
+    holds_data: bool,
 }
 
 /// Locks the directory, checks whose it is, and scans the log.
@@ -274,8 +282,12 @@ fn open_storage(config: &NodeConfig) -> Result<Storage, StartError> {
     let options = LogOptions { retention_bytes: config.log_retention_bytes, ..LogOptions::default() };
     let (writer, recovery) = LogWriter::open(disk.clone(), options).map_err(|error| named(&error))?;
     let me = Member { node: config.node, incarnation: identity.incarnation };
-    let (cohorts, damaged) = (recovery.cohorts.into_iter().collect(), recovery.damaged);
-    Ok(Storage { disk, me, writer, cohorts, damaged })
+    let cohorts: HashMap<CohortId, CohortRecovery> = recovery.cohorts.into_iter().collect();
+    let damaged = recovery.damaged;
+    let dirs = disk.list_dirs().map_err(|error| named(&error))?;
+    let holds_data =
+        !cohorts.is_empty() || damaged.is_some() || dirs.iter().any(|dir| opening::range_of(dir).is_some());
+    Ok(Storage { disk, me, writer, cohorts, damaged, holds_data })
 }
 
 fn settings(timing: &Timing) -> Settings {

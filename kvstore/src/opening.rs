@@ -13,6 +13,7 @@
 //! | none                 | empty                   | a crash right after that: empty, not fresh      |
 //! | none                 | base > 0                | refused: promises and tail are lost             |
 //! | none, log damaged    | any                     | amnesiac: all its records may have been there   |
+//! | none, disk replaced  | any                     | amnesiac: its records were on the old disk      |
 //! | corrupt              | any                     | amnesiac: what it says is not to be trusted     |
 //! | checkpoint > base    | any                     | refused: tables are older than the log believes |
 //! | holds base           | same chain hash         | log behind base                                 |
@@ -31,6 +32,7 @@ use futures::future::join_all;
 use replication::protocol::Recovered;
 use replication::runtime::Runtime;
 use wal::disk::Disk;
+use wal::planted::{Bug, planted};
 use wal::{Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Member, Promise};
 
 use crate::cluster::layout::{self, RangeDescriptor};
@@ -60,6 +62,11 @@ pub(crate) fn directory(range: CohortId) -> String {
     format!("r-{range}")
 }
 
+/// The range whose tables a directory holds, if any.
+pub(crate) fn range_of(directory: &str) -> Option<CohortId> {
+    directory.strip_prefix("r-")?.parse().ok()
+}
+
 impl Opener {
     /// Opens and drops until this node has what the map says. Called by one task at a time.
     pub(crate) async fn sync(self: &Arc<Opener>) {
@@ -72,8 +79,18 @@ impl Opener {
         let mut missing: Vec<Arc<RangeDescriptor>> = Vec::new();
         for range in view.by_id.values().flat_map(|table| &table.ranges) {
             let descriptor = &range.descriptor;
-            if descriptor.nodes().any(|node| node == self.me.node) && !self.ranges.contains(descriptor.id) {
-                missing.push(descriptor.clone());
+            if !descriptor.nodes().any(|node| node == self.me.node) {
+                continue;
+            }
+            match self.ranges.find(descriptor.id) {
+                None => missing.push(descriptor.clone()),
+                Some(LocalRange { descriptor: known, replica }) if known != *descriptor => {
+                    if let Ok(replica) = &replica {
+                        replica.cohort.replaced(descriptor.members.clone());
+                    }
+                    self.ranges.insert(LocalRange { descriptor: descriptor.clone(), replica });
+                }
+                Some(_) => {}
             }
         }
         // All at once, on blocking threads: each one reads its tables and applies its log.
@@ -109,14 +126,14 @@ impl Opener {
         }
         let log = self.recovered.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         let dirs = self.disk.list_dirs().map_err(|error| format!("data directory: {error}"))?;
-        let fresh = log.is_none() && !dirs.contains(&directory(id));
+        let rebuilt = descriptor.rebuilt.contains(&self.me.node);
+        let fresh = is_fresh(log.is_none() && !dirs.contains(&directory(id)), rebuilt);
         let opened =
             Engine::open(self.disk.clone(), &directory(id), EngineOptions::default(), self.cache.clone());
         let (engine, durable) = opened.map_err(|error| format!("tables: {error}"))?;
-        let recovered = join(log, &durable, fresh, self.damaged.as_ref())?;
+        let recovered = join(log, &durable, fresh, loss(self.damaged.as_ref(), rebuilt))?;
         let store = Arc::new(RangeStore::new(id, engine, durable.attachment, WINDOW_LEN)?);
-        let members = descriptor.nodes().collect();
-        let cohort = self.runtime.open(id, members, recovered, store.clone());
+        let cohort = self.runtime.open(id, descriptor.members.clone(), recovered, store.clone());
         let cohort = cohort.map_err(|error| error.to_string())?;
         Ok(Arc::new(RangeReplica { node: self.me.node, range: id, store, cohort }))
     }
@@ -142,9 +159,22 @@ impl Opener {
     }
 }
 
-/// A replica whose log is damaged: its tables stay, what the log says of promises counts at least, all else is void.
-fn amnesiac(corruption: &Corruption, durable: &Durable, known: Checkpoint, promise: Promise) -> Recovered {
-    tracing::error!(%corruption, base = %durable.base, "the log is damaged: this replica must be brought level");
+/// Whether a replica of which the disk holds nothing was just made: a rebuilt one was not.
+pub(crate) fn is_fresh(nothing: bool, rebuilt: bool) -> bool {
+    nothing && (!rebuilt || planted(Bug::EmptyDiskTrusted))
+}
+
+/// Why a range's part of the log may be missing, if there is a reason.
+pub(crate) fn loss(damaged: Option<&Corruption>, rebuilt: bool) -> Option<String> {
+    match damaged {
+        Some(corruption) => Some(corruption.to_string()),
+        None => rebuilt.then(|| "the disk is not the one that the range was made with".to_owned()),
+    }
+}
+
+/// A replica that has lost its log: its tables stay, what the log says of promises counts at least, all else is void.
+fn amnesiac(why: &str, durable: &Durable, known: Checkpoint, promise: Promise) -> Recovered {
+    tracing::warn!(why, base = %durable.base, "the log is lost: this replica must be brought level");
     Recovered {
         checkpoint: Checkpoint {
             promise,
@@ -171,11 +201,11 @@ pub(crate) fn join(
     log: Option<CohortRecovery>,
     durable: &Durable,
     fresh: bool,
-    damaged: Option<&Corruption>,
+    loss: Option<String>,
 ) -> Result<Recovered, String> {
     let Some(log) = log else {
-        if let Some(corruption) = damaged.filter(|_| !fresh) {
-            return Ok(amnesiac(corruption, durable, Checkpoint::default(), Promise::default()));
+        if let Some(why) = loss.filter(|_| !fresh) {
+            return Ok(amnesiac(&why, durable, Checkpoint::default(), Promise::default()));
         }
         if durable.base > Lsn::ZERO {
             return Err("the log has lost this range (its tables are there): restore the log, or give the node a new \
@@ -195,7 +225,7 @@ pub(crate) fn join(
         });
     };
     if let Some(corruption) = &log.corrupt {
-        return Ok(amnesiac(corruption, durable, log.checkpoint, log.promise));
+        return Ok(amnesiac(&corruption.to_string(), durable, log.checkpoint, log.promise));
     }
     let mut checkpoint = log.checkpoint;
     if durable.base < checkpoint.base {

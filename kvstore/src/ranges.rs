@@ -81,11 +81,6 @@ impl Ranges {
         self.ranges.read().unwrap_or_else(PoisonError::into_inner).get(&range).cloned()
     }
 
-    /// Whether the range is known here, open or refused.
-    pub(crate) fn contains(&self, range: CohortId) -> bool {
-        self.ranges.read().unwrap_or_else(PoisonError::into_inner).contains_key(&range)
-    }
-
     /// All ranges.
     pub(crate) fn all(&self) -> Vec<LocalRange> {
         self.ranges.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()

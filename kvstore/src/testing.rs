@@ -82,7 +82,8 @@ impl MachineProposal {
 }
 
 impl RangeMachine {
-    /// Opens the range as a node does at its start: its tables, and its part of the log.
+    /// Opens the range as a node does at its start: its tables, and its part of the log. `damaged` is what the scan of
+    /// the log found; `rebuilt`: the range was not made with this disk.
     pub fn open(
         disk: Arc<dyn Disk>,
         range: CohortId,
@@ -91,13 +92,14 @@ impl RangeMachine {
         window_len: usize,
         log: Option<CohortRecovery>,
         damaged: Option<&Corruption>,
+        rebuilt: bool,
     ) -> Result<(Arc<RangeMachine>, Recovered), String> {
         let dirs = disk.list_dirs().map_err(|error| error.to_string())?;
         let dir = opening::directory(range);
-        let fresh = log.is_none() && !dirs.contains(&dir);
+        let fresh = opening::is_fresh(log.is_none() && !dirs.contains(&dir), rebuilt);
         let (engine, durable) =
             Engine::open(disk, &dir, options, cache).map_err(|error| format!("tables: {error}"))?;
-        let recovered = opening::join(log, &durable, fresh, damaged)?;
+        let recovered = opening::join(log, &durable, fresh, opening::loss(damaged, rebuilt))?;
         let store = RangeStore::new(range, engine, durable.attachment, window_len)?;
         Ok((Arc::new(RangeMachine(store)), recovered))
     }

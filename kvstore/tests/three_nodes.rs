@@ -455,6 +455,37 @@ async fn an_empty_disk_under_a_known_number_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_disk_is_refilled_from_the_others() {
+    let mut cluster = Cluster::start(3).await;
+    let table = cluster.table("t", &["m"]).await;
+    for key in ["a", "z"] {
+        written(cluster.kv(0).write(put(&table, key, "before"), soon(), None).await);
+    }
+    cluster.kill(2);
+    let directory = cluster.directory.path().join("n3");
+    std::fs::remove_dir_all(&directory).unwrap();
+    written(cluster.kv(0).write(put(&table, "z", "while away"), soon(), None).await);
+    let config = NodeConfig { rebuild: true, ..NodeConfig::new(NodeId(3), directory, "127.0.0.1:0") };
+    let coordinator = cluster.service.client();
+    let node = Node::start(config, coordinator.clone()).await.unwrap();
+    cluster.nodes[2] = Some((node, coordinator));
+    cluster.settle().await;
+
+    // It counts again, with its own data: with one other it is a majority.
+    cluster.kill(0);
+    written(cluster.kv(2).write(put(&table, "m", "after"), soon(), None).await);
+    for (key, value) in [("a", "before"), ("m", "after"), ("z", "while away")] {
+        assert_eq!(get(&cluster.kv(2), &table, key, strong()).await.as_deref(), Some(value));
+    }
+    // The others heard it: a restart of the one that is left, and of it, changes nothing.
+    for index in [2, 1] {
+        cluster.kill(index);
+        cluster.restart(index).await;
+    }
+    assert_eq!(get(&cluster.kv(1), &table, "m", strong()).await.as_deref(), Some("after"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_single_node_keeps_what_it_acknowledged() {
     let mut cluster = Cluster::start(1).await;
     let table = cluster.table("t", &["m"]).await;

@@ -20,6 +20,11 @@ const KEPT: &[(u64, Option<u32>, &str)] = &[
         Some(5000),
         "an image for a follower that fell behind left the repair of its tables waiting for ever",
     ),
+    (
+        4055029,
+        Some(5000),
+        "a late report had the leader send an image older than what the follower has, for ever",
+    ),
 ];
 
 fn keeps_its_promises(seed: u64, ops: Option<u32>) {

@@ -53,6 +53,7 @@ bugs! {
     RepeatRestartsIndex "repeat-restarts-index" "an entry appended again makes the log forget where the ones before it are",
     DamageServed "damage-served" "a replica with a damaged table serves what the others hold",
     RepairDropsMemtable "repair-drops-memtable" "an image that repairs tables replaces what was applied since, too",
+    EmptyDiskTrusted "empty-disk-trusted" "an empty disk under a known number is taken for a replica that was just made (P4, rule 5)",
     AmnesiacVotes "amnesiac-votes" "a replica that has lost its log promises and acks as if nothing had happened (rule 5)",
 
     // Steady state.

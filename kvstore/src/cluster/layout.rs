@@ -76,6 +76,8 @@ pub(crate) struct RangeDescriptor {
     pub(crate) start: Bytes,
     pub(crate) end: Option<Bytes>,
     pub(crate) members: Vec<Member>,
+    /// Members whose disk is not the one that they had when the range was made.
+    pub(crate) rebuilt: Vec<NodeId>,
 }
 
 /// A table and its ranges in key order.
@@ -91,9 +93,16 @@ pub(crate) struct NodeAddresses {
     pub(crate) grpc: String,
     pub(crate) pg: Option<String>,
     pub(crate) http: Option<String>,
+    /// The node's disk.
+    pub(crate) disk: Option<Incarnation>,
 }
 
 impl RangeDescriptor {
+    /// Whether this member has another disk than this descriptor says.
+    pub(crate) fn names_another_disk(&self, of: Member) -> bool {
+        self.members.iter().any(|member| member.node == of.node && *member != of)
+    }
+
     /// Nodes of the members.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.members.iter().map(|member| member.node)
@@ -105,25 +114,34 @@ impl RangeDescriptor {
             text += &format!("end {}\n", hex(end));
         }
         for member in &self.members {
-            text += &format!("member {} {}\n", member.node.0, member.incarnation);
+            let rebuilt = if self.rebuilt.contains(&member.node) { " rebuilt" } else { "" };
+            text += &format!("member {} {}{rebuilt}\n", member.node.0, member.incarnation);
         }
         text.into()
     }
 
     pub(crate) fn decode(id: CohortId, data: &[u8]) -> Option<RangeDescriptor> {
-        let mut range =
-            RangeDescriptor { id, table: TableId(0), start: Bytes::new(), end: None, members: Vec::new() };
+        let mut range = RangeDescriptor {
+            id,
+            table: TableId(0),
+            start: Bytes::new(),
+            end: None,
+            members: Vec::new(),
+            rebuilt: Vec::new(),
+        };
         for line in std::str::from_utf8(data).ok()?.lines() {
             match line.split_once(' ')? {
                 ("table", number) => range.table = TableId(number.parse().ok()?),
                 ("start", key) => range.start = unhex(key)?,
                 ("end", key) => range.end = Some(unhex(key)?),
                 ("member", member) => {
-                    let (node, incarnation) = member.split_once(' ')?;
-                    range.members.push(Member {
-                        node: NodeId(node.parse().ok()?),
-                        incarnation: parse_incarnation(incarnation)?,
-                    });
+                    let (node, disk) = member.split_once(' ')?;
+                    let node = NodeId(node.parse().ok()?);
+                    let incarnation = disk.strip_suffix(" rebuilt").unwrap_or(disk);
+                    if incarnation != disk {
+                        range.rebuilt.push(node);
+                    }
+                    range.members.push(Member { node, incarnation: parse_incarnation(incarnation)? });
                 }
                 _ => return None,
             }
@@ -175,6 +193,9 @@ impl NodeAddresses {
         if let Some(http) = &self.http {
             text += &format!("http {http}\n");
         }
+        if let Some(disk) = &self.disk {
+            text += &format!("disk {disk}\n");
+        }
         text.into()
     }
 
@@ -185,6 +206,7 @@ impl NodeAddresses {
                 ("grpc", address) => addresses.grpc = address.into(),
                 ("pg", address) => addresses.pg = Some(address.into()),
                 ("http", address) => addresses.http = Some(address.into()),
+                ("disk", incarnation) => addresses.disk = parse_incarnation(incarnation),
                 _ => {}
             }
         }
@@ -262,6 +284,7 @@ mod tests {
             start: Bytes::new(),
             end: Some(Bytes::from_static(b"\x00\xff")),
             members: vec![member(1, 0xabc), member(2, 7)],
+            rebuilt: vec![NodeId(2)],
         };
         assert_eq!(RangeDescriptor::decode(CohortId(5), &range.encode()), Some(range));
 
@@ -269,7 +292,8 @@ mod tests {
         let table = TableDescriptor { table, ranges: vec![CohortId(5), CohortId(u128::MAX)] };
         assert_eq!(TableDescriptor::decode(TableId(3), &table.encode()), Some(table));
 
-        let node = NodeAddresses { grpc: "h:1".into(), pg: None, http: Some("h:2".into()) };
+        let disk = Some(Incarnation(0xfed));
+        let node = NodeAddresses { grpc: "h:1".into(), pg: None, http: Some("h:2".into()), disk };
         assert_eq!(NodeAddresses::decode(&node.encode()), Some(node));
         assert_eq!(decode_registration(&encode_registration(Incarnation(9))), Some(Incarnation(9)));
         let nodes = vec![NodeId(1), NodeId(3)];

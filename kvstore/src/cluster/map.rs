@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use replication::coordination::{CoordinationError, Coordinator};
 use replication::runtime::Addresses;
 use tokio::sync::watch;
-use wal::{CohortId, Lsn, NodeId};
+use wal::{CohortId, Lsn, Member, NodeId};
 
 use super::layout::{NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
 use crate::error::KvError;
@@ -57,6 +57,21 @@ pub(crate) struct TableView {
 }
 
 impl TableView {
+    /// Whether a range says another disk of one of these nodes than this.
+    fn names_another_disk(&self, disks: &[Member]) -> bool {
+        self.ranges.iter().any(|range| disks.iter().any(|disk| range.descriptor.names_another_disk(*disk)))
+    }
+
+    /// Takes over what an older view has learned of the ranges.
+    fn learn(&self, old: &TableView) {
+        for range in &self.ranges {
+            if let Some(known) = old.ranges.iter().find(|known| known.descriptor.id == range.descriptor.id) {
+                range.set_leader(known.leader());
+                range.saw(known.known());
+            }
+        }
+    }
+
     /// The range that holds the key.
     pub(crate) fn range_of(&self, key: &[u8]) -> &Arc<RangeView> {
         // The first range starts at the empty key, so there is always one that starts at or before.
@@ -136,33 +151,38 @@ impl ClusterMap {
         self.view().by_name.get(name).cloned().ok_or_else(|| KvError::NoTable(name.to_owned()))
     }
 
-    /// Reads what changed, and makes the view that shows it. What stands unchanged (a table's descriptor never
-    /// changes) is not read again.
+    /// Reads what changed, and makes the view that shows it. What stands unchanged is not read again: a table's
+    /// descriptor never changes, a range's only if a node has another disk than it says.
     pub(crate) async fn refresh(&self) -> Result<(), CoordinationError> {
         let _one = self.refreshing.lock().await;
         let old = self.view();
         let mut new = View::default();
-        for id in self.coordinator.list(&self.paths.dir("tables")).await? {
-            let Ok(id) = id.parse().map(TableId) else { continue };
-            let table = match old.by_id.get(&id) {
-                Some(known) => known.clone(),
-                None => match self.load(id).await? {
-                    Some(loaded) => loaded,
-                    // Dropped between the two reads, or not ours to understand: load() has said so.
-                    None => continue,
-                },
-            };
-            new.by_name.insert(table.table.name.clone(), table.clone());
-            new.by_id.insert(id, table);
-        }
+        let mut disks = Vec::new();
         for node in self.coordinator.list(&self.paths.dir("nodes")).await? {
             let Ok(node) = node.parse().map(NodeId) else { continue };
             let found = self.coordinator.get(&self.paths.node(node)).await?;
             if let Some(addresses) = found.and_then(|found| NodeAddresses::decode(&found.data)) {
                 let mut last = self.last_addresses.lock().unwrap_or_else(PoisonError::into_inner);
                 last.insert(node, addresses.grpc.clone());
+                disks.extend(addresses.disk.map(|incarnation| Member { node, incarnation }));
                 new.nodes.insert(node, addresses);
             }
+        }
+        for id in self.coordinator.list(&self.paths.dir("tables")).await? {
+            let Ok(id) = id.parse().map(TableId) else { continue };
+            let table = match old.by_id.get(&id) {
+                Some(known) if !known.names_another_disk(&disks) => known.clone(),
+                known => match self.load(id).await? {
+                    Some(loaded) => {
+                        known.iter().for_each(|known| loaded.learn(known));
+                        loaded
+                    }
+                    // Dropped between the two reads, or not ours to understand: load() has said so.
+                    None => continue,
+                },
+            };
+            new.by_name.insert(table.table.name.clone(), table.clone());
+            new.by_id.insert(id, table);
         }
         for range in self.coordinator.list(&self.paths.dir("dropped")).await? {
             new.dropped.extend(range.parse::<CohortId>());

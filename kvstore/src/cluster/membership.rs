@@ -1,12 +1,12 @@
 //! This node in the cluster: registered once with its disk, announced as long as it lives.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use replication::coordination::{CoordinationError, CreateMode, Op, SessionState};
-use wal::{Incarnation, NodeId};
+use wal::{CohortId, Incarnation, Member, NodeId};
 
-use super::layout::{self, NodeAddresses};
+use super::layout::{self, NodeAddresses, RangeDescriptor};
 use super::map::ClusterMap;
 
 /// Pause before the announcement is tried again.
@@ -18,26 +18,72 @@ pub(crate) enum JoinError {
     /// The number belongs to another disk.
     #[error(
         "node {node} is registered in this cluster with another disk (incarnation {registered}; the data directory \
-         has {own}): start it with its own data directory, or, if that is lost, give the new disk a new --node-id"
+         has {own}): start it with its own data directory, or, if that is lost for good, start it once with an empty \
+         directory and --rebuild"
     )]
     OtherDisk { node: u32, registered: Incarnation, own: Incarnation },
+    /// `--rebuild` was asked for with a directory that has been used.
+    #[error(
+        "--rebuild takes an empty data directory, and this one holds data of node {node} as it was under incarnation \
+         {own} (registered: {registered}): give another one, or start without --rebuild"
+    )]
+    NotEmpty { node: u32, registered: Incarnation, own: Incarnation },
+    /// `--rebuild` was asked for while the node runs elsewhere.
+    #[error(
+        "node {node} still runs, at {address}: stop it for good before its number is given to an empty disk with --rebuild"
+    )]
+    StillRuns { node: u32, address: String },
+    /// Nothing is left to rebuild the ranges from.
+    #[error(
+        "node {node} was the only replica of range {range}: there is nothing to rebuild it from; bring its disk back, or \
+         start a new cluster"
+    )]
+    OnlyReplica { node: u32, range: CohortId },
     /// See the error.
     #[error("coordination service: {0}")]
     Coordination(#[from] CoordinationError),
 }
 
-/// Registers the node's disk under its number, for ever; refuses if another disk stands there. An empty disk under a
-/// known number would otherwise vote as if it had its log (rule 5).
-pub(crate) async fn register(map: &ClusterMap, node: NodeId, own: Incarnation) -> Result<(), JoinError> {
+/// Whether a disk may take the number of one that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rebuild {
+    /// No.
+    Never,
+    /// The operator says that the other disk is lost; this one holds no range.
+    Empty {
+        /// Longest wait for the end of the session of a process that has died.
+        patience: Duration,
+    },
+    /// The operator says so, but this disk has been used.
+    Used,
+}
+
+/// Registers the node's disk under its number; refuses if another disk stands there. An empty disk under a known number
+/// would otherwise vote as if it had its log (rule 5): only if told so it takes the other's place, as a replica that
+/// has forgotten everything.
+pub(crate) async fn register(map: &ClusterMap, me: Member, rebuild: Rebuild) -> Result<(), JoinError> {
+    let Member { node, incarnation: own } = me;
     let path = map.paths.registry(node);
     loop {
         if let Some(found) = map.coordinator.get(&path).await? {
             let registered = layout::decode_registration(&found.data)
                 .ok_or_else(|| CoordinationError::Unavailable(format!("{path} is unreadable")))?;
-            if registered != own {
-                return Err(JoinError::OtherDisk { node: node.0, registered, own });
+            if registered == own {
+                return Ok(());
             }
-            return Ok(());
+            match rebuild {
+                Rebuild::Never => return Err(JoinError::OtherDisk { node: node.0, registered, own }),
+                Rebuild::Used => return Err(JoinError::NotEmpty { node: node.0, registered, own }),
+                Rebuild::Empty { patience } => await_end(map, node, patience).await?,
+            }
+            adopt(map, me).await?;
+            match map.coordinator.set(&path, layout::encode_registration(own), Some(found.version)).await {
+                Ok(_) => tracing::warn!(%node, %registered, %own, "this disk takes the place of a lost one"),
+                // Read back.
+                Err(CoordinationError::BadVersion(_) | CoordinationError::Unknown(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            continue;
         }
         match map.coordinator.create(&path, layout::encode_registration(own), CreateMode::Persistent).await {
             // Read back in all cases: someone else may have been faster.
@@ -45,6 +91,53 @@ pub(crate) async fn register(map: &ClusterMap, node: NodeId, own: Incarnation) -
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Waits until nobody is announced under this number any more: a process that has died is, until its session ends.
+async fn await_end(map: &ClusterMap, node: NodeId, patience: Duration) -> Result<(), JoinError> {
+    let deadline = Instant::now() + patience;
+    while let Some(found) = map.coordinator.get(&map.paths.node(node)).await? {
+        if Instant::now() > deadline {
+            let address = NodeAddresses::decode(&found.data).unwrap_or_default().grpc;
+            return Err(JoinError::StillRuns { node: node.0, address });
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    Ok(())
+}
+
+/// Puts this disk into all ranges in place of the one that the node had. Can be repeated; until the number is this disk's
+/// no range is made with the node, since it is not announced.
+async fn adopt(map: &ClusterMap, me: Member) -> Result<(), JoinError> {
+    let mut places = Vec::new();
+    for range in map.coordinator.list(&map.paths.dir("ranges")).await? {
+        let Ok(range) = range.parse::<CohortId>() else { continue };
+        let path = map.paths.range(range);
+        let Some(found) = map.coordinator.get(&path).await? else { continue };
+        let Some(descriptor) = RangeDescriptor::decode(range, &found.data) else {
+            return Err(CoordinationError::Unavailable(format!("{path} is unreadable")).into());
+        };
+        if descriptor.names_another_disk(me) {
+            if descriptor.members.len() == 1 {
+                return Err(JoinError::OnlyReplica { node: me.node.0, range });
+            }
+            places.push((path, found.version, descriptor));
+        }
+    }
+    for (path, version, mut descriptor) in places {
+        for member in descriptor.members.iter_mut().filter(|member| member.node == me.node) {
+            *member = me;
+        }
+        if !descriptor.rebuilt.contains(&me.node) {
+            descriptor.rebuilt.push(me.node);
+        }
+        match map.coordinator.set(&path, descriptor.encode(), Some(version)).await {
+            // The range was dropped meanwhile.
+            Ok(_) | Err(CoordinationError::NoNode(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Puts the node's addresses where others find them, replacing what an earlier session of this node left.
@@ -92,5 +185,89 @@ pub(crate) async fn keep_announced(map: Arc<ClusterMap>, node: NodeId, addresses
         if session.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use replication::coordination::embedded::Embedded;
+
+    use super::*;
+    use crate::cluster::layout::Paths;
+
+    const EMPTY: Rebuild = Rebuild::Empty { patience: Duration::from_millis(100) };
+
+    fn disk(node: u32, incarnation: u64) -> Member {
+        Member { node: NodeId(node), incarnation: Incarnation(incarnation) }
+    }
+
+    async fn map() -> ClusterMap {
+        let map = ClusterMap::new(Embedded::new().client(), Paths::new("c"));
+        map.ensure().await.unwrap();
+        for node in 1..=3 {
+            register(&map, disk(node, 7), Rebuild::Never).await.unwrap();
+            let grpc = format!("h{node}:1");
+            let addresses = NodeAddresses { grpc, disk: Some(Incarnation(7)), ..NodeAddresses::default() };
+            announce(&map, NodeId(node), &addresses).await.unwrap();
+        }
+        map
+    }
+
+    #[tokio::test]
+    async fn another_disk_takes_a_number_only_when_told_so_and_when_its_owner_is_gone() {
+        let map = map().await;
+        map.create_table("t", Bytes::new(), &[]).await.unwrap();
+        let refusal = async |incarnation, rebuild| {
+            register(&map, disk(2, incarnation), rebuild).await.map_err(|error| error.to_string())
+        };
+        let refused = refusal(8, Rebuild::Never).await.unwrap_err();
+        assert!(refused.contains("another disk (incarnation 0000000000000007;"), "{refused}");
+        let refused = refusal(8, Rebuild::Used).await.unwrap_err();
+        assert!(refused.contains("--rebuild takes an empty data directory"), "{refused}");
+        let refused = refusal(8, EMPTY).await.unwrap_err();
+        assert!(refused.contains("node 2 still runs, at h2:1"), "{refused}");
+
+        map.coordinator.delete(&map.paths.node(NodeId(2)), None).await.unwrap();
+        refusal(8, EMPTY).await.unwrap();
+        map.refresh().await.unwrap();
+        let range = map.table_named("t").await.unwrap().ranges[0].descriptor.clone();
+        assert_eq!(range.members, [disk(1, 7), disk(2, 8), disk(3, 7)]);
+        assert_eq!(range.rebuilt, [NodeId(2)]);
+        // The flag may stay; the old disk may not come back.
+        refusal(8, Rebuild::Used).await.unwrap();
+        let refused = refusal(7, Rebuild::Never).await.unwrap_err();
+        assert!(refused.contains("another disk (incarnation 0000000000000008;"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn others_learn_of_the_new_disk_when_it_is_announced() {
+        let map = map().await;
+        map.create_table("t", Bytes::new(), &[]).await.unwrap();
+        map.refresh().await.unwrap();
+        let table = map.table_named("t").await.unwrap();
+        table.ranges[0].set_leader(Some(NodeId(3)));
+        map.coordinator.delete(&map.paths.node(NodeId(2)), None).await.unwrap();
+        register(&map, disk(2, 8), EMPTY).await.unwrap();
+        let addresses =
+            NodeAddresses { grpc: "h4:1".into(), disk: Some(Incarnation(8)), ..Default::default() };
+        announce(&map, NodeId(2), &addresses).await.unwrap();
+        map.refresh().await.unwrap();
+        let table = map.table_named("t").await.unwrap();
+        assert!(table.ranges[0].descriptor.members.contains(&disk(2, 8)));
+        assert_eq!(table.ranges[0].leader(), Some(NodeId(3)));
+    }
+
+    #[tokio::test]
+    async fn the_only_replica_can_not_be_rebuilt() {
+        let map = ClusterMap::new(Embedded::new().client(), Paths::new("c"));
+        map.ensure().await.unwrap();
+        register(&map, disk(1, 7), Rebuild::Never).await.unwrap();
+        let addresses = NodeAddresses { grpc: "h:1".into(), ..NodeAddresses::default() };
+        announce(&map, NodeId(1), &addresses).await.unwrap();
+        map.create_table("t", Bytes::new(), &[]).await.unwrap();
+        map.coordinator.delete(&map.paths.node(NodeId(1)), None).await.unwrap();
+        let refused = register(&map, disk(1, 8), EMPTY).await;
+        assert!(matches!(refused, Err(JoinError::OnlyReplica { node: 1, .. })), "{refused:?}");
     }
 }

@@ -216,7 +216,14 @@ fn new_ranges(table: TableId, splits: &[Bytes], members: Vec<Vec<Member>>) -> Ve
     let ends = splits.iter().cloned().map(Some).chain(std::iter::once(None));
     let ranges = starts.zip(ends).zip(members);
     ranges
-        .map(|((start, end), members)| RangeDescriptor { id: random_id(), table, start, end, members })
+        .map(|((start, end), members)| RangeDescriptor {
+            id: random_id(),
+            table,
+            start,
+            end,
+            members,
+            rebuilt: Vec::new(),
+        })
         .collect()
 }
 

@@ -130,16 +130,15 @@ impl Member<Follower> {
 impl Member<Leader> {
     /// An amnesiac member is bound to us and wants to learn. Only an open leader teaches: its EpochStart is committed.
     pub(crate) fn teach(&mut self, from: Peer, report: &Report, out: &mut Vec<Effect>) {
-        let (last, open) = (self.common.log.last(), self.is_open());
+        let (last, open, tables) = (self.common.log.last(), self.is_open(), self.common.tables());
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
         progress.learner = true;
-        progress.peer = Some(from);
-        if !open || matches!(progress.stage, Stage::Imaging(_)) {
+        let imaging = matches!(progress.stage, Stage::Imaging(_)) && report.committed.seq <= tables.seq;
+        if !open || imaging {
             return;
         }
         progress.learner_target = last;
-        let agree = self.common.log.agreement(report);
-        self.match_or_image(from.node, agree, report.last, out);
+        self.match_or_image(from.node, report, out);
     }
 
     /// A learner has forced this much, perhaps less than before it lost its log.

@@ -111,9 +111,10 @@ impl Member<Candidate> {
         let mut best = None;
         let mut nodes = Vec::new();
         for candidate in view.elections.get(&self.role.epoch).into_iter().flatten() {
-            if self.common.config.members.contains(&candidate.member.node)
-                && !nodes.contains(&candidate.member.node)
-            {
+            if !self.common.config.members.contains(&candidate.member) {
+                continue;
+            }
+            if !nodes.contains(&candidate.member.node) {
                 nodes.push(candidate.member.node);
             }
             let last = if planted(Bug::WinnerNotLargest) { Lsn::ZERO } else { candidate.last };

@@ -17,8 +17,8 @@ impl Member<Leader> {
         for node in self.common.others() {
             let Some(progress) = self.role.progress.get_mut(&node) else { continue };
             if let Stage::Promised(report) = &progress.stage {
-                let (agree, reported) = (self.common.log.agreement(report), report.last);
-                self.match_or_image(node, agree, reported, out);
+                let report = report.clone();
+                self.match_or_image(node, &report, out);
             }
         }
     }
@@ -35,26 +35,29 @@ impl Member<Leader> {
         let now = self.common.now;
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
         progress.heard = Some(now);
-        progress.peer = Some(from);
         if !matches!(self.role.phase, super::leader::Phase::Leading(_)) {
             return;
         }
-        if matches!(progress.stage, Stage::Imaging(_)) {
+        if matches!(progress.stage, Stage::Imaging(_)) && report.committed.seq <= self.common.tables().seq {
             // It says so with every heartbeat until it has the image.
             return;
         }
-        let agree = self.common.log.agreement(report);
-        self.match_or_image(from.node, agree, report.last, out);
+        if progress.stage == Stage::Matched && report.last.seq < progress.matched.seq {
+            // Said before what it has acked since; that is in its log for ever.
+            return;
+        }
+        self.match_or_image(from.node, report, out);
     }
 
-    pub(crate) fn match_or_image(
-        &mut self,
-        node: NodeId,
-        agree: Option<Lsn>,
-        reported: Lsn,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(agree) = agree else { return self.offer_image(node, out) };
+    pub(crate) fn match_or_image(&mut self, node: NodeId, report: &Report, out: &mut Vec<Effect>) {
+        let reported = report.last;
+        let Some(agree) = self.common.log.agreement(report) else {
+            if report.committed.seq > self.common.tables().seq {
+                // An image must reach as far as it has applied (rule 7).
+                out.push(Effect::WantFlush);
+            }
+            return self.offer_image(node, out);
+        };
         if let Some(progress) = self.role.progress.get_mut(&node) {
             progress.stage = Stage::Matching { agree, reported };
         }

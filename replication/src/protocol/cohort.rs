@@ -13,7 +13,7 @@ use super::follower::{Ambition, Follower};
 use super::leader::{Leader, Outcome, Phase};
 use super::member::{Common, Config, Durable, Member, Recovered};
 use super::message::{Envelope, Message};
-use super::progress::Stage;
+use super::progress::{Progress, Stage};
 use super::status::{FollowerStatus, RoleName, Status};
 use super::time::{Millis, Stamp};
 
@@ -201,6 +201,10 @@ impl Role {
                 self.common_mut().damaged = damaged;
                 self
             }
+            Event::Members(members) => {
+                self.replaced(members);
+                self
+            }
             Event::Checkpointed { base, base_chain } => {
                 self.common_mut().checkpointed(base, base_chain, out);
                 self
@@ -243,6 +247,22 @@ impl Role {
                     member.log_read(to, after, entries, out);
                 }
                 self
+            }
+        }
+    }
+
+    /// Some members have other disks than before: what the old ones held counts no more.
+    fn replaced(&mut self, members: Vec<Peer>) {
+        let common = self.common_mut();
+        let old = std::mem::replace(&mut common.config.members, members);
+        let now = common.now;
+        let new: Vec<NodeId> =
+            common.config.members.iter().filter(|one| !old.contains(one)).map(|one| one.node).collect();
+        if let Role::Leader(member) = self {
+            for node in new {
+                if let Some(progress) = member.role.progress.get_mut(&node) {
+                    *progress = Progress::new(now);
+                }
             }
         }
     }
@@ -330,7 +350,7 @@ impl Role {
     fn received(mut self, envelope: Envelope, out: &mut Vec<Effect>) -> Role {
         let Envelope { from, to, message } = envelope;
         let common = self.common();
-        let known = common.config.members.contains(&from.node);
+        let known = common.config.members.contains(&from);
         if to != common.me().node || from.node == common.me().node || !known || common.broken.is_some() {
             return self;
         }

@@ -225,7 +225,6 @@ impl Member<Leader> {
             return;
         }
         progress.heard = Some(now);
-        progress.peer = Some(from);
         progress.own_stamp = progress.own_stamp.max(Some(own_stamp));
         if stamp <= self.role.stamp && stamp > Stamp(0) {
             progress.answered = progress.answered.max(Some(stamp));

@@ -25,8 +25,8 @@ pub struct Config {
     pub cohort: CohortId,
     /// This member.
     pub me: Peer,
-    /// All members, this one included.
-    pub members: Vec<NodeId>,
+    /// All members, this one included, each with its disk: a word from another disk of the same node is not heard.
+    pub members: Vec<Peer>,
     /// Periods and limits.
     pub settings: Settings,
 }
@@ -198,7 +198,7 @@ impl Common {
 
     pub(crate) fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
         let me = self.config.me.node;
-        self.config.members.clone().into_iter().filter(move |node| *node != me)
+        self.config.members.clone().into_iter().map(|member| member.node).filter(move |node| *node != me)
     }
 
     pub(crate) fn majority(&self) -> usize {

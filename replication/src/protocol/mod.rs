@@ -34,8 +34,7 @@
 //! * A live leader is not deposed because it lost its ZooKeeper session.
 //!
 //! # Left out
-//! Changing the members of a cohort; rebuilding a replica that lost its log; catching a follower up from SSTables when
-//! the log no longer reaches back: such a follower is refused with an alarm.
+//! Changing which nodes are the members of a cohort; a member may only get another disk ([`event::Event::Members`]).
 
 mod amnesia;
 mod candidate;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use wal::{Lsn, Member as Peer};
+use wal::Lsn;
 
 use super::message::{ImagePart, Report};
 use super::time::Stamp;
@@ -66,8 +66,6 @@ pub(crate) struct Progress {
     pub(crate) granted: Option<Stamp>,
     /// Its own newest stamp, to be echoed.
     pub(crate) own_stamp: Option<Stamp>,
-    /// The member as last heard, with its incarnation.
-    pub(crate) peer: Option<Peer>,
 }
 
 impl Progress {
@@ -86,7 +84,6 @@ impl Progress {
             answered: None,
             granted: None,
             own_stamp: None,
-            peer: None,
         }
     }
 

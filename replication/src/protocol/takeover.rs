@@ -83,7 +83,6 @@ impl Member<Leader> {
         let now = self.common.now;
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return Outcome::Lead };
         progress.heard = Some(now);
-        progress.peer = Some(from);
         if matches!(progress.stage, Stage::Silent) {
             progress.stage = Stage::Promised(report);
         }

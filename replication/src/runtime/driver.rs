@@ -105,7 +105,8 @@ impl<S: Store> Driver<S> {
         recovered: Recovered,
         store: Arc<S>,
     ) -> Option<Arc<Driver<S>>> {
-        let (id, members) = (config.cohort, config.members.clone());
+        let (id, members): (_, Vec<NodeId>) =
+            (config.cohort, config.members.iter().map(|member| member.node).collect());
         let peers = members
             .iter()
             .filter(|member| **member != node.me.node)
@@ -475,6 +476,6 @@ impl<S: Store> Driven for Driver<S> {
 }
 
 /// Only for the config of the protocol: who `node` is in a cohort.
-pub(crate) fn config(cohort: CohortId, me: Member, members: Vec<NodeId>, node: &Node) -> Config {
+pub(crate) fn config(cohort: CohortId, me: Member, members: Vec<Member>, node: &Node) -> Config {
     Config { cohort, me, members, settings: node.settings.clone() }
 }

@@ -114,14 +114,14 @@ impl Runtime {
     pub fn open<S: Store>(
         &self,
         cohort: CohortId,
-        members: Vec<NodeId>,
+        members: Vec<Member>,
         recovered: Recovered,
         store: Arc<S>,
     ) -> Result<Replica<S>, OpenError> {
         if self.node.is_dead() {
             return Err(OpenError::Ended);
         }
-        if !members.contains(&self.node.me.node) {
+        if !members.contains(&self.node.me) {
             return Err(OpenError::NotMember { cohort, node: self.node.me.node });
         }
         let config = driver::config(cohort, self.node.me, members, &self.node);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-use wal::{ChainHash, CohortId, Epoch, Lsn, NodeId};
+use wal::{ChainHash, CohortId, Epoch, Lsn, Member, NodeId};
 
 use super::driver::{Driven, Driver};
 use crate::drive::{Input, ReplicaError, WriteReply};
@@ -42,6 +42,11 @@ impl<S: Store> Replica<S> {
     /// The members' nodes, this one among them.
     pub fn members(&self) -> &[NodeId] {
         self.driver.members()
+    }
+
+    /// Some members have other disks now (this node has not): the same nodes, each with its disk.
+    pub fn replaced(&self, members: Vec<Member>) {
+        self.driver.submit(Input::Event(Event::Members(members)));
     }
 
     /// The store.

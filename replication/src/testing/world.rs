@@ -233,7 +233,7 @@ impl World {
         let now = self.clock(number);
         let options =
             LogOptions { segment_bytes: 64 << 10, retention_bytes: 8 << 20, reserve_bytes: 64 << 10 };
-        let members = self.numbers().into_iter().map(NodeId).collect();
+        let members = self.numbers().into_iter().map(World::member).collect();
         let Some(machine) = self.machines.get_mut(&number) else { return };
         if machine.cohort.is_some() {
             return;

@@ -215,7 +215,7 @@ impl Cluster {
             .serve_with_incoming(TcpListenerStream::new(listener));
         let server = tokio::spawn(async move { drop(serve.await) });
         let store = Arc::new(Counter::default());
-        let members = NODES.map(NodeId).to_vec();
+        let members = NODES.map(member).to_vec();
         let replica = runtime.open(COHORT, members, recovered, Arc::clone(&store)).expect("opened once");
         self.nodes.insert(number, Node { runtime, replica, store, log, session, server });
     }

@@ -163,6 +163,7 @@ impl World {
                     self.plan(10_000, Action::Start { node });
                 }
             }
+            NodeFault::LoseDisk => self.lose_disk(node),
             NodeFault::RotTable(pick, restart) => {
                 self.rot(node, ".sst", pick);
                 if restart && self.runs(node) {

@@ -74,6 +74,8 @@ pub enum Event {
     Flushed { node: Node, range: Range, base: Lsn },
     /// A replica's store took an image: it holds everything up to here.
     Imaged { node: Node, range: Range, base: Lsn },
+    /// The node's disk is gone; an empty one is in its place.
+    DiskLost { node: Node },
     /// The node's process ended.
     Ended { node: Node },
     /// A replica came back with this; amnesiac: its log was damaged, and it says so.

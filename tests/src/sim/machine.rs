@@ -50,8 +50,10 @@ pub(crate) struct Machine {
     pub(crate) hung_until: u64,
     /// When its process ended last (real time).
     pub(crate) ended_at: u64,
-    /// A bit of its disk has flipped: only then may it find its log corrupt.
+    /// A bit of its disk has flipped, or the disk is lost: only then may it have lost its log.
     pub(crate) rotten: bool,
+    /// Disks it has lost; each has its own incarnation.
+    pub(crate) disks_lost: u64,
     /// The process stands still until then (real time).
     pub(crate) paused_until: u64,
     /// The coordinator cannot be reached until then (real time).

@@ -45,6 +45,8 @@ pub struct FaultKinds {
     pub traps: bool,
     /// The log of one node rots while it is down.
     pub rot: bool,
+    /// The disk of that node is lost, and an empty one takes its place.
+    pub lost: bool,
 }
 
 /// What kind of trouble a seed is about.
@@ -168,7 +170,9 @@ impl Options {
             transfers: coin(3),
             traps: coin(5),
             rot: coin(4),
+            lost: false,
         };
+        let kinds = FaultKinds { lost: kinds.rot && kinds.kills, ..kinds };
         let kinds = match style {
             Style::Full => FaultKinds { kills: true, full: true, ..FaultKinds::default() },
             Style::Any | Style::Deposing | Style::Storm => kinds,

@@ -8,7 +8,7 @@ use kvstore::testing::RangeMachine;
 use replication::drive::Drive;
 use replication::protocol::Config;
 use replication::protocol::event::Event as Told;
-use wal::disk::Disk;
+use wal::disk::{Disk, MemoryDisk};
 use wal::{LogError, LogWriter, NodeId};
 
 use super::history::{Event, Node, Range};
@@ -65,6 +65,7 @@ impl World {
                 self.options.window_len,
                 recovery.cohorts.remove(&cohort),
                 recovery.damaged.as_ref(),
+                self.machines[&node].disks_lost > 0,
             );
             let (store, recovered) = match opened {
                 Ok(opened) => opened,
@@ -96,8 +97,8 @@ impl World {
             self.happened(event);
             let config = Config {
                 cohort,
-                me: World::member(node),
-                members: self.options.members(range).into_iter().map(NodeId).collect(),
+                me: self.member(node),
+                members: self.members(range),
                 settings: self.options.settings.clone(),
             };
             let drive = Drive::recover(config, recovered, store, now);
@@ -112,7 +113,8 @@ impl World {
         }
         for range in settling {
             self.settle(node, range);
-            self.services[range as usize].expire(World::member(node));
+            let me = self.member(node);
+            self.services[range as usize].expire(me);
             self.announce(range);
         }
         let stagger = self.random.below(10_000);
@@ -171,6 +173,30 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The machine's disk is gone with all that it held; a node with an empty one takes its number over, as an operator
+    /// starts it: not before the service has given the old one's session up. The others hear of it in time.
+    pub(super) fn lose_disk(&mut self, node: Node) {
+        self.kill(node, 0);
+        let me = self.member(node);
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        machine.session_lives = false;
+        machine.disk = MemoryDisk::new();
+        machine.disks_lost += 1;
+        machine.rotten = true;
+        self.counts.disks += 1;
+        self.happened(Event::DiskLost { node });
+        for range in self.ranges_of(node) {
+            self.services[range as usize].expire(me);
+            self.announce(range);
+            for other in self.options.members(range).into_iter().filter(|other| *other != node) {
+                let (delay, life) = (self.random.below(300_000), self.life(other));
+                self.plan(delay, Action::Members { node: other, life, range });
+            }
+        }
+        let delay = self.random.below(200_000);
+        self.plan(delay, Action::Start { node });
     }
 
     /// After something touched the disk: the node may have reached its crash point.

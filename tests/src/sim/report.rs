@@ -23,6 +23,7 @@ pub(crate) fn line(at: u64, event: &Event) -> String {
         Event::Discarded { node } => format!("n{node}'s disk is full: its open batch is dropped"),
         Event::Flushed { node, range, base } => format!("n{node} r{range} flushes up to {base}"),
         Event::Imaged { node, range, base } => format!("n{node} r{range} takes an image up to {base}"),
+        Event::DiskLost { node } => format!("n{node} has lost its disk"),
         Event::Ended { node } => format!("n{node} has ended"),
         Event::Recovered { node, range, base, entries, promise, amnesiac } => {
             let last = entries.last().copied().unwrap_or(*base);

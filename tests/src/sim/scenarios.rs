@@ -51,6 +51,7 @@ const NONE: FaultKinds = FaultKinds {
     transfers: false,
     traps: false,
     rot: false,
+    lost: false,
 };
 
 /// All generators.
@@ -144,6 +145,11 @@ pub const ALL: &[Scenario] = &[
         name: "rot",
         what: "bits of logs and tables flip; the replica is brought level, its tables repaired",
         shape: |options| only(options, FaultKinds { rot: true, kills: true, ..NONE }),
+    },
+    Scenario {
+        name: "lost-disks",
+        what: "a node loses its disk; an empty one takes its place while the others are killed and cut off",
+        shape: |options| only(options, FaultKinds { lost: true, kills: true, cuts: true, ..NONE }),
     },
     Scenario {
         name: "images",
@@ -254,7 +260,9 @@ pub const COVERAGE: &[(u32, &str, &[Evidence])] = &[
         19,
         "an empty or foreign disk",
         &[
+            Generator("lost-disks"),
             Test("an_empty_disk_under_a_known_number_is_refused", "kvstore/tests/three_nodes.rs"),
+            Test("a_lost_disk_is_refilled_from_the_others", "kvstore/tests/three_nodes.rs"),
             Test("a_directory_of_another_node_or_in_use_gets_one_line", "tests/tests/command_line.rs"),
         ],
     ),
@@ -330,7 +338,12 @@ pub const RULES: &[(u32, &[Evidence])] = &[
     ),
     (
         5,
-        &[Planted("amnesiac-votes"), Golden("loss/lost_log_waits_for_all"), Golden("loss/forgotten_promise")],
+        &[
+            Planted("amnesiac-votes"),
+            Planted("empty-disk-trusted"),
+            Golden("loss/lost_log_waits_for_all"),
+            Golden("loss/forgotten_promise"),
+        ],
     ),
     (
         6,

@@ -45,6 +45,8 @@ pub enum NodeFault {
     RotTable(u64, bool),
     /// Its process is killed, and a bit of its log flips, which this number picks; it is started again soon.
     Rot(u64),
+    /// The disk is lost; an empty one takes its place.
+    LoseDisk,
     /// Its disk has no more space than so many bytes, for so long.
     Full(u64, u64),
     /// The next force of its disk fails.
@@ -246,6 +248,7 @@ fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
     // Always the same node: two amnesiacs in a cohort of three stay away for good, as they must.
     allow(kinds.rot, &[Fault::Node(Victim::Node(1), NodeFault::Rot(random.number()))]);
     allow(kinds.rot, &[Fault::Node(Victim::Node(1), NodeFault::RotTable(random.number(), random.one_in(2)))]);
+    allow(kinds.lost, &[Fault::Node(Victim::Node(1), NodeFault::LoseDisk)]);
     let to = random.one_in(2).then_some(other);
     allow(kinds.transfers, &[Fault::Transfer(range, to)]);
     let count = faults.len() as u64;

@@ -27,8 +27,9 @@ impl World {
         if !self.reaches_coordinator(node) || !self.session_lives(node) {
             return self.plan(RETRY, Action::Coordinate { node, life, range, request });
         }
+        let me = self.member(node);
         let service = &mut self.services[range as usize];
-        let done = service.execute(World::member(node), request);
+        let done = service.execute(me, request);
         let change = service.change;
         self.announce(range);
         if self.random.one_in(20) {
@@ -83,8 +84,9 @@ impl World {
         }
         machine.session_lives = false;
         let back = machine.adrift_until.max(machine.paused_until).max(self.outage_until);
+        let me = self.member(node);
         for range in self.ranges_of(node) {
-            self.services[range as usize].expire(World::member(node));
+            self.services[range as usize].expire(me);
             self.announce(range);
         }
         if self.runs(node) {

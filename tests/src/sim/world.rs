@@ -43,6 +43,8 @@ pub(crate) enum Action {
     Coordinated { node: Node, life: u64, range: Range, outcome: CoordinationOutcome, change: u64 },
     /// A view reaches the replica; one that is read on arrival if it is not given.
     View { node: Node, life: u64, range: Range, view: Option<(RangeView, u64)> },
+    /// A replica hears which disks the members have now.
+    Members { node: Node, life: u64, range: Range },
     /// The service gives a session up.
     Expire { node: Node, session: u64 },
     /// The node makes a new session.
@@ -86,6 +88,8 @@ pub struct Counts {
     pub images: u64,
     /// Replicas that found their log damaged.
     pub amnesiacs: u64,
+    /// Disks lost, and replaced by empty ones.
+    pub disks: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -100,6 +104,7 @@ impl std::ops::AddAssign for Counts {
         self.compactions += other.compactions;
         self.images += other.images;
         self.amnesiacs += other.amnesiacs;
+        self.disks += other.disks;
     }
 }
 
@@ -107,12 +112,12 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { operations, written, read, elections, crashes, .. } = self;
         write!(f, "{operations} operations ({written} writes acknowledged, {read} reads answered), ")?;
-        let Counts { flushes, compactions, images, repairs, amnesiacs, .. } = self;
+        let Counts { flushes, compactions, images, repairs, amnesiacs, disks, .. } = self;
         write!(
             f,
             "{elections} leaderships, {crashes} crashes, {flushes} flushes, {compactions} compactions, "
         )?;
-        write!(f, "{images} images, {repairs} tables repaired, {amnesiacs} logs lost")
+        write!(f, "{images} images, {repairs} tables repaired, {amnesiacs} logs and {disks} disks lost")
     }
 }
 
@@ -175,6 +180,7 @@ impl World {
                     hung_until: 0,
                     ended_at: 0,
                     rotten: false,
+                    disks_lost: 0,
                     paused_until: 0,
                     adrift_until: 0,
                     doom: None,
@@ -224,8 +230,15 @@ impl World {
         CohortId(0xc0_0000 + u128::from(range))
     }
 
-    pub(super) fn member(node: Node) -> Member {
-        Member { node: NodeId(node), incarnation: Incarnation(u64::from(node)) }
+    /// A node with its disk.
+    pub(super) fn member(&self, node: Node) -> Member {
+        let lost = self.machines.get(&node).map_or(0, |machine| machine.disks_lost);
+        Member { node: NodeId(node), incarnation: Incarnation(u64::from(node) + 100 * lost) }
+    }
+
+    /// The members of a range, as the coordinator has them.
+    pub(super) fn members(&self, range: Range) -> Vec<Member> {
+        self.options.members(range).into_iter().map(|node| self.member(node)).collect()
     }
 
     pub(super) fn runs(&self, node: Node) -> bool {
@@ -334,6 +347,7 @@ impl World {
             | Action::Receive { node, .. }
             | Action::Coordinated { node, .. }
             | Action::View { node, .. }
+            | Action::Members { node, .. }
             | Action::Renew { node } => *node,
             Action::Serve { call, .. } => self.calls.get(call).map_or(0, |call| call.target),
             Action::Coordinate { .. }
@@ -402,6 +416,12 @@ impl World {
                 }
             }
             Action::View { node, life, range, view } => self.show(node, life, range, view),
+            Action::Members { node, life, range } => {
+                if self.lives(node, life) {
+                    let members = self.members(range);
+                    self.tell(node, range, Told::Members(members));
+                }
+            }
             Action::Expire { node, session } => self.expire(node, session),
             Action::Renew { node } => self.renew(node),
             Action::Start { node } => self.start(node),

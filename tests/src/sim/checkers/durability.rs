@@ -20,8 +20,10 @@ struct Log {
     /// In tables.
     base: Lsn,
     forced: BTreeMap<u64, Lsn>,
-    /// Was forced, until the disk rotted: it was durable when it was acked.
+    /// Was forced, until the disk rotted or was lost: it was durable when it was acked.
     rotten: BTreeMap<u64, Lsn>,
+    /// Was in tables, until the disk was lost.
+    lost: Lsn,
     /// Not forced yet, in order.
     pending: Vec<Change>,
 }
@@ -74,6 +76,13 @@ impl Checker for Durability {
                 }
                 log.base = log.base.max(*base);
             }
+            Event::DiskLost { node } => {
+                for (_, log) in self.logs.iter_mut().filter(|((on, _), _)| on == node) {
+                    let (mut rotten, lost) = (std::mem::take(&mut log.rotten), log.base.max(log.lost));
+                    rotten.append(&mut log.forced);
+                    *log = Log { rotten, lost, ..Log::default() };
+                }
+            }
             Event::Recovered { node, range, base, entries, amnesiac, .. } => {
                 let log = self.logs.entry((*node, *range)).or_default();
                 if *amnesiac {
@@ -96,8 +105,8 @@ impl Checker for Durability {
                 if base.seq < log.base.seq {
                     return Err(format!("n{node}: tables of range {range} held {}, now {base}", log.base));
                 }
-                let rotten = std::mem::take(&mut log.rotten);
-                *log = Log { base: *base, forced: found, rotten, pending: Vec::new() };
+                let (rotten, lost) = (std::mem::take(&mut log.rotten), log.lost);
+                *log = Log { base: *base, forced: found, rotten, lost, pending: Vec::new() };
             }
             Event::Acknowledged { node, range, lsn } => {
                 let members = &self.members[*range as usize];
@@ -135,6 +144,6 @@ impl Log {
             self.pending.iter().any(|change| matches!(change, Change::Skip(from) if *from <= lsn.seq));
         (self.forced.get(&lsn.seq) == Some(&lsn) && !skipped)
             || self.rotten.get(&lsn.seq) == Some(&lsn)
-            || self.base.seq >= lsn.seq
+            || self.base.max(self.lost).seq >= lsn.seq
     }
 }
