@@ -16,6 +16,7 @@
 //! | none, disk replaced  | any                     | amnesiac: its records were on the old disk      |
 //! | corrupt              | any                     | amnesiac: what it says is not to be trusted     |
 //! | checkpoint > base    | any                     | refused: tables are older than the log believes |
+//! | same, amnesiac       | any                     | amnesiac: it had thrown its tables away         |
 //! | holds base           | same chain hash         | log behind base                                 |
 //! | no base, or other hash | base of an image      | the image, nothing behind it: the log is void   |
 //! | holds base           | another chain hash      | refused: one of them is another history         |
@@ -229,6 +230,10 @@ pub(crate) fn join(
     }
     let mut checkpoint = log.checkpoint;
     if durable.base < checkpoint.base {
+        if checkpoint.amnesiac {
+            // Between the two steps of throwing all away that differed from the others' (rule 19).
+            return Ok(amnesiac("it was being thrown away", durable, checkpoint, log.promise));
+        }
         return Err(format!("tables end at {}, but the log begins behind {}", durable.base, checkpoint.base));
     }
     let entries: Vec<Entry> = log.entries.into_iter().filter(|entry| entry.lsn >= durable.base).collect();

@@ -316,6 +316,18 @@ impl Store for RangeStore {
         self.engine.want_flush();
     }
 
+    fn clear(&self) -> Result<(), String> {
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, abandoned)) = images.incoming.take() {
+            self.engine.refuse(abandoned);
+        }
+        let mut state = self.lock();
+        self.engine.clear().map_err(|error| error.to_string())?;
+        state.window = Window::decode(Bytes::new(), self.window_len).map_err(|error| error.to_string())?;
+        state.pending.clear();
+        Ok(())
+    }
+
     fn closed(&self) {
         self.lock().pending.clear();
     }
@@ -372,6 +384,10 @@ impl RangeReplica {
                 if self.store.applied() < floor {
                     let until = deadline.min(Instant::now() + FLOOR_WAIT);
                     self.cohort.wait_applied(floor, until.into()).await.map_err(|_| self.elsewhere())?;
+                }
+                if self.store.applied() == Lsn::ZERO {
+                    // It knows nothing yet, not even the range's first epoch: its disk is new, or it starts over.
+                    return Err(self.elsewhere());
                 }
                 // Before reading: the data can only be younger than this says.
                 let staleness = self.cohort.staleness();

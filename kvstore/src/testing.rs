@@ -185,6 +185,10 @@ impl Store for RangeMachine {
         self.0.want_flush();
     }
 
+    fn clear(&self) -> Result<(), String> {
+        self.0.clear()
+    }
+
     fn closed(&self) {
         self.0.closed();
     }

@@ -20,6 +20,8 @@ use kvstore::request::{
 use kvstore::rpc::proto::v1;
 use kvstore::{NodeId, status};
 use tempfile::TempDir;
+use wal::disk::FileDisk;
+use wal::{Append, Entry, EntryKind, LogOptions, LogWriter, Record};
 
 /// What a killed node's session lives on for.
 const SESSION: Duration = Duration::from_millis(300);
@@ -442,6 +444,42 @@ async fn damaged_tables_and_logs_mend_by_themselves() {
     cluster.kill(0);
     written(cluster.kv(1).write(put(&table, "zzz", "after"), soon(), None).await);
     assert_eq!(get(&cluster.kv(1), &table, "zzz", strong()).await.as_deref(), Some("after"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_differs_starts_over() {
+    let mut cluster = Cluster::start(3).await;
+    let table = cluster.table("t", &[]).await;
+    written(cluster.kv(0).write(put(&table, "a", "first"), soon(), None).await);
+    cluster.settle().await;
+    let led = written(cluster.kv(0).write(put(&table, "b", "second"), soon(), None).await);
+    cluster.settle().await;
+    // Some follower's log gets an entry that nobody sent, in the place of the next one.
+    let status = cluster.node(0).cluster_status(false).await;
+    let leads = |node: &&v1::NodeStatus| node.replicas.iter().any(|replica| replica.leader == node.node);
+    let leader = status.nodes.iter().find(leads).unwrap().node as usize - 1;
+    let odd = (leader + 1) % 3;
+    cluster.kill(odd);
+    {
+        let disk = FileDisk::open(cluster.directory.path().join(format!("n{}", odd + 1))).unwrap();
+        let (mut log, recovery) = LogWriter::open(Arc::new(disk), LogOptions::default()).unwrap();
+        let (cohort, found) = recovery.cohorts.iter().next().unwrap();
+        let last = found.entries.last().unwrap();
+        assert_eq!(last.lsn, led.lsn);
+        let forged = Entry::next(last.lsn, last.chain, last.lsn.epoch, EntryKind::Write, Bytes::new());
+        log.append(Append { cohort: *cohort, records: vec![Record::Entry(forged)] }).unwrap();
+        log.force().unwrap();
+    }
+    let next = written(cluster.kv(leader).write(put(&table, "c", "third"), soon(), None).await);
+    assert_eq!((next.lsn.epoch, next.lsn.seq), (led.lsn.epoch, led.lsn.seq + 1));
+    cluster.restart(odd).await;
+    cluster.settle().await;
+    for (key, value) in [("a", "first"), ("b", "second"), ("c", "third")] {
+        assert_eq!(get(&cluster.kv(odd), &table, key, timeline()).await.as_deref(), Some(value));
+    }
+    // It counts again.
+    cluster.kill((leader + 2) % 3);
+    written(cluster.kv(odd).write(put(&table, "d", "fourth"), soon(), None).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

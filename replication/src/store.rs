@@ -83,6 +83,10 @@ pub trait Store: Send + Sync + 'static {
     /// Let what is applied now come to the tables soon: an image is to reach so far.
     fn want_flush(&self);
 
+    /// Throws everything away, durably: the replica's data have been found to differ from the others' (rule 19). Then
+    /// [`Store::applied`] is [`Lsn::ZERO`]. Blocks on the disk, under the cohort's lock: it is hardly ever called.
+    fn clear(&self) -> Result<(), String>;
+
     /// This replica is no longer an open leader: forget what is pending.
     fn closed(&self);
 }

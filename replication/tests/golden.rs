@@ -12,6 +12,7 @@
 //! | `write N PAYLOAD..`, `read N`, `transfer N [M]` | a client at member N |
 //! | `crash N..`, `start N..` | power loss (the session goes at once); start again |
 //! | `lose-log N` | the log of a member that is down is gone (rule 5) |
+//! | `forge N` | the log of a member that is down gets an entry that nobody sent (rule 19) |
 //! | `cut A B`, `cut-off N`, `heal` | one direction of a link; all links of N; mend all |
 //! | `hold N`, `release N` | the member's disk hangs; goes on |
 //! | `session-lost N`, `session-back N`, `outage`, `outage-over`, `back-up`, `restore` | the coordinator |
@@ -109,6 +110,7 @@ impl Runner for Script {
                 }
             }
             "lose-log" => world.lose_log(number(0)?),
+            "forge" => world.forge(number(0)?),
             "cut" => world.cut(number(0)?, number(1)?),
             "cut-off" => {
                 for other in world.numbers() {

@@ -243,6 +243,29 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Throws everything away with one manifest edit. May not run beside [`Engine::apply`].
+    pub fn clear(&self) -> Result<(), EngineError> {
+        let (_flush, _compaction) = (lock(&self.flushing), lock(&self.compacting));
+        let old = lock(&self.manifest).tables.clone();
+        self.install(&[], |manifest| {
+            manifest.tables.clear();
+            (manifest.base, manifest.base_chain) = (Lsn::ZERO, ChainHash::default());
+            (manifest.image, manifest.gc_lsn) = (Lsn::ZERO, Lsn::ZERO);
+            manifest.attachment = Bytes::new();
+        })?;
+        {
+            let mut state = self.write_state();
+            let levels = vec![Vec::new(); LEVELS];
+            state.version =
+                Arc::new(Version { active: Arc::default(), frozen: None, levels, durable: Lsn::ZERO });
+            (state.applied, state.chain) = (Lsn::ZERO, ChainHash::default());
+        }
+        old.iter().for_each(|(_, number)| self.discard(&file_name(&self.dir, *number)));
+        Ok(())
+    }
+}
+
 fn sealed(body: Vec<u8>) -> Bytes {
     let mut out = Vec::with_capacity(body.len() + 4);
     out.put_u32_le(crc32c::crc32c(&body));

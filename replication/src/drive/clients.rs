@@ -228,6 +228,10 @@ mod tests {
 
         fn want_flush(&self) {}
 
+        fn clear(&self) -> Result<(), String> {
+            Ok(())
+        }
+
         fn closed(&self) {}
     }
 

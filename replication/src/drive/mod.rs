@@ -218,17 +218,27 @@ impl<S: Store> Drive<S> {
     /// Performs the effects that have been put out, in order. Ends at once if the node has ended meanwhile.
     pub fn settle(&mut self, around: &mut impl Surroundings) {
         let mut effects = mem::take(&mut self.effects);
-        let mut closed = false;
+        let (mut closed, mut clear) = (false, false);
         for effect in effects.drain(..) {
             if around.is_dead() {
                 continue;
             }
             closed |= matches!(effect, Effect::Closed);
+            clear |= matches!(effect, Effect::Clear);
             self.perform(effect, around);
         }
         self.effects = effects;
         if closed {
             self.clients.void();
+        }
+        if clear {
+            let cleared = self.store.clear();
+            if cleared.is_ok() {
+                self.applied_chain = ChainHash::default();
+                around.imaged(Lsn::ZERO);
+            }
+            self.step(Event::Cleared(cleared), around);
+            self.settle(around);
         }
     }
 
@@ -267,6 +277,8 @@ impl<S: Store> Drive<S> {
                 self.store.closed();
             }
             Effect::WantFlush => self.store.want_flush(),
+            // When all else has been done.
+            Effect::Clear => {}
             Effect::Coordinate(request) => around.coordinate(request),
             Effect::Alarm(text) => around.alarm(text),
         }

@@ -71,6 +71,7 @@ impl Member<Candidate> {
             | Durable::Truncated { .. }
             | Durable::LeaseLogged(_)
             | Durable::Remembered
+            | Durable::Forgotten
             | Durable::Checkpoint => {}
         }
     }

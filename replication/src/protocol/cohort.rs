@@ -197,6 +197,12 @@ impl Role {
                 self
             }
             Event::ImageReceived { image, part, outcome } => self.image_received(image, part, outcome, out),
+            Event::Cleared(outcome) => {
+                if let Role::Follower(member) = &mut self {
+                    member.cleared(outcome, out);
+                }
+                self
+            }
             Event::Damaged(damaged) => {
                 self.common_mut().damaged = damaged;
                 self

@@ -34,6 +34,8 @@ pub(crate) struct Follower {
     pre_vote: PreVote,
     /// An image on its way here.
     pub(crate) receiving: Option<Receiving>,
+    /// All that is here goes when the image that is being put in force is.
+    forgetting: bool,
 }
 
 /// A question to all others whether they have lost the leader, too.
@@ -110,7 +112,7 @@ impl Member<Follower> {
         let (last, chain) = (self.common.log.last(), self.common.log.last_chain());
         if !entries.first().is_some_and(|first| first.follows(last, chain)) && !planted(Bug::GapAccepted) {
             let text = format!("the log differs from the leader's ({}) behind {last}", from.node);
-            return self.common.diverged(text, out);
+            return self.common.differs(text, out);
         }
         self.role.matched = Some(end);
         self.common.append_entries(entries, out);
@@ -157,7 +159,7 @@ impl Member<Follower> {
             && !planted(Bug::AppliedUnmatched)
         {
             let text = format!("hash differs from the leader's at {}", beat.committed);
-            return self.common.diverged(text, out);
+            return self.common.differs(text, out);
         }
         self.common.echoed(beat);
         let committed = if beat.committed.seq <= matched.seq { beat.committed } else { matched };
@@ -218,7 +220,12 @@ impl Member<Follower> {
         let log = &mut self.common.log;
         let ours = log.at(agree.seq);
         let equal = ours.is_some_and(|(lsn, at)| lsn == agree && chain.is_none_or(|chain| chain == at));
-        if agree.seq < log.committed().seq || !equal {
+        if !equal {
+            let text = format!("hash differs from the leader's ({}) at {agree}", from.node);
+            return self.common.differs(text, out);
+        }
+        if agree.seq < log.committed().seq {
+            // Perhaps the others have lost what is here: not ours to throw away.
             let text = format!("the leader {} would truncate committed entries: agree={agree}", from.node);
             return self.common.diverged(text, out);
         }
@@ -258,8 +265,24 @@ impl Member<Follower> {
             }
             Durable::Truncated { epoch, agree } => self.matched(*epoch, *agree, out),
             Durable::Remembered => self.healed(durable, out),
+            Durable::Forgotten => self.forget(out),
             Durable::Candidacy(_) | Durable::LeaseLogged(_) | Durable::Checkpoint => {}
         }
+    }
+
+    /// Throws away what differs from the leader's: the mark that says so is durable. An image that is being put in force
+    /// comes first.
+    fn forget(&mut self, out: &mut Vec<Effect>) {
+        match self.common.installing {
+            true => self.role.forgetting = true,
+            false => out.push(Effect::Clear),
+        }
+    }
+
+    /// The store is empty.
+    pub(crate) fn cleared(&mut self, outcome: Result<(), String>, out: &mut Vec<Effect>) {
+        self.role = Follower::new(self.role.leader, Some(self.common.now));
+        self.common.cleared(outcome, out);
     }
 
     /// Tells the winner that we are bound to it.
@@ -284,6 +307,10 @@ impl Member<Follower> {
 
     /// Asks around when the leader is silent; says whether to stand.
     pub(crate) fn tick(&mut self, out: &mut Vec<Effect>) -> Ambition {
+        if self.role.forgetting && !self.common.installing {
+            self.role.forgetting = false;
+            out.push(Effect::Clear);
+        }
         if self.common.is_learner() {
             self.recall(out);
             return Ambition::Stay;

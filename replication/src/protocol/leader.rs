@@ -547,6 +547,7 @@ impl Member<Leader> {
             | Durable::Truncated { .. }
             | Durable::LeaseLogged(_)
             | Durable::Remembered
+            | Durable::Forgotten
             | Durable::Checkpoint => {}
         }
     }

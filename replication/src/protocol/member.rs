@@ -77,6 +77,8 @@ pub(crate) enum Durable {
     LeaseLogged(Millis),
     /// The mark of amnesia is gone.
     Remembered,
+    /// The mark of amnesia: what is here differs from the leader's, and goes now.
+    Forgotten,
     /// Nothing that anyone waits for.
     Checkpoint,
 }
@@ -213,13 +215,41 @@ impl Common {
         out.push(Effect::Alarm(format!("cohort {} on {}: {text}", self.config.cohort, self.config.me.node)));
     }
 
-    /// The two replicas' data differ: take no part any more until an operator has looked.
+    /// The logs differ in what both have committed: take no part any more until an operator has looked.
     pub(crate) fn diverged(&mut self, text: String, out: &mut Vec<Effect>) {
         if self.broken.is_none() {
             self.alarm(text.clone(), out);
             out.push(Effect::Lease(None));
             self.broken = Some(text);
         }
+    }
+
+    /// What is here is another history than the leader's, by the hash of all that led to it: this is the minority. It
+    /// takes no part with what it has, and when the mark of amnesia is durable it throws that away (rule 19).
+    pub(crate) fn differs(&mut self, text: String, out: &mut Vec<Effect>) {
+        if self.broken.is_none() {
+            self.diverged(text, out);
+            self.checkpoint.amnesiac = true;
+            self.append_checkpoint(Durable::Forgotten, out);
+        }
+    }
+
+    /// The store is empty: what the log holds is void, what was promised holds, and all else is to be learned.
+    pub(crate) fn cleared(&mut self, outcome: Result<(), String>, out: &mut Vec<Effect>) {
+        if let Err(text) = outcome {
+            return self.alarm(format!("its data can not be thrown away: {text}"), out);
+        }
+        (self.checkpoint.base, self.checkpoint.base_chain) = (Lsn::ZERO, ChainHash::default());
+        self.log = CohortLog::recovered(
+            (Lsn::ZERO, ChainHash::default()),
+            Vec::new(),
+            Lsn::ZERO,
+            (Lsn::ZERO, Vec::new()),
+        );
+        (self.commit_logged, self.echo, self.fresh_at) = (Lsn::ZERO, None, None);
+        (self.damaged, self.broken) = (false, None);
+        self.amnesia = Some(Amnesia::new(self.now));
+        self.append_image(out);
     }
 
     // Appends
@@ -298,7 +328,10 @@ impl Common {
                         self.promise_forced |= self.promise == Promise { epoch: *epoch, leader: None };
                     }
                     Durable::LeaseLogged(lease) => self.checkpoint.lease_ms_max = lease.0,
-                    Durable::Truncated { .. } | Durable::Remembered | Durable::Checkpoint => {}
+                    Durable::Truncated { .. }
+                    | Durable::Remembered
+                    | Durable::Forgotten
+                    | Durable::Checkpoint => {}
                 }
                 durable.push(done.durable);
             }

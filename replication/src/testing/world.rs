@@ -17,6 +17,7 @@ use bytes::Bytes;
 use wal::disk::MemoryDisk;
 use wal::{
     Append, CohortId, Entry, EntryKind, Epoch, Incarnation, LogOptions, LogWriter, Member, NodeId, Promise,
+    Record,
 };
 
 use super::coordinator::Service;
@@ -29,6 +30,8 @@ use crate::protocol::time::{Millis, Stamp};
 use crate::protocol::{Cohort, Config, Recovered, Status};
 
 const COHORT: CohortId = CohortId(7);
+const LOG_OPTIONS: LogOptions =
+    LogOptions { segment_bytes: 64 << 10, retention_bytes: 8 << 20, reserve_bytes: 64 << 10 };
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
@@ -231,15 +234,13 @@ impl World {
     /// Starts a member (again).
     pub fn start(&mut self, number: u32, fresh: bool) {
         let now = self.clock(number);
-        let options =
-            LogOptions { segment_bytes: 64 << 10, retention_bytes: 8 << 20, reserve_bytes: 64 << 10 };
         let members = self.numbers().into_iter().map(World::member).collect();
         let Some(machine) = self.machines.get_mut(&number) else { return };
         if machine.cohort.is_some() {
             return;
         }
         let (writer, recovery) =
-            LogWriter::open(Arc::new(machine.disk.clone()), options).expect("the log opens");
+            LogWriter::open(Arc::new(machine.disk.clone()), LOG_OPTIONS).expect("the log opens");
         let found = recovery.cohorts.get(&COHORT).cloned().unwrap_or_default();
         assert_eq!(found.corrupt, None, "a crash never looks like corruption");
         assert!(
@@ -308,6 +309,26 @@ impl World {
             (machine.promise, machine.lost) = (Promise::default(), true);
             self.note(|| format!("n{number} loses its log"));
         }
+    }
+
+    /// The log of a member that is down gets an entry that no leader ever sent, as if its memory had failed (rule 19).
+    pub fn forge(&mut self, number: u32) {
+        let Some(machine) = self.machines.get_mut(&number).filter(|machine| machine.cohort.is_none()) else {
+            return;
+        };
+        let (mut writer, recovery) =
+            LogWriter::open(Arc::new(machine.disk.clone()), LOG_OPTIONS).expect("the log opens");
+        let found = recovery.cohorts.get(&COHORT).cloned().unwrap_or_default();
+        let base = (found.checkpoint.base, found.checkpoint.base_chain);
+        let (last, chain) = found.entries.last().map_or(base, |entry| (entry.lsn, entry.chain));
+        let entry = Entry::next(last, chain, last.epoch, EntryKind::Write, Bytes::from_static(b"forged"));
+        let lsn = entry.lsn;
+        writer
+            .append(Append { cohort: COHORT, records: vec![Record::Entry(entry)] })
+            .expect("there is space");
+        writer.force().expect("the disk is sound");
+        machine.disk = machine.disk.kill();
+        self.note(|| format!("n{number}'s log gets a forged {lsn}"));
     }
 
     /// The member's coordinator session ends; a new one comes with [`World::renew`].
@@ -516,6 +537,13 @@ impl World {
             match effect {
                 // No tables here.
                 Effect::WantFlush => {}
+                Effect::Clear => {
+                    if let Some(machine) = self.machines.get_mut(&number) {
+                        machine.applied.clear();
+                    }
+                    self.note(|| format!("n{number} throws its data away"));
+                    self.event(number, Event::Cleared(Ok(())));
+                }
                 Effect::Append { records, ticket } => self.append(number, records, ticket),
                 Effect::Send(envelope) => self.send(envelope),
                 Effect::Apply(entries) => self.apply(number, entries),

@@ -396,7 +396,14 @@ pub const RULES: &[(u32, &[Evidence])] = &[
             Golden("steady/hung_leader_disk"),
         ],
     ),
-    (19, &[Planted("gap-accepted")]),
+    (
+        19,
+        &[
+            Planted("gap-accepted"),
+            Golden("steady/differing_replica_forgets"),
+            Test("a_replica_that_differs_starts_over", "kvstore/tests/three_nodes.rs"),
+        ],
+    ),
     (20, &[Golden("takeover/late_member")]),
     (21, &[Planted("staleness-from-receipt"), Planted("echo-without-lease")]),
     (22, &[Planted("floor-ignored")]),

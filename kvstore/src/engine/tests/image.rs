@@ -124,6 +124,50 @@ fn a_crash_at_any_step_leaves_the_old_state_or_the_new_one() {
 }
 
 #[test]
+fn a_crash_while_all_is_thrown_away_leaves_all_or_nothing() {
+    let begin = |disk: &MemoryDisk| {
+        let engine = open(disk, SMALL);
+        for seq in 1..=9 {
+            write(&engine, seq, &format!("key{seq}"), &[put("a", "x")]);
+            if seq % 3 == 0 {
+                flush(&engine).unwrap();
+            }
+        }
+        write(&engine, 10, "key1", &[put("a", "in memory")]);
+        engine
+    };
+    let whole = MemoryDisk::new();
+    let engine = begin(&whole);
+    let first = whole.operations();
+    engine.clear().unwrap();
+    assert_eq!((scan(&engine).unwrap().len(), engine.applied(), engine.durable()), (0, Lsn::ZERO, Lsn::ZERO));
+    // It takes up from the first write again.
+    write(&engine, 1, "key1", &[put("a", "again")]);
+    flush(&engine).unwrap();
+    assert_eq!(show(&engine, "key1"), "a=again@1");
+    let (mut all, mut nothing) = (0, 0);
+    for stop in first..first + 12 {
+        for seed in 0..4 {
+            let disk = MemoryDisk::new();
+            let engine = begin(&disk);
+            disk.set_faults(Faults { stop_after: Some(stop), ..Faults::default() });
+            let cleared = engine.clear();
+            let (after, durable) = try_open(&disk.crash(seed), SMALL).unwrap();
+            let rows = scan(&after).unwrap().len();
+            match durable.base {
+                Lsn::ZERO => nothing += 1,
+                base => {
+                    assert!(cleared.is_err() && base == Lsn::new(1, 9));
+                    all += 1;
+                }
+            }
+            assert_eq!(rows, if durable.base == Lsn::ZERO { 0 } else { 9 });
+        }
+    }
+    assert!(all > 4 && nothing > 4, "{all} {nothing}");
+}
+
+#[test]
 fn a_full_disk_refuses_the_image_and_takes_it_later() {
     let sender = open(&MemoryDisk::new(), SMALL);
     for seq in 1..=20 {
