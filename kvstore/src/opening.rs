@@ -85,6 +85,12 @@ impl Opener {
             }
             match self.ranges.find(descriptor.id) {
                 None => missing.push(descriptor.clone()),
+                Some(LocalRange { descriptor: known, .. })
+                    if known != *descriptor && descriptor.names_another_disk(self.me) =>
+                {
+                    let node = self.me.node;
+                    self.runtime.fail(format!("the number of {node} was given to another disk (--rebuild)"));
+                }
                 Some(LocalRange { descriptor: known, replica }) if known != *descriptor => {
                     if let Ok(replica) = &replica {
                         replica.cohort.replaced(descriptor.members.clone());

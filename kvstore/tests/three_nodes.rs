@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::join_all;
 use kvstore::config::NodeConfig;
+use kvstore::coordination::Coordinator;
 use kvstore::coordination::embedded::{Embedded, EmbeddedClient};
 use kvstore::error::KvError;
 use kvstore::node::Node;
@@ -521,6 +522,25 @@ async fn a_lost_disk_is_refilled_from_the_others() {
         cluster.restart(index).await;
     }
     assert_eq!(get(&cluster.kv(1), &table, "m", strong()).await.as_deref(), Some("after"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_number_was_given_away_stops() {
+    let mut cluster = Cluster::start(3).await;
+    let table = cluster.table("t", &[]).await;
+    written(cluster.kv(0).write(put(&table, "a", "before"), soon(), None).await);
+    // It looks gone to the coordinator, but lives; an operator gives its number to an empty disk.
+    cluster.service.client().delete("/spinnaker/default/nodes/3", None).await.unwrap();
+    let directory = cluster.directory.path().join("new");
+    let config = NodeConfig { rebuild: true, ..NodeConfig::new(NodeId(3), directory, "127.0.0.1:0") };
+    let coordinator = cluster.service.client();
+    let node = Node::start(config, coordinator.clone()).await.unwrap();
+    let (old, _session) = cluster.nodes[2].replace((node, coordinator)).unwrap();
+    let why = tokio::time::timeout(Duration::from_secs(20), old.failed()).await.unwrap();
+    assert!(why.contains("the number of n3 was given to another disk"), "{why}");
+    drop(old);
+    cluster.settle().await;
+    assert_eq!(get(&cluster.kv(2), &table, "a", timeline()).await.as_deref(), Some("before"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

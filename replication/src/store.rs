@@ -84,7 +84,8 @@ pub trait Store: Send + Sync + 'static {
     fn want_flush(&self);
 
     /// Throws everything away, durably: the replica's data have been found to differ from the others' (rule 19). Then
-    /// [`Store::applied`] is [`Lsn::ZERO`]. Blocks on the disk, under the cohort's lock: it is hardly ever called.
+    /// [`Store::applied`] is [`Lsn::ZERO`]. Blocks on the disk: not called under the cohort's lock, but nothing is applied
+    /// until its outcome is told.
     fn clear(&self) -> Result<(), String>;
 
     /// This replica is no longer an open leader: forget what is pending.

@@ -41,7 +41,9 @@ pub trait Surroundings {
     fn read_image(&mut self, to: NodeId, image: u64, part: u64, tables: Lsn);
     /// Have the store keep a part ([`Store::receive_image`]); [`Event::ImageReceived`] follows.
     fn receive_image(&mut self, image: u64, part: ImagePart);
-    /// The store has taken an image: it holds everything up to here.
+    /// Have the store throw everything away ([`Store::clear`]); [`Event::Cleared`] follows.
+    fn clear(&mut self);
+    /// The store has taken an image, or thrown everything away: it holds everything up to here.
     fn imaged(&mut self, base: Lsn);
     /// Ask the coordinator; [`Event::Coordinated`] follows.
     fn coordinate(&mut self, request: CoordinationRequest);
@@ -118,8 +120,13 @@ impl<S: Store> Drive<S> {
     pub fn take(&mut self, input: Input<S>, around: &mut impl Surroundings) {
         match input {
             Input::Event(event) => {
-                if event == Event::Tick {
-                    self.look_at_tables(around);
+                match event {
+                    Event::Tick => self.look_at_tables(around),
+                    Event::Cleared(Ok(())) => {
+                        self.applied_chain = ChainHash::default();
+                        around.imaged(Lsn::ZERO);
+                    }
+                    _ => {}
                 }
                 self.step(event, around);
             }
@@ -218,27 +225,17 @@ impl<S: Store> Drive<S> {
     /// Performs the effects that have been put out, in order. Ends at once if the node has ended meanwhile.
     pub fn settle(&mut self, around: &mut impl Surroundings) {
         let mut effects = mem::take(&mut self.effects);
-        let (mut closed, mut clear) = (false, false);
+        let mut closed = false;
         for effect in effects.drain(..) {
             if around.is_dead() {
                 continue;
             }
             closed |= matches!(effect, Effect::Closed);
-            clear |= matches!(effect, Effect::Clear);
             self.perform(effect, around);
         }
         self.effects = effects;
         if closed {
             self.clients.void();
-        }
-        if clear {
-            let cleared = self.store.clear();
-            if cleared.is_ok() {
-                self.applied_chain = ChainHash::default();
-                around.imaged(Lsn::ZERO);
-            }
-            self.step(Event::Cleared(cleared), around);
-            self.settle(around);
         }
     }
 
@@ -277,8 +274,7 @@ impl<S: Store> Drive<S> {
                 self.store.closed();
             }
             Effect::WantFlush => self.store.want_flush(),
-            // When all else has been done.
-            Effect::Clear => {}
+            Effect::Clear => around.clear(),
             Effect::Coordinate(request) => around.coordinate(request),
             Effect::Alarm(text) => around.alarm(text),
         }

@@ -384,7 +384,8 @@ impl Common {
 
     /// The store holds everything up to `base` in SSTables: the log need not keep it for us.
     pub(crate) fn checkpointed(&mut self, base: Lsn, base_chain: ChainHash, out: &mut Vec<Effect>) {
-        if base.seq < self.checkpoint.base.seq {
+        // What is said of tables that have been thrown away since comes too late.
+        if base.seq < self.checkpoint.base.seq || base.seq > self.log.applied().seq {
             return;
         }
         self.checkpoint.base = base;

@@ -372,6 +372,16 @@ impl<S: Store> Surroundings for Around<'_, S> {
         });
     }
 
+    fn clear(&mut self) {
+        let (me, store) = (Weak::clone(&self.driver.me), Arc::clone(&self.driver.store));
+        self.driver.node.tokio.spawn_blocking(move || {
+            let cleared = store.clear();
+            if let Some(driver) = me.upgrade() {
+                driver.submit(Input::Event(Event::Cleared(cleared)));
+            }
+        });
+    }
+
     fn imaged(&mut self, base: Lsn) {
         self.driver.node.metrics.images.count();
         self.driver.applied.send_replace(base);

@@ -158,8 +158,13 @@ impl Runtime {
         self.node.kill();
     }
 
+    /// Stops the node: it can no longer keep its word. [`Runtime::failed`] says why.
+    pub fn fail(&self, reason: String) {
+        self.node.fail(reason);
+    }
+
     /// Returns the reason if the node had to stop by itself, because its log can no longer be trusted (a failed
-    /// force); never otherwise. The process should then end with an error.
+    /// force) or its number is another's; never otherwise. The process should then end with an error.
     pub async fn failed(&self) -> String {
         self.node.failed().await
     }

@@ -123,6 +123,8 @@ pub(crate) enum Wish {
     ReadImage { to: NodeId, image: u64, part: u64, tables: Lsn },
     /// Have the store keep one.
     ReceiveImage { image: u64, part: ImagePart },
+    /// Have the store throw everything away.
+    Clear,
     /// The store has taken an image.
     Imaged,
     /// Ask the coordinator.
@@ -174,6 +176,10 @@ impl Surroundings for Around<'_> {
 
     fn receive_image(&mut self, image: u64, part: ImagePart) {
         self.wishes.push(Wish::ReceiveImage { image, part });
+    }
+
+    fn clear(&mut self) {
+        self.wishes.push(Wish::Clear);
     }
 
     fn imaged(&mut self, _: Lsn) {

@@ -89,6 +89,11 @@ impl World {
                 let delay = 200 + self.random.below(self.options.force_max);
                 self.plan(delay, Action::Receive { node, life, range, image, part });
             }
+            Wish::Clear => {
+                let Some(replica) = self.replica(node, range) else { return };
+                let cleared = replica.drive.store().clear();
+                self.tell(node, range, Told::Cleared(cleared));
+            }
             Wish::Imaged => self.counts.images += 1,
             Wish::Coordinate(request) => {
                 if matches!(request, CoordinationRequest::Stand { .. }) {
