@@ -137,7 +137,13 @@ impl Opener {
         let fresh = is_fresh(log.is_none() && !dirs.contains(&directory(id)), rebuilt);
         let opened =
             Engine::open(self.disk.clone(), &directory(id), EngineOptions::default(), self.cache.clone());
-        let (engine, durable) = opened.map_err(|error| format!("tables: {error}"))?;
+        let (engine, durable) = opened.map_err(|error| match error.is_damage() {
+            true => format!(
+                "tables: {error}; the other replicas go on; to mend this one, start the node once with an empty data \
+                 directory and --rebuild"
+            ),
+            false => format!("tables: {error}"),
+        })?;
         let recovered = join(log, &durable, fresh, loss(self.damaged.as_ref(), rebuilt))?;
         let store = Arc::new(RangeStore::new(id, engine, durable.attachment, WINDOW_LEN)?);
         let cohort = self.runtime.open(id, descriptor.members.clone(), recovered, store.clone());
@@ -215,8 +221,8 @@ pub(crate) fn join(
             return Ok(amnesiac(&why, durable, Checkpoint::default(), Promise::default()));
         }
         if durable.base > Lsn::ZERO {
-            return Err("the log has lost this range (its tables are there): restore the log, or give the node a new \
-                        --node-id with an empty data directory"
+            return Err("the log has lost this range (its tables are there): restore the log, or start the node once with \
+                        an empty data directory and --rebuild"
                 .into());
         }
         return Ok(Recovered {

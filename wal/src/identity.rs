@@ -43,7 +43,7 @@ pub enum IdentityError {
     },
     /// The identity file makes no sense.
     #[error(
-        "the data directory's IDENTITY file is damaged: restore it, or rebuild the node with an empty directory under a new node id"
+        "the data directory's IDENTITY file is damaged: restore it, or start the node once with an empty directory and --rebuild"
     )]
     Damaged,
     /// There is data but no identity.
