@@ -103,8 +103,24 @@ impl Nodes {
         command
     }
 
+    /// The disk of a node that does not run is lost.
+    pub fn lose_disk(&self, number: usize) {
+        std::fs::remove_dir_all(self.dir.path().join(format!("node-{number}"))).expect("its directory");
+    }
+
+    /// Starts a node whose disk was lost, as an operator does.
+    pub fn rebuild(&mut self, number: usize) {
+        self.spawn_with(number, &["--rebuild"]);
+        self.wait_ready(number);
+    }
+
     fn spawn(&mut self, number: usize) {
-        let process = Process::spawn(&format!("node {number}"), &mut self.start_command(number));
+        self.spawn_with(number, &[]);
+    }
+
+    fn spawn_with(&mut self, number: usize, more: &[&str]) {
+        let command = &mut self.start_command(number);
+        let process = Process::spawn(&format!("node {number}"), command.args(more));
         self.nodes[number - 1].process = Some(process);
     }
 
