@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use replication::coordination::{CoordinationError, Coordinator};
 use replication::runtime::Addresses;
 use tokio::sync::watch;
-use wal::{CohortId, Lsn, Member, NodeId};
+use wal::{CohortId, Incarnation, Lsn, Member, NodeId};
 
 use super::layout::{NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
 use crate::error::KvError;
@@ -228,6 +228,10 @@ impl ClusterMap {
 }
 
 impl Addresses for ClusterMap {
+    fn disk(&self, node: NodeId) -> Option<Incarnation> {
+        self.view().nodes.get(&node)?.disk
+    }
+
     fn address(&self, node: NodeId) -> Option<String> {
         let view = self.view();
         let live = view.nodes.get(&node).map(|addresses| addresses.grpc.clone());

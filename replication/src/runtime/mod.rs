@@ -32,7 +32,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
-use wal::{CohortId, Log, Member, NodeId};
+use wal::{CohortId, Incarnation, Log, Member, NodeId};
 
 use self::driver::Driver;
 pub use self::metrics::{Counter, Metrics};
@@ -64,6 +64,9 @@ pub struct RuntimeConfig {
 pub trait Addresses: Send + Sync + 'static {
     /// `host:port` of the node's gRPC listener; `None` while it is not known. Asked at each dial; must not wait.
     fn address(&self, node: NodeId) -> Option<String>;
+    /// The disk that has the node's number now, if that is known: no stream is held with another one. Asked at each new
+    /// stream; must not wait.
+    fn disk(&self, node: NodeId) -> Option<Incarnation>;
 }
 
 /// Why a cohort could not be opened.

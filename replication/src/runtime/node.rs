@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error};
-use wal::{CohortId, Log, Member, NodeId};
+use wal::{CohortId, Incarnation, Log, Member, NodeId};
 
 use super::driver::{Driven, Wakes};
 use super::metrics::Metrics;
@@ -101,6 +101,11 @@ impl Node {
 
     pub(crate) fn address(&self, peer: NodeId) -> Option<String> {
         self.addresses.address(peer)
+    }
+
+    /// See [`Addresses::disk`].
+    pub(crate) fn disk(&self, peer: NodeId) -> Option<Incarnation> {
+        self.addresses.disk(peer)
     }
 
     /// A peer has dialled us: it lives.

@@ -92,7 +92,14 @@ pub(crate) fn check(node: &Node, hello: &Hello) -> Result<Member, Refusal> {
     if hello.node == node.me.node.0 {
         return Err(Refusal(format!("calls itself node {}, as this node does", node.me.node)));
     }
-    Ok(Member { node: NodeId(hello.node), incarnation: Incarnation(hello.incarnation) })
+    let from = Member { node: NodeId(hello.node), incarnation: Incarnation(hello.incarnation) };
+    match node.disk(from.node) {
+        Some(disk) if disk != from.incarnation => Err(Refusal(format!(
+            "is {} on another disk ({}) than the one that has the number now ({disk})",
+            from.node, from.incarnation
+        ))),
+        Some(_) | None => Ok(from),
+    }
 }
 
 #[tonic::async_trait]

@@ -32,6 +32,10 @@ const COHORT: CohortId = CohortId(7);
 struct Book(Mutex<BTreeMap<NodeId, String>>);
 
 impl Addresses for Book {
+    fn disk(&self, node: NodeId) -> Option<Incarnation> {
+        Some(member(node.0).incarnation)
+    }
+
     fn address(&self, node: NodeId) -> Option<String> {
         self.0.lock().expect("no panic").get(&node).cloned()
     }
@@ -258,6 +262,10 @@ async fn who_is_not_meant_is_refused_clearly() {
         "speaks version 2 of the protocol between nodes, this node speaks 1"
     );
     assert_eq!(refused(|hello| hello.node = 2).await, "calls itself node n2, as this node does");
+    assert_eq!(
+        refused(|hello| hello.incarnation = 7).await,
+        "is n1 on another disk (0000000000000007) than the one that has the number now (0000000000000065)"
+    );
 
     // A whole node of another cluster gets nowhere either.
     let stranger = TestNode::start(1, "d", &book).await;

@@ -136,6 +136,10 @@ impl Store for Counter {
 struct Book(Mutex<BTreeMap<NodeId, String>>);
 
 impl Addresses for Book {
+    fn disk(&self, node: NodeId) -> Option<Incarnation> {
+        Some(member(node.0).incarnation)
+    }
+
     fn address(&self, node: NodeId) -> Option<String> {
         self.0.lock().expect("no panic").get(&node).cloned()
     }
