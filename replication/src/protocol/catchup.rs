@@ -11,6 +11,10 @@ use super::message::{Message, Report};
 use super::progress::Stage;
 use super::time::Millis;
 
+#[cfg(test)]
+#[path = "catchup_tests.rs"]
+mod tests;
+
 impl Member<Leader> {
     /// Tells every bound follower where our logs agree.
     pub(crate) fn match_promised(&mut self, out: &mut Vec<Effect>) {

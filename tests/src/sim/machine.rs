@@ -19,7 +19,8 @@ use wal::{Entry, Epoch, LogWriter, Lsn, NodeId, Record};
 use super::faults::Doom;
 use super::history::{Node, Range};
 
-/// A node's boot-time clock: it starts anywhere and runs a little too fast or too slow.
+/// A node's boot-time clock: it starts anywhere at each boot, runs a little too fast or too slow, and goes on while the
+/// process stands still.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     /// What it showed at real time 0, in microseconds.

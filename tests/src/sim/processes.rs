@@ -138,6 +138,8 @@ impl World {
         let Some(machine) = self.machines.get_mut(&node) else { return };
         let ran = machine.process.take().is_some();
         machine.disk = machine.disk.crash(seed);
+        // The boot-time clock begins anew, anywhere.
+        machine.clock.offset = seed % 1_000_000_000;
         if ran {
             self.ended(node, expiry);
         } else {
