@@ -79,6 +79,7 @@ bugs! {
     OldAnswerConfirms "old-answer-confirms" "an answer to a message sent before the read confirms it (rule 8e)",
     OpenBeforeEpochStart "open-before-epoch-start" "a new leader serves before its EpochStart is committed (P3)",
     StalenessFromReceipt "staleness-from-receipt" "staleness counts from the last message, not from the echoed stamp (rule 21)",
+    EchoOfAnotherLife "echo-of-another-life" "a stamp that the replica told before a reboot counts after it, though its clock began anew (rule 21)",
     EchoWithoutLease "echo-without-lease" "a leader without a lease echoes stamps (rule 21)",
     FloorIgnored "floor-ignored" "a timeline read below the session's token is served (rule 22)",
 

@@ -43,8 +43,14 @@ pub(crate) struct Amnesia {
 }
 
 impl Amnesia {
-    pub(crate) fn new(now: Stamp) -> Amnesia {
-        Amnesia { nonce: now.0, asked_at: None, answers: BTreeMap::new(), prepared: false, leaving: false }
+    pub(crate) fn new(life: u64, now: Stamp) -> Amnesia {
+        Amnesia {
+            nonce: life.wrapping_add(now.0),
+            asked_at: None,
+            answers: BTreeMap::new(),
+            prepared: false,
+            leaving: false,
+        }
     }
 }
 

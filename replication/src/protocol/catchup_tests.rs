@@ -35,8 +35,13 @@ fn leader() -> Member<Leader> {
         ..Recovered::default()
     };
     let settings = super::super::settings::Settings::default();
-    let config =
-        Config { cohort: CohortId(1), me: peer(1), members: vec![peer(1), peer(2), peer(3)], settings };
+    let config = Config {
+        cohort: CohortId(1),
+        me: peer(1),
+        members: vec![peer(1), peer(2), peer(3)],
+        life: 1,
+        settings,
+    };
     let common = Box::new(Common::new(config, recovered, Stamp(1), &mut Vec::new()));
     let mut role = Leader::new(EPOCH, None, &common);
     role.phase = Phase::Leading(last);

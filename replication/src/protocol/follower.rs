@@ -10,7 +10,7 @@ use super::effect::{Effect, Reply};
 use super::event::Token;
 use super::image::Receiving;
 use super::member::{Common, Durable, Member};
-use super::message::{Beat, Message};
+use super::message::{Beat, Message, OwnStamp};
 use super::time::{Millis, Stamp};
 
 /// How long a pre-vote waits for answers before it asks again.
@@ -184,7 +184,7 @@ impl Member<Follower> {
             stamp,
             grant: grant && !learner,
             learner,
-            own_stamp: self.common.now,
+            own_stamp: OwnStamp { life: self.common.config.life, at: self.common.now },
         };
         self.common.send(to.node, message, out);
     }

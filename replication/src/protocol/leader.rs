@@ -16,7 +16,7 @@ use super::coordination::CoordinationRequest;
 use super::effect::{Effect, Lease, Reply, Unavailable};
 use super::event::Token;
 use super::member::{Common, Durable, Member};
-use super::message::{Beat, Message};
+use super::message::{Beat, Message, OwnStamp};
 use super::progress::{Progress, Stage};
 use super::quorum::reached_by_majority;
 use super::time::{Millis, Stamp};
@@ -215,7 +215,7 @@ impl Member<Leader> {
         forced: Lsn,
         stamp: Stamp,
         grant: bool,
-        own_stamp: Stamp,
+        own_stamp: OwnStamp,
         out: &mut Vec<Effect>,
     ) {
         let now = self.common.now;
@@ -225,7 +225,7 @@ impl Member<Leader> {
             return;
         }
         progress.heard = Some(now);
-        progress.own_stamp = progress.own_stamp.max(Some(own_stamp));
+        progress.told_own(own_stamp);
         if stamp <= self.role.stamp && stamp > Stamp(0) {
             progress.answered = progress.answered.max(Some(stamp));
             if grant {

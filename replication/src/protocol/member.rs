@@ -27,6 +27,8 @@ pub struct Config {
     pub me: Peer,
     /// All members, this one included, each with its disk: a word from another disk of the same node is not heard.
     pub members: Vec<Peer>,
+    /// Tells this life of the member from all others, those after a reboot included, which begins its clock anew: random.
+    pub life: u64,
     /// Periods and limits.
     pub settings: Settings,
 }
@@ -148,7 +150,7 @@ impl Common {
         let log = CohortLog::recovered(start, entries, committed, (oldest, epoch_ends));
         let mut checkpoint = checkpoint;
         checkpoint.amnesiac |= amnesiac;
-        let amnesia = checkpoint.amnesiac.then(|| Amnesia::new(now));
+        let amnesia = checkpoint.amnesiac.then(|| Amnesia::new(config.life, now));
         if amnesia.is_some() {
             // How long a lease it has granted is forgotten, too.
             checkpoint.lease_ms_max = checkpoint.lease_ms_max.max(config.settings.lease.0);
@@ -248,7 +250,7 @@ impl Common {
         );
         (self.commit_logged, self.echo, self.fresh_at) = (Lsn::ZERO, None, None);
         (self.damaged, self.broken) = (false, None);
-        self.amnesia = Some(Amnesia::new(self.now));
+        self.amnesia = Some(Amnesia::new(self.config.life, self.now));
         self.append_image(out);
     }
 
@@ -455,9 +457,10 @@ impl Common {
             self.fresh_at = Some(self.now);
         }
         if let Some(own) = beat.echo
+            && (own.life == self.config.life || planted(Bug::EchoOfAnotherLife))
             && self.echo.is_none_or(|(_, lsn)| self.log.applied().seq >= lsn.seq)
         {
-            self.echo = Some((own, beat.committed));
+            self.echo = Some((own.at, beat.committed));
         }
     }
 

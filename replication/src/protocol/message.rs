@@ -70,7 +70,7 @@ pub enum Message {
         /// The follower has lost its log and learns: the ack counts for nothing but the flow (rule 5).
         learner: bool,
         /// The follower's own clock now, echoed later for its staleness (rule 21).
-        own_stamp: Stamp,
+        own_stamp: OwnStamp,
     },
     /// Follower to leader: your `prev` lies beyond my log; send again from behind `last`.
     Gap {
@@ -226,6 +226,16 @@ pub struct ImagePart {
     pub last: bool,
 }
 
+/// A follower's own clock at a moment of one of its lives. A reboot begins the clock anew, so a word of an earlier life says
+/// nothing about this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnStamp {
+    /// See [`super::Config::life`].
+    pub life: u64,
+    /// When.
+    pub at: Stamp,
+}
+
 /// What every leader's message carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beat {
@@ -238,5 +248,5 @@ pub struct Beat {
     /// How long a grant lasts at the follower.
     pub lease: Millis,
     /// The receiver's own last stamp, if the leader held its lease when it echoed it (rule 21).
-    pub echo: Option<Stamp>,
+    pub echo: Option<OwnStamp>,
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use wal::Lsn;
 
-use super::message::{ImagePart, Report};
+use super::message::{ImagePart, OwnStamp, Report};
 use super::time::Stamp;
 
 /// How far the follower has come in this epoch.
@@ -65,7 +65,7 @@ pub(crate) struct Progress {
     /// Our newest stamp for which it granted a lease.
     pub(crate) granted: Option<Stamp>,
     /// Its own newest stamp, to be echoed.
-    pub(crate) own_stamp: Option<Stamp>,
+    pub(crate) own_stamp: Option<OwnStamp>,
 }
 
 impl Progress {
@@ -108,6 +108,13 @@ impl Progress {
         }
         self.sent = lsn;
         self.window.push_back(lsn);
+    }
+
+    /// It has told its own clock: the newest of its newest life is echoed.
+    pub(crate) fn told_own(&mut self, own: OwnStamp) {
+        if self.own_stamp.is_none_or(|known| known.life != own.life || known.at < own.at) {
+            self.own_stamp = Some(own);
+        }
     }
 
     /// Proposals on the way.

@@ -487,5 +487,5 @@ impl<S: Store> Driven for Driver<S> {
 
 /// Only for the config of the protocol: who `node` is in a cohort.
 pub(crate) fn config(cohort: CohortId, me: Member, members: Vec<Member>, node: &Node) -> Config {
-    Config { cohort, me, members, settings: node.settings.clone() }
+    Config { cohort, me, members, life: node.life, settings: node.settings.clone() }
 }

@@ -29,6 +29,8 @@ use crate::protocol::message::Envelope;
 /// Shared by the runtime's handle, its tasks, and the cohorts.
 pub(crate) struct Node {
     pub(crate) me: Member,
+    /// See [`crate::protocol::Config::life`].
+    pub(crate) life: u64,
     pub(crate) cluster: String,
     pub(crate) settings: Settings,
     pub(crate) log: Log,
@@ -58,6 +60,13 @@ impl Stopped {
     }
 }
 
+/// Without the system's randomness nothing here is safe; it fails on no supported system after boot.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the operating system provides random numbers");
+    u64::from_le_bytes(bytes)
+}
+
 impl Node {
     /// A node without cohorts; its ticker runs.
     pub(crate) fn start(
@@ -68,6 +77,7 @@ impl Node {
     ) -> Arc<Node> {
         let node = Arc::new(Node {
             me: config.me,
+            life: random(),
             cluster: config.cluster,
             settings: config.settings,
             log,

@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use wal::{ChainHash, CohortId, Entry, EntryKind, Epoch, Incarnation, Lsn, Member, NodeId, Promise};
 
-use crate::protocol::message::{Beat, ImagePart, Message, Report};
+use crate::protocol::message::{Beat, ImagePart, Message, OwnStamp, Report};
 use crate::protocol::time::{Millis, Stamp};
 
 /// The generated protobuf types and the gRPC stubs.
@@ -87,7 +87,7 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
             forced: Some(lsn_to(forced)),
             stamp: stamp.0,
             grant,
-            own_stamp: own_stamp.0,
+            own_stamp: Some(own_to(own_stamp)),
         }),
         Message::Gap { epoch, last } => Body::Gap(proto::Gap { epoch: epoch.0, last: Some(lsn_to(last)) }),
         Message::Report { epoch, report } => {
@@ -159,7 +159,7 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
             stamp: Stamp(ack.stamp),
             grant: ack.grant,
             learner: ack.learner,
-            own_stamp: Stamp(ack.own_stamp),
+            own_stamp: own_from(ack.own_stamp.ok_or(WireError::Missing("own_stamp"))?),
         },
         Body::Gap(gap) => Message::Gap { epoch: Epoch(gap.epoch), last: lsn_from(gap.last, "last")? },
         Body::Report(report) => {
@@ -308,13 +308,21 @@ fn promise_from(promise: Option<proto::Promise>) -> Result<Promise, WireError> {
     Ok(Promise { epoch: Epoch(promise.epoch), leader })
 }
 
+fn own_to(own: OwnStamp) -> proto::OwnStamp {
+    proto::OwnStamp { life: own.life, at: own.at.0 }
+}
+
+fn own_from(own: proto::OwnStamp) -> OwnStamp {
+    OwnStamp { life: own.life, at: Stamp(own.at) }
+}
+
 fn beat_to(beat: Beat) -> proto::Beat {
     proto::Beat {
         stamp: beat.stamp.0,
         committed: Some(lsn_to(beat.committed)),
         committed_chain: beat.committed_chain.0,
         lease_ms: beat.lease.0,
-        echo: beat.echo.map(|stamp| stamp.0),
+        echo: beat.echo.map(own_to),
     }
 }
 
@@ -329,7 +337,7 @@ fn beat_from(beat: Option<proto::Beat>) -> Result<Beat, WireError> {
         committed: lsn_from(beat.committed, "committed")?,
         committed_chain: ChainHash(beat.committed_chain),
         lease,
-        echo: beat.echo.map(Stamp),
+        echo: beat.echo.map(own_from),
     })
 }
 

@@ -16,14 +16,18 @@ fn promise() -> impl Strategy<Value = Promise> {
         .prop_map(|(epoch, leader)| Promise { epoch: Epoch(epoch), leader })
 }
 
+fn own() -> impl Strategy<Value = OwnStamp> {
+    (any::<u64>(), any::<u64>()).prop_map(|(life, at)| OwnStamp { life, at: Stamp(at) })
+}
+
 fn beat() -> impl Strategy<Value = Beat> {
-    (any::<u64>(), lsn(), any::<u64>(), 0..=LEASE_MAX.0, proptest::option::of(any::<u64>())).prop_map(
+    (any::<u64>(), lsn(), any::<u64>(), 0..=LEASE_MAX.0, proptest::option::of(own())).prop_map(
         |(stamp, committed, chain, lease, echo)| Beat {
             stamp: Stamp(stamp),
             committed,
             committed_chain: ChainHash(chain),
             lease: Millis(lease),
-            echo: echo.map(Stamp),
+            echo,
         },
     )
 }
@@ -64,7 +68,7 @@ fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         propose(),
         (epoch(), beat()).prop_map(|(epoch, beat)| Message::Heartbeat { epoch, beat }),
-        (epoch(), lsn(), stamp(), any::<bool>(), any::<bool>(), stamp()).prop_map(
+        (epoch(), lsn(), stamp(), any::<bool>(), any::<bool>(), own()).prop_map(
             |(epoch, forced, stamp, grant, learner, own_stamp)| {
                 Message::Ack { epoch, forced, stamp, grant, learner, own_stamp }
             }

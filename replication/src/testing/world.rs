@@ -272,6 +272,7 @@ impl World {
             cohort: COHORT,
             me: World::member(number),
             members,
+            life,
             settings: self.options.settings.clone(),
         };
         let mut effects = Vec::new();

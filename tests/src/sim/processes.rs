@@ -99,6 +99,7 @@ impl World {
                 cohort,
                 me: self.member(node),
                 members: self.members(range),
+                life,
                 settings: self.options.settings.clone(),
             };
             let drive = Drive::recover(config, recovered, store, now);

@@ -405,6 +405,9 @@ pub const RULES: &[(u32, &[Evidence])] = &[
         ],
     ),
     (20, &[Golden("takeover/late_member")]),
-    (21, &[Planted("staleness-from-receipt"), Planted("echo-without-lease")]),
+    (
+        21,
+        &[Planted("staleness-from-receipt"), Planted("echo-without-lease"), Planted("echo-of-another-life")],
+    ),
     (22, &[Planted("floor-ignored")]),
 ];
