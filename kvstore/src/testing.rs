@@ -20,6 +20,16 @@ use crate::payload;
 use crate::replica::{Proposal, RangeStore, Refusal};
 use crate::request::{Condition, Mutation, RequestId, Row};
 
+/// What a node knows of a range's part of the log when it opens the range.
+pub struct Found<'a> {
+    /// As the scan recovered it.
+    pub log: Option<CohortRecovery>,
+    /// Damage that the scan found, wherever it may belong.
+    pub damaged: Option<&'a Corruption>,
+    /// The range was not made with this disk.
+    pub rebuilt: bool,
+}
+
 /// The state machine of one range.
 pub struct RangeMachine(RangeStore);
 
@@ -82,18 +92,16 @@ impl MachineProposal {
 }
 
 impl RangeMachine {
-    /// Opens the range as a node does at its start: its tables, and its part of the log. `damaged` is what the scan of
-    /// the log found; `rebuilt`: the range was not made with this disk.
+    /// Opens the range as a node does at its start: its tables, and its part of the log.
     pub fn open(
         disk: Arc<dyn Disk>,
         range: CohortId,
         options: EngineOptions,
         cache: Arc<BlockCache>,
         window_len: usize,
-        log: Option<CohortRecovery>,
-        damaged: Option<&Corruption>,
-        rebuilt: bool,
+        found: Found<'_>,
     ) -> Result<(Arc<RangeMachine>, Recovered), String> {
+        let Found { log, damaged, rebuilt } = found;
         let dirs = disk.list_dirs().map_err(|error| error.to_string())?;
         let dir = opening::directory(range);
         let fresh = opening::is_fresh(log.is_none() && !dirs.contains(&dir), rebuilt);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kvstore::engine::BlockCache;
-use kvstore::testing::RangeMachine;
+use kvstore::testing::{Found, RangeMachine};
 use replication::drive::Drive;
 use replication::protocol::Config;
 use replication::protocol::event::Event as Told;
@@ -57,15 +57,18 @@ impl World {
         let mut settling = Vec::new();
         for range in self.ranges_of(node) {
             let cohort = World::cohort(range);
+            let found = Found {
+                log: recovery.cohorts.remove(&cohort),
+                damaged: recovery.damaged.as_ref(),
+                rebuilt: self.machines[&node].disks_lost > 0,
+            };
             let opened = RangeMachine::open(
                 Arc::clone(&disk),
                 cohort,
                 self.options.engine,
                 Arc::clone(&process.cache),
                 self.options.window_len,
-                recovery.cohorts.remove(&cohort),
-                recovery.damaged.as_ref(),
-                self.machines[&node].disks_lost > 0,
+                found,
             );
             let (store, recovered) = match opened {
                 Ok(opened) => opened,
