@@ -22,7 +22,7 @@ use kvstore::rpc::proto::v1;
 use kvstore::{NodeId, status};
 use tempfile::TempDir;
 use wal::disk::FileDisk;
-use wal::{Append, Entry, EntryKind, LogOptions, LogWriter, Record};
+use wal::{Append, Entry, EntryKind, LogOptions, LogWriter, Lsn, Record};
 
 /// What a killed node's session lives on for.
 const SESSION: Duration = Duration::from_millis(300);
@@ -447,33 +447,64 @@ async fn damaged_tables_and_logs_mend_by_themselves() {
     assert_eq!(get(&cluster.kv(1), &table, "zzz", strong()).await.as_deref(), Some("after"));
 }
 
+/// Puts an entry that nobody sent behind the last one in the log of a node that was killed.
+async fn forge(directory: &Path) -> Lsn {
+    let deadline = soon();
+    let disk = loop {
+        // The killed node may still be letting go of its last file.
+        match FileDisk::open(directory) {
+            Ok(disk) => break disk,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let (mut log, recovery) = LogWriter::open(Arc::new(disk), LogOptions::default()).unwrap();
+    let (cohort, found) = recovery.cohorts.iter().next().unwrap();
+    let last = found.entries.last().unwrap();
+    let forged = Entry::next(last.lsn, last.chain, last.lsn.epoch, EntryKind::Write, Bytes::new());
+    let lsn = forged.lsn;
+    log.append(Append { cohort: *cohort, records: vec![Record::Entry(forged)] }).unwrap();
+    log.force().unwrap();
+    lsn
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_differs_starts_over() {
     let mut cluster = Cluster::start(3).await;
     let table = cluster.table("t", &[]).await;
     written(cluster.kv(0).write(put(&table, "a", "first"), soon(), None).await);
     cluster.settle().await;
-    let led = written(cluster.kv(0).write(put(&table, "b", "second"), soon(), None).await);
-    cluster.settle().await;
     // Some follower's log gets an entry that nobody sent, in the place of the next one.
-    let status = cluster.node(0).cluster_status(false).await;
-    let leads = |node: &&v1::NodeStatus| node.replicas.iter().any(|replica| replica.leader == node.node);
-    let leader = status.nodes.iter().find(leads).unwrap().node as usize - 1;
-    let odd = (leader + 1) % 3;
-    cluster.kill(odd);
-    {
-        let disk = FileDisk::open(cluster.directory.path().join(format!("n{}", odd + 1))).unwrap();
-        let (mut log, recovery) = LogWriter::open(Arc::new(disk), LogOptions::default()).unwrap();
-        let (cohort, found) = recovery.cohorts.iter().next().unwrap();
-        let last = found.entries.last().unwrap();
-        assert_eq!(last.lsn, led.lsn);
-        let forged = Entry::next(last.lsn, last.chain, last.lsn.epoch, EntryKind::Write, Bytes::new());
-        log.append(Append { cohort: *cohort, records: vec![Record::Entry(forged)] }).unwrap();
-        log.force().unwrap();
-    }
-    let next = written(cluster.kv(leader).write(put(&table, "c", "third"), soon(), None).await);
-    assert_eq!((next.lsn.epoch, next.lsn.seq), (led.lsn.epoch, led.lsn.seq + 1));
+    let mut round = 0;
+    let (leader, odd) = loop {
+        round += 1;
+        assert!(round < 10, "there is an election whenever a follower is away");
+        let status = cluster.node(0).cluster_status(false).await;
+        let leads = |node: &&v1::NodeStatus| node.replicas.iter().any(|replica| replica.leader == node.node);
+        let leader = status.nodes.iter().find(leads).unwrap().node as usize - 1;
+        let odd = (leader + 1) % 3;
+        cluster.kill(odd);
+        let forged = forge(&cluster.directory.path().join(format!("n{}", odd + 1))).await;
+        let next = written(cluster.kv(leader).write(put(&table, "b", "second"), soon(), None).await);
+        if (next.lsn.epoch, next.lsn.seq) == (forged.epoch, forged.seq) {
+            break (leader, odd);
+        }
+        cluster.restart(odd).await;
+        cluster.settle().await;
+    };
     cluster.restart(odd).await;
+    // It says so, and waits: the leader may be the one that is wrong.
+    let deadline = soon();
+    loop {
+        let status = cluster.node(odd).status(false).await;
+        if status.replicas.iter().any(|replica| replica.trouble.contains("hash differs from the leader's")) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{status:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What the two others commit without it shows that it is not.
+    written(cluster.kv(leader).write(put(&table, "c", "third"), soon(), None).await);
     cluster.settle().await;
     for (key, value) in [("a", "first"), ("b", "second"), ("c", "third")] {
         assert_eq!(get(&cluster.kv(odd), &table, key, timeline()).await.as_deref(), Some(value));

@@ -357,7 +357,13 @@ impl Role {
         let Envelope { from, to, message } = envelope;
         let common = self.common();
         let known = common.config.members.contains(&from);
-        if to != common.me().node || from.node == common.me().node || !known || common.broken.is_some() {
+        if to != common.me().node || from.node == common.me().node || !known {
+            return self;
+        }
+        if common.broken.is_some() {
+            if let Message::Propose { epoch, beat, .. } | Message::Heartbeat { epoch, beat } = &message {
+                self.common_mut().outvoted(from, *epoch, beat, out);
+            }
             return self;
         }
         match message {

@@ -112,7 +112,7 @@ impl Member<Follower> {
         let (last, chain) = (self.common.log.last(), self.common.log.last_chain());
         if !entries.first().is_some_and(|first| first.follows(last, chain)) && !planted(Bug::GapAccepted) {
             let text = format!("the log differs from the leader's ({}) behind {last}", from.node);
-            return self.common.differs(text, out);
+            return self.common.differs(from, text, out);
         }
         self.role.matched = Some(end);
         self.common.append_entries(entries, out);
@@ -157,9 +157,10 @@ impl Member<Follower> {
             && beat.committed.seq <= matched.seq
             && (lsn, chain) != (beat.committed, beat.committed_chain)
             && !planted(Bug::AppliedUnmatched)
+            && let Some(leader) = self.bound()
         {
-            let text = format!("hash differs from the leader's at {}", beat.committed);
-            return self.common.differs(text, out);
+            let text = format!("hash differs from the leader's ({}) at {}", leader.node, beat.committed);
+            return self.common.differs(leader, text, out);
         }
         self.common.echoed(beat);
         let committed = if beat.committed.seq <= matched.seq { beat.committed } else { matched };
@@ -222,7 +223,7 @@ impl Member<Follower> {
         let equal = ours.is_some_and(|(lsn, at)| lsn == agree && chain.is_none_or(|chain| chain == at));
         if !equal {
             let text = format!("hash differs from the leader's ({}) at {agree}", from.node);
-            return self.common.differs(text, out);
+            return self.common.differs(from, text, out);
         }
         if agree.seq < log.committed().seq {
             // Perhaps the others have lost what is here: not ours to throw away.

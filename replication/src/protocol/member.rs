@@ -137,6 +137,8 @@ pub(crate) struct Common {
     pub(crate) damaged: bool,
     /// Why this member takes no part any more.
     pub(crate) broken: Option<String>,
+    /// From which leader, in which epoch, it differs, and its last LSN then: it has never acked more.
+    suspicion: Option<(Epoch, Peer, Lsn)>,
     /// It has lost its log, and is on its way back (rule 5).
     pub(crate) amnesia: Option<Amnesia>,
 }
@@ -180,6 +182,7 @@ impl Common {
             installing: false,
             damaged: false,
             broken: None,
+            suspicion: None,
             amnesia,
             log,
             config,
@@ -226,14 +229,27 @@ impl Common {
         }
     }
 
-    /// What is here is another history than the leader's, by the hash of all that led to it: this is the minority. It
-    /// takes no part with what it has, and when the mark of amnesia is durable it throws that away (rule 19).
-    pub(crate) fn differs(&mut self, text: String, out: &mut Vec<Effect>) {
+    /// What is here is another history than this leader's, by the hash of all that led to it. Which of the two is the
+    /// minority is not known yet: it takes no part any more, and keeps what it has (rule 19).
+    pub(crate) fn differs(&mut self, leader: Peer, text: String, out: &mut Vec<Effect>) {
         if self.broken.is_none() {
             self.diverged(text, out);
-            self.checkpoint.amnesiac = true;
-            self.append_checkpoint(Durable::Forgotten, out);
+            self.suspicion = Some((self.promise.epoch, leader, self.log.last()));
         }
+    }
+
+    /// The leader that we differ from has committed, in its epoch, more than we ever acked: a majority without us has its
+    /// history, for a follower compares the hashes before it appends. So we are the minority, and when the mark of amnesia is
+    /// durable what is here goes.
+    pub(crate) fn outvoted(&mut self, from: Peer, epoch: Epoch, beat: &Beat, out: &mut Vec<Effect>) {
+        let Some((theirs, leader, acked)) = self.suspicion else { return };
+        let committed = beat.committed;
+        if (epoch, from) != (theirs, leader) || committed.epoch != epoch || committed.seq <= acked.seq {
+            return;
+        }
+        self.suspicion = None;
+        self.checkpoint.amnesiac = true;
+        self.append_checkpoint(Durable::Forgotten, out);
     }
 
     /// The store is empty: what the log holds is void, what was promised holds, and all else is to be learned.

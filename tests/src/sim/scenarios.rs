@@ -401,6 +401,7 @@ pub const RULES: &[(u32, &[Evidence])] = &[
         &[
             Planted("gap-accepted"),
             Golden("steady/differing_replica_forgets"),
+            Golden("steady/differing_leader_wipes_nobody"),
             Test("a_replica_that_differs_starts_over", "kvstore/tests/three_nodes.rs"),
         ],
     ),
