@@ -1,7 +1,7 @@
 //! The replicas that are open in this process, and what they answer: the near end of every request, whether it comes
 //! from this node's router or over a peer's stream.
 //!
-//! A scan is read page by page from one snapshot. The open snapshot waits here under a cursor number between two
+//! A scan is read page by page at one LSN. The open scan waits here under a cursor number between two
 //! pages; whoever stops asking loses it after [`CURSOR_IDLE`].
 
 use std::collections::HashMap;
@@ -152,11 +152,11 @@ impl Ranges {
         deadline: Instant,
     ) -> Result<Answer, KvError> {
         let replica = self.replica(range)?;
-        // Opening the iterator fixes its snapshot, so this is the moment that must be right for the mode.
+        // Opening the iterator fixes its LSN, so this is the moment that must be right for the mode.
         let open = |engine: &crate::engine::Engine| {
             let rows = engine.scan(&scan.start, scan.end.as_deref(), scan.reverse, &scan.columns)?;
-            let snapshot = rows.snapshot();
-            Ok((rows, snapshot))
+            let lsn = rows.read_lsn();
+            Ok((rows, lsn))
         };
         let (rows, source) = replica.read(mode, deadline, open).await?;
         self.page(Cursor { rows, left: scan.limit, source, used: Instant::now() })

@@ -1,6 +1,6 @@
 //! The newest writes of a range, in a concurrent skip list: one writer, readers that never wait.
 //!
-//! Every version stays until the memtable is written out, so a reader takes what is visible at its snapshot and is
+//! Every version stays until the memtable is written out, so a reader takes what is visible at its LSN and is
 //! not disturbed by what comes later.
 
 use std::cmp::Reverse;
@@ -51,27 +51,27 @@ impl Memtable {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// What is visible of the row at the snapshot.
-    pub(crate) fn get(&self, key: &[u8], snapshot: Lsn) -> Option<RowVersions> {
+    /// What is visible of the row at `read_lsn`.
+    pub(crate) fn get(&self, key: &[u8], read_lsn: Lsn) -> Option<RowVersions> {
         let row = Bytes::copy_from_slice(key);
-        self.collect(row, snapshot)
+        self.collect(row, read_lsn)
     }
 
-    /// The first row at or above the key that shows something at the snapshot.
-    pub(crate) fn first_from(&self, key: &[u8], snapshot: Lsn) -> Option<RowVersions> {
+    /// The first row at or above the key that shows something at `read_lsn`.
+    pub(crate) fn first_from(&self, key: &[u8], read_lsn: Lsn) -> Option<RowVersions> {
         let mut from = Bytes::copy_from_slice(key);
         loop {
             let row = self.cells.lower_bound(Bound::Included(&Place::start_of(from)))?.key().row.clone();
             let next = successor(&row);
-            if let Some(found) = self.collect(row, snapshot) {
+            if let Some(found) = self.collect(row, read_lsn) {
                 return Some(found);
             }
             from = next;
         }
     }
 
-    /// The last row below the key (`None`: the last row) that shows something at the snapshot.
-    pub(crate) fn last_below(&self, key: Option<&[u8]>, snapshot: Lsn) -> Option<RowVersions> {
+    /// The last row below the key (`None`: the last row) that shows something at `read_lsn`.
+    pub(crate) fn last_below(&self, key: Option<&[u8]>, read_lsn: Lsn) -> Option<RowVersions> {
         let mut below = key.map(Bytes::copy_from_slice);
         loop {
             let row = match below {
@@ -81,7 +81,7 @@ impl Memtable {
                     self.cells.upper_bound(Bound::Excluded(&end))?.key().row.clone()
                 }
             };
-            if let Some(found) = self.collect(row.clone(), snapshot) {
+            if let Some(found) = self.collect(row.clone(), read_lsn) {
                 return Some(found);
             }
             below = Some(row);
@@ -89,7 +89,7 @@ impl Memtable {
     }
 
     /// The row's newest visible version of each column.
-    fn collect(&self, row: Bytes, snapshot: Lsn) -> Option<RowVersions> {
+    fn collect(&self, row: Bytes, read_lsn: Lsn) -> Option<RowVersions> {
         let mut cells: Vec<CellVersion> = Vec::new();
         let mut deleted = None;
         let mut next = self.cells.lower_bound(Bound::Included(&Place::start_of(row.clone())));
@@ -99,7 +99,7 @@ impl Memtable {
                 break;
             }
             let lsn = place.lsn.0;
-            if lsn > snapshot {
+            if lsn > read_lsn {
                 // Rarely more than the write under way.
                 next = entry.next();
                 continue;

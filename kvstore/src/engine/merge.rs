@@ -58,7 +58,7 @@ pub(crate) fn visible(key: Bytes, parts: Vec<RowVersions>, columns: &Columns) ->
 /// joined from all that have it.
 pub(crate) struct Walk {
     sources: Vec<Source>,
-    snapshot: Lsn,
+    read_lsn: Lsn,
     reverse: bool,
     /// Bounds of what is left.
     start: Bytes,
@@ -72,12 +72,12 @@ pub(crate) struct Walk {
 impl Walk {
     pub(crate) fn new(
         sources: Vec<Source>,
-        snapshot: Lsn,
+        read_lsn: Lsn,
         start: Bytes,
         end: Option<Bytes>,
         reverse: bool,
     ) -> Walk {
-        Walk { sources, snapshot, reverse, start, end, heads: Vec::new(), failed: false }
+        Walk { sources, read_lsn, reverse, start, end, heads: Vec::new(), failed: false }
     }
 
     /// The next row's key and parts; `None` at the end, and for ever after an error.
@@ -118,8 +118,8 @@ impl Walk {
     fn head(&mut self, source: usize) -> Result<Option<RowVersions>, TableError> {
         let (start, end, source) = (&self.start, self.end.as_deref(), &mut self.sources[source]);
         match self.reverse {
-            false => source.first_from(start, end, self.snapshot),
-            true => source.last_below(start, end, self.snapshot),
+            false => source.first_from(start, end, self.read_lsn),
+            true => source.last_below(start, end, self.read_lsn),
         }
     }
 }

@@ -8,7 +8,7 @@
 //! - `scrub` reads the tables again and again, lest damage be found when it is too late.
 //! - `compaction` carries out what `choice` decides: levels are merged downwards, deletions end at the bottom.
 //!
-//! Readers take a snapshot: the version as it is, and the last applied LSN. Neither flush nor compaction disturbs
+//! A reader pins the version as it is and the last applied LSN. Neither flush nor compaction disturbs
 //! them: what they replace stays readable as long as someone holds it.
 //!
 //! The engine starts no thread. One caller at a time applies (and freezes), any number read; one thread flushes, one
@@ -231,17 +231,17 @@ impl Engine {
     /// The row at the last applied LSN, which is returned, too.
     pub fn get(&self, key: &[u8], columns: &Columns) -> Result<(Row, Lsn), EngineError> {
         self.check()?;
-        let (version, snapshot) = self.snapshot();
-        let parts = version.get(key, snapshot)?;
-        Ok((merge::visible(Bytes::copy_from_slice(key), parts, columns), snapshot))
+        let (version, read_lsn) = self.pin();
+        let parts = version.get(key, read_lsn)?;
+        Ok((merge::visible(Bytes::copy_from_slice(key), parts, columns), read_lsn))
     }
 
     /// Rows by key, all at the last applied LSN, which is returned, too; in the order of the keys.
     pub fn get_all(&self, keys: &[Bytes], columns: &Columns) -> Result<(Vec<Row>, Lsn), EngineError> {
         self.check()?;
-        let (version, snapshot) = self.snapshot();
-        let row = |key: &Bytes| Ok(merge::visible(key.clone(), version.get(key, snapshot)?, columns));
-        Ok((keys.iter().map(row).collect::<Result<_, EngineError>>()?, snapshot))
+        let (version, read_lsn) = self.pin();
+        let row = |key: &Bytes| Ok(merge::visible(key.clone(), version.get(key, read_lsn)?, columns));
+        Ok((keys.iter().map(row).collect::<Result<_, EngineError>>()?, read_lsn))
     }
 
     /// Rows between the bounds at the last applied LSN, which holds for the whole scan.
@@ -265,11 +265,11 @@ impl Engine {
         columns: &Columns,
         caching: Caching,
     ) -> ScanIter {
-        let (version, snapshot) = self.snapshot();
+        let (version, read_lsn) = self.pin();
         ScanIter {
-            walk: Walk::new(version.sources(caching), snapshot, start, end, reverse),
+            walk: Walk::new(version.sources(caching), read_lsn, start, end, reverse),
             columns: columns.clone(),
-            snapshot,
+            read_lsn,
         }
     }
 
@@ -314,7 +314,7 @@ impl Engine {
     pub fn checksum(&self) -> Result<(Lsn, u64), EngineError> {
         self.check()?;
         let rows = self.rows(Bytes::new(), None, false, &Columns::All, Caching::Bypass);
-        let (snapshot, mut sum) = (rows.snapshot, 0u64);
+        let (read_lsn, mut sum) = (rows.read_lsn, 0u64);
         for row in rows {
             let row = row?;
             for cell in row.cells {
@@ -328,7 +328,7 @@ impl Engine {
                 sum = sum.wrapping_add(hasher.digest());
             }
         }
-        Ok((snapshot, sum))
+        Ok((read_lsn, sum))
     }
 
     /// Numbers.
@@ -364,7 +364,7 @@ impl Engine {
         self.read_state().version.clone()
     }
 
-    fn snapshot(&self) -> (Arc<Version>, Lsn) {
+    fn pin(&self) -> (Arc<Version>, Lsn) {
         let state = self.read_state();
         (state.version.clone(), state.applied)
     }
@@ -388,17 +388,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Rows of a scan, all at one snapshot.
+/// Rows of a scan, all at one LSN.
 pub struct ScanIter {
     walk: Walk,
     columns: Columns,
-    snapshot: Lsn,
+    read_lsn: Lsn,
 }
 
 impl ScanIter {
     /// The LSN at which the rows are read.
-    pub fn snapshot(&self) -> Lsn {
-        self.snapshot
+    pub fn read_lsn(&self) -> Lsn {
+        self.read_lsn
     }
 }
 

@@ -19,10 +19,10 @@ impl Source {
         &mut self,
         start: &[u8],
         end: Option<&[u8]>,
-        snapshot: Lsn,
+        read_lsn: Lsn,
     ) -> Result<Option<RowVersions>, TableError> {
         let row = match self {
-            Source::Memtable(memtable) => memtable.first_from(start, snapshot),
+            Source::Memtable(memtable) => memtable.first_from(start, read_lsn),
             Source::Run(run) => run.first_from(start, end)?,
         };
         Ok(row.filter(|row| end.is_none_or(|end| &row.key[..] < end)))
@@ -33,10 +33,10 @@ impl Source {
         &mut self,
         start: &[u8],
         end: Option<&[u8]>,
-        snapshot: Lsn,
+        read_lsn: Lsn,
     ) -> Result<Option<RowVersions>, TableError> {
         let row = match self {
-            Source::Memtable(memtable) => memtable.last_below(end, snapshot),
+            Source::Memtable(memtable) => memtable.last_below(end, read_lsn),
             Source::Run(run) => run.last_below(end, start)?,
         };
         Ok(row.filter(|row| &row.key[..] >= start))

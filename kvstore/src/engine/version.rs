@@ -43,10 +43,10 @@ impl Version {
         std::iter::once(&self.active).chain(self.frozen.iter().map(|frozen| &frozen.memtable))
     }
 
-    /// Everything that is held of one row at the snapshot, newest source first.
-    pub(crate) fn get(&self, key: &[u8], snapshot: Lsn) -> Result<Vec<RowVersions>, TableError> {
+    /// Everything that is held of one row at `read_lsn`, newest source first.
+    pub(crate) fn get(&self, key: &[u8], read_lsn: Lsn) -> Result<Vec<RowVersions>, TableError> {
         let mut parts: Vec<RowVersions> =
-            self.memtables().filter_map(|memtable| memtable.get(key, snapshot)).collect();
+            self.memtables().filter_map(|memtable| memtable.get(key, read_lsn)).collect();
         let (overlapping, runs) = self.levels.split_first().map_or((&[][..], &[][..]), |(a, b)| (&a[..], b));
         for table in overlapping.iter().filter(|table| table.spans(key)) {
             parts.extend(table.get(key)?);

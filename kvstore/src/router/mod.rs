@@ -360,7 +360,7 @@ impl Router {
                 limit: left,
                 columns: scan.columns.clone(),
             };
-            'snapshot: loop {
+            'reopened: loop {
                 rest.limit = left;
                 let first = |mode| Operation::Scan(rest.clone(), mode);
                 let (node, mut rows, mut source, mut cursor) =
@@ -380,13 +380,13 @@ impl Router {
                         }
                         return Ok(());
                     }
-                    let Some(number) = cursor else { break 'snapshot };
+                    let Some(number) = cursor else { break 'reopened };
                     match self.ask(node, descriptor.id, Operation::Next(number), options.deadline).await {
                         Ok(Answer::Rows { rows: next, source: from, cursor: more }) => {
                             (rows, source, cursor) = (next, from, more);
                         }
-                        // The snapshot went with its replica: go on behind the last row with a new one.
-                        Ok(_) | Err(_) => continue 'snapshot,
+                        // The open scan went with its replica: go on behind the last row with a new one.
+                        Ok(_) | Err(_) => continue 'reopened,
                     }
                 }
             }

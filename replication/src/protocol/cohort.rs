@@ -53,7 +53,7 @@ impl Cohort {
         self.0 = Some(role.step(event, out));
     }
 
-    /// A snapshot for scripts, `status` and logs.
+    /// The state at this moment for scripts, `status` and logs.
     pub fn status(&self) -> Status {
         let role = self.role();
         let common = role.common();

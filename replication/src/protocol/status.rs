@@ -27,7 +27,7 @@ pub struct FollowerStatus {
     pub out_of_reach: bool,
 }
 
-/// A snapshot of a cohort member.
+/// The state of a cohort member at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// This node.

@@ -230,7 +230,7 @@ impl World {
             Select::Keys(keys) => engine.get_all(keys, &Columns::All).ok(),
             Select::Scan { start, end, reverse } => {
                 let rows = engine.scan(start, end.as_deref(), *reverse, &Columns::All).ok()?;
-                let lsn = rows.snapshot();
+                let lsn = rows.read_lsn();
                 Some((rows.collect::<Result<_, _>>().ok()?, lsn))
             }
         }

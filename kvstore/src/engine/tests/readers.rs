@@ -12,7 +12,7 @@ fn a_scan_is_not_disturbed_by_what_comes_later() {
         write(&engine, seq, &format!("k{seq:03}"), &[put("c", "old")]);
     }
     let mut rows = engine.scan(b"", None, false, &Columns::All).unwrap();
-    assert_eq!(rows.snapshot(), Lsn::new(1, 100));
+    assert_eq!(rows.read_lsn(), Lsn::new(1, 100));
     assert_eq!(rows.next().unwrap().unwrap().cells[0].value, "old");
     for seq in 101..=200 {
         write(&engine, seq, &format!("k{:03}", seq - 100), &[put("c", "new")]);
