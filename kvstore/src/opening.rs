@@ -18,12 +18,12 @@
 //! | checkpoint > base    | any                     | refused: tables are older than the log believes |
 //! | same, amnesiac       | any                     | amnesiac: it had thrown its tables away         |
 //! | holds base           | same chain hash         | log behind base                                 |
-//! | no base, or other hash | base of an image      | the image, nothing behind it: the log is void   |
+//! | no base, or other hash | base of a snapshot      | the snapshot, nothing behind it: the log is void   |
 //! | holds base           | another chain hash      | refused: one of them is another history         |
 //! | ends before base     | any                     | refused: the log has lost its tail              |
 //!
 //! An amnesiac replica keeps its tables, whose content is committed, and is brought level by its leader (rule 5). The last
-//! but two is a crash between the two steps of taking an image (rule 4): the tables have it, the log does not
+//! but two is a crash between the two steps of taking a snapshot (rule 4): the tables have it, the log does not
 //! say so yet.
 
 use std::collections::HashMap;
@@ -267,7 +267,7 @@ pub(crate) fn join(
     };
     match chain {
         Some(chain) if chain == durable.base_chain => {}
-        Some(_) | None if durable.image == durable.base && durable.base > Lsn::ZERO => {
+        Some(_) | None if durable.snapshot == durable.base && durable.base > Lsn::ZERO => {
             recovered.entries.clear();
             (recovered.oldest, recovered.epoch_ends) = (durable.base, vec![durable.base]);
             (recovered.committed, recovered.void) = (durable.base, true);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use replication::protocol::effect::Unavailable;
 use replication::protocol::event::Received;
-use replication::protocol::message::ImagePart;
+use replication::protocol::message::SnapshotPart;
 use replication::runtime::{Replica, ReplicaError, WriteReply};
 use replication::store::{Decision, Store};
 use wal::planted::{Bug, planted};
@@ -25,7 +25,7 @@ use wal::{CohortId, Entry, EntryKind, Lsn, NodeId};
 
 use crate::conditions::{self, Pending};
 use crate::dedup::{Outcome, Window};
-use crate::engine::{Durable, Engine, EngineError, Image, ImageHead, Receipt};
+use crate::engine::{Durable, Engine, EngineError, Receipt, Snapshot, SnapshotHead};
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
@@ -42,7 +42,7 @@ pub(crate) struct RangeStore {
     engine: Engine,
     window_len: usize,
     state: Mutex<State>,
-    images: Mutex<Images>,
+    snapshots: Mutex<Snapshots>,
 }
 
 struct State {
@@ -50,13 +50,13 @@ struct State {
     pending: Pending,
 }
 
-/// Payload of a part of an image, about.
-const IMAGE_PART_BYTES: usize = 256 << 10;
+/// Payload of a part of a snapshot, about.
+const SNAPSHOT_PART_BYTES: usize = 256 << 10;
 
-/// Images on their way out, one for each member, and the one on its way in.
+/// Snapshots on their way out, one for each member, and the one on its way in.
 #[derive(Default)]
-struct Images {
-    outgoing: HashMap<NodeId, (u64, Image)>,
+struct Snapshots {
+    outgoing: HashMap<NodeId, (u64, Snapshot)>,
     incoming: Option<(u64, Receipt)>,
 }
 
@@ -97,7 +97,7 @@ impl RangeStore {
     ) -> Result<RangeStore, String> {
         let window = Window::decode(attachment, window_len).map_err(|error| error.to_string())?;
         let state = Mutex::new(State { window, pending: Pending::default() });
-        Ok(RangeStore { range, engine, window_len, state, images: Mutex::default() })
+        Ok(RangeStore { range, engine, window_len, state, snapshots: Mutex::default() })
     }
 
     /// The range's data.
@@ -131,10 +131,10 @@ impl RangeStore {
         });
     }
 
-    /// Puts a received image in force, with the window that came with it. Nothing is applied meanwhile.
-    fn install_image(&self, receipt: Receipt) -> Result<Durable, String> {
+    /// Puts a received snapshot in force, with the window that came with it. Nothing is applied meanwhile.
+    fn install_snapshot(&self, receipt: Receipt) -> Result<Durable, String> {
         let mut state = self.lock();
-        let durable = self.engine.install_image(receipt).map_err(|error| error.to_string())?;
+        let durable = self.engine.install_snapshot(receipt).map_err(|error| error.to_string())?;
         if durable.base < self.engine.applied() {
             // Damaged tables were repaired under what is applied; the window knows that, too.
             return Ok(durable);
@@ -145,17 +145,17 @@ impl RangeStore {
         Ok(durable)
     }
 
-    fn receive_part(&self, part: ImagePart) -> Result<Option<Durable>, String> {
-        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+    fn receive_part(&self, part: SnapshotPart) -> Result<Option<Durable>, String> {
+        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         if part.number == 0 {
-            if let Some((_, abandoned)) = images.incoming.take() {
+            if let Some((_, abandoned)) = snapshots.incoming.take() {
                 self.engine.refuse(abandoned);
             }
-            let head = ImageHead::decode(part.bytes).ok_or("its head makes no sense")?;
+            let head = SnapshotHead::decode(part.bytes).ok_or("its head makes no sense")?;
             let receipt = self.engine.receive(head);
-            images.incoming = Some((1, receipt));
+            snapshots.incoming = Some((1, receipt));
         } else {
-            let Some((next, mut receipt)) = images.incoming.take() else {
+            let Some((next, mut receipt)) = snapshots.incoming.take() else {
                 return Err("its beginning is missing".to_owned());
             };
             let added = match next == part.number {
@@ -169,12 +169,12 @@ impl RangeStore {
                 self.engine.refuse(receipt);
                 return Err(error);
             }
-            images.incoming = Some((next + 1, receipt));
+            snapshots.incoming = Some((next + 1, receipt));
         }
-        match images.incoming.take() {
-            Some((_, receipt)) if part.last => self.install_image(receipt).map(Some),
+        match snapshots.incoming.take() {
+            Some((_, receipt)) if part.last => self.install_snapshot(receipt).map(Some),
             incoming => {
-                images.incoming = incoming;
+                snapshots.incoming = incoming;
                 Ok(None)
             }
         }
@@ -279,28 +279,28 @@ impl Store for RangeStore {
         self.engine.applied()
     }
 
-    fn read_image(&self, to: NodeId, part: u64, tables: Lsn) -> Result<ImagePart, String> {
-        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+    fn read_snapshot(&self, to: NodeId, part: u64, tables: Lsn) -> Result<SnapshotPart, String> {
+        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         if part == 0 {
-            let image = self.engine.image(tables).map_err(|error| error.to_string())?;
-            let (base, bytes) = (image.head().base, image.head().encode());
-            images.outgoing.insert(to, (1, image));
-            return Ok(ImagePart { number: 0, base, bytes, last: false });
+            let snapshot = self.engine.snapshot(tables).map_err(|error| error.to_string())?;
+            let (base, bytes) = (snapshot.head().base, snapshot.head().encode());
+            snapshots.outgoing.insert(to, (1, snapshot));
+            return Ok(SnapshotPart { number: 0, base, bytes, last: false });
         }
-        let Some((next, image)) = images.outgoing.get_mut(&to).filter(|(next, _)| *next == part) else {
-            return Err(format!("part {part} of an image for {to} is out of turn"));
+        let Some((next, snapshot)) = snapshots.outgoing.get_mut(&to).filter(|(next, _)| *next == part) else {
+            return Err(format!("part {part} of a snapshot for {to} is out of turn"));
         };
         *next += 1;
-        let (base, chunk) = (image.head().base, image.chunk(IMAGE_PART_BYTES));
+        let (base, chunk) = (snapshot.head().base, snapshot.chunk(SNAPSHOT_PART_BYTES));
         let last = !matches!(chunk, Ok(Some(_)));
         if last {
-            images.outgoing.remove(&to);
+            snapshots.outgoing.remove(&to);
         }
         let bytes = chunk.map_err(|error| error.to_string())?.unwrap_or_default();
-        Ok(ImagePart { number: part, base, bytes, last })
+        Ok(SnapshotPart { number: part, base, bytes, last })
     }
 
-    fn receive_image(&self, part: ImagePart) -> Received {
+    fn receive_snapshot(&self, part: SnapshotPart) -> Received {
         match self.receive_part(part) {
             Ok(None) => Received::More,
             Ok(Some(Durable { base, base_chain, .. })) => Received::Installed { base, base_chain },
@@ -317,8 +317,8 @@ impl Store for RangeStore {
     }
 
     fn clear(&self) -> Result<(), String> {
-        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, abandoned)) = images.incoming.take() {
+        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, abandoned)) = snapshots.incoming.take() {
             self.engine.refuse(abandoned);
         }
         let mut state = self.lock();

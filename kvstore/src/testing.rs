@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use replication::protocol::event::Received;
-use replication::protocol::message::ImagePart;
+use replication::protocol::message::SnapshotPart;
 use replication::protocol::{Recovered, Status};
 use replication::store::{Decision, Store};
 use wal::disk::Disk;
@@ -177,12 +177,12 @@ impl Store for RangeMachine {
         self.0.applied()
     }
 
-    fn read_image(&self, to: NodeId, part: u64, tables: Lsn) -> Result<ImagePart, String> {
-        self.0.read_image(to, part, tables)
+    fn read_snapshot(&self, to: NodeId, part: u64, tables: Lsn) -> Result<SnapshotPart, String> {
+        self.0.read_snapshot(to, part, tables)
     }
 
-    fn receive_image(&self, part: ImagePart) -> Received {
-        self.0.receive_image(part)
+    fn receive_snapshot(&self, part: SnapshotPart) -> Received {
+        self.0.receive_snapshot(part)
     }
 
     fn damaged(&self) -> bool {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use wal::{Entry, Lsn, NodeId};
 
 use crate::protocol::event::Received;
-use crate::protocol::message::ImagePart;
+use crate::protocol::message::SnapshotPart;
 
 /// What the leader makes of a client's write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,19 +68,19 @@ pub trait Store: Send + Sync + 'static {
     /// The last applied LSN.
     fn applied(&self) -> Lsn;
 
-    /// Reads a part of an image of the tables for `to`, whose own tables hold everything up to `tables`; part 0 begins a
+    /// Reads a part of a snapshot of the tables for `to`, whose own tables hold everything up to `tables`; part 0 begins a
     /// new one, as of that moment. Parts are asked for in order. Blocks on the disk: not called under the cohort's lock.
-    fn read_image(&self, to: NodeId, part: u64, tables: Lsn) -> Result<ImagePart, String>;
+    fn read_snapshot(&self, to: NodeId, part: u64, tables: Lsn) -> Result<SnapshotPart, String>;
 
-    /// Keeps a part of an image; with the last one the image takes the place of everything, durably and at once. Blocks on
+    /// Keeps a part of a snapshot; with the last one the snapshot takes the place of everything, durably and at once. Blocks on
     /// the disk: not called under the cohort's lock, but nothing is applied until its outcome is told.
-    fn receive_image(&self, part: ImagePart) -> Received;
+    fn receive_snapshot(&self, part: SnapshotPart) -> Received;
 
     /// Whether what is in tables can not be read any more. Then this replica hands a leadership over, and takes a whole
-    /// image from another; meanwhile it goes on applying.
+    /// snapshot from another; meanwhile it goes on applying.
     fn damaged(&self) -> bool;
 
-    /// Let what is applied now come to the tables soon: an image is to reach so far.
+    /// Let what is applied now come to the tables soon: a snapshot is to reach so far.
     fn want_flush(&self);
 
     /// Throws everything away, durably: the replica's data have been found to differ from the others' (rule 19). Then

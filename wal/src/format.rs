@@ -47,7 +47,7 @@ const KIND_COMMIT: u8 = 4;
 const KIND_SKIP: u8 = 5;
 const KIND_CHECKPOINT: u8 = 6;
 const KIND_FORGET: u8 = 7;
-const KIND_IMAGE: u8 = 8;
+const KIND_SNAPSHOT: u8 = 8;
 
 /// Whether bytes begin as a batch does.
 pub(crate) fn looks_like_batch(bytes: &[u8]) -> bool {
@@ -98,9 +98,9 @@ pub(crate) fn put_record(out: &mut Vec<u8>, cohort: CohortId, ordinal: u64, reco
             put_checkpoint(out, checkpoint);
             KIND_CHECKPOINT
         }
-        Logged::Record(Record::Image(checkpoint)) => {
+        Logged::Record(Record::Snapshot(checkpoint)) => {
             put_checkpoint(out, checkpoint);
-            KIND_IMAGE
+            KIND_SNAPSHOT
         }
         Logged::Forget => KIND_FORGET,
     };
@@ -146,7 +146,7 @@ pub(crate) fn get_record(bytes: &mut Bytes) -> Option<Found> {
         KIND_COMMIT => Logged::Record(Record::Commit(get_lsn(&mut one)?)),
         KIND_SKIP => Logged::Record(Record::Skip(get_skip(&mut one)?)),
         KIND_CHECKPOINT => Logged::Record(Record::Checkpoint(get_checkpoint(&mut one)?)),
-        KIND_IMAGE => Logged::Record(Record::Image(get_checkpoint(&mut one)?)),
+        KIND_SNAPSHOT => Logged::Record(Record::Snapshot(get_checkpoint(&mut one)?)),
         KIND_FORGET => Logged::Forget,
         _ => return None,
     };

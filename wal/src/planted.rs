@@ -52,7 +52,7 @@ bugs! {
 
     RepeatRestartsIndex "repeat-restarts-index" "an entry appended again makes the log forget where the ones before it are",
     DamageServed "damage-served" "a replica with a damaged table serves what the others hold",
-    RepairDropsMemtable "repair-drops-memtable" "an image that repairs tables replaces what was applied since, too",
+    RepairDropsMemtable "repair-drops-memtable" "a snapshot that repairs tables replaces what was applied since, too",
     EmptyDiskTrusted "empty-disk-trusted" "an empty disk under a known number is taken for a replica that was just made (P4, rule 5)",
     AmnesiacVotes "amnesiac-votes" "a replica that has lost its log promises and acks as if nothing had happened (rule 5)",
 
@@ -98,10 +98,10 @@ bugs! {
     TableUnsynced "table-unsynced" "a table is named in the manifest before it is forced",
     FlushForgetsFrozen "flush-forgets-frozen" "a flush takes the position of now instead of that of the freezing",
     TombstoneDroppedEarly "tombstone-dropped-early" "compaction drops a deletion that still hides something deeper",
-    ImagePartialAlways "image-partial-always" "an image has only new cells although deletions in between are gone (rule 7)",
-    ImageKeepsOld "image-keeps-old" "a whole image is added to the old tables instead of replacing them (rule 7)",
-    ImageAboveApplied "image-above-applied" "an image leaves out what the receiver holds in memory only (rule 7)",
-    ImageWithoutWindow "image-without-window" "an image comes without the dedup window (rule 11)",
+    SnapshotPartialAlways "snapshot-partial-always" "a snapshot has only new cells although deletions in between are gone (rule 7)",
+    SnapshotKeepsOld "snapshot-keeps-old" "a whole snapshot is added to the old tables instead of replacing them (rule 7)",
+    SnapshotAboveApplied "snapshot-above-applied" "a snapshot leaves out what the receiver holds in memory only (rule 7)",
+    SnapshotWithoutWindow "snapshot-without-window" "a snapshot comes without the dedup window (rule 11)",
     OldVersionWins "old-version-wins" "of two versions of a cell the older one is shown",
     DeleteRowForgotten "delete-row-forgotten" "the deletion of a row hides only what is in the memtable",
 }

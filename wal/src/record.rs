@@ -94,9 +94,9 @@ pub enum Record {
     Skip(SkipList),
     /// Control state.
     Checkpoint(Checkpoint),
-    /// The store holds an image up to `base`, whose history this log does not have (rule 4): all earlier entries of the
+    /// The store holds a snapshot up to `base`, whose history this log does not have (rule 4): all earlier entries of the
     /// cohort are void. Positional, as Skip is.
-    Image(Checkpoint),
+    Snapshot(Checkpoint),
 }
 
 /// Records of one cohort, in order, as one append.

@@ -326,8 +326,8 @@ impl Replay {
             Logged::Record(Record::Checkpoint(checkpoint)) => {
                 state.take(checkpoint);
             }
-            Logged::Record(Record::Image(checkpoint)) => {
-                // Positional, too: what an image has replaced is void, damage included.
+            Logged::Record(Record::Snapshot(checkpoint)) => {
+                // Positional, too: what a snapshot has replaced is void, damage included.
                 state.live.clear();
                 (state.corrupt, state.suspect) = (None, None);
                 state.take(checkpoint);

@@ -195,7 +195,7 @@ impl LogWriter {
                     self.pending.push(Pending::Truncate { cohort, seq });
                 }
             }
-            Record::Image(checkpoint) => {
+            Record::Snapshot(checkpoint) => {
                 self.pending.push(Pending::Restart { cohort, base: checkpoint.base });
             }
             Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) => {}
@@ -211,7 +211,7 @@ impl LogWriter {
                 control.checkpoint.promise = control.checkpoint.promise.max(promise);
             }
             Record::Commit(lsn) => control.checkpoint.committed = control.checkpoint.committed.max(lsn),
-            Record::Checkpoint(checkpoint) | Record::Image(checkpoint) => {
+            Record::Checkpoint(checkpoint) | Record::Snapshot(checkpoint) => {
                 control.checkpoint = checkpoint;
                 control.segment = segment;
             }
@@ -518,7 +518,7 @@ fn seq_after(seq: u64, record: &Record) -> u64 {
             first.map_or(seq, |first| seq.min(first.saturating_sub(1)))
         }
         Record::Checkpoint(checkpoint) => seq.max(checkpoint.base.seq),
-        Record::Image(checkpoint) => checkpoint.base.seq,
+        Record::Snapshot(checkpoint) => checkpoint.base.seq,
         Record::Promise(_) | Record::Commit(_) => seq,
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! A deletion must outlive everything that it hides. It is dropped only where no deeper level can hold its row, and
 //! only up to an LSN that the caller vouches every member has applied (rule 7); the highest LSN dropped is kept in the
-//! same manifest edit as `gc_lsn`, for a member that turns up with less needs a whole image of the range.
+//! same manifest edit as `gc_lsn`, for a member that turns up with less needs a whole snapshot of the range.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

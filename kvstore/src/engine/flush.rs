@@ -68,8 +68,8 @@ impl Engine {
         };
         let walk = Walk::new(vec![Source::Memtable(memtable)], base, Bytes::new(), None, false);
         let made = self.write_tables(walk, u64::MAX, |_, _| {})?;
-        let image = lock(&self.manifest).image;
-        let durable = Durable { base, base_chain, attachment, image };
+        let snapshot = lock(&self.manifest).snapshot;
+        let durable = Durable { base, base_chain, attachment, snapshot };
         self.install(&made, |manifest| {
             manifest.tables.splice(0..0, made.iter().map(|table| (0, table.number())));
             (manifest.base, manifest.base_chain) = (base, base_chain);

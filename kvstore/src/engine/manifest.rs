@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! manifest: magic "SPNKMAN1" | CRC32C u32 of the rest | next file number | base epoch, seq | chain u64 LE
-//!           | gc_lsn epoch, seq | tables: count, { level, number } .. | attachment | image epoch, seq
+//!           | gc_lsn epoch, seq | tables: count, { level, number } .. | attachment | snapshot epoch, seq
 //! ```
 //!
 //! Written aside, forced, renamed, directory forced: a crash leaves the old one or the new one. Whatever table file it
@@ -40,8 +40,8 @@ pub(crate) struct Manifest {
     pub(crate) tables: Vec<(u8, u64)>,
     /// The store's own words, of the same moment as `base`.
     pub(crate) attachment: Bytes,
-    /// `base` of the last image that was installed.
-    pub(crate) image: Lsn,
+    /// `base` of the last snapshot that was installed.
+    pub(crate) snapshot: Lsn,
 }
 
 fn path(dir: &str) -> String {
@@ -87,7 +87,7 @@ impl Manifest {
             base: self.base,
             base_chain: self.base_chain,
             attachment: self.attachment.clone(),
-            image: self.image,
+            snapshot: self.snapshot,
         }
     }
 
@@ -132,7 +132,7 @@ impl Manifest {
             put_number(&mut out, *number);
         }
         put_string(&mut out, &self.attachment);
-        put_lsn(&mut out, self.image);
+        put_lsn(&mut out, self.snapshot);
         out
     }
 
@@ -157,7 +157,7 @@ impl Manifest {
         manifest.attachment = take_string(&mut bytes)?;
         // The first manifests ended here.
         if !bytes.is_empty() {
-            manifest.image = take_lsn(&mut bytes)?;
+            manifest.snapshot = take_lsn(&mut bytes)?;
         }
         bytes.is_empty().then_some(manifest)
     }

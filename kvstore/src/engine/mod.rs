@@ -4,7 +4,7 @@
 //!   many sources.
 //! - `flush` writes the frozen memtable as one table of level 0 and names it in the `manifest`, together with the LSN
 //!   and chain hash up to which the tables now hold everything, and the store's attachment. Then the log may let go.
-//! - `image`: the tables, shipped to a replica that the log no longer reaches, and installed there.
+//! - `snapshot`: the tables, shipped to a replica that the log no longer reaches, and installed there.
 //! - `scrub` reads the tables again and again, lest damage be found when it is too late.
 //! - `compaction` carries out what `choice` decides: levels are merged downwards, deletions end at the bottom.
 //!
@@ -21,11 +21,11 @@
 mod choice;
 mod compaction;
 mod flush;
-mod image;
 mod manifest;
 mod memtable;
 mod merge;
 mod scrub;
+mod snapshot;
 mod source;
 mod version;
 
@@ -37,9 +37,9 @@ use wal::disk::Disk;
 use wal::planted::{Bug, planted};
 use wal::{ChainHash, Lsn};
 
-pub use self::image::{Image, ImageHead, Receipt};
 use self::manifest::Manifest;
 use self::merge::Walk;
+pub use self::snapshot::{Receipt, Snapshot, SnapshotHead};
 use self::version::{LEVELS, Version, sort_run};
 use crate::request::{Columns, Mutation, Row};
 use crate::table::format::io_error;
@@ -83,8 +83,8 @@ pub struct Durable {
     pub base_chain: ChainHash,
     /// What the store above gave with the flush.
     pub attachment: Bytes,
-    /// Base of the last image that was installed: a log that does not hold it holds another time's entries.
-    pub image: Lsn,
+    /// Base of the last snapshot that was installed: a log that does not hold it holds another time's entries.
+    pub snapshot: Lsn,
 }
 
 /// One range's data.
@@ -105,7 +105,7 @@ pub struct Engine {
     unsettled: AtomicBool,
     /// A flush is wanted though the memtable is small.
     wanted: AtomicBool,
-    /// While a table is damaged nothing is read, flushed or compacted: a whole image from another replica repairs it.
+    /// While a table is damaged nothing is read, flushed or compacted: a whole snapshot from another replica repairs it.
     damage: Arc<Damage>,
     scrubbed: Mutex<scrub::Place>,
 }
@@ -223,7 +223,7 @@ impl Engine {
     }
 
     /// The highest LSN of a deletion that is no longer in the tables: a member that has applied less can only be brought
-    /// up to date from the tables by a whole image.
+    /// up to date from the tables by a whole snapshot.
     pub fn gc_lsn(&self) -> Lsn {
         lock(&self.manifest).gc_lsn
     }
@@ -288,7 +288,7 @@ impl Engine {
         self.wanted.store(true, Ordering::Release);
     }
 
-    /// Whether a table of this engine can not be read: it must take a whole image ([`Engine::install_image`]).
+    /// Whether a table of this engine can not be read: it must take a whole snapshot ([`Engine::install_snapshot`]).
     pub fn damaged(&self) -> bool {
         self.check().is_err()
     }

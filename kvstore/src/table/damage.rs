@@ -1,4 +1,4 @@
-//! Which tables of a range have been found damaged, by whoever read them: a client, a compaction, the scrub, an image.
+//! Which tables of a range have been found damaged, by whoever read them: a client, a compaction, the scrub, a snapshot.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::protocol::effect::Unavailable;
     use crate::protocol::event::Received;
-    use crate::protocol::message::ImagePart;
+    use crate::protocol::message::SnapshotPart;
     use crate::store::Decision;
 
     struct Nothing;
@@ -216,10 +216,10 @@ mod tests {
             Lsn::ZERO
         }
 
-        fn read_image(&self, _: NodeId, _: u64, _: Lsn) -> Result<ImagePart, String> {
+        fn read_snapshot(&self, _: NodeId, _: u64, _: Lsn) -> Result<SnapshotPart, String> {
             Err("nothing to read".to_owned())
         }
-        fn receive_image(&self, _: ImagePart) -> Received {
+        fn receive_snapshot(&self, _: SnapshotPart) -> Received {
             Received::Failed("nowhere to keep it".to_owned())
         }
         fn damaged(&self) -> bool {

@@ -20,7 +20,7 @@ pub use self::clients::{DoneSender, Input, WriteSender};
 use crate::protocol::coordination::CoordinationRequest;
 use crate::protocol::effect::{Effect, Lease, Reply, Unavailable};
 use crate::protocol::event::{Event, Ticket};
-use crate::protocol::message::{Envelope, ImagePart};
+use crate::protocol::message::{Envelope, SnapshotPart};
 use crate::protocol::time::Stamp;
 use crate::protocol::{Cohort, Config, Recovered};
 use crate::store::{Decision, Store};
@@ -37,14 +37,14 @@ pub trait Surroundings {
     fn send(&mut self, envelope: Envelope);
     /// Read the log for a follower; [`Event::LogRead`] follows.
     fn read_log(&mut self, to: NodeId, after: Lsn, bytes_max: u64);
-    /// Have the store read a part of an image ([`Store::read_image`]); [`Event::ImageRead`] follows.
-    fn read_image(&mut self, to: NodeId, image: u64, part: u64, tables: Lsn);
-    /// Have the store keep a part ([`Store::receive_image`]); [`Event::ImageReceived`] follows.
-    fn receive_image(&mut self, image: u64, part: ImagePart);
+    /// Have the store read a part of a snapshot ([`Store::read_snapshot`]); [`Event::SnapshotRead`] follows.
+    fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, tables: Lsn);
+    /// Have the store keep a part ([`Store::receive_snapshot`]); [`Event::SnapshotReceived`] follows.
+    fn receive_snapshot(&mut self, snapshot: u64, part: SnapshotPart);
     /// Have the store throw everything away ([`Store::clear`]); [`Event::Cleared`] follows.
     fn clear(&mut self);
-    /// The store has taken an image, or thrown everything away: it holds everything up to here.
-    fn imaged(&mut self, base: Lsn);
+    /// The store has taken a snapshot, or thrown everything away: it holds everything up to here.
+    fn snapshot_installed(&mut self, base: Lsn);
     /// Ask the coordinator; [`Event::Coordinated`] follows.
     fn coordinate(&mut self, request: CoordinationRequest);
     /// Let readers see this lease, or none.
@@ -124,7 +124,7 @@ impl<S: Store> Drive<S> {
                     Event::Tick => self.look_at_tables(around),
                     Event::Cleared(Ok(())) => {
                         self.applied_chain = ChainHash::default();
-                        around.imaged(Lsn::ZERO);
+                        around.snapshot_installed(Lsn::ZERO);
                     }
                     _ => {}
                 }
@@ -250,11 +250,13 @@ impl<S: Store> Drive<S> {
                 around.applied(&entries);
             }
             Effect::ReadLog { to, after, bytes_max } => around.read_log(to, after, bytes_max),
-            Effect::ReadImage { to, image, part, tables } => around.read_image(to, image, part, tables),
-            Effect::ReceiveImage { image, part } => around.receive_image(image, part),
-            Effect::Imaged { base, base_chain } => {
+            Effect::ReadSnapshot { to, snapshot, part, tables } => {
+                around.read_snapshot(to, snapshot, part, tables)
+            }
+            Effect::ReceiveSnapshot { snapshot, part } => around.receive_snapshot(snapshot, part),
+            Effect::SnapshotInstalled { base, base_chain } => {
                 self.applied_chain = base_chain;
-                around.imaged(base);
+                around.snapshot_installed(base);
             }
             Effect::Pending { token, lsn } => match self.clients.proposed(token) {
                 Some(request) => self.store.pending(lsn, request),

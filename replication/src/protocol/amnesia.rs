@@ -6,7 +6,7 @@
 //! 1. It asks all other members, under a fresh nonce, for their promises. Whatever it promised and forgot, the candidate or
 //!    leader that it was promised to holds as high a promise itself, and is among them. So it waits for *all*.
 //! 2. It forces a promise as high as the highest of them.
-//! 3. A leader of at least that epoch, open, teaches it: it follows as a *learner*, matched, imaged and proposed to like
+//! 3. A leader of at least that epoch, open, teaches it: it follows as a *learner*, matched, sent snapshots and proposed to like
 //!    a follower, counted for nothing.
 //! 4. When it has forced everything up to where the leader's log ended as the teaching began, the leader says so; it takes
 //!    its mark away, durably, and is a member like any other.
@@ -139,12 +139,12 @@ impl Member<Leader> {
         let (last, open, tables) = (self.common.log.last(), self.is_open(), self.common.tables());
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
         progress.learner = true;
-        let imaging = matches!(progress.stage, Stage::Imaging(_)) && report.committed.seq <= tables.seq;
-        if !open || imaging {
+        let transfer = matches!(progress.stage, Stage::Snapshot(_)) && report.committed.seq <= tables.seq;
+        if !open || transfer {
             return;
         }
         progress.learner_target = last;
-        self.match_or_image(from.node, report, out);
+        self.match_or_snapshot(from.node, report, out);
     }
 
     /// A learner has forced this much, perhaps less than before it lost its log.

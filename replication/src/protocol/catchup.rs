@@ -22,7 +22,7 @@ impl Member<Leader> {
             let Some(progress) = self.role.progress.get_mut(&node) else { continue };
             if let Stage::Promised(report) = &progress.stage {
                 let report = report.clone();
-                self.match_or_image(node, &report, out);
+                self.match_or_snapshot(node, &report, out);
             }
         }
     }
@@ -42,25 +42,25 @@ impl Member<Leader> {
         if !matches!(self.role.phase, super::leader::Phase::Leading(_)) {
             return;
         }
-        if matches!(progress.stage, Stage::Imaging(_)) && report.committed.seq <= self.common.tables().seq {
-            // It says so with every heartbeat until it has the image.
+        if matches!(progress.stage, Stage::Snapshot(_)) && report.committed.seq <= self.common.tables().seq {
+            // It says so with every heartbeat until it has the snapshot.
             return;
         }
         if progress.stage == Stage::Matched && report.last.seq < progress.matched.seq {
             // Said before what it has acked since; that is in its log for ever.
             return;
         }
-        self.match_or_image(from.node, report, out);
+        self.match_or_snapshot(from.node, report, out);
     }
 
-    pub(crate) fn match_or_image(&mut self, node: NodeId, report: &Report, out: &mut Vec<Effect>) {
+    pub(crate) fn match_or_snapshot(&mut self, node: NodeId, report: &Report, out: &mut Vec<Effect>) {
         let reported = report.last;
         let Some(agree) = self.common.log.agreement(report) else {
             if report.committed.seq > self.common.tables().seq {
-                // An image must reach as far as it has applied (rule 7).
+                // A snapshot must reach as far as it has applied (rule 7).
                 out.push(Effect::WantFlush);
             }
-            return self.offer_image(node, out);
+            return self.offer_snapshot(node, out);
         };
         if let Some(progress) = self.role.progress.get_mut(&node) {
             progress.stage = Stage::Matching { agree, reported };
@@ -165,7 +165,7 @@ impl Member<Leader> {
         match entries {
             None => {
                 if progress.stage == Stage::Matched {
-                    self.offer_image(to, out);
+                    self.offer_snapshot(to, out);
                 }
             }
             Some(entries) => {

@@ -5,7 +5,7 @@ use wal::{Checkpoint, CohortId, Epoch, Incarnation, Member as Peer, Promise};
 use super::*;
 use crate::protocol::leader::Phase;
 use crate::protocol::member::{Common, Config, Recovered};
-use crate::protocol::progress::Imaging;
+use crate::protocol::progress::SnapshotProgress;
 use crate::protocol::time::Stamp;
 
 const EPOCH: Epoch = Epoch(3);
@@ -66,12 +66,12 @@ fn sent(out: &[Effect]) -> Vec<&Message> {
 }
 
 #[test]
-fn who_is_behind_the_log_is_offered_an_image_once() {
+fn who_is_behind_the_log_is_offered_a_snapshot_once() {
     let (mut leader, mut out) = (leader(), Vec::new());
     let behind = report(Lsn::new(1, 4), Lsn::new(1, 4));
     leader.reported(peer(2), &behind, &mut out);
-    assert!(matches!(stage(&leader), Stage::Imaging(_)));
-    assert!(matches!(sent(&out)[..], [Message::OfferImage { .. }]), "{out:?}");
+    assert!(matches!(stage(&leader), Stage::Snapshot(_)));
+    assert!(matches!(sent(&out)[..], [Message::OfferSnapshot { .. }]), "{out:?}");
     out.clear();
     // It says so with every heartbeat.
     leader.reported(peer(2), &behind, &mut out);
@@ -89,11 +89,11 @@ fn a_late_report_changes_nothing_once_its_sender_has_acked_more() {
     assert_eq!((stage(&leader), &out[..]), (&Stage::Matched, &[][..]));
 }
 
-/// The same seed: the follower restarted when it had applied more than the image that it was offered again.
+/// The same seed: the follower restarted when it had applied more than the snapshot that it was offered again.
 #[test]
-fn who_is_past_the_image_is_matched_by_its_log() {
+fn who_is_past_the_snapshot_is_matched_by_its_log() {
     let (mut leader, mut out) = (leader(), Vec::new());
-    leader.offer_image(FOLLOWER, &mut out);
+    leader.offer_snapshot(FOLLOWER, &mut out);
     out.clear();
     leader.reported(peer(2), &report(Lsn::new(2, 11), Lsn::new(3, 12)), &mut out);
     let agree = Lsn::new(3, 12);
@@ -101,25 +101,25 @@ fn who_is_past_the_image_is_matched_by_its_log() {
     assert!(matches!(sent(&out)[..], [Message::Match { .. }]), "{out:?}");
 }
 
-/// Rule 7: an image that does not reach what the receiver has applied is of no use; the tables must come to reach it.
+/// Rule 7: a snapshot that does not reach what the receiver has applied is of no use; the tables must come to reach it.
 #[test]
-fn an_image_must_reach_as_far_as_its_receiver_has_applied() {
+fn a_snapshot_must_reach_as_far_as_its_receiver_has_applied() {
     let (mut leader, mut out) = (leader(), Vec::new());
     // It has applied 2.11; what it has behind that is of an epoch that our log does not know any more.
     let odd = Report { epoch_ends: vec![Lsn::new(1, 12)], ..report(Lsn::new(2, 11), Lsn::new(1, 12)) };
-    leader.match_or_image(FOLLOWER, &odd, &mut out);
+    leader.match_or_snapshot(FOLLOWER, &odd, &mut out);
     assert!(out.contains(&Effect::WantFlush), "{out:?}");
-    assert!(matches!(stage(&leader), Stage::Imaging(_)));
+    assert!(matches!(stage(&leader), Stage::Snapshot(_)));
 }
 
 /// Seed 3132323 of 5000 operations.
 #[test]
-fn an_image_takes_the_place_of_a_repair() {
+fn a_snapshot_takes_the_place_of_a_repair() {
     let (mut leader, mut out) = (leader(), Vec::new());
     if let Some(progress) = leader.role.progress.get_mut(&FOLLOWER) {
         progress.match_at(Lsn::new(3, 12), Stamp(1));
-        progress.repair = Some(Imaging { image: 5, sent: None, reading: true });
+        progress.repair = Some(SnapshotProgress { snapshot: 5, sent: None, reading: true });
     }
-    leader.offer_image(FOLLOWER, &mut out);
+    leader.offer_snapshot(FOLLOWER, &mut out);
     assert_eq!(leader.role.progress[&FOLLOWER].repair, None);
 }

@@ -99,7 +99,7 @@ impl Cohort {
                             FollowerStatus {
                                 matched,
                                 alive,
-                                out_of_reach: matches!(progress.stage, Stage::Imaging(_)),
+                                out_of_reach: matches!(progress.stage, Stage::Snapshot(_)),
                             },
                         )
                     })
@@ -190,13 +190,15 @@ impl Role {
                     Role::Follower(_) | Role::Candidate(_) => self,
                 }
             }
-            Event::ImageRead { to, image, part } => {
+            Event::SnapshotRead { to, snapshot, part } => {
                 if let Role::Leader(member) = &mut self {
-                    member.image_read(to, image, part, out);
+                    member.snapshot_read(to, snapshot, part, out);
                 }
                 self
             }
-            Event::ImageReceived { image, part, outcome } => self.image_received(image, part, outcome, out),
+            Event::SnapshotReceived { snapshot, part, outcome } => {
+                self.snapshot_received(snapshot, part, outcome, out)
+            }
             Event::Cleared(outcome) => {
                 if let Role::Follower(member) = &mut self {
                     member.cleared(outcome, out);
@@ -273,10 +275,16 @@ impl Role {
         }
     }
 
-    /// What the store has made of a part of an image: it counts whatever has become of us meanwhile.
-    fn image_received(mut self, image: u64, part: u64, outcome: Received, out: &mut Vec<Effect>) -> Role {
+    /// What the store has made of a part of a snapshot: it counts whatever has become of us meanwhile.
+    fn snapshot_received(
+        mut self,
+        snapshot: u64,
+        part: u64,
+        outcome: Received,
+        out: &mut Vec<Effect>,
+    ) -> Role {
         match &mut self {
-            Role::Follower(member) => member.image_received(image, part, outcome, out),
+            Role::Follower(member) => member.snapshot_received(snapshot, part, outcome, out),
             Role::Candidate(_) | Role::Leader(_) => {
                 let common = self.common_mut();
                 common.installing = false;
@@ -285,8 +293,8 @@ impl Role {
                         common.checkpointed(base, base_chain, out);
                         return self;
                     }
-                    out.push(Effect::Imaged { base, base_chain });
-                    common.imaged(base, base_chain, out);
+                    out.push(Effect::SnapshotInstalled { base, base_chain });
+                    common.snapshot_installed(base, base_chain, out);
                 }
             }
         }
@@ -395,31 +403,31 @@ impl Role {
                 }
                 self
             }
-            Message::OfferImage { epoch, image } => {
+            Message::OfferSnapshot { epoch, snapshot } => {
                 if let Some(member) = self.admit(from, epoch, None, out) {
-                    member.image_offered(from, image, out);
+                    member.snapshot_offered(from, snapshot, out);
                 }
                 self
             }
-            Message::Image { epoch, image, part } => {
+            Message::Snapshot { epoch, snapshot, part } => {
                 if let Some(member) = self.admit(from, epoch, None, out) {
-                    member.image_part(from, image, part, out);
+                    member.snapshot_part(from, snapshot, part, out);
                 }
                 self
             }
-            Message::NeedImage { epoch, tables } => {
+            Message::NeedSnapshot { epoch, tables } => {
                 if let Role::Leader(member) = &mut self
                     && member.role.epoch == epoch
                 {
-                    member.need_image(from, tables, out);
+                    member.need_snapshot(from, tables, out);
                 }
                 self
             }
-            Message::TakeImage { epoch, image, part, tables } => {
+            Message::FetchSnapshot { epoch, snapshot, part, tables } => {
                 if let Role::Leader(member) = &mut self
                     && member.role.epoch == epoch
                 {
-                    member.take_image(from, image, part, tables, out);
+                    member.fetch_snapshot(from, snapshot, part, tables, out);
                 }
                 self
             }

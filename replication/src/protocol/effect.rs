@@ -4,7 +4,7 @@ use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Record};
 
 use super::coordination::CoordinationRequest;
 use super::event::{Ticket, Token};
-use super::message::{Envelope, ImagePart};
+use super::message::{Envelope, SnapshotPart};
 use super::time::Stamp;
 
 /// A request of the cohort.
@@ -30,28 +30,28 @@ pub enum Effect {
         /// Limit of payload bytes.
         bytes_max: u64,
     },
-    /// Read a part of an image of the store, for a member whose tables hold everything up to `tables`. Part 0 begins a
-    /// new image.
-    ReadImage {
+    /// Read a part of a snapshot of the store, for a member whose tables hold everything up to `tables`. Part 0 begins a
+    /// new snapshot.
+    ReadSnapshot {
         /// For which member; comes back in the answer.
         to: NodeId,
-        /// Which image; comes back, too.
-        image: u64,
+        /// Which snapshot; comes back, too.
+        snapshot: u64,
         /// Which part.
         part: u64,
         /// What the member's tables hold.
         tables: Lsn,
     },
-    /// Have the store keep a part of an image, and put the image in force with the last one.
-    ReceiveImage {
-        /// Which image; comes back in the answer.
-        image: u64,
+    /// Have the store keep a part of a snapshot, and put the snapshot in force with the last one.
+    ReceiveSnapshot {
+        /// Which snapshot; comes back in the answer.
+        snapshot: u64,
         /// The part.
-        part: ImagePart,
+        part: SnapshotPart,
     },
-    /// The store has taken an image: this is what is applied now.
-    Imaged {
-        /// The image's LSN.
+    /// The store has taken a snapshot: this is what is applied now.
+    SnapshotInstalled {
+        /// The snapshot's LSN.
         base: Lsn,
         /// Chain hash there.
         base_chain: ChainHash,

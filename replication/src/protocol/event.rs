@@ -4,7 +4,7 @@ use bytes::Bytes;
 use wal::{ChainHash, Entry, Lsn, Member, NodeId};
 
 use super::coordination::{CoordinationOutcome, RangeView};
-use super::message::{Envelope, ImagePart};
+use super::message::{Envelope, SnapshotPart};
 
 /// Marks an append, so that its force can be told; grows by one with each ticket of a cohort.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,19 +14,19 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
-/// What became of a part of an image.
+/// What became of a part of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
     /// It is kept; more is to come.
     More,
-    /// It was the last one, and the image is in force: the store holds everything up to here.
+    /// It was the last one, and the snapshot is in force: the store holds everything up to here.
     Installed {
-        /// The image's LSN.
+        /// The snapshot's LSN.
         base: Lsn,
         /// Chain hash there.
         base_chain: ChainHash,
     },
-    /// It could not be kept, or the image could not be put in force: nothing has changed.
+    /// It could not be kept, or the snapshot could not be put in force: nothing has changed.
     Failed(String),
 }
 
@@ -55,19 +55,19 @@ pub enum Event {
         /// What was found; `None` if the log no longer reaches back to `after`.
         entries: Option<Vec<Entry>>,
     },
-    /// Answer to [`super::effect::Effect::ReadImage`].
-    ImageRead {
+    /// Answer to [`super::effect::Effect::ReadSnapshot`].
+    SnapshotRead {
         /// For which member.
         to: NodeId,
-        /// Which image.
-        image: u64,
+        /// Which snapshot.
+        snapshot: u64,
         /// The part; `None` if the store could not read it.
-        part: Option<ImagePart>,
+        part: Option<SnapshotPart>,
     },
-    /// Answer to [`super::effect::Effect::ReceiveImage`].
-    ImageReceived {
-        /// Which image.
-        image: u64,
+    /// Answer to [`super::effect::Effect::ReceiveSnapshot`].
+    SnapshotReceived {
+        /// Which snapshot.
+        snapshot: u64,
         /// Which part.
         part: u64,
         /// What came of it.

@@ -8,9 +8,9 @@ use wal::{ChainHash, Entry, Epoch, Lsn, Member as Peer, NodeId, Promise};
 
 use super::effect::{Effect, Reply};
 use super::event::Token;
-use super::image::Receiving;
 use super::member::{Common, Durable, Member};
 use super::message::{Beat, Message, OwnStamp};
+use super::snapshot::Receiving;
 use super::time::{Millis, Stamp};
 
 /// How long a pre-vote waits for answers before it asks again.
@@ -32,9 +32,9 @@ pub(crate) struct Follower {
     /// The newest stamp for which a lease was granted.
     granted: Option<Stamp>,
     pre_vote: PreVote,
-    /// An image on its way here.
+    /// A snapshot on its way here.
     pub(crate) receiving: Option<Receiving>,
-    /// All that is here goes when the image that is being put in force is.
+    /// All that is here goes when the snapshot that is being put in force is.
     forgetting: bool,
 }
 
@@ -271,7 +271,7 @@ impl Member<Follower> {
         }
     }
 
-    /// Throws away what differs from the leader's: the mark that says so is durable. An image that is being put in force
+    /// Throws away what differs from the leader's: the mark that says so is durable. A snapshot that is being put in force
     /// comes first.
     fn forget(&mut self, out: &mut Vec<Effect>) {
         match self.common.installing {

@@ -50,7 +50,7 @@ pub struct Recovered {
     pub epoch_ends: Vec<Lsn>,
     /// The range has just been created: there is no lease from a former life to wait out.
     pub fresh: bool,
-    /// The store has taken an image that the log does not know of yet: all that the log holds of the cohort is void, and
+    /// The store has taken a snapshot that the log does not know of yet: all that the log holds of the cohort is void, and
     /// is to be marked so (rule 4).
     pub void: bool,
     /// The log has lost records of the cohort: promises or entries may be missing (rule 5).
@@ -131,9 +131,9 @@ pub(crate) struct Common {
     echo: Option<(Stamp, Lsn)>,
     /// Everything committed before this stamp is applied here.
     pub(crate) fresh_at: Option<Stamp>,
-    /// The store is putting an image in force: nothing may be applied meanwhile.
+    /// The store is putting a snapshot in force: nothing may be applied meanwhile.
     pub(crate) installing: bool,
-    /// The store's tables are damaged: it needs a whole image, and should not lead.
+    /// The store's tables are damaged: it needs a whole snapshot, and should not lead.
     pub(crate) damaged: bool,
     /// Why this member takes no part any more.
     pub(crate) broken: Option<String>,
@@ -190,7 +190,7 @@ impl Common {
         let committed = common.log.committed();
         common.commit_and_apply(committed, committed, out);
         if void {
-            common.append_image(out);
+            common.append_snapshot(out);
         }
         common
     }
@@ -267,7 +267,7 @@ impl Common {
         (self.commit_logged, self.echo, self.fresh_at) = (Lsn::ZERO, None, None);
         (self.damaged, self.broken) = (false, None);
         self.amnesia = Some(Amnesia::new(self.config.life, self.now));
-        self.append_image(out);
+        self.append_snapshot(out);
     }
 
     // Appends
@@ -322,7 +322,7 @@ impl Common {
                     | Record::Commit(_)
                     | Record::Skip(_)
                     | Record::Checkpoint(_)
-                    | Record::Image(_) => true,
+                    | Record::Snapshot(_) => true,
                 });
             }
         }
@@ -411,23 +411,23 @@ impl Common {
         self.append_checkpoint(Durable::Checkpoint, out);
     }
 
-    /// The tables now hold an image up to `base`: the log goes on from there (rule 4).
-    pub(crate) fn imaged(&mut self, base: Lsn, base_chain: ChainHash, out: &mut Vec<Effect>) {
+    /// The tables now hold a snapshot up to `base`: the log goes on from there (rule 4).
+    pub(crate) fn snapshot_installed(&mut self, base: Lsn, base_chain: ChainHash, out: &mut Vec<Effect>) {
         self.checkpoint.base = base;
         self.checkpoint.base_chain = base_chain;
-        if self.log.take_image(base, base_chain) {
+        if self.log.fetch_snapshot(base, base_chain) {
             self.append_checkpoint(Durable::Checkpoint, out);
         } else {
-            self.append_image(out);
+            self.append_snapshot(out);
         }
         self.refresh();
     }
 
     /// Marks all that the log holds so far as void.
-    fn append_image(&mut self, out: &mut Vec<Effect>) {
+    fn append_snapshot(&mut self, out: &mut Vec<Effect>) {
         let checkpoint =
             Checkpoint { promise: self.promise, committed: self.log.committed(), ..self.checkpoint.clone() };
-        self.append(vec![Record::Image(checkpoint)], Durable::Checkpoint, out);
+        self.append(vec![Record::Snapshot(checkpoint)], Durable::Checkpoint, out);
     }
 
     /// Takes the mark of amnesia away.

@@ -125,39 +125,39 @@ pub enum Message {
         /// Up to here.
         upto: Lsn,
     },
-    /// Follower to leader: my tables are damaged; let me have an image, whole, that reaches as far.
-    NeedImage {
+    /// Follower to leader: my tables are damaged; let me have a snapshot, whole, that reaches as far.
+    NeedSnapshot {
         /// Leadership.
         epoch: Epoch,
         /// What the damaged tables hold.
         tables: Lsn,
     },
-    /// Leader to follower: my log no longer reaches back to yours; ask for an image of my tables (design 4.5).
-    OfferImage {
+    /// Leader to follower: my log no longer reaches back to yours; ask for a snapshot of my tables (design 4.5).
+    OfferSnapshot {
         /// Leadership.
         epoch: Epoch,
-        /// Tells this image from others.
-        image: u64,
+        /// Tells this snapshot from others.
+        snapshot: u64,
     },
-    /// Follower to leader: send this part of the image.
-    TakeImage {
+    /// Follower to leader: send this part of the snapshot.
+    FetchSnapshot {
         /// The leadership that is answered.
         epoch: Epoch,
-        /// Which image.
-        image: u64,
+        /// Which snapshot.
+        snapshot: u64,
         /// Which part, from 0.
         part: u64,
         /// What the follower's tables hold: it needs no older cells, if no deletion is missing (rule 7).
         tables: Lsn,
     },
-    /// Leader to follower: a part of the image.
-    Image {
+    /// Leader to follower: a part of the snapshot.
+    Snapshot {
         /// Leadership.
         epoch: Epoch,
-        /// Which image.
-        image: u64,
+        /// Which snapshot.
+        snapshot: u64,
         /// The part.
-        part: ImagePart,
+        part: SnapshotPart,
     },
     /// Winner to member: bind your promise for `epoch` to me (takeover as phase 1, design 4.1).
     RequestPromise {
@@ -213,12 +213,12 @@ pub enum Message {
     },
 }
 
-/// A part of an image, as the store cuts and reads it.
+/// A part of a snapshot, as the store cuts and reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImagePart {
+pub struct SnapshotPart {
     /// From 0.
     pub number: u64,
-    /// Up to where the image reaches.
+    /// Up to where the snapshot reaches.
     pub base: Lsn,
     /// For the store.
     pub bytes: Bytes,

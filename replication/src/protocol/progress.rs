@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use wal::Lsn;
 
-use super::message::{ImagePart, OwnStamp, Report};
+use super::message::{OwnStamp, Report, SnapshotPart};
 use super::time::Stamp;
 
 /// How far the follower has come in this epoch.
@@ -21,19 +21,19 @@ pub(crate) enum Stage {
         /// The last LSN that the follower reported.
         reported: Lsn,
     },
-    /// Our log does not reach back to its own: it is sent an image of our tables.
-    Imaging(Imaging),
+    /// Our log does not reach back to its own: it is sent a snapshot of our tables.
+    Snapshot(SnapshotProgress),
     /// Its log is a prefix of ours up to `matched`.
     Matched,
 }
 
-/// An image on its way to a follower.
+/// A snapshot on its way to a follower.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Imaging {
+pub(crate) struct SnapshotProgress {
     /// Tells it from others.
-    pub(crate) image: u64,
+    pub(crate) snapshot: u64,
     /// The part sent last, kept until the next one is asked for.
-    pub(crate) sent: Option<ImagePart>,
+    pub(crate) sent: Option<SnapshotPart>,
     /// A part is being read.
     pub(crate) reading: bool,
 }
@@ -52,8 +52,8 @@ pub(crate) struct Progress {
     pub(crate) moved_at: Stamp,
     /// Entries for it are being read from the log on disk.
     pub(crate) reading: bool,
-    /// An image on its way there, to repair its tables; its log is ours all the while.
-    pub(crate) repair: Option<Imaging>,
+    /// A snapshot on its way there, to repair its tables; its log is ours all the while.
+    pub(crate) repair: Option<SnapshotProgress>,
     /// It has lost its log and learns: its acks count for nothing (rule 5).
     pub(crate) learner: bool,
     /// Where our log ended when it began to learn.
@@ -122,10 +122,10 @@ impl Progress {
         self.window.len()
     }
 
-    /// The image that is on its way there.
-    pub(crate) fn imaging(&mut self) -> Option<&mut Imaging> {
+    /// The snapshot that is on its way there.
+    pub(crate) fn transfer(&mut self) -> Option<&mut SnapshotProgress> {
         match &mut self.stage {
-            Stage::Imaging(imaging) => Some(imaging),
+            Stage::Snapshot(transfer) => Some(transfer),
             Stage::Silent | Stage::Promised(_) | Stage::Matching { .. } | Stage::Matched => {
                 self.repair.as_mut()
             }
@@ -137,11 +137,11 @@ impl Progress {
         match &self.stage {
             Stage::Matched => self.acked(forced, now),
             Stage::Matching { .. } => self.match_at(forced, now),
-            // The image is in force there, and the log goes on from it.
-            Stage::Imaging(Imaging { sent: Some(part), .. }) if forced.seq >= part.base.seq => {
+            // The snapshot is in force there, and the log goes on from it.
+            Stage::Snapshot(SnapshotProgress { sent: Some(part), .. }) if forced.seq >= part.base.seq => {
                 self.match_at(forced, now);
             }
-            Stage::Imaging(_) => {}
+            Stage::Snapshot(_) => {}
             // An ack from before it restarted, or before we knew its log: it will report.
             Stage::Silent | Stage::Promised(_) => {}
         }

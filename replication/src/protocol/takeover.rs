@@ -68,11 +68,11 @@ impl Member<Leader> {
                 }
                 Stage::Promised(_) => {}
                 Stage::Matching { agree, reported } => self.send_match(node, *agree, *reported, out),
-                Stage::Imaging(imaging) if !imaging.reading => {
-                    let imaging = imaging.clone();
-                    self.repeat_image(node, &imaging, out);
+                Stage::Snapshot(transfer) if !transfer.reading => {
+                    let transfer = transfer.clone();
+                    self.repeat_snapshot(node, &transfer, out);
                 }
-                Stage::Imaging(_) => {}
+                Stage::Snapshot(_) => {}
                 Stage::Matched => self.resend_lost(node, out),
             }
         }
@@ -99,7 +99,7 @@ impl Member<Leader> {
         let last = self.common.log.last();
         let promised = self.role.progress.values().filter(|one| match &one.stage {
             Stage::Promised(report) => report.last <= last || planted(Bug::WinnerNotLargest),
-            Stage::Silent | Stage::Matching { .. } | Stage::Imaging(_) | Stage::Matched => false,
+            Stage::Silent | Stage::Matching { .. } | Stage::Snapshot(_) | Stage::Matched => false,
         });
         if !matches!(self.role.phase, Phase::Promising(_))
             || promised.clone().count() + 1 < self.common.majority()
@@ -109,7 +109,7 @@ impl Member<Leader> {
         // What any of them knows committed is committed, and in our log, since ours reaches as far.
         let known = promised.map(|one| match &one.stage {
             Stage::Promised(report) => report.committed,
-            Stage::Silent | Stage::Matching { .. } | Stage::Imaging(_) | Stage::Matched => Lsn::ZERO,
+            Stage::Silent | Stage::Matching { .. } | Stage::Snapshot(_) | Stage::Matched => Lsn::ZERO,
         });
         if let Some(committed) = known.max()
             && committed > self.common.log.committed()

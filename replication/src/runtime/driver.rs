@@ -27,7 +27,7 @@ use crate::drive::{Drive, Input, ReplicaError, Surroundings};
 use crate::protocol::coordination::CoordinationRequest;
 use crate::protocol::effect::{Lease, Reply};
 use crate::protocol::event::{Event, Ticket};
-use crate::protocol::message::{Envelope, ImagePart};
+use crate::protocol::message::{Envelope, SnapshotPart};
 use crate::protocol::time::{Millis, Stamp};
 use crate::protocol::{Config, Recovered, Status};
 use crate::store::Store;
@@ -350,24 +350,24 @@ impl<S: Store> Surroundings for Around<'_, S> {
         self.driver.read_log(to, after, bytes_max);
     }
 
-    fn read_image(&mut self, to: NodeId, image: u64, part: u64, tables: Lsn) {
+    fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, tables: Lsn) {
         let (me, store) = (Weak::clone(&self.driver.me), Arc::clone(&self.driver.store));
         self.driver.node.tokio.spawn_blocking(move || {
-            let read = store.read_image(to, part, tables);
-            let part = read.inspect_err(|error| error!(%to, error, "an image cannot be read")).ok();
+            let read = store.read_snapshot(to, part, tables);
+            let part = read.inspect_err(|error| error!(%to, error, "a snapshot cannot be read")).ok();
             if let Some(driver) = me.upgrade() {
-                driver.submit(Input::Event(Event::ImageRead { to, image, part }));
+                driver.submit(Input::Event(Event::SnapshotRead { to, snapshot, part }));
             }
         });
     }
 
-    fn receive_image(&mut self, image: u64, part: ImagePart) {
+    fn receive_snapshot(&mut self, snapshot: u64, part: SnapshotPart) {
         let (me, store) = (Weak::clone(&self.driver.me), Arc::clone(&self.driver.store));
         self.driver.node.tokio.spawn_blocking(move || {
             let number = part.number;
-            let outcome = store.receive_image(part);
+            let outcome = store.receive_snapshot(part);
             if let Some(driver) = me.upgrade() {
-                driver.submit(Input::Event(Event::ImageReceived { image, part: number, outcome }));
+                driver.submit(Input::Event(Event::SnapshotReceived { snapshot, part: number, outcome }));
             }
         });
     }
@@ -382,8 +382,8 @@ impl<S: Store> Surroundings for Around<'_, S> {
         });
     }
 
-    fn imaged(&mut self, base: Lsn) {
-        self.driver.node.metrics.images.count();
+    fn snapshot_installed(&mut self, base: Lsn) {
+        self.driver.node.metrics.snapshots.count();
         self.driver.applied.send_replace(base);
     }
 

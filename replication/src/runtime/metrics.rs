@@ -50,8 +50,8 @@ pub struct Metrics {
     pub reconnects: Counter,
     /// Leaderships opened here.
     pub elections: Counter,
-    /// Images of a range that were taken from its leader, because the log no longer reached back.
-    pub images: Counter,
+    /// Snapshots of a range that were taken from its leader, because the log no longer reached back.
+    pub snapshots: Counter,
     /// Facts that an operator must see.
     pub alarms: Counter,
 }

@@ -204,7 +204,7 @@ impl Stream for Frames {
 
 /// Whether a message goes in the lane that heartbeats do not wait behind.
 fn is_bulk(message: &Message) -> bool {
-    matches!(message, Message::Propose { .. } | Message::Image { .. })
+    matches!(message, Message::Propose { .. } | Message::Snapshot { .. })
 }
 
 /// What a message weighs, roughly.
@@ -213,15 +213,15 @@ pub(crate) fn size(message: &Message) -> usize {
         Message::Propose { entries, .. } => {
             MESSAGE_BYTES + entries.iter().map(|entry| ENTRY_BYTES + entry.payload.len()).sum::<usize>()
         }
-        Message::Image { part, .. } => MESSAGE_BYTES + part.bytes.len(),
+        Message::Snapshot { part, .. } => MESSAGE_BYTES + part.bytes.len(),
         Message::Heartbeat { .. }
         | Message::Recall { .. }
         | Message::Recollection { .. }
         | Message::Learn { .. }
         | Message::Remembered { .. }
-        | Message::NeedImage { .. }
-        | Message::OfferImage { .. }
-        | Message::TakeImage { .. }
+        | Message::NeedSnapshot { .. }
+        | Message::OfferSnapshot { .. }
+        | Message::FetchSnapshot { .. }
         | Message::Ack { .. }
         | Message::Gap { .. }
         | Message::Report { .. }

@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use wal::{ChainHash, CohortId, Entry, EntryKind, Epoch, Incarnation, Lsn, Member, NodeId, Promise};
 
-use crate::protocol::message::{Beat, ImagePart, Message, OwnStamp, Report};
+use crate::protocol::message::{Beat, Message, OwnStamp, Report, SnapshotPart};
 use crate::protocol::time::{Millis, Stamp};
 
 /// The generated protobuf types and the gRPC stubs.
@@ -128,15 +128,29 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
         Message::Remembered { epoch, upto } => {
             Body::Remembered(proto::Remembered { epoch: epoch.0, upto: Some(lsn_to(upto)) })
         }
-        Message::OfferImage { epoch, image } => Body::OfferImage(proto::OfferImage { epoch: epoch.0, image }),
-        Message::NeedImage { epoch, tables } => {
-            Body::NeedImage(proto::NeedImage { epoch: epoch.0, tables: Some(lsn_to(tables)) })
+        Message::OfferSnapshot { epoch, snapshot } => {
+            Body::OfferSnapshot(proto::OfferSnapshot { epoch: epoch.0, snapshot })
         }
-        Message::TakeImage { epoch, image, part, tables } => {
-            Body::TakeImage(proto::TakeImage { epoch: epoch.0, image, part, tables: Some(lsn_to(tables)) })
+        Message::NeedSnapshot { epoch, tables } => {
+            Body::NeedSnapshot(proto::NeedSnapshot { epoch: epoch.0, tables: Some(lsn_to(tables)) })
         }
-        Message::Image { epoch, image, part: ImagePart { number, base, bytes, last } } => {
-            Body::Image(proto::Image { epoch: epoch.0, image, number, bytes, last, base: Some(lsn_to(base)) })
+        Message::FetchSnapshot { epoch, snapshot, part, tables } => {
+            Body::FetchSnapshot(proto::FetchSnapshot {
+                epoch: epoch.0,
+                snapshot,
+                part,
+                tables: Some(lsn_to(tables)),
+            })
+        }
+        Message::Snapshot { epoch, snapshot, part: SnapshotPart { number, base, bytes, last } } => {
+            Body::Snapshot(proto::Snapshot {
+                epoch: epoch.0,
+                snapshot,
+                number,
+                bytes,
+                last,
+                base: Some(lsn_to(base)),
+            })
         }
         Message::TakeOver { epoch, last } => {
             Body::TakeOver(proto::TakeOver { epoch: epoch.0, last: Some(lsn_to(last)) })
@@ -204,24 +218,26 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
         Body::Remembered(remembered) => {
             Message::Remembered { epoch: Epoch(remembered.epoch), upto: lsn_from(remembered.upto, "upto")? }
         }
-        Body::NeedImage(need) => {
-            Message::NeedImage { epoch: Epoch(need.epoch), tables: lsn_from(need.tables, "tables")? }
+        Body::NeedSnapshot(need) => {
+            Message::NeedSnapshot { epoch: Epoch(need.epoch), tables: lsn_from(need.tables, "tables")? }
         }
-        Body::OfferImage(offer) => Message::OfferImage { epoch: Epoch(offer.epoch), image: offer.image },
-        Body::TakeImage(take) => Message::TakeImage {
+        Body::OfferSnapshot(offer) => {
+            Message::OfferSnapshot { epoch: Epoch(offer.epoch), snapshot: offer.snapshot }
+        }
+        Body::FetchSnapshot(take) => Message::FetchSnapshot {
             epoch: Epoch(take.epoch),
-            image: take.image,
+            snapshot: take.snapshot,
             part: take.part,
             tables: lsn_from(take.tables, "tables")?,
         },
-        Body::Image(image) => Message::Image {
-            epoch: Epoch(image.epoch),
-            image: image.image,
-            part: ImagePart {
-                number: image.number,
-                base: lsn_from(image.base, "base")?,
-                bytes: image.bytes,
-                last: image.last,
+        Body::Snapshot(snapshot) => Message::Snapshot {
+            epoch: Epoch(snapshot.epoch),
+            snapshot: snapshot.snapshot,
+            part: SnapshotPart {
+                number: snapshot.number,
+                base: lsn_from(snapshot.base, "base")?,
+                bytes: snapshot.bytes,
+                last: snapshot.last,
             },
         },
         Body::TakeOver(take_over) => {

@@ -100,15 +100,16 @@ fn message() -> impl Strategy<Value = Message> {
             promise
         }),
         (epoch(), lsn()).prop_map(|(epoch, last)| Message::TakeOver { epoch, last }),
-        (epoch(), lsn()).prop_map(|(epoch, tables)| Message::NeedImage { epoch, tables }),
-        (epoch(), any::<u64>()).prop_map(|(epoch, image)| Message::OfferImage { epoch, image }),
-        (epoch(), any::<u64>(), any::<u64>(), lsn())
-            .prop_map(|(epoch, image, part, tables)| Message::TakeImage { epoch, image, part, tables }),
+        (epoch(), lsn()).prop_map(|(epoch, tables)| Message::NeedSnapshot { epoch, tables }),
+        (epoch(), any::<u64>()).prop_map(|(epoch, snapshot)| Message::OfferSnapshot { epoch, snapshot }),
+        (epoch(), any::<u64>(), any::<u64>(), lsn()).prop_map(|(epoch, snapshot, part, tables)| {
+            Message::FetchSnapshot { epoch, snapshot, part, tables }
+        }),
         (epoch(), any::<u64>(), any::<u64>(), lsn(), any::<Vec<u8>>(), any::<bool>()).prop_map(
-            |(epoch, image, number, base, bytes, last)| Message::Image {
+            |(epoch, snapshot, number, base, bytes, last)| Message::Snapshot {
                 epoch,
-                image,
-                part: ImagePart { number, base, bytes: bytes.into(), last },
+                snapshot,
+                part: SnapshotPart { number, base, bytes: bytes.into(), last },
             }
         ),
     ]

@@ -557,7 +557,9 @@ impl World {
                     self.plan(500, Action::LogRead { node: number, life, event });
                 }
                 // This world's log keeps everything.
-                Effect::ReadImage { .. } | Effect::ReceiveImage { .. } | Effect::Imaged { .. } => {
+                Effect::ReadSnapshot { .. }
+                | Effect::ReceiveSnapshot { .. }
+                | Effect::SnapshotInstalled { .. } => {
                     unreachable!("no member is out of the log's reach here")
                 }
                 Effect::Pending { .. } | Effect::Closed => {}
@@ -609,7 +611,7 @@ impl World {
                     wal::Record::Entry(_)
                     | wal::Record::Commit(_)
                     | wal::Record::Checkpoint(_)
-                    | wal::Record::Image(_) => {}
+                    | wal::Record::Snapshot(_) => {}
                 }
             }
         }

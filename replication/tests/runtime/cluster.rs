@@ -9,7 +9,7 @@ use bytes::Bytes;
 use replication::coordination::Coordinator;
 use replication::coordination::embedded::{Embedded, EmbeddedClient};
 use replication::protocol::event::Received;
-use replication::protocol::message::ImagePart;
+use replication::protocol::message::SnapshotPart;
 use replication::protocol::{Recovered, Settings};
 use replication::runtime::{Addresses, Replica, ReplicaError, Runtime, RuntimeConfig, WriteReply, tuned};
 use replication::store::{Decision, Store};
@@ -109,11 +109,11 @@ impl Store for Counter {
         self.0.lock().expect("no panic").applied
     }
 
-    fn read_image(&self, _: NodeId, _: u64, _: Lsn) -> Result<ImagePart, String> {
+    fn read_snapshot(&self, _: NodeId, _: u64, _: Lsn) -> Result<SnapshotPart, String> {
         Err("a sum has no tables".to_owned())
     }
 
-    fn receive_image(&self, _: ImagePart) -> Received {
+    fn receive_snapshot(&self, _: SnapshotPart) -> Received {
         Received::Failed("a sum has no tables".to_owned())
     }
 

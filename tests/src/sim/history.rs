@@ -72,8 +72,8 @@ pub enum Event {
     Discarded { node: Node },
     /// The tables of a replica hold everything up to here.
     Flushed { node: Node, range: Range, base: Lsn },
-    /// A replica's store took an image: it holds everything up to here.
-    Imaged { node: Node, range: Range, base: Lsn },
+    /// A replica's store took a snapshot: it holds everything up to here.
+    SnapshotInstalled { node: Node, range: Range, base: Lsn },
     /// The node's disk is gone; an empty one is in its place.
     DiskLost { node: Node },
     /// The node's process ended.

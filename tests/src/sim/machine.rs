@@ -10,7 +10,7 @@ use replication::drive::{Drive, ReplicaError, Surroundings, WriteReply};
 use replication::protocol::coordination::CoordinationRequest;
 use replication::protocol::effect::{Lease, Reply};
 use replication::protocol::event::Ticket;
-use replication::protocol::message::{Envelope, ImagePart};
+use replication::protocol::message::{Envelope, SnapshotPart};
 use replication::protocol::time::Stamp;
 use tokio::sync::oneshot;
 use wal::disk::MemoryDisk;
@@ -120,14 +120,14 @@ pub(crate) enum Wish {
     Send(Envelope),
     /// Read the log for a follower.
     ReadLog { to: NodeId, after: Lsn, bytes_max: u64 },
-    /// Have the store read a part of an image.
-    ReadImage { to: NodeId, image: u64, part: u64, tables: Lsn },
+    /// Have the store read a part of a snapshot.
+    ReadSnapshot { to: NodeId, snapshot: u64, part: u64, tables: Lsn },
     /// Have the store keep one.
-    ReceiveImage { image: u64, part: ImagePart },
+    ReceiveSnapshot { snapshot: u64, part: SnapshotPart },
     /// Have the store throw everything away.
     Clear,
-    /// The store has taken an image.
-    Imaged,
+    /// The store has taken a snapshot.
+    SnapshotInstalled,
     /// Ask the coordinator.
     Coordinate(CoordinationRequest),
     /// It applied these.
@@ -171,20 +171,20 @@ impl Surroundings for Around<'_> {
         self.wishes.push(Wish::ReadLog { to, after, bytes_max });
     }
 
-    fn read_image(&mut self, to: NodeId, image: u64, part: u64, tables: Lsn) {
-        self.wishes.push(Wish::ReadImage { to, image, part, tables });
+    fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, tables: Lsn) {
+        self.wishes.push(Wish::ReadSnapshot { to, snapshot, part, tables });
     }
 
-    fn receive_image(&mut self, image: u64, part: ImagePart) {
-        self.wishes.push(Wish::ReceiveImage { image, part });
+    fn receive_snapshot(&mut self, snapshot: u64, part: SnapshotPart) {
+        self.wishes.push(Wish::ReceiveSnapshot { snapshot, part });
     }
 
     fn clear(&mut self) {
         self.wishes.push(Wish::Clear);
     }
 
-    fn imaged(&mut self, _: Lsn) {
-        self.wishes.push(Wish::Imaged);
+    fn snapshot_installed(&mut self, _: Lsn) {
+        self.wishes.push(Wish::SnapshotInstalled);
     }
 
     fn coordinate(&mut self, request: CoordinationRequest) {

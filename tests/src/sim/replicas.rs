@@ -7,7 +7,7 @@ use replication::drive::{Drive, Input};
 use replication::protocol::coordination::CoordinationRequest;
 use replication::protocol::effect::Reply;
 use replication::protocol::event::{Event as Told, Received, Ticket};
-use replication::protocol::message::{Envelope, ImagePart, Message};
+use replication::protocol::message::{Envelope, Message, SnapshotPart};
 use replication::store::Store;
 use wal::{Append, EntryKind, LogError, Record};
 
@@ -78,23 +78,23 @@ impl World {
                 let event = Told::LogRead { to, after, entries };
                 self.plan(delay, Action::Tell { node, life, range, event });
             }
-            Wish::ReadImage { to, image, part, tables } => {
+            Wish::ReadSnapshot { to, snapshot, part, tables } => {
                 let Some(replica) = self.replica(node, range) else { return };
-                let part = replica.drive.store().read_image(to, part, tables).ok();
+                let part = replica.drive.store().read_snapshot(to, part, tables).ok();
                 let delay = 200 + self.random.below(self.options.force_max);
-                let event = Told::ImageRead { to, image, part };
+                let event = Told::SnapshotRead { to, snapshot, part };
                 self.plan(delay, Action::Tell { node, life, range, event });
             }
-            Wish::ReceiveImage { image, part } => {
+            Wish::ReceiveSnapshot { snapshot, part } => {
                 let delay = 200 + self.random.below(self.options.force_max);
-                self.plan(delay, Action::Receive { node, life, range, image, part });
+                self.plan(delay, Action::Receive { node, life, range, snapshot, part });
             }
             Wish::Clear => {
                 let Some(replica) = self.replica(node, range) else { return };
                 let cleared = replica.drive.store().clear();
                 self.tell(node, range, Told::Cleared(cleared));
             }
-            Wish::Imaged => self.counts.images += 1,
+            Wish::SnapshotInstalled => self.counts.snapshots += 1,
             Wish::Coordinate(request) => {
                 if matches!(request, CoordinationRequest::Stand { .. }) {
                     self.promised(node, range);
@@ -132,7 +132,7 @@ impl World {
             | Record::Commit(_)
             | Record::Skip(_)
             | Record::Checkpoint(_)
-            | Record::Image(_) => false,
+            | Record::Snapshot(_) => false,
         });
         let Some(process) = self.machines.get_mut(&node).and_then(|machine| machine.process.as_mut()) else {
             return;
@@ -217,11 +217,11 @@ impl World {
         }
     }
 
-    /// The store keeps a part of an image; what is in force then, replication is told a moment later.
-    pub(super) fn receive(&mut self, node: Node, range: Range, image: u64, part: ImagePart) {
+    /// The store keeps a part of a snapshot; what is in force then, replication is told a moment later.
+    pub(super) fn receive(&mut self, node: Node, range: Range, snapshot: u64, part: SnapshotPart) {
         let Some(replica) = self.replica(node, range) else { return };
         let number = part.number;
-        let outcome = replica.drive.store().receive_image(part);
+        let outcome = replica.drive.store().receive_snapshot(part);
         let applied = replica.drive.store().applied();
         if self.stopped(node) {
             return;
@@ -232,11 +232,11 @@ impl World {
             self.counts.repairs += u64::from(base < applied);
             self.happened(match base < applied {
                 true => Event::Flushed { node, range, base },
-                false => Event::Imaged { node, range, base },
+                false => Event::SnapshotInstalled { node, range, base },
             });
         }
         let (life, delay) = (self.life(node), self.random.below(self.options.force_max));
-        let event = Told::ImageReceived { image, part: number, outcome };
+        let event = Told::SnapshotReceived { snapshot, part: number, outcome };
         self.plan(delay, Action::Tell { node, life, range, event });
     }
 
@@ -258,7 +258,7 @@ fn logged(node: Node, range: Range, record: &Record) -> Option<Event> {
         }
         // What stands before it is void, what it does not reach included: appended again behind a refused append, it may
         // come after entries that were forced, but that nobody was told of.
-        Record::Image(checkpoint) => Some(Event::Skipped { node, range, from: checkpoint.base.seq + 1 }),
+        Record::Snapshot(checkpoint) => Some(Event::Skipped { node, range, from: checkpoint.base.seq + 1 }),
         Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) => None,
     }
 }

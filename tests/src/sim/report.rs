@@ -22,7 +22,9 @@ pub(crate) fn line(at: u64, event: &Event) -> String {
         Event::Forced { node } => format!("n{node} forces"),
         Event::Discarded { node } => format!("n{node}'s disk is full: its open batch is dropped"),
         Event::Flushed { node, range, base } => format!("n{node} r{range} flushes up to {base}"),
-        Event::Imaged { node, range, base } => format!("n{node} r{range} takes an image up to {base}"),
+        Event::SnapshotInstalled { node, range, base } => {
+            format!("n{node} r{range} takes a snapshot up to {base}")
+        }
         Event::DiskLost { node } => format!("n{node} has lost its disk"),
         Event::Ended { node } => format!("n{node} has ended"),
         Event::Recovered { node, range, base, entries, promise, amnesiac } => {

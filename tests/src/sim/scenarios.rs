@@ -152,8 +152,8 @@ pub const ALL: &[Scenario] = &[
         shape: |options| only(options, FaultKinds { lost: true, kills: true, cuts: true, ..NONE }),
     },
     Scenario {
-        name: "images",
-        what: "logs keep nothing, so whoever was away takes an image, amid deletions, crashes and compactions",
+        name: "snapshots",
+        what: "logs keep nothing, so whoever was away takes a snapshot, amid deletions, crashes and compactions",
         shape: |options| {
             only(options, FaultKinds { kills: true, steps: true, cuts: true, ..NONE });
             (options.log.retention_bytes, options.log.segment_bytes) = (0, 16 << 10);
@@ -219,7 +219,7 @@ pub const COVERAGE: &[(u32, &str, &[Evidence])] = &[
             Test("a_crash_at_any_step_leaves_a_state_that_was_flushed", "kvstore/src/engine/tests/crash.rs"),
             Test(
                 "a_crash_at_any_step_leaves_the_old_state_or_the_new_one",
-                "kvstore/src/engine/tests/image.rs",
+                "kvstore/src/engine/tests/snapshot.rs",
             ),
         ],
     ),
@@ -289,8 +289,12 @@ pub const COVERAGE: &[(u32, &str, &[Evidence])] = &[
             Test("a_cut_manifest", "kvstore/src/engine/tests/damage.rs"),
         ],
     ),
-    (23, "away over deletions and compactions", &[Generator("images"), Planted("image-partial-always")]),
-    (24, "trouble while an image is shipped", &[Generator("images"), Planted("image-above-applied")]),
+    (
+        23,
+        "away over deletions and compactions",
+        &[Generator("snapshots"), Planted("snapshot-partial-always")],
+    ),
+    (24, "trouble while a snapshot is shipped", &[Generator("snapshots"), Planted("snapshot-above-applied")]),
     (25, "slow and hung disks", &[Generator("slow-disks"), Golden("transfer/hung_disk_hands_over")]),
     (
         26,
@@ -329,10 +333,10 @@ pub const RULES: &[(u32, &[Evidence])] = &[
     (
         4,
         &[
-            Planted("image-keeps-old"),
+            Planted("snapshot-keeps-old"),
             Test(
                 "a_crash_at_any_step_leaves_the_old_state_or_the_new_one",
-                "kvstore/src/engine/tests/image.rs",
+                "kvstore/src/engine/tests/snapshot.rs",
             ),
         ],
     ),
@@ -353,7 +357,7 @@ pub const RULES: &[(u32, &[Evidence])] = &[
             Golden("steady/unmatched_tail_is_not_applied"),
         ],
     ),
-    (7, &[Planted("image-partial-always"), Planted("tombstone-dropped-early")]),
+    (7, &[Planted("snapshot-partial-always"), Planted("tombstone-dropped-early")]),
     (
         8,
         &[

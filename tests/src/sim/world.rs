@@ -9,7 +9,7 @@ use std::fmt;
 
 use replication::protocol::coordination::{CoordinationOutcome, CoordinationRequest, RangeView};
 use replication::protocol::event::Event as Told;
-use replication::protocol::message::{Envelope, ImagePart, Message};
+use replication::protocol::message::{Envelope, Message, SnapshotPart};
 use replication::testing::options::Random;
 use wal::disk::MemoryDisk;
 use wal::{CohortId, Incarnation, Member, NodeId};
@@ -35,8 +35,8 @@ pub(crate) enum Action {
     Maintain { node: Node, life: u64 },
     /// A replica is told something.
     Tell { node: Node, life: u64, range: Range, event: Told },
-    /// A store keeps a part of an image.
-    Receive { node: Node, life: u64, range: Range, image: u64, part: ImagePart },
+    /// A store keeps a part of a snapshot.
+    Receive { node: Node, life: u64, range: Range, snapshot: u64, part: SnapshotPart },
     /// A request reaches the coordinator.
     Coordinate { node: Node, life: u64, range: Range, request: CoordinationRequest },
     /// Its outcome reaches the replica.
@@ -84,8 +84,8 @@ pub struct Counts {
     pub flushes: u64,
     /// See above.
     pub compactions: u64,
-    /// Images of ranges taken.
-    pub images: u64,
+    /// Snapshots of ranges taken.
+    pub snapshots: u64,
     /// Replicas that found their log damaged.
     pub amnesiacs: u64,
     /// Disks lost, and replaced by empty ones.
@@ -102,7 +102,7 @@ impl std::ops::AddAssign for Counts {
         self.repairs += other.repairs;
         self.flushes += other.flushes;
         self.compactions += other.compactions;
-        self.images += other.images;
+        self.snapshots += other.snapshots;
         self.amnesiacs += other.amnesiacs;
         self.disks += other.disks;
     }
@@ -112,12 +112,12 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { operations, written, read, elections, crashes, .. } = self;
         write!(f, "{operations} operations ({written} writes acknowledged, {read} reads answered), ")?;
-        let Counts { flushes, compactions, images, repairs, amnesiacs, disks, .. } = self;
+        let Counts { flushes, compactions, snapshots, repairs, amnesiacs, disks, .. } = self;
         write!(
             f,
             "{elections} leaderships, {crashes} crashes, {flushes} flushes, {compactions} compactions, "
         )?;
-        write!(f, "{images} images, {repairs} tables repaired, {amnesiacs} logs and {disks} disks lost")
+        write!(f, "{snapshots} snapshots, {repairs} tables repaired, {amnesiacs} logs and {disks} disks lost")
     }
 }
 
@@ -399,9 +399,9 @@ impl World {
                     self.tell(node, range, event);
                 }
             }
-            Action::Receive { node, life, range, image, part } => {
+            Action::Receive { node, life, range, snapshot, part } => {
                 if self.lives(node, life) {
-                    self.receive(node, range, image, part);
+                    self.receive(node, range, snapshot, part);
                 }
             }
             Action::Coordinate { node, life, range, request } => {

@@ -156,7 +156,7 @@ fn the_scrub_finds_every_flipped_bit_of_a_block() {
 }
 
 #[test]
-fn a_whole_image_repairs_damaged_tables_under_what_is_applied() {
+fn a_whole_snapshot_repairs_damaged_tables_under_what_is_applied() {
     let (source_disk, source) = (MemoryDisk::new(), 7);
     let other = open(&source_disk, SMALL);
     for seq in 1..=source {
@@ -171,17 +171,17 @@ fn a_whole_image_repairs_damaged_tables_under_what_is_applied() {
             false => disk.flip(&file, 100).unwrap(),
         }
         let engine = if restart { open(&disk, SMALL) } else { engine };
-        // Applied behind the tables: partly in the image, partly not.
+        // Applied behind the tables: partly in the snapshot, partly not.
         for seq in 6..=9 {
             write(&engine, seq, &format!("key{seq}"), &[put("a", "value"), put("b", "value")]);
         }
         assert!(scan(&engine).is_err() && engine.damaged());
-        let mut image = other.image(Lsn::ZERO).unwrap();
-        let mut receipt = engine.receive(image.head().clone());
-        while let Some(chunk) = image.chunk(64).unwrap() {
+        let mut snapshot = other.snapshot(Lsn::ZERO).unwrap();
+        let mut receipt = engine.receive(snapshot.head().clone());
+        while let Some(chunk) = snapshot.chunk(64).unwrap() {
             engine.receive_chunk(&mut receipt, chunk).unwrap();
         }
-        let durable = engine.install_image(receipt).unwrap();
+        let durable = engine.install_snapshot(receipt).unwrap();
         assert_eq!((durable.base.seq, engine.applied().seq), (source, 9));
         assert!(!engine.damaged());
         assert_eq!(scan(&engine).unwrap().len(), 9);
@@ -193,7 +193,7 @@ fn a_whole_image_repairs_damaged_tables_under_what_is_applied() {
 }
 
 #[test]
-fn an_older_image_than_the_damaged_tables_is_refused() {
+fn an_older_snapshot_than_the_damaged_tables_is_refused() {
     let other = open(&MemoryDisk::new(), SMALL);
     write(&other, 1, "key1", &[put("a", "value")]);
     flush(&other).unwrap();
@@ -201,10 +201,10 @@ fn an_older_image_than_the_damaged_tables_is_refused() {
     disk.flip(&file, 100).unwrap();
     let engine = open(&disk, SMALL);
     assert!(scan(&engine).is_err());
-    let mut image = other.image(Lsn::ZERO).unwrap();
-    let mut receipt = engine.receive(image.head().clone());
-    while let Some(chunk) = image.chunk(64).unwrap() {
+    let mut snapshot = other.snapshot(Lsn::ZERO).unwrap();
+    let mut receipt = engine.receive(snapshot.head().clone());
+    while let Some(chunk) = snapshot.chunk(64).unwrap() {
         engine.receive_chunk(&mut receipt, chunk).unwrap();
     }
-    assert!(engine.install_image(receipt).is_err() && engine.damaged());
+    assert!(engine.install_snapshot(receipt).is_err() && engine.damaged());
 }

@@ -2,9 +2,9 @@
 
 mod crash;
 mod damage;
-mod image;
 mod model;
 mod readers;
+mod snapshot;
 mod tombstones;
 
 use std::collections::BTreeMap;

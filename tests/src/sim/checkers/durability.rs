@@ -68,8 +68,8 @@ impl Checker for Durability {
                 let log = self.logs.entry((*node, *range)).or_default();
                 log.base = log.base.max(*base);
             }
-            Event::Imaged { node, range, base } => {
-                // What the image does not continue is void (rule 4).
+            Event::SnapshotInstalled { node, range, base } => {
+                // What the snapshot does not continue is void (rule 4).
                 let log = self.logs.entry((*node, *range)).or_default();
                 if log.base != *base && log.forced.get(&base.seq) != Some(base) {
                     log.forced.clear();

@@ -53,7 +53,9 @@ impl Checker for Epochs {
                     ));
                 }
             }
-            Event::Alarm { node, range, text } if !text.contains("disk full") && !text.contains("image") => {
+            Event::Alarm { node, range, text }
+                if !text.contains("disk full") && !text.contains("snapshot") =>
+            {
                 return Err(format!("alarm of n{node}, range {range}: {text}"));
             }
             _ => {}

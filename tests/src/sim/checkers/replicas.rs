@@ -21,7 +21,7 @@ impl Checker for Replicas {
 
     fn see(&mut self, _: u64, event: &Event) -> Result<(), String> {
         match event {
-            Event::Recovered { node, range, base, .. } | Event::Imaged { node, range, base } => {
+            Event::Recovered { node, range, base, .. } | Event::SnapshotInstalled { node, range, base } => {
                 self.applied.insert((*node, *range), base.seq);
             }
             Event::Applied { node, range, entry, .. } => {

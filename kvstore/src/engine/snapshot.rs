@@ -1,11 +1,11 @@
-//! Images: what one replica's tables hold, shipped to a replica that the log no longer reaches (design 4.5).
+//! Snapshots: what one replica's tables hold, shipped to a replica that the log no longer reaches (design 4.5).
 //!
-//! An image is the tables of one moment, read in key order while flushes and compactions go on (the version pins its
+//! A snapshot is the tables of one moment, read in key order while flushes and compactions go on (the version pins its
 //! files), and cut into chunks that each decode by themselves. The receiver writes new tables aside; then one manifest
 //! edit puts them in force. What a crash leaves is the old state or the new one, whole.
 //!
-//! Two kinds (rule 7). A *partial* image has only cells above what the receiver's tables hold, and is added to them. It
-//! would let deleted cells rise again if a deletion in between is already gone here, so below `gc_lsn` the image is
+//! Two kinds (rule 7). A *partial* snapshot has only cells above what the receiver's tables hold, and is added to them. It
+//! would let deleted cells rise again if a deletion in between is already gone here, so below `gc_lsn` the snapshot is
 //! *whole* and replaces everything. Either kind has the store's attachment, so what a retry needs travels along (rule 11).
 //!
 //! ```text
@@ -29,9 +29,9 @@ use crate::table::{Caching, CellVersion, RowVersions, Table, TableBuilder, file_
 
 const VERSION: u8 = 1;
 
-/// What an image is of.
+/// What a snapshot is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageHead {
+pub struct SnapshotHead {
     /// It holds everything up to here.
     pub base: Lsn,
     /// Chain hash there.
@@ -44,21 +44,21 @@ pub struct ImageHead {
     pub attachment: Bytes,
 }
 
-/// An image being read.
-pub struct Image {
-    head: ImageHead,
+/// A snapshot being read.
+pub struct Snapshot {
+    head: SnapshotHead,
     walk: Walk,
 }
 
-/// An image being received: tables that nothing names yet.
+/// A snapshot being received: tables that nothing names yet.
 pub struct Receipt {
-    head: ImageHead,
+    head: SnapshotHead,
     made: Vec<Arc<Table>>,
     open: Option<(u64, TableBuilder)>,
     last_key: Option<Bytes>,
 }
 
-impl ImageHead {
+impl SnapshotHead {
     /// As bytes.
     pub fn encode(&self) -> Bytes {
         let mut out = vec![VERSION];
@@ -71,7 +71,7 @@ impl ImageHead {
     }
 
     /// From bytes; `None` if they are none, or of another version.
-    pub fn decode(bytes: Bytes) -> Option<ImageHead> {
+    pub fn decode(bytes: Bytes) -> Option<SnapshotHead> {
         let mut bytes = unsealed(bytes)?;
         if bytes.is_empty() || bytes.get_u8() != VERSION {
             return None;
@@ -83,13 +83,13 @@ impl ImageHead {
         let base_chain = ChainHash(bytes.get_u64_le());
         let (above, gc_lsn) = (take_lsn(&mut bytes)?, take_lsn(&mut bytes)?);
         let attachment = take_string(&mut bytes)?;
-        bytes.is_empty().then_some(ImageHead { base, base_chain, above, gc_lsn, attachment })
+        bytes.is_empty().then_some(SnapshotHead { base, base_chain, above, gc_lsn, attachment })
     }
 }
 
-impl Image {
+impl Snapshot {
     /// What it is of.
-    pub fn head(&self) -> &ImageHead {
+    pub fn head(&self) -> &SnapshotHead {
         &self.head
     }
 
@@ -111,7 +111,7 @@ impl Image {
 
 impl Engine {
     /// The tables as they are, for a replica whose tables hold everything up to `above`. Waits for a flush under way.
-    pub fn image(&self, above: Lsn) -> Result<Image, EngineError> {
+    pub fn snapshot(&self, above: Lsn) -> Result<Snapshot, EngineError> {
         self.check()?;
         // No flush may come between what the manifest says and what the version holds.
         let _one = lock(&self.flushing);
@@ -119,24 +119,24 @@ impl Engine {
             let manifest = lock(&self.manifest);
             (manifest.durable(), manifest.gc_lsn)
         };
-        let partial = above >= gc_lsn || planted(Bug::ImagePartialAlways);
+        let partial = above >= gc_lsn || planted(Bug::SnapshotPartialAlways);
         let above = if partial { above } else { Lsn::ZERO };
-        let attachment = if planted(Bug::ImageWithoutWindow) { Bytes::new() } else { durable.attachment };
+        let attachment = if planted(Bug::SnapshotWithoutWindow) { Bytes::new() } else { durable.attachment };
         let head =
-            ImageHead { base: durable.base, base_chain: durable.base_chain, above, gc_lsn, attachment };
+            SnapshotHead { base: durable.base, base_chain: durable.base_chain, above, gc_lsn, attachment };
         let walk =
             Walk::new(self.version().table_sources(Caching::Bypass), Lsn::ZERO, Bytes::new(), None, false);
-        Ok(Image { head, walk })
+        Ok(Snapshot { head, walk })
     }
 
-    /// Begins to receive an image.
-    pub fn receive(&self, head: ImageHead) -> Receipt {
+    /// Begins to receive a snapshot.
+    pub fn receive(&self, head: SnapshotHead) -> Receipt {
         Receipt { head, made: Vec::new(), open: None, last_key: None }
     }
 
     /// Writes a chunk's rows aside. After an error the receipt is of no use but for [`Engine::refuse`].
     pub fn receive_chunk(&self, receipt: &mut Receipt, chunk: Bytes) -> Result<(), EngineError> {
-        let bad = |what| EngineError::Corrupt { file: format!("{}: image", self.dir), offset: 0, what };
+        let bad = |what| EngineError::Corrupt { file: format!("{}: snapshot", self.dir), offset: 0, what };
         let mut bytes = unsealed(chunk).ok_or_else(|| bad("a chunk's checksum does not match"))?;
         while !bytes.is_empty() {
             let row = take_row(&mut bytes).ok_or_else(|| bad("a chunk makes no sense"))?;
@@ -167,11 +167,11 @@ impl Engine {
         receipt.made.iter().for_each(|table| self.discard(table.name()));
     }
 
-    /// Puts a received image in force with one manifest edit; readers see the old state or the new one. May not run beside
-    /// [`Engine::apply`]. An image that begins above what the tables hold, or is older than what is applied here, is an
+    /// Puts a received snapshot in force with one manifest edit; readers see the old state or the new one. May not run beside
+    /// [`Engine::apply`]. A snapshot that begins above what the tables hold, or is older than what is applied here, is an
     /// error and changes nothing. But damaged tables are repaired by a whole one that reaches as far as they do: it may be older
     /// than the memtable, which then stays, for together they hold everything.
-    pub fn install_image(&self, mut receipt: Receipt) -> Result<Durable, EngineError> {
+    pub fn install_snapshot(&self, mut receipt: Receipt) -> Result<Durable, EngineError> {
         if let Some((number, builder)) = receipt.open.take() {
             match self.finish_table(number, builder) {
                 Ok(table) => receipt.made.push(table),
@@ -183,7 +183,7 @@ impl Engine {
         }
         let (_flush, _compaction) = (lock(&self.flushing), lock(&self.compacting));
         let head = receipt.head.clone();
-        let late = |what| EngineError::Corrupt { file: format!("{}: image", self.dir), offset: 0, what };
+        let late = |what| EngineError::Corrupt { file: format!("{}: snapshot", self.dir), offset: 0, what };
         let repair = self.damaged()
             && head.above == Lsn::ZERO
             && head.base < self.applied()
@@ -199,7 +199,7 @@ impl Engine {
             self.refuse(receipt);
             return Err(late(what));
         }
-        let whole = head.above == Lsn::ZERO && !planted(Bug::ImageKeepsOld);
+        let whole = head.above == Lsn::ZERO && !planted(Bug::SnapshotKeepsOld);
         let (base, base_chain) = (head.base, head.base_chain);
         let made = receipt.made;
         let old = match whole {
@@ -215,7 +215,7 @@ impl Engine {
             } else {
                 manifest.tables.splice(0..0, numbers);
             }
-            (manifest.base, manifest.base_chain, manifest.image) = (base, base_chain, base);
+            (manifest.base, manifest.base_chain, manifest.snapshot) = (base, base_chain, base);
             manifest.gc_lsn = manifest.gc_lsn.max(head.gc_lsn);
             manifest.attachment = head.attachment.clone();
             durable = manifest.durable();
@@ -251,7 +251,7 @@ impl Engine {
         self.install(&[], |manifest| {
             manifest.tables.clear();
             (manifest.base, manifest.base_chain) = (Lsn::ZERO, ChainHash::default());
-            (manifest.image, manifest.gc_lsn) = (Lsn::ZERO, Lsn::ZERO);
+            (manifest.snapshot, manifest.gc_lsn) = (Lsn::ZERO, Lsn::ZERO);
             manifest.attachment = Bytes::new();
         })?;
         {

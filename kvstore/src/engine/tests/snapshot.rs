@@ -1,27 +1,27 @@
-//! An image makes the receiver what the sender's tables were: no deleted cell rises again, a crash leaves old or new.
+//! A snapshot makes the receiver what the sender's tables were: no deleted cell rises again, a crash leaves old or new.
 
 use proptest::prelude::*;
 use wal::disk::Faults;
 
 use super::*;
-use crate::engine::image::{ImageHead, Receipt};
+use crate::engine::snapshot::{Receipt, SnapshotHead};
 
 /// Sends what `from` has in tables to `to`, whose own tables reach up to `tables`, in chunks of about so many bytes.
 fn ship(from: &Engine, to: &Engine, tables: Lsn, bytes: usize) -> Result<Durable, EngineError> {
-    let mut image = from.image(tables).unwrap();
-    let head = ImageHead::decode(image.head().encode()).expect("own encoding");
+    let mut snapshot = from.snapshot(tables).unwrap();
+    let head = SnapshotHead::decode(snapshot.head().encode()).expect("own encoding");
     let mut receipt: Receipt = to.receive(head);
-    while let Some(chunk) = image.chunk(bytes)? {
+    while let Some(chunk) = snapshot.chunk(bytes)? {
         if let Err(error) = to.receive_chunk(&mut receipt, chunk) {
             to.refuse(receipt);
             return Err(error);
         }
     }
-    to.install_image(receipt)
+    to.install_snapshot(receipt)
 }
 
 #[test]
-fn a_deletion_that_is_gone_takes_a_whole_image() {
+fn a_deletion_that_is_gone_takes_a_whole_snapshot() {
     // Rule 7: put k@50, delete k@90; the sender has compacted both away, the receiver still holds the put.
     let (sender, receiver) = (open(&MemoryDisk::new(), SMALL), open(&MemoryDisk::new(), SMALL));
     for engine in [&sender, &receiver] {
@@ -37,9 +37,9 @@ fn a_deletion_that_is_gone_takes_a_whole_image() {
 
     let tables = receiver.durable();
     assert_eq!(
-        sender.image(tables).unwrap().head().above,
+        sender.snapshot(tables).unwrap().head().above,
         Lsn::ZERO,
-        "nothing less than a whole image will do"
+        "nothing less than a whole snapshot will do"
     );
     ship(&sender, &receiver, tables, 10).unwrap();
     assert_eq!(show(&receiver, "k"), "");
@@ -48,7 +48,7 @@ fn a_deletion_that_is_gone_takes_a_whole_image() {
 }
 
 #[test]
-fn a_partial_image_has_new_cells_only_and_hides_old_ones() {
+fn a_partial_snapshot_has_new_cells_only_and_hides_old_ones() {
     let (sender, receiver) = (open(&MemoryDisk::new(), SMALL), open(&MemoryDisk::new(), SMALL));
     for engine in [&sender, &receiver] {
         write(engine, 1, "k", &[put("a", "old"), put("b", "stays")]);
@@ -58,19 +58,19 @@ fn a_partial_image_has_new_cells_only_and_hides_old_ones() {
     write(&sender, 3, "k", &[put("a", "new")]);
     write(&sender, 4, "gone", &[Mutation::DeleteRow]);
     flush(&sender).unwrap();
-    // What the receiver holds in memory only is in the image, too.
+    // What the receiver holds in memory only is in the snapshot, too.
     write(&receiver, 3, "k", &[put("a", "new")]);
     let tables = receiver.durable();
-    assert_eq!(sender.image(tables).unwrap().head().above, tables);
+    assert_eq!(sender.snapshot(tables).unwrap().head().above, tables);
     let durable = ship(&sender, &receiver, tables, 10).unwrap();
-    assert_eq!((durable.base, durable.image), (Lsn::new(1, 4), Lsn::new(1, 4)));
+    assert_eq!((durable.base, durable.snapshot), (Lsn::new(1, 4), Lsn::new(1, 4)));
     assert_eq!(show(&receiver, "k"), "a=new@3 b=stays@1");
     assert_eq!(show(&receiver, "gone"), "");
     assert_eq!(receiver.applied(), Lsn::new(1, 4));
 }
 
 #[test]
-fn an_image_older_than_what_is_applied_changes_nothing() {
+fn a_snapshot_older_than_what_is_applied_changes_nothing() {
     let (sender, disk) = (open(&MemoryDisk::new(), SMALL), MemoryDisk::new());
     write(&sender, 1, "k", &[put("a", "1")]);
     flush(&sender).unwrap();
@@ -111,11 +111,11 @@ fn a_crash_at_any_step_leaves_the_old_state_or_the_new_one() {
             let (after, durable) = try_open(&left, SMALL).unwrap();
             let rows = scan(&after).unwrap();
             if rows == new {
-                assert_eq!(durable.image, Lsn::new(1, 30));
+                assert_eq!(durable.snapshot, Lsn::new(1, 30));
                 news += 1;
             } else {
                 assert!(shipped.is_err() && rows == old, "stopped after {stop}: {rows:?}");
-                assert_eq!((durable.base, durable.image), (Lsn::new(1, 1), Lsn::ZERO));
+                assert_eq!((durable.base, durable.snapshot), (Lsn::new(1, 1), Lsn::ZERO));
                 olds += 1;
             }
         }
@@ -168,7 +168,7 @@ fn a_crash_while_all_is_thrown_away_leaves_all_or_nothing() {
 }
 
 #[test]
-fn a_full_disk_refuses_the_image_and_takes_it_later() {
+fn a_full_disk_refuses_the_snapshot_and_takes_it_later() {
     let sender = open(&MemoryDisk::new(), SMALL);
     for seq in 1..=20 {
         write(&sender, seq, &format!("key{seq}"), &[put("a", &"x".repeat(100))]);
@@ -192,7 +192,7 @@ fn the_first_manifests_still_open() {
     write(&engine, 1, "k", &[put("a", "1")]);
     flush(&engine).unwrap();
     drop(engine);
-    // As it was written before images were known: without the last LSN.
+    // As it was written before snapshots were known: without the last LSN.
     let file = Disk::open(&disk, "r-1/manifest").unwrap();
     let mut bytes = vec![0; file.len().unwrap() as usize];
     file.read_exact_at(&mut bytes, 0).unwrap();
@@ -202,7 +202,7 @@ fn the_first_manifests_still_open() {
     file.set_len(0).unwrap();
     file.write_all_at(&bytes, 0).unwrap();
     let (engine, durable) = try_open(&disk, SMALL).unwrap();
-    assert_eq!((show(&engine, "k"), durable.image), ("a=1@1".to_owned(), Lsn::ZERO));
+    assert_eq!((show(&engine, "k"), durable.snapshot), ("a=1@1".to_owned(), Lsn::ZERO));
 }
 
 proptest! {
@@ -244,8 +244,8 @@ proptest! {
     #[test]
     fn damaged_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..80), at in 0..1000usize, bit in 0..8u8) {
         let engine = open(&MemoryDisk::new(), SMALL);
-        prop_assert_eq!(ImageHead::decode(bytes.clone().into()), None);
-        let head = ImageHead {
+        prop_assert_eq!(SnapshotHead::decode(bytes.clone().into()), None);
+        let head = SnapshotHead {
             base: Lsn::new(1, 9),
             base_chain: ChainHash(7),
             above: Lsn::ZERO,
@@ -255,7 +255,7 @@ proptest! {
         let mut encoded = head.encode().to_vec();
         let place = at % encoded.len();
         encoded[place] ^= 1 << bit;
-        prop_assert_eq!(ImageHead::decode(encoded.into()), None);
+        prop_assert_eq!(SnapshotHead::decode(encoded.into()), None);
         let mut receipt = engine.receive(head);
         prop_assert!(engine.receive_chunk(&mut receipt, bytes.into()).is_err());
         engine.refuse(receipt);
