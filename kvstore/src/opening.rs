@@ -12,17 +12,17 @@
 //! | none                 | none                    | fresh: the range was just made                  |
 //! | none                 | empty                   | a crash right after that: empty, not fresh      |
 //! | none                 | base > 0                | refused: promises and tail are lost             |
-//! | none, log damaged    | any                     | amnesiac: all its records may have been there   |
-//! | none, disk replaced  | any                     | amnesiac: its records were on the old disk      |
-//! | corrupt              | any                     | amnesiac: what it says is not to be trusted     |
+//! | none, log damaged    | any                     | learner: all its records may have been there   |
+//! | none, disk replaced  | any                     | learner: its records were on the old disk      |
+//! | corrupt              | any                     | learner: what it says is not to be trusted     |
 //! | checkpoint > base    | any                     | refused: tables are older than the log believes |
-//! | same, amnesiac       | any                     | amnesiac: it had thrown its tables away         |
+//! | same, learner        | any                     | learner: it had thrown its tables away         |
 //! | holds base           | same chain hash         | log behind base                                 |
 //! | no base, or other hash | base of a snapshot      | the snapshot, nothing behind it: the log is void   |
 //! | holds base           | another chain hash      | refused: one of them is another history         |
 //! | ends before base     | any                     | refused: the log has lost its tail              |
 //!
-//! An amnesiac replica keeps its tables, whose content is committed, and is brought level by its leader (rule 5). The last
+//! A learner keeps its tables, whose content is committed, and is brought level by its leader (rule 5). The last
 //! but two is a crash between the two steps of taking a snapshot (rule 4): the tables have it, the log does not
 //! say so yet.
 
@@ -186,7 +186,7 @@ pub(crate) fn loss(damaged: Option<&Corruption>, rebuilt: bool) -> Option<String
 }
 
 /// A replica that has lost its log: its tables stay, what the log says of promises counts at least, all else is void.
-fn amnesiac(why: &str, durable: &Durable, known: Checkpoint, promise: Promise) -> Recovered {
+fn learner(why: &str, durable: &Durable, known: Checkpoint, promise: Promise) -> Recovered {
     tracing::warn!(why, base = %durable.base, "the log is lost: this replica must be brought level");
     Recovered {
         checkpoint: Checkpoint {
@@ -196,7 +196,7 @@ fn amnesiac(why: &str, durable: &Durable, known: Checkpoint, promise: Promise) -
             committed: durable.base,
             lease_ms_max: known.lease_ms_max,
             gc_lsn: known.gc_lsn,
-            amnesiac: true,
+            must_rejoin: true,
         },
         promise,
         committed: durable.base,
@@ -205,7 +205,7 @@ fn amnesiac(why: &str, durable: &Durable, known: Checkpoint, promise: Promise) -
         epoch_ends: vec![durable.base],
         fresh: false,
         void: true,
-        amnesiac: true,
+        must_rejoin: true,
     }
 }
 
@@ -218,7 +218,7 @@ pub(crate) fn join(
 ) -> Result<Recovered, String> {
     let Some(log) = log else {
         if let Some(why) = loss.filter(|_| !fresh) {
-            return Ok(amnesiac(&why, durable, Checkpoint::default(), Promise::default()));
+            return Ok(learner(&why, durable, Checkpoint::default(), Promise::default()));
         }
         if durable.base > Lsn::ZERO {
             return Err("the log has lost this range (its tables are there): restore the log, or start the node once with \
@@ -234,17 +234,17 @@ pub(crate) fn join(
             epoch_ends: vec![Lsn::ZERO],
             fresh,
             void: false,
-            amnesiac: false,
+            must_rejoin: false,
         });
     };
     if let Some(corruption) = &log.corrupt {
-        return Ok(amnesiac(&corruption.to_string(), durable, log.checkpoint, log.promise));
+        return Ok(learner(&corruption.to_string(), durable, log.checkpoint, log.promise));
     }
     let mut checkpoint = log.checkpoint;
     if durable.base < checkpoint.base {
-        if checkpoint.amnesiac {
+        if checkpoint.must_rejoin {
             // Between the two steps of throwing all away that differed from the others' (rule 19).
-            return Ok(amnesiac("it was being thrown away", durable, checkpoint, log.promise));
+            return Ok(learner("it was being thrown away", durable, checkpoint, log.promise));
         }
         return Err(format!("tables end at {}, but the log begins behind {}", durable.base, checkpoint.base));
     }
@@ -262,7 +262,7 @@ pub(crate) fn join(
         epoch_ends: log.epoch_ends,
         fresh: false,
         void: false,
-        amnesiac: false,
+        must_rejoin: false,
         checkpoint: Checkpoint::default(),
     };
     match chain {

@@ -125,7 +125,7 @@ fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaSta
 }
 
 fn trouble(cohort: &Status) -> Option<String> {
-    let mending = if cohort.amnesiac {
+    let mending = if cohort.learner {
         "its log was damaged: it is brought level by its leader once all other replicas have answered, and does not count \
          before"
     } else if cohort.damaged {

@@ -225,7 +225,7 @@ fn put_checkpoint(out: &mut Vec<u8>, checkpoint: &Checkpoint) {
     put_lsn(out, checkpoint.committed);
     out.put_u32_le(checkpoint.lease_ms_max);
     put_lsn(out, checkpoint.gc_lsn);
-    out.put_u8(checkpoint.amnesiac.into());
+    out.put_u8(checkpoint.must_rejoin.into());
 }
 
 fn get_checkpoint(bytes: &mut Bytes) -> Option<Checkpoint> {
@@ -240,7 +240,7 @@ fn get_checkpoint(bytes: &mut Bytes) -> Option<Checkpoint> {
         committed: get_lsn(bytes)?,
         lease_ms_max: bytes.get_u32_le(),
         gc_lsn: get_lsn(bytes)?,
-        amnesiac: bytes.get_u8() != 0,
+        must_rejoin: bytes.get_u8() != 0,
     })
 }
 

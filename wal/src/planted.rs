@@ -54,7 +54,7 @@ bugs! {
     DamageServed "damage-served" "a replica with a damaged table serves what the others hold",
     RepairDropsMemtable "repair-drops-memtable" "a snapshot that repairs tables replaces what was applied since, too",
     EmptyDiskTrusted "empty-disk-trusted" "an empty disk under a known number is taken for a replica that was just made (P4, rule 5)",
-    AmnesiacVotes "amnesiac-votes" "a replica that has lost its log promises and acks as if nothing had happened (rule 5)",
+    LearnerVotes "learner-votes" "a replica that has lost its log promises and acks as if nothing had happened (rule 5)",
 
     // Steady state.
     AckUnforced "ack-unforced" "a follower acks what it has not forced (P9)",

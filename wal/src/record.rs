@@ -78,7 +78,7 @@ pub struct Checkpoint {
     /// Highest LSN of a dropped tombstone (design 4.5); carried for the store.
     pub gc_lsn: Lsn,
     /// The replica lost log or promises and must neither vote nor ack until it has been brought level (rule 5).
-    pub amnesiac: bool,
+    pub must_rejoin: bool,
 }
 
 /// Anything that a cohort appends.

@@ -70,8 +70,8 @@ impl Member<Candidate> {
             | Durable::Bound(_)
             | Durable::Truncated { .. }
             | Durable::LeaseLogged(_)
-            | Durable::Remembered
-            | Durable::Forgotten
+            | Durable::Promoted
+            | Durable::RejoinMarked
             | Durable::Checkpoint => {}
         }
     }

@@ -72,7 +72,7 @@ impl Cohort {
             suspended: false,
             followers: Default::default(),
             broken: common.broken.clone(),
-            amnesiac: common.amnesia.is_some(),
+            learner: common.rejoin.is_some(),
             damaged: common.damaged,
         };
         match role {
@@ -441,27 +441,27 @@ impl Role {
                 }
                 Role::Candidate(_) | Role::Leader(_) => self,
             },
-            Message::Recall { nonce } => {
-                self.common().recalled(from, nonce, out);
+            Message::VoterProbe { nonce } => {
+                self.common().answer_voter_probe(from, nonce, out);
                 self
             }
-            Message::Recollection { nonce, promise } => {
+            Message::VoterProbeAnswer { nonce, promise } => {
                 if let Role::Follower(member) = &mut self {
-                    member.recollected(from, nonce, promise, out);
+                    member.voter_probe_answered(from, nonce, promise, out);
                 }
                 self
             }
-            Message::Learn { epoch, report } => {
+            Message::LearnerReport { epoch, report } => {
                 if let Role::Leader(member) = &mut self
                     && member.role.epoch == epoch
                 {
-                    member.teach(from, &report, out);
+                    member.catch_up_learner(from, &report, out);
                 }
                 self
             }
-            Message::Remembered { epoch, upto } => {
+            Message::Promote { epoch, upto } => {
                 if let Some(member) = self.admit(from, epoch, None, out) {
-                    member.remembered(from, upto, out);
+                    member.promote(from, upto, out);
                 }
                 self
             }
@@ -483,7 +483,7 @@ impl Role {
                 if let Role::Leader(member) = &mut self
                     && member.role.epoch == epoch
                 {
-                    member.learned(from, forced, out);
+                    member.learner_ack(from, forced, out);
                 }
                 self
             }
@@ -563,7 +563,7 @@ impl Role {
 
     /// The winner of `epoch` asks us to bind our promise to it.
     fn requested(self, from: Peer, epoch: Epoch, released: Option<Epoch>, out: &mut Vec<Effect>) -> Role {
-        if self.common().has_forgotten() {
+        if self.common().may_not_promise() {
             // It will ask again.
             return self;
         }

@@ -72,7 +72,8 @@ impl Follower {
 impl Member<Follower> {
     /// The leader that our promise is bound to.
     pub(crate) fn bound(&self) -> Option<Peer> {
-        let able = self.common.promise_forced && self.common.broken.is_none() && !self.common.has_forgotten();
+        let able =
+            self.common.promise_forced && self.common.broken.is_none() && !self.common.may_not_promise();
         self.common.promise.leader.filter(|_| able)
     }
 
@@ -193,7 +194,7 @@ impl Member<Follower> {
     fn report(&self, to: Peer, out: &mut Vec<Effect>) {
         let (epoch, report) = (self.common.promise.epoch, self.common.log.report());
         let message = match self.common.is_learner() {
-            true => Message::Learn { epoch, report },
+            true => Message::LearnerReport { epoch, report },
             false => Message::Report { epoch, report },
         };
         self.common.send(to.node, message, out);
@@ -265,8 +266,8 @@ impl Member<Follower> {
                 }
             }
             Durable::Truncated { epoch, agree } => self.matched(*epoch, *agree, out),
-            Durable::Remembered => self.healed(durable, out),
-            Durable::Forgotten => self.forget(out),
+            Durable::Promoted => self.rejoined(durable, out),
+            Durable::RejoinMarked => self.forget(out),
             Durable::Candidacy(_) | Durable::LeaseLogged(_) | Durable::Checkpoint => {}
         }
     }
@@ -288,12 +289,12 @@ impl Member<Follower> {
 
     /// Tells the winner that we are bound to it.
     pub(crate) fn promised(&self, epoch: Epoch, leader: Peer, out: &mut Vec<Effect>) {
-        if self.common.has_forgotten() {
+        if self.common.may_not_promise() {
             return;
         }
         let report = self.common.log.report();
         let message = match self.common.is_learner() {
-            true => Message::Learn { epoch, report },
+            true => Message::LearnerReport { epoch, report },
             false => Message::Promised { epoch, report },
         };
         self.common.send(leader.node, message, out);
@@ -313,7 +314,7 @@ impl Member<Follower> {
             out.push(Effect::Clear);
         }
         if self.common.is_learner() {
-            self.recall(out);
+            self.probe_voters(out);
             return Ambition::Stay;
         }
         if self.common.broken.is_some()

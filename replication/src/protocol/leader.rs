@@ -546,8 +546,8 @@ impl Member<Leader> {
             | Durable::Candidacy(_)
             | Durable::Truncated { .. }
             | Durable::LeaseLogged(_)
-            | Durable::Remembered
-            | Durable::Forgotten
+            | Durable::Promoted
+            | Durable::RejoinMarked
             | Durable::Checkpoint => {}
         }
     }

@@ -9,13 +9,13 @@ use wal::{
 };
 
 use super::Settings;
-use super::amnesia::Amnesia;
 use super::coordination::{CoordinationRequest, RangeView};
 use super::effect::Effect;
 use super::event::Ticket;
 use super::log::CohortLog;
 use super::message::{Beat, Envelope, Message};
 use super::quorum::majority;
+use super::rejoin::Rejoin;
 use super::time::{Millis, Stamp};
 
 /// Which cohort, who is in it, and who am I.
@@ -54,7 +54,7 @@ pub struct Recovered {
     /// is to be marked so (rule 4).
     pub void: bool,
     /// The log has lost records of the cohort: promises or entries may be missing (rule 5).
-    pub amnesiac: bool,
+    pub must_rejoin: bool,
 }
 
 /// A member in a role.
@@ -77,10 +77,10 @@ pub(crate) enum Durable {
     Truncated { epoch: Epoch, agree: Lsn },
     /// The longest lease granted.
     LeaseLogged(Millis),
-    /// The mark of amnesia is gone.
-    Remembered,
-    /// The mark of amnesia: what is here differs from the leader's, and goes now.
-    Forgotten,
+    /// The mark of a learner is gone.
+    Promoted,
+    /// The mark of a learner: what is here differs from the leader's, and goes now.
+    RejoinMarked,
     /// Nothing that anyone waits for.
     Checkpoint,
 }
@@ -140,20 +140,29 @@ pub(crate) struct Common {
     /// From which leader, in which epoch, it differs, and its last LSN then: it has never acked more.
     suspicion: Option<(Epoch, Peer, Lsn)>,
     /// It has lost its log, and is on its way back (rule 5).
-    pub(crate) amnesia: Option<Amnesia>,
+    pub(crate) rejoin: Option<Rejoin>,
 }
 
 impl Common {
     pub(crate) fn new(config: Config, recovered: Recovered, now: Stamp, out: &mut Vec<Effect>) -> Common {
-        let Recovered { checkpoint, promise, committed, entries, oldest, epoch_ends, fresh, void, amnesiac } =
-            recovered;
+        let Recovered {
+            checkpoint,
+            promise,
+            committed,
+            entries,
+            oldest,
+            epoch_ends,
+            fresh,
+            void,
+            must_rejoin,
+        } = recovered;
         let promise = if planted(Bug::PromiseForgotten) { Promise::default() } else { promise };
         let start = (checkpoint.base, checkpoint.base_chain);
         let log = CohortLog::recovered(start, entries, committed, (oldest, epoch_ends));
         let mut checkpoint = checkpoint;
-        checkpoint.amnesiac |= amnesiac;
-        let amnesia = checkpoint.amnesiac.then(|| Amnesia::new(config.life, now));
-        if amnesia.is_some() {
+        checkpoint.must_rejoin |= must_rejoin;
+        let rejoin = checkpoint.must_rejoin.then(|| Rejoin::new(config.life, now));
+        if rejoin.is_some() {
             // How long a lease it has granted is forgotten, too.
             checkpoint.lease_ms_max = checkpoint.lease_ms_max.max(config.settings.lease.0);
         }
@@ -183,7 +192,7 @@ impl Common {
             damaged: false,
             broken: None,
             suspicion: None,
-            amnesia,
+            rejoin,
             log,
             config,
         };
@@ -239,7 +248,7 @@ impl Common {
     }
 
     /// The leader that we differ from has committed, in its epoch, more than we ever acked: a majority without us has its
-    /// history, for a follower compares the hashes before it appends. So we are the minority, and when the mark of amnesia is
+    /// history, for a follower compares the hashes before it appends. So we are the minority, and when the mark of a learner is
     /// durable what is here goes.
     pub(crate) fn outvoted(&mut self, from: Peer, epoch: Epoch, beat: &Beat, out: &mut Vec<Effect>) {
         let Some((theirs, leader, acked)) = self.suspicion else { return };
@@ -248,11 +257,11 @@ impl Common {
             return;
         }
         self.suspicion = None;
-        self.checkpoint.amnesiac = true;
-        self.append_checkpoint(Durable::Forgotten, out);
+        self.checkpoint.must_rejoin = true;
+        self.append_checkpoint(Durable::RejoinMarked, out);
     }
 
-    /// The store is empty: what the log holds is void, what was promised holds, and all else is to be learned.
+    /// The store is empty: what the log holds is void, what was promised holds, and all else comes from the leader.
     pub(crate) fn cleared(&mut self, outcome: Result<(), String>, out: &mut Vec<Effect>) {
         if let Err(text) = outcome {
             return self.alarm(format!("its data can not be thrown away: {text}"), out);
@@ -266,7 +275,7 @@ impl Common {
         );
         (self.commit_logged, self.echo, self.fresh_at) = (Lsn::ZERO, None, None);
         (self.damaged, self.broken) = (false, None);
-        self.amnesia = Some(Amnesia::new(self.config.life, self.now));
+        self.rejoin = Some(Rejoin::new(self.config.life, self.now));
         self.append_snapshot(out);
     }
 
@@ -347,8 +356,8 @@ impl Common {
                     }
                     Durable::LeaseLogged(lease) => self.checkpoint.lease_ms_max = lease.0,
                     Durable::Truncated { .. }
-                    | Durable::Remembered
-                    | Durable::Forgotten
+                    | Durable::Promoted
+                    | Durable::RejoinMarked
                     | Durable::Checkpoint => {}
                 }
                 durable.push(done.durable);
@@ -430,10 +439,10 @@ impl Common {
         self.append(vec![Record::Snapshot(checkpoint)], Durable::Checkpoint, out);
     }
 
-    /// Takes the mark of amnesia away.
-    pub(crate) fn unmark(&mut self, out: &mut Vec<Effect>) {
-        self.checkpoint.amnesiac = false;
-        self.append_checkpoint(Durable::Remembered, out);
+    /// Takes the mark of a learner away.
+    pub(crate) fn clear_rejoin_mark(&mut self, out: &mut Vec<Effect>) {
+        self.checkpoint.must_rejoin = false;
+        self.append_checkpoint(Durable::Promoted, out);
     }
 
     /// What the store holds in tables.

@@ -99,27 +99,27 @@ pub enum Message {
         /// copy would truncate what the follower has been sent since.
         reported: Lsn,
     },
-    /// Amnesiac member to all others: what have you promised? (rule 5)
-    Recall {
+    /// Learner to all others: what have you promised? (rule 5)
+    VoterProbe {
         /// To tell answers of this question from older ones.
         nonce: u64,
     },
-    /// Answer to [`Message::Recall`]: this, and it is forced.
-    Recollection {
+    /// Answer to [`Message::VoterProbe`]: this, and it is forced.
+    VoterProbeAnswer {
         /// The question's.
         nonce: u64,
         /// The promise in force.
         promise: Promise,
     },
-    /// Amnesiac member to the leader that it is bound to: teach me.
-    Learn {
+    /// Learner to the leader that it is bound to: bring me up to date; this is where my log stands.
+    LearnerReport {
         /// The leadership that is answered.
         epoch: Epoch,
         /// What is left of its log.
         report: Report,
     },
     /// Leader to learner: you have all that I had when you began.
-    Remembered {
+    Promote {
         /// Leadership.
         epoch: Epoch,
         /// Up to here.

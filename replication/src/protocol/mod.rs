@@ -36,7 +36,6 @@
 //! # Left out
 //! Changing which nodes are the members of a cohort; a member may only get another disk ([`event::Event::Members`]).
 
-mod amnesia;
 mod candidate;
 mod catchup;
 mod cohort;
@@ -50,6 +49,7 @@ mod member;
 pub mod message;
 mod progress;
 mod quorum;
+mod rejoin;
 mod settings;
 mod snapshot;
 mod status;

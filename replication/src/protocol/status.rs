@@ -61,7 +61,7 @@ pub struct Status {
     /// Its tables are damaged, and are being repaired from another replica.
     pub damaged: bool,
     /// It has lost its log and is being brought level; it does not count yet (rule 5).
-    pub amnesiac: bool,
+    pub learner: bool,
 }
 
 impl fmt::Display for RoleName {
@@ -90,8 +90,8 @@ impl fmt::Display for Status {
         if self.suspended {
             f.write_str(" suspended")?;
         }
-        if self.amnesiac {
-            f.write_str(" amnesiac")?;
+        if self.learner {
+            f.write_str(" learner")?;
         }
         if self.damaged {
             f.write_str(" damaged")?;

@@ -215,10 +215,10 @@ pub(crate) fn size(message: &Message) -> usize {
         }
         Message::Snapshot { part, .. } => MESSAGE_BYTES + part.bytes.len(),
         Message::Heartbeat { .. }
-        | Message::Recall { .. }
-        | Message::Recollection { .. }
-        | Message::Learn { .. }
-        | Message::Remembered { .. }
+        | Message::VoterProbe { .. }
+        | Message::VoterProbeAnswer { .. }
+        | Message::LearnerReport { .. }
+        | Message::Promote { .. }
         | Message::NeedSnapshot { .. }
         | Message::OfferSnapshot { .. }
         | Message::FetchSnapshot { .. }

@@ -118,15 +118,15 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
         Message::PreVoteAnswer { round, agree, promise } => {
             Body::PreVoteAnswer(proto::PreVoteAnswer { round, agree, promise: Some(promise_to(promise)) })
         }
-        Message::Recall { nonce } => Body::Recall(proto::Recall { nonce }),
-        Message::Recollection { nonce, promise } => {
-            Body::Recollection(proto::Recollection { nonce, promise: Some(promise_to(promise)) })
+        Message::VoterProbe { nonce } => Body::VoterProbe(proto::VoterProbe { nonce }),
+        Message::VoterProbeAnswer { nonce, promise } => {
+            Body::VoterProbeAnswer(proto::VoterProbeAnswer { nonce, promise: Some(promise_to(promise)) })
         }
-        Message::Learn { epoch, report } => {
-            Body::Learn(proto::ReportMessage { epoch: epoch.0, report: Some(report_to(report)) })
+        Message::LearnerReport { epoch, report } => {
+            Body::LearnerReport(proto::ReportMessage { epoch: epoch.0, report: Some(report_to(report)) })
         }
-        Message::Remembered { epoch, upto } => {
-            Body::Remembered(proto::Remembered { epoch: epoch.0, upto: Some(lsn_to(upto)) })
+        Message::Promote { epoch, upto } => {
+            Body::Promote(proto::Promote { epoch: epoch.0, upto: Some(lsn_to(upto)) })
         }
         Message::OfferSnapshot { epoch, snapshot } => {
             Body::OfferSnapshot(proto::OfferSnapshot { epoch: epoch.0, snapshot })
@@ -208,15 +208,15 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
             agree: answer.agree,
             promise: promise_from(answer.promise)?,
         },
-        Body::Recall(recall) => Message::Recall { nonce: recall.nonce },
-        Body::Recollection(answer) => {
-            Message::Recollection { nonce: answer.nonce, promise: promise_from(answer.promise)? }
+        Body::VoterProbe(probe) => Message::VoterProbe { nonce: probe.nonce },
+        Body::VoterProbeAnswer(answer) => {
+            Message::VoterProbeAnswer { nonce: answer.nonce, promise: promise_from(answer.promise)? }
         }
-        Body::Learn(learn) => {
-            Message::Learn { epoch: Epoch(learn.epoch), report: report_from(learn.report)? }
+        Body::LearnerReport(learner) => {
+            Message::LearnerReport { epoch: Epoch(learner.epoch), report: report_from(learner.report)? }
         }
-        Body::Remembered(remembered) => {
-            Message::Remembered { epoch: Epoch(remembered.epoch), upto: lsn_from(remembered.upto, "upto")? }
+        Body::Promote(promote) => {
+            Message::Promote { epoch: Epoch(promote.epoch), upto: lsn_from(promote.upto, "upto")? }
         }
         Body::NeedSnapshot(need) => {
             Message::NeedSnapshot { epoch: Epoch(need.epoch), tables: lsn_from(need.tables, "tables")? }

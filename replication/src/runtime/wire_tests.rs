@@ -73,10 +73,10 @@ fn message() -> impl Strategy<Value = Message> {
                 Message::Ack { epoch, forced, stamp, grant, learner, own_stamp }
             }
         ),
-        any::<u64>().prop_map(|nonce| Message::Recall { nonce }),
-        (any::<u64>(), promise()).prop_map(|(nonce, promise)| Message::Recollection { nonce, promise }),
-        (epoch(), report()).prop_map(|(epoch, report)| Message::Learn { epoch, report }),
-        (epoch(), lsn()).prop_map(|(epoch, upto)| Message::Remembered { epoch, upto }),
+        any::<u64>().prop_map(|nonce| Message::VoterProbe { nonce }),
+        (any::<u64>(), promise()).prop_map(|(nonce, promise)| Message::VoterProbeAnswer { nonce, promise }),
+        (epoch(), report()).prop_map(|(epoch, report)| Message::LearnerReport { epoch, report }),
+        (epoch(), lsn()).prop_map(|(epoch, upto)| Message::Promote { epoch, upto }),
         (epoch(), lsn()).prop_map(|(epoch, last)| Message::Gap { epoch, last }),
         (epoch(), report()).prop_map(|(epoch, report)| Message::Report { epoch, report }),
         (epoch(), lsn(), proptest::option::of(any::<u64>()), lsn()).prop_map(

@@ -266,7 +266,7 @@ impl World {
             epoch_ends: found.epoch_ends,
             fresh,
             void: false,
-            amnesiac: std::mem::take(&mut machine.lost),
+            must_rejoin: std::mem::take(&mut machine.lost),
         };
         let config = Config {
             cohort: COHORT,

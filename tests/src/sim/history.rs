@@ -78,8 +78,8 @@ pub enum Event {
     DiskLost { node: Node },
     /// The node's process ended.
     Ended { node: Node },
-    /// A replica came back with this; amnesiac: its log was damaged, and it says so.
-    Recovered { node: Node, range: Range, base: Lsn, entries: Vec<Lsn>, promise: Promise, amnesiac: bool },
+    /// A replica came back with this; `must_rejoin`: its log was damaged, and it says so.
+    Recovered { node: Node, range: Range, base: Lsn, entries: Vec<Lsn>, promise: Promise, must_rejoin: bool },
     /// A replica told others that its promise is durable.
     Promised { node: Node, range: Range, promise: Promise },
     /// A leadership opened.

@@ -83,19 +83,19 @@ impl World {
                     return self.violated("restart", format!("n{node} refuses range {range}: {why}"));
                 }
             };
-            if recovered.amnesiac && !self.machines[&node].rotten {
+            if recovered.must_rejoin && !self.machines[&node].rotten {
                 let text =
                     format!("n{node} finds the log of range {range} corrupt, and nothing has damaged it");
                 return self.violated("restart", text);
             }
-            self.counts.amnesiacs += u64::from(recovered.amnesiac);
+            self.counts.rejoins += u64::from(recovered.must_rejoin);
             let event = Event::Recovered {
                 node,
                 range,
                 base: recovered.checkpoint.base,
                 entries: recovered.entries.iter().map(|entry| entry.lsn).collect(),
                 promise: recovered.promise,
-                amnesiac: recovered.amnesiac,
+                must_rejoin: recovered.must_rejoin,
             };
             self.happened(event);
             let config = Config {

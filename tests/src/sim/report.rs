@@ -27,12 +27,12 @@ pub(crate) fn line(at: u64, event: &Event) -> String {
         }
         Event::DiskLost { node } => format!("n{node} has lost its disk"),
         Event::Ended { node } => format!("n{node} has ended"),
-        Event::Recovered { node, range, base, entries, promise, amnesiac } => {
+        Event::Recovered { node, range, base, entries, promise, must_rejoin } => {
             let last = entries.last().copied().unwrap_or(*base);
             let leader = promise.leader.map_or("nobody".to_owned(), |leader| leader.node.to_string());
-            let amnesiac = if *amnesiac { ", amnesiac" } else { "" };
+            let must_rejoin = if *must_rejoin { ", learner" } else { "" };
             format!(
-                "n{node} r{range} recovers: tables {base}, log {last}, promise {} to {leader}{amnesiac}",
+                "n{node} r{range} recovers: tables {base}, log {last}, promise {} to {leader}{must_rejoin}",
                 promise.epoch
             )
         }

@@ -343,7 +343,7 @@ pub const RULES: &[(u32, &[Evidence])] = &[
     (
         5,
         &[
-            Planted("amnesiac-votes"),
+            Planted("learner-votes"),
             Planted("empty-disk-trusted"),
             Golden("loss/lost_log_waits_for_all"),
             Golden("loss/forgotten_promise"),

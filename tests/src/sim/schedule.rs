@@ -245,7 +245,7 @@ fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
     let full = on(NodeFault::Full(random.below(left), during));
     allow(kinds.full, &[full; 3]);
     allow(kinds.errors, &[on(NodeFault::SyncError), on(NodeFault::WriteError(during / 10))]);
-    // Always the same node: two amnesiacs in a cohort of three stay away for good, as they must.
+    // Always the same node: two learners in a cohort of three stay away for good, as they must.
     allow(kinds.rot, &[Fault::Node(Victim::Node(1), NodeFault::Rot(random.number()))]);
     allow(kinds.rot, &[Fault::Node(Victim::Node(1), NodeFault::RotTable(random.number(), random.one_in(2)))]);
     allow(kinds.lost, &[Fault::Node(Victim::Node(1), NodeFault::LoseDisk)]);

@@ -87,7 +87,7 @@ pub struct Counts {
     /// Snapshots of ranges taken.
     pub snapshots: u64,
     /// Replicas that found their log damaged.
-    pub amnesiacs: u64,
+    pub rejoins: u64,
     /// Disks lost, and replaced by empty ones.
     pub disks: u64,
 }
@@ -103,7 +103,7 @@ impl std::ops::AddAssign for Counts {
         self.flushes += other.flushes;
         self.compactions += other.compactions;
         self.snapshots += other.snapshots;
-        self.amnesiacs += other.amnesiacs;
+        self.rejoins += other.rejoins;
         self.disks += other.disks;
     }
 }
@@ -112,12 +112,12 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { operations, written, read, elections, crashes, .. } = self;
         write!(f, "{operations} operations ({written} writes acknowledged, {read} reads answered), ")?;
-        let Counts { flushes, compactions, snapshots, repairs, amnesiacs, disks, .. } = self;
+        let Counts { flushes, compactions, snapshots, repairs, rejoins, disks, .. } = self;
         write!(
             f,
             "{elections} leaderships, {crashes} crashes, {flushes} flushes, {compactions} compactions, "
         )?;
-        write!(f, "{snapshots} snapshots, {repairs} tables repaired, {amnesiacs} logs and {disks} disks lost")
+        write!(f, "{snapshots} snapshots, {repairs} tables repaired, {rejoins} logs and {disks} disks lost")
     }
 }
 
@@ -462,7 +462,7 @@ impl World {
             let mut positions = self.options.members(range).into_iter().map(|node| {
                 let replica = self.machines.get(&node)?.process.as_ref()?.replicas.get(&range)?;
                 let status = replica.drive.cohort().status();
-                (!status.amnesiac).then_some((status.applied, status.last))
+                (!status.learner).then_some((status.applied, status.last))
             });
             let first = positions.next().flatten();
             first.is_some_and(|(applied, last)| applied == last) && positions.all(|other| other == first)

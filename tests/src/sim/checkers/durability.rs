@@ -83,9 +83,9 @@ impl Checker for Durability {
                     *log = Log { rotten, lost, ..Log::default() };
                 }
             }
-            Event::Recovered { node, range, base, entries, amnesiac, .. } => {
+            Event::Recovered { node, range, base, entries, must_rejoin, .. } => {
                 let log = self.logs.entry((*node, *range)).or_default();
-                if *amnesiac {
+                if *must_rejoin {
                     log.rotten.append(&mut log.forced);
                 }
                 let found: BTreeMap<u64, Lsn> = entries.iter().map(|lsn| (lsn.seq, *lsn)).collect();

@@ -41,7 +41,7 @@ impl Checker for Epochs {
                 }
                 *told = *promise;
             }
-            Event::Recovered { node, range, amnesiac: true, .. } => {
+            Event::Recovered { node, range, must_rejoin: true, .. } => {
                 // What it has forgotten, it may not know; that it does no harm is for the others to show.
                 self.promises.remove(&(*node, *range));
             }
