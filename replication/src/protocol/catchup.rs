@@ -143,12 +143,12 @@ impl Member<Leader> {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         debug_assert_eq!(first.prev, prev);
         let sent = last.lsn;
-        let beat = self.beat(node, false);
+        let heartbeat = self.next_heartbeat(node, false);
         let now = self.common.now;
         if let Some(progress) = self.role.progress.get_mut(&node) {
             progress.proposed(sent, now);
         }
-        let message = Message::Propose { epoch: self.role.epoch, prev, entries, beat };
+        let message = Message::Propose { epoch: self.role.epoch, prev, entries, heartbeat };
         self.common.send(node, message, out);
     }
 

@@ -369,24 +369,26 @@ impl Role {
             return self;
         }
         if common.broken.is_some() {
-            if let Message::Propose { epoch, beat, .. } | Message::Heartbeat { epoch, beat } = &message {
-                self.common_mut().outvoted(from, *epoch, beat, out);
+            if let Message::Propose { epoch, heartbeat, .. } | Message::Heartbeat { epoch, heartbeat } =
+                &message
+            {
+                self.common_mut().outvoted(from, *epoch, heartbeat, out);
             }
             return self;
         }
         match message {
-            Message::Propose { epoch, prev, entries, beat } => {
-                match self.admit(from, epoch, Some(beat.stamp), out) {
+            Message::Propose { epoch, prev, entries, heartbeat } => {
+                match self.admit(from, epoch, Some(heartbeat.stamp), out) {
                     Some(member) => {
-                        member.propose(from, prev, entries, beat, out);
+                        member.propose(from, prev, entries, heartbeat, out);
                         self
                     }
                     None => self,
                 }
             }
-            Message::Heartbeat { epoch, beat } => {
-                if let Some(member) = self.admit(from, epoch, Some(beat.stamp), out) {
-                    member.heartbeat(from, beat, out);
+            Message::Heartbeat { epoch, heartbeat } => {
+                if let Some(member) = self.admit(from, epoch, Some(heartbeat.stamp), out) {
+                    member.heartbeat(from, heartbeat, out);
                     return self;
                 }
                 // A leader takes us for bound that we were before we lost our log, and asks no more.

@@ -9,7 +9,7 @@ use wal::{ChainHash, Entry, Epoch, Lsn, Member as Peer, NodeId, Promise};
 use super::effect::{Effect, Reply};
 use super::event::Token;
 use super::member::{Common, Durable, Member};
-use super::message::{Beat, Message, OwnStamp};
+use super::message::{Heartbeat, Message, OwnStamp};
 use super::snapshot::Receiving;
 use super::time::{Millis, Stamp};
 
@@ -91,17 +91,17 @@ impl Member<Follower> {
         from: Peer,
         prev: Lsn,
         mut entries: Vec<Entry>,
-        beat: Beat,
+        heartbeat: Heartbeat,
         out: &mut Vec<Effect>,
     ) {
         if self.bound() != Some(from) {
             return;
         }
         let Some(matched) = self.role.matched else { return self.report(from, out) };
-        self.receive(&beat, out);
+        self.receive(&heartbeat, out);
         let end = entries.last().map_or(prev, |entry| entry.lsn);
         if end.seq <= matched.seq {
-            self.beat(&beat, out);
+            self.next_heartbeat(&heartbeat, out);
             return self.ack(from, out);
         }
         if prev.seq > matched.seq && !planted(Bug::GapAccepted) {
@@ -120,51 +120,51 @@ impl Member<Follower> {
         if planted(Bug::AckUnforced) {
             self.ack(from, out);
         }
-        self.beat(&beat, out);
+        self.next_heartbeat(&heartbeat, out);
     }
 
-    pub(crate) fn heartbeat(&mut self, from: Peer, beat: Beat, out: &mut Vec<Effect>) {
+    pub(crate) fn heartbeat(&mut self, from: Peer, heartbeat: Heartbeat, out: &mut Vec<Effect>) {
         if self.bound() != Some(from) {
             return;
         }
         if self.role.matched.is_none() {
             if planted(Bug::AppliedUnmatched) {
-                self.beat(&beat, out);
+                self.next_heartbeat(&heartbeat, out);
             }
             return self.report(from, out);
         }
-        self.receive(&beat, out);
-        self.beat(&beat, out);
+        self.receive(&heartbeat, out);
+        self.next_heartbeat(&heartbeat, out);
         self.ack(from, out);
         self.ask_for_repair(from, out);
     }
 
     /// Takes the leader's stamp and grants a lease from now.
-    fn receive(&mut self, beat: &Beat, out: &mut Vec<Effect>) {
-        self.role.newest = self.role.newest.max(beat.stamp);
-        if self.common.grant(beat.lease, out) {
-            self.role.granted = self.role.granted.max(Some(beat.stamp));
+    fn receive(&mut self, heartbeat: &Heartbeat, out: &mut Vec<Effect>) {
+        self.role.newest = self.role.newest.max(heartbeat.stamp);
+        if self.common.grant(heartbeat.lease, out) {
+            self.role.granted = self.role.granted.max(Some(heartbeat.stamp));
         }
     }
 
     /// Takes the leader's commit point: compares hashes there, and applies what is forced here and matched.
-    fn beat(&mut self, beat: &Beat, out: &mut Vec<Effect>) {
+    fn next_heartbeat(&mut self, heartbeat: &Heartbeat, out: &mut Vec<Effect>) {
         let matched = match self.role.matched {
             None if planted(Bug::AppliedUnmatched) => self.common.log.last(),
             None => return,
             Some(matched) => matched,
         };
-        if let Some((lsn, chain)) = self.common.log.at(beat.committed.seq)
-            && beat.committed.seq <= matched.seq
-            && (lsn, chain) != (beat.committed, beat.committed_chain)
+        if let Some((lsn, chain)) = self.common.log.at(heartbeat.committed.seq)
+            && heartbeat.committed.seq <= matched.seq
+            && (lsn, chain) != (heartbeat.committed, heartbeat.committed_chain)
             && !planted(Bug::AppliedUnmatched)
             && let Some(leader) = self.bound()
         {
-            let text = format!("hash differs from the leader's ({}) at {}", leader.node, beat.committed);
+            let text = format!("hash differs from the leader's ({}) at {}", leader.node, heartbeat.committed);
             return self.common.differs(leader, text, out);
         }
-        self.common.echoed(beat);
-        let committed = if beat.committed.seq <= matched.seq { beat.committed } else { matched };
+        self.common.echoed(heartbeat);
+        let committed = if heartbeat.committed.seq <= matched.seq { heartbeat.committed } else { matched };
         let forced = self.common.log.forced();
         self.common.commit_and_apply(committed, forced, out);
     }

@@ -16,7 +16,7 @@ use super::coordination::CoordinationRequest;
 use super::effect::{Effect, Lease, Reply, Unavailable};
 use super::event::Token;
 use super::member::{Common, Durable, Member};
-use super::message::{Beat, Message, OwnStamp};
+use super::message::{Heartbeat, Message, OwnStamp};
 use super::progress::{Progress, Stage};
 use super::quorum::reached_by_majority;
 use super::time::{Millis, Stamp};
@@ -86,7 +86,7 @@ pub(crate) struct Leader {
     suspended: bool,
     /// Newest stamp given out; stamps only grow, so that answers can be told apart.
     stamp: Stamp,
-    beat_at: Option<Stamp>,
+    heartbeat_at: Option<Stamp>,
     /// The commit point as last told to followers when it does not ride on proposals.
     told: Lsn,
     lease_until: Stamp,
@@ -108,7 +108,7 @@ impl Leader {
             open: false,
             suspended: false,
             stamp: Stamp(0),
-            beat_at: None,
+            heartbeat_at: None,
             told: Lsn::ZERO,
             lease_until: Stamp(0),
             transfer: None,
@@ -176,7 +176,7 @@ impl Member<Leader> {
         self.answer_reads(out);
         if !self.role.reads.is_empty() {
             // One round of heartbeats serves all reads that wait; it is newer than each of them.
-            self.beat_all(out);
+            self.send_heartbeats(out);
         }
     }
 
@@ -326,7 +326,7 @@ impl Member<Leader> {
     }
 
     /// What rides on every message to a follower. `telling`: the commit point goes along even in the paper's mode.
-    pub(crate) fn beat(&mut self, to: NodeId, telling: bool) -> Beat {
+    pub(crate) fn next_heartbeat(&mut self, to: NodeId, telling: bool) -> Heartbeat {
         let stamp = self.next_stamp();
         let leased = self.common.now < self.role.lease_until;
         let settings = self.common.settings();
@@ -339,15 +339,15 @@ impl Member<Leader> {
             self.common.log.at(committed.seq).unwrap_or((Lsn::ZERO, wal::ChainHash::ZERO));
         let echo = self.role.progress.get(&to).and_then(|progress| progress.own_stamp);
         let echo = echo.filter(|_| newest && (leased || planted(Bug::EchoWithoutLease)));
-        Beat { stamp, committed, committed_chain, lease: settings.lease, echo }
+        Heartbeat { stamp, committed, committed_chain, lease: settings.lease, echo }
     }
 
-    pub(crate) fn beat_all(&mut self, out: &mut Vec<Effect>) {
-        self.role.beat_at = Some(self.common.now);
+    pub(crate) fn send_heartbeats(&mut self, out: &mut Vec<Effect>) {
+        self.role.heartbeat_at = Some(self.common.now);
         let telling = true;
         for node in self.common.others() {
-            let beat = self.beat(node, telling);
-            self.common.send(node, Message::Heartbeat { epoch: self.role.epoch, beat }, out);
+            let heartbeat = self.next_heartbeat(node, telling);
+            self.common.send(node, Message::Heartbeat { epoch: self.role.epoch, heartbeat }, out);
         }
         self.role.told = self.common.log.committed();
     }
@@ -363,9 +363,9 @@ impl Member<Leader> {
             Phase::Promising(_) | Phase::Leading(_) => {}
         }
         let period = self.common.settings().heartbeat;
-        if self.role.beat_at.is_none_or(|at| now >= at.plus(period)) {
+        if self.role.heartbeat_at.is_none_or(|at| now >= at.plus(period)) {
             self.nudge(out);
-            self.beat_all(out);
+            self.send_heartbeats(out);
         }
         if self.common.majority() == 1 {
             self.commit(out);
@@ -482,7 +482,7 @@ impl Member<Leader> {
             let message = Message::TakeOver { epoch: self.role.epoch, last: self.common.log.last() };
             self.common.send(target, message, out);
             transfer.reply(Reply::Transferred, out);
-            // Final: this leadership serves and beats no more. The cohort steps down right after this event.
+            // Final: this leadership serves and heartbeats no more. The cohort steps down right after this event.
             self.role.open = false;
             self.role.lease_until = Stamp(0);
             self.role.released = Some(self.role.epoch);

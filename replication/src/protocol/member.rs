@@ -13,7 +13,7 @@ use super::coordination::{CoordinationRequest, RangeView};
 use super::effect::Effect;
 use super::event::Ticket;
 use super::log::CohortLog;
-use super::message::{Beat, Envelope, Message};
+use super::message::{Envelope, Heartbeat, Message};
 use super::quorum::majority;
 use super::rejoin::Rejoin;
 use super::time::{Millis, Stamp};
@@ -250,9 +250,15 @@ impl Common {
     /// The leader that we differ from has committed, in its epoch, more than we ever acked: a majority without us has its
     /// history, for a follower compares the hashes before it appends. So we are the minority, and when the mark of a learner is
     /// durable what is here goes.
-    pub(crate) fn outvoted(&mut self, from: Peer, epoch: Epoch, beat: &Beat, out: &mut Vec<Effect>) {
+    pub(crate) fn outvoted(
+        &mut self,
+        from: Peer,
+        epoch: Epoch,
+        heartbeat: &Heartbeat,
+        out: &mut Vec<Effect>,
+    ) {
         let Some((theirs, leader, acked)) = self.suspicion else { return };
-        let committed = beat.committed;
+        let committed = heartbeat.committed;
         if (epoch, from) != (theirs, leader) || committed.epoch != epoch || committed.seq <= acked.seq {
             return;
         }
@@ -477,15 +483,15 @@ impl Common {
     }
 
     /// The leader's stamp of ours and its commit point (rule 21).
-    pub(crate) fn echoed(&mut self, beat: &Beat) {
+    pub(crate) fn echoed(&mut self, heartbeat: &Heartbeat) {
         if planted(Bug::StalenessFromReceipt) {
             self.fresh_at = Some(self.now);
         }
-        if let Some(own) = beat.echo
+        if let Some(own) = heartbeat.echo
             && (own.life == self.config.life || planted(Bug::EchoOfAnotherLife))
             && self.echo.is_none_or(|(_, lsn)| self.log.applied().seq >= lsn.seq)
         {
-            self.echo = Some((own.at, beat.committed));
+            self.echo = Some((own.at, heartbeat.committed));
         }
     }
 

@@ -48,14 +48,14 @@ pub enum Message {
         /// Contiguous entries; their epochs may be older than `epoch` (inherited tail).
         entries: Vec<Entry>,
         /// The leader's heartbeat and commit point, piggybacked.
-        beat: Beat,
+        heartbeat: Heartbeat,
     },
     /// Leader to follower: I live, and this is committed (commit message and heartbeat in one).
     Heartbeat {
         /// Leadership.
         epoch: Epoch,
         /// Stamps, commit point, lease.
-        beat: Beat,
+        heartbeat: Heartbeat,
     },
     /// Follower to leader: highest contiguous *forced* LSN, and the lease grant.
     Ack {
@@ -238,7 +238,7 @@ pub struct OwnStamp {
 
 /// What every leader's message carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beat {
+pub struct Heartbeat {
     /// The leader's clock when the message was made.
     pub stamp: Stamp,
     /// Last committed LSN.

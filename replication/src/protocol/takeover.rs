@@ -50,7 +50,7 @@ impl Member<Leader> {
         if self.role.phase == Phase::Binding {
             self.role.phase = Phase::Promising(self.common.now);
             self.nudge(out);
-            self.beat_all(out);
+            self.send_heartbeats(out);
             self.try_start(out);
         }
     }

@@ -242,7 +242,7 @@ mod tests {
     use wal::{ChainHash, Entry, EntryKind, Epoch, Lsn};
 
     use super::*;
-    use crate::protocol::message::Beat;
+    use crate::protocol::message::Heartbeat;
     use crate::protocol::time::{Millis, Stamp};
 
     fn gap(seq: u64) -> Message {
@@ -252,14 +252,14 @@ mod tests {
     fn propose(bytes: usize) -> Message {
         let payload = Bytes::from(vec![7; bytes]);
         let entry = Entry::next(Lsn::ZERO, ChainHash::ZERO, Epoch(1), EntryKind::Write, payload);
-        let beat = Beat {
+        let heartbeat = Heartbeat {
             stamp: Stamp(1),
             committed: Lsn::ZERO,
             committed_chain: ChainHash::ZERO,
             lease: Millis(500),
             echo: None,
         };
-        Message::Propose { epoch: Epoch(1), prev: Lsn::ZERO, entries: vec![entry], beat }
+        Message::Propose { epoch: Epoch(1), prev: Lsn::ZERO, entries: vec![entry], heartbeat }
     }
 
     fn hello() -> proto::Hello {

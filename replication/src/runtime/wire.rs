@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use wal::{ChainHash, CohortId, Entry, EntryKind, Epoch, Incarnation, Lsn, Member, NodeId, Promise};
 
-use crate::protocol::message::{Beat, Message, OwnStamp, Report, SnapshotPart};
+use crate::protocol::message::{Heartbeat, Message, OwnStamp, Report, SnapshotPart};
 use crate::protocol::time::{Millis, Stamp};
 
 /// The generated protobuf types and the gRPC stubs.
@@ -66,7 +66,7 @@ pub(crate) enum WireError {
 /// A message of `cohort`, ready for the wire.
 pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
     let body = match message {
-        Message::Propose { epoch, prev, entries, beat } => {
+        Message::Propose { epoch, prev, entries, heartbeat } => {
             let first_chain = entries.first().map_or(0, |entry| entry.chain.0);
             let last_chain = entries.last().map_or(0, |entry| entry.chain.0);
             Body::Propose(proto::Propose {
@@ -75,12 +75,13 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
                 first_chain,
                 entries: entries.into_iter().map(entry_to).collect(),
                 last_chain,
-                beat: Some(beat_to(beat)),
+                heartbeat: Some(heartbeat_to(heartbeat)),
             })
         }
-        Message::Heartbeat { epoch, beat } => {
-            Body::Heartbeat(proto::Heartbeat { epoch: epoch.0, beat: Some(beat_to(beat)) })
-        }
+        Message::Heartbeat { epoch, heartbeat } => Body::Heartbeat(proto::HeartbeatMessage {
+            epoch: epoch.0,
+            heartbeat: Some(heartbeat_to(heartbeat)),
+        }),
         Message::Ack { epoch, forced, stamp, grant, learner, own_stamp } => Body::Ack(proto::Ack {
             learner,
             epoch: epoch.0,
@@ -164,9 +165,10 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
     let cohort = CohortId(u128::from(envelope.cohort_high) << 64 | u128::from(envelope.cohort_low));
     let message = match envelope.message.ok_or(WireError::Missing("message"))? {
         Body::Propose(propose) => propose_from(propose)?,
-        Body::Heartbeat(heartbeat) => {
-            Message::Heartbeat { epoch: Epoch(heartbeat.epoch), beat: beat_from(heartbeat.beat)? }
-        }
+        Body::Heartbeat(heartbeat) => Message::Heartbeat {
+            epoch: Epoch(heartbeat.epoch),
+            heartbeat: heartbeat_from(heartbeat.heartbeat)?,
+        },
         Body::Ack(ack) => Message::Ack {
             epoch: Epoch(ack.epoch),
             forced: lsn_from(ack.forced, "forced")?,
@@ -285,7 +287,7 @@ fn propose_from(propose: proto::Propose) -> Result<Message, WireError> {
     if found != expected {
         return Err(WireError::Chain { last, found, expected });
     }
-    Ok(Message::Propose { epoch, prev, entries, beat: beat_from(propose.beat)? })
+    Ok(Message::Propose { epoch, prev, entries, heartbeat: heartbeat_from(propose.heartbeat)? })
 }
 
 fn kind_from(kind: u32, payload: &Bytes) -> Result<EntryKind, WireError> {
@@ -332,28 +334,28 @@ fn own_from(own: proto::OwnStamp) -> OwnStamp {
     OwnStamp { life: own.life, at: Stamp(own.at) }
 }
 
-fn beat_to(beat: Beat) -> proto::Beat {
-    proto::Beat {
-        stamp: beat.stamp.0,
-        committed: Some(lsn_to(beat.committed)),
-        committed_chain: beat.committed_chain.0,
-        lease_ms: beat.lease.0,
-        echo: beat.echo.map(own_to),
+fn heartbeat_to(heartbeat: Heartbeat) -> proto::Heartbeat {
+    proto::Heartbeat {
+        stamp: heartbeat.stamp.0,
+        committed: Some(lsn_to(heartbeat.committed)),
+        committed_chain: heartbeat.committed_chain.0,
+        lease_ms: heartbeat.lease.0,
+        echo: heartbeat.echo.map(own_to),
     }
 }
 
-fn beat_from(beat: Option<proto::Beat>) -> Result<Beat, WireError> {
-    let beat = beat.ok_or(WireError::Missing("beat"))?;
-    let lease = Millis(beat.lease_ms);
+fn heartbeat_from(heartbeat: Option<proto::Heartbeat>) -> Result<Heartbeat, WireError> {
+    let heartbeat = heartbeat.ok_or(WireError::Missing("heartbeat"))?;
+    let lease = Millis(heartbeat.lease_ms);
     if lease > LEASE_MAX {
         return Err(WireError::Range { what: "lease in ms", value: u64::from(lease.0) });
     }
-    Ok(Beat {
-        stamp: Stamp(beat.stamp),
-        committed: lsn_from(beat.committed, "committed")?,
-        committed_chain: ChainHash(beat.committed_chain),
+    Ok(Heartbeat {
+        stamp: Stamp(heartbeat.stamp),
+        committed: lsn_from(heartbeat.committed, "committed")?,
+        committed_chain: ChainHash(heartbeat.committed_chain),
         lease,
-        echo: beat.echo.map(own_from),
+        echo: heartbeat.echo.map(own_from),
     })
 }
 

@@ -20,9 +20,9 @@ fn own() -> impl Strategy<Value = OwnStamp> {
     (any::<u64>(), any::<u64>()).prop_map(|(life, at)| OwnStamp { life, at: Stamp(at) })
 }
 
-fn beat() -> impl Strategy<Value = Beat> {
+fn heartbeat() -> impl Strategy<Value = Heartbeat> {
     (any::<u64>(), lsn(), any::<u64>(), 0..=LEASE_MAX.0, proptest::option::of(own())).prop_map(
-        |(stamp, committed, chain, lease, echo)| Beat {
+        |(stamp, committed, chain, lease, echo)| Heartbeat {
             stamp: Stamp(stamp),
             committed,
             committed_chain: ChainHash(chain),
@@ -46,20 +46,23 @@ fn report() -> impl Strategy<Value = Report> {
 /// A batch as a leader of epoch 9 could make it, its tail inherited from older epochs.
 fn propose() -> impl Strategy<Value = Message> {
     let entries = proptest::collection::vec((0..3u32, any::<bool>(), any::<Vec<u8>>()), 0..6);
-    (1..4u32, 0..1000u64, any::<u64>(), entries, beat()).prop_map(|(epoch, seq, chain, parts, beat)| {
-        let (prev, prev_chain) = (Lsn::new(epoch, seq), ChainHash(chain));
-        let mut entries: Vec<Entry> = Vec::new();
-        for (step, write, payload) in parts {
-            let (last, chain) = entries.last().map_or((prev, prev_chain), |entry| (entry.lsn, entry.chain));
-            let epoch = Epoch((last.epoch.0 + step).min(9));
-            let (kind, payload) = match write {
-                true => (EntryKind::Write, Bytes::from(payload)),
-                false => (EntryKind::EpochStart, Bytes::new()),
-            };
-            entries.push(Entry::next(last, chain, epoch, kind, payload));
-        }
-        Message::Propose { epoch: Epoch(9), prev, entries, beat }
-    })
+    (1..4u32, 0..1000u64, any::<u64>(), entries, heartbeat()).prop_map(
+        |(epoch, seq, chain, parts, heartbeat)| {
+            let (prev, prev_chain) = (Lsn::new(epoch, seq), ChainHash(chain));
+            let mut entries: Vec<Entry> = Vec::new();
+            for (step, write, payload) in parts {
+                let (last, chain) =
+                    entries.last().map_or((prev, prev_chain), |entry| (entry.lsn, entry.chain));
+                let epoch = Epoch((last.epoch.0 + step).min(9));
+                let (kind, payload) = match write {
+                    true => (EntryKind::Write, Bytes::from(payload)),
+                    false => (EntryKind::EpochStart, Bytes::new()),
+                };
+                entries.push(Entry::next(last, chain, epoch, kind, payload));
+            }
+            Message::Propose { epoch: Epoch(9), prev, entries, heartbeat }
+        },
+    )
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -67,7 +70,7 @@ fn message() -> impl Strategy<Value = Message> {
     let stamp = || any::<u64>().prop_map(Stamp);
     prop_oneof![
         propose(),
-        (epoch(), beat()).prop_map(|(epoch, beat)| Message::Heartbeat { epoch, beat }),
+        (epoch(), heartbeat()).prop_map(|(epoch, heartbeat)| Message::Heartbeat { epoch, heartbeat }),
         (epoch(), lsn(), stamp(), any::<bool>(), any::<bool>(), own()).prop_map(
             |(epoch, forced, stamp, grant, learner, own_stamp)| {
                 Message::Ack { epoch, forced, stamp, grant, learner, own_stamp }
@@ -151,14 +154,14 @@ fn good() -> proto::Propose {
     let prev = Lsn::new(1, 21);
     let first = Entry::next(prev, ChainHash(5), Epoch(2), EntryKind::EpochStart, Bytes::new());
     let second = Entry::next(first.lsn, first.chain, Epoch(2), EntryKind::Write, Bytes::from_static(b"x"));
-    let beat = Beat {
+    let heartbeat = Heartbeat {
         stamp: Stamp(1),
         committed: prev,
         committed_chain: ChainHash(5),
         lease: Millis(500),
         echo: None,
     };
-    let message = Message::Propose { epoch: Epoch(2), prev, entries: vec![first, second], beat };
+    let message = Message::Propose { epoch: Epoch(2), prev, entries: vec![first, second], heartbeat };
     match encode(CohortId(7), message).message {
         Some(Body::Propose(propose)) => propose,
         other => panic!("encoded as {other:?}"),
@@ -195,12 +198,12 @@ fn refuses_another_payload_a_lost_entry_and_another_start() {
 #[test]
 fn refuses_what_is_out_of_range_or_missing() {
     assert_eq!(refusal(|propose| propose.prev = None), WireError::Missing("prev"));
-    assert_eq!(refusal(|propose| propose.beat = None), WireError::Missing("beat"));
+    assert_eq!(refusal(|propose| propose.heartbeat = None), WireError::Missing("heartbeat"));
     let kind = refusal(|propose| propose.entries[1].kind = 3);
     assert_eq!(kind, WireError::Range { what: "kind of entry", value: 3 });
     let seq = refusal(|propose| propose.prev = Some(proto::Lsn { epoch: 1, seq: u64::MAX }));
     assert_eq!(seq, WireError::Range { what: "sequence number", value: u64::MAX });
-    let lease = refusal(|propose| propose.beat.as_mut().expect("good has one").lease_ms = 60_001);
+    let lease = refusal(|propose| propose.heartbeat.as_mut().expect("good has one").lease_ms = 60_001);
     assert_eq!(lease, WireError::Range { what: "lease in ms", value: 60_001 });
     let start = refusal(|propose| propose.entries[0].payload = Bytes::from_static(b"x"));
     assert_eq!(start, WireError::Range { what: "payload size of an epoch start", value: 1 });

@@ -193,11 +193,11 @@ impl World {
             }
             Manner::Late => {
                 let settings = &self.options.settings;
-                let (late, beats) =
+                let (late, heartbeats) =
                     (u64::from(settings.lease.0) * 700, u64::from(settings.heartbeat.0) * 1500);
                 for node in others {
                     self.network.clog(node, leader, self.now + late);
-                    self.plan(beats, Action::Strike { fault: Fault::Cut(leader, node) });
+                    self.plan(heartbeats, Action::Strike { fault: Fault::Cut(leader, node) });
                 }
             }
             Manner::Pair => {
