@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
 use wal::disk::{Disk, FileDisk};
-use wal::{CohortId, CohortRecovery, Log, LogOptions, LogWriter, Member};
+use wal::{CohortId, CohortRecovery, Log, LogOptions, LogWriter, ReplicaId};
 
 use crate::cluster::layout::{NodeAddresses, Paths};
 use crate::cluster::map::ClusterMap;
@@ -252,7 +252,7 @@ impl Drop for Node {
 /// What the data directory held.
 struct Storage {
     disk: Arc<dyn Disk>,
-    me: Member,
+    me: ReplicaId,
     writer: LogWriter,
     cohorts: HashMap<CohortId, CohortRecovery>,
     damaged: Option<wal::Corruption>,
@@ -281,7 +281,7 @@ fn open_storage(config: &NodeConfig) -> Result<Storage, StartError> {
     let identity = identity.map_err(|error| named(&error))?;
     let options = LogOptions { retention_bytes: config.log_retention_bytes, ..LogOptions::default() };
     let (writer, recovery) = LogWriter::open(disk.clone(), options).map_err(|error| named(&error))?;
-    let me = Member { node: config.node, incarnation: identity.incarnation };
+    let me = ReplicaId { node: config.node, incarnation: identity.incarnation };
     let cohorts: HashMap<CohortId, CohortRecovery> = recovery.cohorts.into_iter().collect();
     let damaged = recovery.damaged;
     let dirs = disk.list_dirs().map_err(|error| named(&error))?;

@@ -34,7 +34,7 @@ use replication::protocol::Recovered;
 use replication::runtime::Runtime;
 use wal::disk::Disk;
 use wal::planted::{Bug, planted};
-use wal::{Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Member, Promise};
+use wal::{Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Promise, ReplicaId};
 
 use crate::cluster::layout::{self, RangeDescriptor};
 use crate::cluster::map::ClusterMap;
@@ -45,7 +45,7 @@ use crate::replica::{RangeReplica, RangeStore};
 
 /// What opening needs.
 pub(crate) struct Opener {
-    pub(crate) me: Member,
+    pub(crate) me: ReplicaId,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) log: Log,

@@ -12,7 +12,7 @@ use replication::coordination::{CoordinationError, Coordinator, CreateMode, Node
 use replication::protocol::coordination::{CoordinationRequest as Request, RangeView};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use wal::{CohortId, Epoch, Incarnation, Lsn, Member, NodeId};
+use wal::{CohortId, Epoch, Incarnation, Lsn, NodeId, ReplicaId};
 
 const ROOT: &str = "/spinnaker/test";
 const RANGE: CohortId = CohortId(7);
@@ -26,8 +26,8 @@ struct Adaptor {
     view: RangeView,
 }
 
-fn member(node: u32) -> Member {
-    Member { node: NodeId(node), incarnation: Incarnation(0xc0ffee00 + u64::from(node)) }
+fn member(node: u32) -> ReplicaId {
+    ReplicaId { node: NodeId(node), incarnation: Incarnation(0xc0ffee00 + u64::from(node)) }
 }
 
 fn stand(epoch: u32, last: Lsn) -> Request {

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use bytes::{Buf, BufMut, Bytes};
 use roaring::RoaringTreemap;
 
-use crate::lsn::{ChainHash, CohortId, Epoch, Incarnation, Lsn, Member, NodeId};
+use crate::lsn::{ChainHash, CohortId, Epoch, Incarnation, Lsn, NodeId, ReplicaId};
 use crate::record::{Checkpoint, Entry, EntryKind, Promise, Record, SkipList};
 
 /// Everything starts on a multiple of this.
@@ -182,7 +182,7 @@ fn get_promise(bytes: &mut Bytes) -> Option<Promise> {
     let leader = match bytes.get_u8() {
         0 => None,
         1 if bytes.len() >= 12 => {
-            Some(Member { node: NodeId(bytes.get_u32_le()), incarnation: Incarnation(bytes.get_u64_le()) })
+            Some(ReplicaId { node: NodeId(bytes.get_u32_le()), incarnation: Incarnation(bytes.get_u64_le()) })
         }
         _ => return None,
     };

@@ -27,7 +27,7 @@ mod writer;
 
 pub use error::{LogError, OpenError, ReadError};
 pub use group::{Done, Log, LogStats};
-pub use lsn::{ChainHash, CohortId, Epoch, Incarnation, Lsn, Member, NodeId, ParseLsnError};
+pub use lsn::{ChainHash, CohortId, Epoch, Incarnation, Lsn, NodeId, ParseLsnError, ReplicaId};
 pub use reader::LogReader;
 pub use record::{Append, Checkpoint, Entry, EntryKind, Promise, Record, SkipList};
 pub use recovery::{CohortRecovery, Corruption, Recovery};

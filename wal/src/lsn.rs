@@ -102,7 +102,7 @@ impl fmt::Display for Incarnation {
 
 /// A member as other members know it: node number and disk life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Member {
+pub struct ReplicaId {
     /// The node.
     pub node: NodeId,
     /// Its disk's life.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use roaring::RoaringTreemap;
 
-use crate::lsn::{ChainHash, CohortId, Epoch, Lsn, Member};
+use crate::lsn::{ChainHash, CohortId, Epoch, Lsn, ReplicaId};
 
 /// What a replicated entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ pub struct Promise {
     /// The promised epoch.
     pub epoch: Epoch,
     /// Whom it is bound to; `None` after a mere candidacy.
-    pub leader: Option<Member>,
+    pub leader: Option<ReplicaId>,
 }
 
 /// The logically truncated sequence numbers of one truncation, for each epoch (rule 10). Positional:

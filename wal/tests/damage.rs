@@ -13,7 +13,7 @@ use roaring::RoaringTreemap;
 use wal::disk::{Disk, MemoryDisk};
 use wal::{
     Append, ChainHash, Checkpoint, CohortId, Entry, EntryKind, Epoch, Incarnation, LogOptions, LogWriter,
-    Lsn, Member, NodeId, Promise, Record, SkipList,
+    Lsn, NodeId, Promise, Record, ReplicaId, SkipList,
 };
 
 const A: CohortId = CohortId(0xA);
@@ -87,7 +87,7 @@ fn sample(marked: bool) -> Sample {
     };
     let first =
         |epoch| Entry::next(Lsn::ZERO, ChainHash::ZERO, Epoch(epoch), EntryKind::EpochStart, Bytes::new());
-    let member = Member { node: NodeId(3), incarnation: Incarnation(77) };
+    let member = ReplicaId { node: NodeId(3), incarnation: Incarnation(77) };
     let (a1, b1) = (first(1), first(2));
     let (a2, b2) = (entry(&a1, 1, "a2"), entry(&b1, 2, "b2"));
     let a3 = entry(&a2, 1, "a3, to be truncated");

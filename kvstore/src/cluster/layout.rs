@@ -16,7 +16,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use wal::{CohortId, Incarnation, Member, NodeId};
+use wal::{CohortId, Incarnation, NodeId, ReplicaId};
 
 use crate::request::{Table, TableId};
 
@@ -75,7 +75,7 @@ pub(crate) struct RangeDescriptor {
     pub(crate) table: TableId,
     pub(crate) start: Bytes,
     pub(crate) end: Option<Bytes>,
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Vec<ReplicaId>,
     /// Members whose disk is not the one that they had when the range was made.
     pub(crate) rebuilt: Vec<NodeId>,
 }
@@ -99,7 +99,7 @@ pub(crate) struct NodeAddresses {
 
 impl RangeDescriptor {
     /// Whether this member has another disk than this descriptor says.
-    pub(crate) fn names_another_disk(&self, of: Member) -> bool {
+    pub(crate) fn names_another_disk(&self, of: ReplicaId) -> bool {
         self.members.iter().any(|member| member.node == of.node && *member != of)
     }
 
@@ -141,7 +141,7 @@ impl RangeDescriptor {
                     if incarnation != disk {
                         range.rebuilt.push(node);
                     }
-                    range.members.push(Member { node, incarnation: parse_incarnation(incarnation)? });
+                    range.members.push(ReplicaId { node, incarnation: parse_incarnation(incarnation)? });
                 }
                 _ => return None,
             }
@@ -277,7 +277,8 @@ mod tests {
 
     #[test]
     fn texts_come_back_as_they_were() {
-        let member = |node, incarnation| Member { node: NodeId(node), incarnation: Incarnation(incarnation) };
+        let member =
+            |node, incarnation| ReplicaId { node: NodeId(node), incarnation: Incarnation(incarnation) };
         let range = RangeDescriptor {
             id: CohortId(5),
             table: TableId(3),

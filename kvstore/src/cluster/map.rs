@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use replication::coordination::{CoordinationError, Coordinator};
 use replication::runtime::Addresses;
 use tokio::sync::watch;
-use wal::{CohortId, Incarnation, Lsn, Member, NodeId};
+use wal::{CohortId, Incarnation, Lsn, NodeId, ReplicaId};
 
 use super::layout::{NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
 use crate::error::KvError;
@@ -58,7 +58,7 @@ pub(crate) struct TableView {
 
 impl TableView {
     /// Whether a range says another disk of one of these nodes than this.
-    fn names_another_disk(&self, disks: &[Member]) -> bool {
+    fn names_another_disk(&self, disks: &[ReplicaId]) -> bool {
         self.ranges.iter().any(|range| disks.iter().any(|disk| range.descriptor.names_another_disk(*disk)))
     }
 
@@ -164,7 +164,7 @@ impl ClusterMap {
             if let Some(addresses) = found.and_then(|found| NodeAddresses::decode(&found.data)) {
                 let mut last = self.last_addresses.lock().unwrap_or_else(PoisonError::into_inner);
                 last.insert(node, addresses.grpc.clone());
-                disks.extend(addresses.disk.map(|incarnation| Member { node, incarnation }));
+                disks.extend(addresses.disk.map(|incarnation| ReplicaId { node, incarnation }));
                 new.nodes.insert(node, addresses);
             }
         }

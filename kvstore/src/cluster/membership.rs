@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use replication::coordination::{CoordinationError, CreateMode, Op, SessionState};
-use wal::{CohortId, Incarnation, Member, NodeId};
+use wal::{CohortId, Incarnation, NodeId, ReplicaId};
 
 use super::layout::{self, NodeAddresses, RangeDescriptor};
 use super::map::ClusterMap;
@@ -61,8 +61,8 @@ pub(crate) enum Rebuild {
 /// Registers the node's disk under its number; refuses if another disk stands there. An empty disk under a known number
 /// would otherwise vote as if it had its log (rule 5): only if told so it takes the other's place, as a replica that
 /// has forgotten everything.
-pub(crate) async fn register(map: &ClusterMap, me: Member, rebuild: Rebuild) -> Result<(), JoinError> {
-    let Member { node, incarnation: own } = me;
+pub(crate) async fn register(map: &ClusterMap, me: ReplicaId, rebuild: Rebuild) -> Result<(), JoinError> {
+    let ReplicaId { node, incarnation: own } = me;
     let path = map.paths.registry(node);
     loop {
         if let Some(found) = map.coordinator.get(&path).await? {
@@ -108,7 +108,7 @@ async fn await_end(map: &ClusterMap, node: NodeId, patience: Duration) -> Result
 
 /// Puts this disk into all ranges in place of the one that the node had. Can be repeated; until the number is this disk's
 /// no range is made with the node, since it is not announced.
-async fn adopt(map: &ClusterMap, me: Member) -> Result<(), JoinError> {
+async fn adopt(map: &ClusterMap, me: ReplicaId) -> Result<(), JoinError> {
     let mut places = Vec::new();
     for range in map.coordinator.list(&map.paths.dir("ranges")).await? {
         let Ok(range) = range.parse::<CohortId>() else { continue };
@@ -198,8 +198,8 @@ mod tests {
 
     const EMPTY: Rebuild = Rebuild::Empty { patience: Duration::from_millis(100) };
 
-    fn disk(node: u32, incarnation: u64) -> Member {
-        Member { node: NodeId(node), incarnation: Incarnation(incarnation) }
+    fn disk(node: u32, incarnation: u64) -> ReplicaId {
+        ReplicaId { node: NodeId(node), incarnation: Incarnation(incarnation) }
     }
 
     async fn map() -> ClusterMap {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use replication::coordination::{CoordinationError, CreateMode, Op};
-use wal::{CohortId, Member, NodeId};
+use wal::{CohortId, NodeId, ReplicaId};
 
 use super::layout::{self, RangeDescriptor, TableDescriptor};
 use super::map::{ClusterMap, TableView, coordination};
@@ -26,7 +26,7 @@ const NAME_BYTES_MAX: usize = 255;
 const TRIES_MAX: usize = 50;
 
 /// Members of `count` ranges by chained declustering: a base node and the next two, each range one further.
-pub(crate) fn place(nodes: &[Member], count: usize, first: usize) -> Vec<Vec<Member>> {
+pub(crate) fn place(nodes: &[ReplicaId], count: usize, first: usize) -> Vec<Vec<ReplicaId>> {
     let replicas = nodes.len().min(REPLICAS);
     let chain = |base: usize| (0..replicas).map(|next| nodes[(base + next) % nodes.len()]).collect();
     (0..count).map(|range| chain(first + range)).collect()
@@ -171,7 +171,7 @@ impl ClusterMap {
 
     /// The live nodes, if they are enough: a cluster of three or more places three replicas; a smaller one has
     /// fewer, and then all of its nodes must live.
-    async fn nodes_for_replicas(&self) -> Result<Vec<Member>, KvError> {
+    async fn nodes_for_replicas(&self) -> Result<Vec<ReplicaId>, KvError> {
         let registered = self.coordinator.list(&self.paths.dir("registry")).await.map_err(coordination)?;
         let live: BTreeSet<String> = self
             .coordinator
@@ -185,7 +185,7 @@ impl ClusterMap {
             let Ok(node) = node.parse().map(NodeId) else { continue };
             let found = self.coordinator.get(&self.paths.registry(node)).await.map_err(coordination)?;
             if let Some(incarnation) = found.and_then(|found| layout::decode_registration(&found.data)) {
-                members.push(Member { node, incarnation });
+                members.push(ReplicaId { node, incarnation });
             }
         }
         members.sort();
@@ -211,7 +211,7 @@ fn check_name(name: &str) -> Result<(), KvError> {
     Ok(())
 }
 
-fn new_ranges(table: TableId, splits: &[Bytes], members: Vec<Vec<Member>>) -> Vec<RangeDescriptor> {
+fn new_ranges(table: TableId, splits: &[Bytes], members: Vec<Vec<ReplicaId>>) -> Vec<RangeDescriptor> {
     let starts = std::iter::once(Bytes::new()).chain(splits.iter().cloned());
     let ends = splits.iter().cloned().map(Some).chain(std::iter::once(None));
     let ranges = starts.zip(ends).zip(members);
@@ -267,8 +267,8 @@ mod tests {
 
     #[test]
     fn ranges_are_placed_in_a_chain() {
-        let nodes: Vec<Member> =
-            (1..=4).map(|node| Member { node: NodeId(node), incarnation: Incarnation(0) }).collect();
+        let nodes: Vec<ReplicaId> =
+            (1..=4).map(|node| ReplicaId { node: NodeId(node), incarnation: Incarnation(0) }).collect();
         let placed: Vec<Vec<u32>> = place(&nodes, 5, 0)
             .iter()
             .map(|members| members.iter().map(|member| member.node.0).collect())

@@ -28,7 +28,7 @@ use futures::future::{join_all, try_join3};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::warn;
-use wal::{CohortId, Epoch, Incarnation, Lsn, Member, NodeId};
+use wal::{CohortId, Epoch, Incarnation, Lsn, NodeId, ReplicaId};
 
 use super::slot::{Slot, finish};
 use super::{CoordinationError, Coordinator, CreateMode, Node, Op, Result, SessionState};
@@ -68,7 +68,7 @@ impl RangeCoordination {
         coordinator: Arc<dyn Coordinator>,
         root: &str,
         range: CohortId,
-        me: Member,
+        me: ReplicaId,
         events: impl Fn(RangeEvent) + Send + Sync + 'static,
     ) -> RangeCoordination {
         let znodes = Arc::new(RangeZnodes { coordinator, path: range_path(root, range), me });
@@ -109,7 +109,7 @@ pub async fn leader(
     coordinator: &dyn Coordinator,
     root: &str,
     range: CohortId,
-) -> Result<Option<(Epoch, Member)>> {
+) -> Result<Option<(Epoch, ReplicaId)>> {
     let path = format!("{}/leader", range_path(root, range));
     Ok(coordinator.get(&path).await?.and_then(|node| parse_holder(&node.data)))
 }
@@ -211,7 +211,7 @@ impl<F: Fn(RangeEvent) + Send + Sync + 'static> Adaptor<F> {
 struct RangeZnodes {
     coordinator: Arc<dyn Coordinator>,
     path: String,
-    me: Member,
+    me: ReplicaId,
 }
 
 /// One attempt at a request: it ended, or lost a race and must start over.
@@ -490,10 +490,11 @@ fn conflict(error: CoordinationError) -> Result<Attempt> {
 }
 
 /// `7 n2 00c0ffee00c0ffee`
-fn parse_holder(data: &[u8]) -> Option<(Epoch, Member)> {
+fn parse_holder(data: &[u8]) -> Option<(Epoch, ReplicaId)> {
     let mut words = std::str::from_utf8(data).ok()?.split(' ');
     let epoch = Epoch(words.next()?.parse().ok()?);
-    let member = Member { node: parse_node(words.next()?)?, incarnation: parse_incarnation(words.next()?)? };
+    let member =
+        ReplicaId { node: parse_node(words.next()?)?, incarnation: parse_incarnation(words.next()?)? };
     words.next().is_none().then_some((epoch, member))
 }
 
@@ -501,7 +502,7 @@ fn parse_holder(data: &[u8]) -> Option<(Epoch, Member)> {
 fn parse_candidate(name: &str, data: &[u8]) -> Option<Candidate> {
     let (node, order) = name.split_once('-')?;
     let (incarnation, last) = std::str::from_utf8(data).ok()?.split_once(' ')?;
-    let member = Member { node: parse_node(node)?, incarnation: parse_incarnation(incarnation)? };
+    let member = ReplicaId { node: parse_node(node)?, incarnation: parse_incarnation(incarnation)? };
     Some(Candidate { member, last: last.parse().ok()?, order: order.parse().ok()? })
 }
 

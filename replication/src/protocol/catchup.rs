@@ -2,7 +2,7 @@
 //! disk, a few proposals at a time. New writes go on meanwhile; they join the stream when it has come to them.
 
 use wal::planted::{Bug, planted};
-use wal::{Entry, Lsn, Member as Peer, NodeId};
+use wal::{Entry, Lsn, NodeId, ReplicaId};
 
 use super::effect::Effect;
 use super::leader::Leader;
@@ -35,7 +35,7 @@ impl Member<Leader> {
     }
 
     /// A follower of this epoch that has restarted tells its log anew.
-    pub(crate) fn reported(&mut self, from: Peer, report: &Report, out: &mut Vec<Effect>) {
+    pub(crate) fn reported(&mut self, from: ReplicaId, report: &Report, out: &mut Vec<Effect>) {
         let now = self.common.now;
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
         progress.heard = Some(now);
@@ -69,7 +69,7 @@ impl Member<Leader> {
     }
 
     /// The follower's log ends before our proposal begins.
-    pub(crate) fn gap(&mut self, from: Peer, last: Lsn, out: &mut Vec<Effect>) {
+    pub(crate) fn gap(&mut self, from: ReplicaId, last: Lsn, out: &mut Vec<Effect>) {
         let now = self.common.now;
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
         progress.heard = Some(now);

@@ -1,6 +1,6 @@
 //! What a simulator found in catch-up, shown without one.
 
-use wal::{Checkpoint, CohortId, Epoch, Incarnation, Member as Peer, Promise};
+use wal::{Checkpoint, CohortId, Epoch, Incarnation, Promise, ReplicaId};
 
 use super::*;
 use crate::protocol::leader::Phase;
@@ -11,8 +11,8 @@ use crate::protocol::time::Stamp;
 const EPOCH: Epoch = Epoch(3);
 const FOLLOWER: NodeId = NodeId(2);
 
-fn peer(node: u32) -> Peer {
-    Peer { node: NodeId(node), incarnation: Incarnation(7) }
+fn peer(node: u32) -> ReplicaId {
+    ReplicaId { node: NodeId(node), incarnation: Incarnation(7) }
 }
 
 /// The leader of epoch 3: its tables reach up to 2.10, its log from there to 3.12.

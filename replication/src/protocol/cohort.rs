@@ -4,7 +4,7 @@
 //! candidate enters the next election, or has won; a leader claims a higher epoch; and anyone follows.
 
 use wal::planted::{Bug, planted};
-use wal::{Epoch, Member as Peer, NodeId, Promise};
+use wal::{Epoch, NodeId, Promise, ReplicaId};
 
 use super::candidate::{Candidate, Verdict, election};
 use super::effect::{Effect, Reply};
@@ -260,7 +260,7 @@ impl Role {
     }
 
     /// Some members have other disks than before: what the old ones held counts no more.
-    fn replaced(&mut self, members: Vec<Peer>) {
+    fn replaced(&mut self, members: Vec<ReplicaId>) {
         let common = self.common_mut();
         let old = std::mem::replace(&mut common.config.members, members);
         let now = common.now;
@@ -532,7 +532,7 @@ impl Role {
     /// Lets a leader's message through only if our promise is bound to that leader in that epoch.
     fn admit(
         &mut self,
-        from: Peer,
+        from: ReplicaId,
         epoch: Epoch,
         stamp: Option<Stamp>,
         out: &mut Vec<Effect>,
@@ -564,7 +564,13 @@ impl Role {
     }
 
     /// The winner of `epoch` asks us to bind our promise to it.
-    fn requested(self, from: Peer, epoch: Epoch, released: Option<Epoch>, out: &mut Vec<Effect>) -> Role {
+    fn requested(
+        self,
+        from: ReplicaId,
+        epoch: Epoch,
+        released: Option<Epoch>,
+        out: &mut Vec<Effect>,
+    ) -> Role {
         if self.common().may_not_promise() {
             // It will ask again.
             return self;
@@ -608,7 +614,7 @@ impl Role {
     }
 
     /// Gives up whatever it is and follows.
-    fn follow(self, leader: Option<(Epoch, Peer)>, out: &mut Vec<Effect>) -> Role {
+    fn follow(self, leader: Option<(Epoch, ReplicaId)>, out: &mut Vec<Effect>) -> Role {
         let common = match self {
             Role::Follower(member) => member.common,
             Role::Candidate(member) => member.common,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use wal::{Epoch, Lsn, Member};
+use wal::{Epoch, Lsn, ReplicaId};
 
 /// The coordinator's state of one range, as last read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,11 +15,11 @@ pub struct RangeView {
     /// Highest epoch ever won and its holder.
     pub epoch: Epoch,
     /// Holder of `epoch`.
-    pub holder: Option<Member>,
+    pub holder: Option<ReplicaId>,
     /// Version of the epoch znode, for the compare-and-set.
     pub epoch_version: i32,
     /// The ephemeral leader znode, if it stands.
-    pub leader: Option<(Epoch, Member)>,
+    pub leader: Option<(Epoch, ReplicaId)>,
     /// Election directories above `epoch`, with their candidates.
     pub elections: BTreeMap<Epoch, Vec<Candidate>>,
 }
@@ -28,7 +28,7 @@ pub struct RangeView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Who stands.
-    pub member: Member,
+    pub member: ReplicaId,
     /// Its last forced LSN, published after its promise was forced.
     pub last: Lsn,
     /// Sequence number of the znode; the lowest wins a tie.

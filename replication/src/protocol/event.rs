@@ -1,7 +1,7 @@
 //! All that a cohort can be told.
 
 use bytes::Bytes;
-use wal::{ChainHash, Entry, Lsn, Member, NodeId};
+use wal::{ChainHash, Entry, Lsn, NodeId, ReplicaId};
 
 use super::coordination::{CoordinationOutcome, RangeView};
 use super::message::{Envelope, SnapshotPart};
@@ -78,7 +78,7 @@ pub enum Event {
     /// What the store has in tables can be read no more, or again.
     Damaged(bool),
     /// The members' disks, this node's own among them: one has been replaced.
-    Members(Vec<Member>),
+    Members(Vec<ReplicaId>),
     /// The store holds everything up to `base` in SSTables.
     Checkpointed {
         /// Up to here.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use wal::planted::{Bug, planted};
-use wal::{ChainHash, Entry, Epoch, Lsn, Member as Peer, NodeId, Promise};
+use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Promise, ReplicaId};
 
 use super::effect::{Effect, Reply};
 use super::event::Token;
@@ -20,7 +20,7 @@ const PRE_VOTE_ROUND: Millis = Millis(100);
 #[derive(Debug, Default)]
 pub(crate) struct Follower {
     /// The leader as heard of; it is the promised one only if the promise is bound to it.
-    pub(crate) leader: Option<(Epoch, Peer)>,
+    pub(crate) leader: Option<(Epoch, ReplicaId)>,
     /// Last LSN shown equal to the log of the promised leader, in its epoch (rule 6); then also our last LSN.
     pub(crate) matched: Option<Lsn>,
     /// When a leader, even a refused one, was last heard (rule 14).
@@ -59,7 +59,7 @@ pub(crate) enum Ambition {
 
 impl Follower {
     /// Bound to a leader, or waiting for one; `heard` starts the clock of suspicion.
-    pub(crate) fn new(leader: Option<(Epoch, Peer)>, heard: Option<Stamp>) -> Follower {
+    pub(crate) fn new(leader: Option<(Epoch, ReplicaId)>, heard: Option<Stamp>) -> Follower {
         Follower { leader, heard, ..Follower::default() }
     }
 
@@ -71,14 +71,14 @@ impl Follower {
 
 impl Member<Follower> {
     /// The leader that our promise is bound to.
-    pub(crate) fn bound(&self) -> Option<Peer> {
+    pub(crate) fn bound(&self) -> Option<ReplicaId> {
         let able =
             self.common.promise_forced && self.common.broken.is_none() && !self.common.may_not_promise();
         self.common.promise.leader.filter(|_| able)
     }
 
     /// Someone who claims to lead was heard.
-    pub(crate) fn heard_leader(&mut self, epoch: Epoch, from: Peer) {
+    pub(crate) fn heard_leader(&mut self, epoch: Epoch, from: ReplicaId) {
         self.role.heard = Some(self.common.now);
         self.role.hint = false;
         if self.role.leader.is_none_or(|(known, _)| known <= epoch) {
@@ -88,7 +88,7 @@ impl Member<Follower> {
 
     pub(crate) fn propose(
         &mut self,
-        from: Peer,
+        from: ReplicaId,
         prev: Lsn,
         mut entries: Vec<Entry>,
         heartbeat: Heartbeat,
@@ -123,7 +123,7 @@ impl Member<Follower> {
         self.next_heartbeat(&heartbeat, out);
     }
 
-    pub(crate) fn heartbeat(&mut self, from: Peer, heartbeat: Heartbeat, out: &mut Vec<Effect>) {
+    pub(crate) fn heartbeat(&mut self, from: ReplicaId, heartbeat: Heartbeat, out: &mut Vec<Effect>) {
         if self.bound() != Some(from) {
             return;
         }
@@ -169,7 +169,7 @@ impl Member<Follower> {
         self.common.commit_and_apply(committed, forced, out);
     }
 
-    pub(crate) fn ack(&self, to: Peer, out: &mut Vec<Effect>) {
+    pub(crate) fn ack(&self, to: ReplicaId, out: &mut Vec<Effect>) {
         let Some(matched) = self.role.matched else { return };
         let forced = match planted(Bug::AckUnforced) {
             true => self.common.log.last(),
@@ -191,7 +191,7 @@ impl Member<Follower> {
         self.common.send(to.node, message, out);
     }
 
-    fn report(&self, to: Peer, out: &mut Vec<Effect>) {
+    fn report(&self, to: ReplicaId, out: &mut Vec<Effect>) {
         let (epoch, report) = (self.common.promise.epoch, self.common.log.report());
         let message = match self.common.is_learner() {
             true => Message::LearnerReport { epoch, report },
@@ -203,7 +203,7 @@ impl Member<Follower> {
     /// The leader has found where our logs agree.
     pub(crate) fn match_at(
         &mut self,
-        from: Peer,
+        from: ReplicaId,
         reported: Lsn,
         (agree, chain): (Lsn, Option<ChainHash>),
         out: &mut Vec<Effect>,
@@ -288,7 +288,7 @@ impl Member<Follower> {
     }
 
     /// Tells the winner that we are bound to it.
-    pub(crate) fn promised(&self, epoch: Epoch, leader: Peer, out: &mut Vec<Effect>) {
+    pub(crate) fn promised(&self, epoch: Epoch, leader: ReplicaId, out: &mut Vec<Effect>) {
         if self.common.may_not_promise() {
             return;
         }
@@ -368,7 +368,7 @@ impl Member<Follower> {
     }
 
     /// The leader hands over to us.
-    pub(crate) fn take_over(&self, from: Peer, epoch: Epoch, last: Lsn) -> Ambition {
+    pub(crate) fn take_over(&self, from: ReplicaId, epoch: Epoch, last: Lsn) -> Ambition {
         let whole = self.role.matched == Some(last) && self.common.log.forced() == last;
         if self.bound() == Some(from)
             && !self.common.is_learner()

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use wal::planted::{Bug, planted};
-use wal::{Entry, EntryKind, Epoch, Lsn, Member as Peer, NodeId, Promise};
+use wal::{Entry, EntryKind, Epoch, Lsn, NodeId, Promise, ReplicaId};
 
 use super::coordination::CoordinationRequest;
 use super::effect::{Effect, Lease, Reply, Unavailable};
@@ -211,7 +211,7 @@ impl Member<Leader> {
 
     pub(crate) fn ack(
         &mut self,
-        from: Peer,
+        from: ReplicaId,
         forced: Lsn,
         stamp: Stamp,
         grant: bool,
@@ -508,7 +508,7 @@ impl Member<Leader> {
 
     /// A member refuses us: it has promised someone else, or more. A mere candidacy, or a promise of a few, is overcome
     /// by taking an epoch above it (rule 14); if those who still follow us are no majority, someone else has won.
-    pub(crate) fn refused(&mut self, from: Peer, promised: Promise, out: &mut Vec<Effect>) -> Outcome {
+    pub(crate) fn refused(&mut self, from: ReplicaId, promised: Promise, out: &mut Vec<Effect>) -> Outcome {
         self.common.knows_promise(promised);
         if let Some(progress) = self.role.progress.get_mut(&from.node) {
             progress.heard = Some(self.common.now);

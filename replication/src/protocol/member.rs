@@ -4,9 +4,7 @@
 use std::collections::VecDeque;
 
 use wal::planted::{Bug, planted};
-use wal::{
-    ChainHash, Checkpoint, CohortId, Entry, Epoch, Lsn, Member as Peer, NodeId, Promise, Record, SkipList,
-};
+use wal::{ChainHash, Checkpoint, CohortId, Entry, Epoch, Lsn, NodeId, Promise, Record, ReplicaId, SkipList};
 
 use super::Settings;
 use super::coordination::{CoordinationRequest, RangeView};
@@ -24,9 +22,9 @@ pub struct Config {
     /// The cohort.
     pub cohort: CohortId,
     /// This member.
-    pub me: Peer,
+    pub me: ReplicaId,
     /// All members, this one included, each with its disk: a word from another disk of the same node is not heard.
-    pub members: Vec<Peer>,
+    pub members: Vec<ReplicaId>,
     /// Tells this life of the member from all others, those after a reboot included, which begins its clock anew: random.
     pub life: u64,
     /// Periods and limits.
@@ -138,7 +136,7 @@ pub(crate) struct Common {
     /// Why this member takes no part any more.
     pub(crate) broken: Option<String>,
     /// From which leader, in which epoch, it differs, and its last LSN then: it has never acked more.
-    suspicion: Option<(Epoch, Peer, Lsn)>,
+    suspicion: Option<(Epoch, ReplicaId, Lsn)>,
     /// It has lost its log, and is on its way back (rule 5).
     pub(crate) rejoin: Option<Rejoin>,
 }
@@ -204,7 +202,7 @@ impl Common {
         common
     }
 
-    pub(crate) fn me(&self) -> Peer {
+    pub(crate) fn me(&self) -> ReplicaId {
         self.config.me
     }
 
@@ -240,7 +238,7 @@ impl Common {
 
     /// What is here is another history than this leader's, by the hash of all that led to it. Which of the two is the
     /// minority is not known yet: it takes no part any more, and keeps what it has (rule 19).
-    pub(crate) fn differs(&mut self, leader: Peer, text: String, out: &mut Vec<Effect>) {
+    pub(crate) fn differs(&mut self, leader: ReplicaId, text: String, out: &mut Vec<Effect>) {
         if self.broken.is_none() {
             self.diverged(text, out);
             self.suspicion = Some((self.promise.epoch, leader, self.log.last()));
@@ -252,7 +250,7 @@ impl Common {
     /// durable what is here goes.
     pub(crate) fn outvoted(
         &mut self,
-        from: Peer,
+        from: ReplicaId,
         epoch: Epoch,
         heartbeat: &Heartbeat,
         out: &mut Vec<Effect>,

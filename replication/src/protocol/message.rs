@@ -5,7 +5,7 @@
 //! answered with [`Message::Refuse`] and has no other effect.
 
 use bytes::Bytes;
-use wal::{ChainHash, Entry, Epoch, Lsn, Member, NodeId, Promise};
+use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Promise, ReplicaId};
 
 use super::time::{Millis, Stamp};
 
@@ -13,7 +13,7 @@ use super::time::{Millis, Stamp};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// Sender, with its disk's incarnation: what an earlier incarnation said no longer counts (rule 12).
-    pub from: Member,
+    pub from: ReplicaId,
     /// Receiver.
     pub to: NodeId,
     /// What it says.

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use wal::planted::{Bug, planted};
-use wal::{Lsn, Member as Peer, NodeId, Promise};
+use wal::{Lsn, NodeId, Promise, ReplicaId};
 
 use super::effect::Effect;
 use super::follower::Follower;
@@ -67,7 +67,7 @@ impl Common {
     }
 
     /// A learner asks what we have promised: said only once it is durable.
-    pub(crate) fn answer_voter_probe(&self, to: Peer, nonce: u64, out: &mut Vec<Effect>) {
+    pub(crate) fn answer_voter_probe(&self, to: ReplicaId, nonce: u64, out: &mut Vec<Effect>) {
         if self.rejoin.is_none() && self.promise_forced {
             self.send(to.node, Message::VoterProbeAnswer { nonce, promise: self.promise }, out);
         }
@@ -103,7 +103,7 @@ impl Member<Follower> {
     /// Another member's promise.
     pub(crate) fn voter_probe_answered(
         &mut self,
-        from: Peer,
+        from: ReplicaId,
         nonce: u64,
         promise: Promise,
         out: &mut Vec<Effect>,
@@ -116,7 +116,7 @@ impl Member<Follower> {
     }
 
     /// The leader says that we have all that it had when it began to bring us up to date.
-    pub(crate) fn promote(&mut self, from: Peer, upto: Lsn, out: &mut Vec<Effect>) {
+    pub(crate) fn promote(&mut self, from: ReplicaId, upto: Lsn, out: &mut Vec<Effect>) {
         let whole = self.role.matched.is_some_and(|matched| matched.seq >= upto.seq)
             && self.common.log.forced().seq >= upto.seq;
         if self.bound() != Some(from) || !whole {
@@ -141,7 +141,7 @@ impl Member<Follower> {
 
 impl Member<Leader> {
     /// A learner is bound to us and reports its log. Only an open leader brings it up to date: its EpochStart is committed.
-    pub(crate) fn catch_up_learner(&mut self, from: Peer, report: &Report, out: &mut Vec<Effect>) {
+    pub(crate) fn catch_up_learner(&mut self, from: ReplicaId, report: &Report, out: &mut Vec<Effect>) {
         let (last, open, tables) = (self.common.log.last(), self.is_open(), self.common.tables());
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
         progress.learner = true;
@@ -154,7 +154,7 @@ impl Member<Leader> {
     }
 
     /// A learner has forced this much, perhaps less than before it lost its log.
-    pub(crate) fn learner_ack(&mut self, from: Peer, forced: Lsn, out: &mut Vec<Effect>) {
+    pub(crate) fn learner_ack(&mut self, from: ReplicaId, forced: Lsn, out: &mut Vec<Effect>) {
         let now = self.common.now;
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
         progress.learner = true;

@@ -7,7 +7,7 @@
 //! log. Nothing is ever skipped on this path (rule 4): what the snapshot replaces is void because the snapshot has it.
 
 use wal::planted::{Bug, planted};
-use wal::{Lsn, Member as Peer, NodeId};
+use wal::{Lsn, NodeId, ReplicaId};
 
 use super::effect::Effect;
 use super::event::Received;
@@ -52,7 +52,7 @@ impl Member<Leader> {
     /// The follower asks for a part.
     pub(crate) fn fetch_snapshot(
         &mut self,
-        from: Peer,
+        from: ReplicaId,
         snapshot: u64,
         part: u64,
         tables: Lsn,
@@ -115,7 +115,7 @@ impl Member<Leader> {
 
     /// The follower's tables are damaged, and it asks until they are not. Ours must reach as far as they did: what it has
     /// applied since is in its memory.
-    pub(crate) fn need_snapshot(&mut self, from: Peer, tables: Lsn, out: &mut Vec<Effect>) {
+    pub(crate) fn need_snapshot(&mut self, from: ReplicaId, tables: Lsn, out: &mut Vec<Effect>) {
         let (now, ours) = (self.common.now, self.common.tables());
         if !self.role.is_open() || self.common.damaged {
             return;
@@ -140,7 +140,7 @@ impl Member<Leader> {
 
 impl Member<Follower> {
     /// The leader's log does not reach back to ours.
-    pub(crate) fn snapshot_offered(&mut self, from: Peer, snapshot: u64, out: &mut Vec<Effect>) {
+    pub(crate) fn snapshot_offered(&mut self, from: ReplicaId, snapshot: u64, out: &mut Vec<Effect>) {
         if self.bound() != Some(from) {
             return;
         }
@@ -151,7 +151,7 @@ impl Member<Follower> {
     }
 
     /// Asks for whole tables, if those here are damaged.
-    pub(crate) fn ask_for_repair(&self, to: Peer, out: &mut Vec<Effect>) {
+    pub(crate) fn ask_for_repair(&self, to: ReplicaId, out: &mut Vec<Effect>) {
         let busy = self.common.installing || self.role.receiving.is_some_and(|receiving| receiving.busy);
         if self.common.damaged && !busy {
             let (epoch, tables) = (self.common.promise.epoch, self.common.tables());
@@ -159,7 +159,7 @@ impl Member<Follower> {
         }
     }
 
-    fn ask_for_snapshot(&self, to: Peer, out: &mut Vec<Effect>) {
+    fn ask_for_snapshot(&self, to: ReplicaId, out: &mut Vec<Effect>) {
         let Some(Receiving { snapshot, part, busy: false }) = self.role.receiving else { return };
         let tables = match planted(Bug::SnapshotAboveApplied) {
             true => self.common.log.last(),
@@ -174,7 +174,7 @@ impl Member<Follower> {
     /// A part arrives.
     pub(crate) fn snapshot_part(
         &mut self,
-        from: Peer,
+        from: ReplicaId,
         snapshot: u64,
         part: SnapshotPart,
         out: &mut Vec<Effect>,

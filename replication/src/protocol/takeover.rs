@@ -3,7 +3,7 @@
 //! old LSNs, and EpochStart closes the inherited tail.
 
 use wal::planted::{Bug, planted};
-use wal::{Entry, EntryKind, Lsn, Member as Peer, Promise};
+use wal::{Entry, EntryKind, Lsn, Promise, ReplicaId};
 
 use bytes::Bytes;
 
@@ -79,7 +79,7 @@ impl Member<Leader> {
     }
 
     /// A member is bound to us and tells its log.
-    pub(crate) fn promised(&mut self, from: Peer, report: Report, out: &mut Vec<Effect>) -> Outcome {
+    pub(crate) fn promised(&mut self, from: ReplicaId, report: Report, out: &mut Vec<Effect>) -> Outcome {
         let now = self.common.now;
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return Outcome::Lead };
         progress.heard = Some(now);

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, warn};
-use wal::{Append, ChainHash, CohortId, Entry, Epoch, LogError, Lsn, Member, NodeId, ReadError};
+use wal::{Append, ChainHash, CohortId, Entry, Epoch, LogError, Lsn, NodeId, ReadError, ReplicaId};
 
 use super::clock;
 use super::lease::LeaseCell;
@@ -486,6 +486,6 @@ impl<S: Store> Driven for Driver<S> {
 }
 
 /// Only for the config of the protocol: who `node` is in a cohort.
-pub(crate) fn config(cohort: CohortId, me: Member, members: Vec<Member>, node: &Node) -> Config {
+pub(crate) fn config(cohort: CohortId, me: ReplicaId, members: Vec<ReplicaId>, node: &Node) -> Config {
     Config { cohort, me, members, life: node.life, settings: node.settings.clone() }
 }

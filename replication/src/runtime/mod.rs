@@ -32,7 +32,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
-use wal::{CohortId, Incarnation, Log, Member, NodeId};
+use wal::{CohortId, Incarnation, Log, NodeId, ReplicaId};
 
 use self::driver::Driver;
 pub use self::metrics::{Counter, Metrics};
@@ -53,7 +53,7 @@ const DRAIN_RETRY: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub struct RuntimeConfig {
     /// This node, with its disk's incarnation.
-    pub me: Member,
+    pub me: ReplicaId,
     /// The cluster's name; nodes of another are refused.
     pub cluster: String,
     /// The protocol's times and limits, the same for all cohorts.
@@ -117,7 +117,7 @@ impl Runtime {
     pub fn open<S: Store>(
         &self,
         cohort: CohortId,
-        members: Vec<Member>,
+        members: Vec<ReplicaId>,
         recovered: Recovered,
         store: Arc<S>,
     ) -> Result<Replica<S>, OpenError> {

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error};
-use wal::{CohortId, Incarnation, Log, Member, NodeId};
+use wal::{CohortId, Incarnation, Log, NodeId, ReplicaId};
 
 use super::driver::{Driven, Wakes};
 use super::metrics::Metrics;
@@ -28,7 +28,7 @@ use crate::protocol::message::Envelope;
 
 /// Shared by the runtime's handle, its tasks, and the cohorts.
 pub(crate) struct Node {
-    pub(crate) me: Member,
+    pub(crate) me: ReplicaId,
     /// See [`crate::protocol::Config::life`].
     pub(crate) life: u64,
     pub(crate) cluster: String,
@@ -138,7 +138,7 @@ impl Node {
     }
 
     /// Gives a frame's messages to their cohorts. On an error the rest of the frame is lost, as on a broken stream.
-    pub(crate) fn receive(&self, from: Member, frame: proto::Frame) -> Result<(), WireError> {
+    pub(crate) fn receive(&self, from: ReplicaId, frame: proto::Frame) -> Result<(), WireError> {
         if frame.hello.is_some() {
             return Err(WireError::Range { what: "number of introductions", value: 2 });
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-use wal::{ChainHash, CohortId, Epoch, Lsn, Member, NodeId};
+use wal::{ChainHash, CohortId, Epoch, Lsn, NodeId, ReplicaId};
 
 use super::driver::{Driven, Driver};
 use crate::drive::{Input, ReplicaError, WriteReply};
@@ -45,7 +45,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// Some members have other disks now (this node has not): the same nodes, each with its disk.
-    pub fn replaced(&self, members: Vec<Member>) {
+    pub fn replaced(&self, members: Vec<ReplicaId>) {
         self.driver.submit(Input::Event(Event::Members(members)));
     }
 

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, error, warn};
-use wal::{Incarnation, Member, NodeId};
+use wal::{Incarnation, NodeId, ReplicaId};
 
 use super::node::Node;
 use super::peer::{CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW};
@@ -69,7 +69,7 @@ pub(crate) fn hello(node: &Node, to: NodeId) -> Hello {
 }
 
 /// Who introduced itself, if it may speak to `node` at all.
-pub(crate) fn check(node: &Node, hello: &Hello) -> Result<Member, Refusal> {
+pub(crate) fn check(node: &Node, hello: &Hello) -> Result<ReplicaId, Refusal> {
     if hello.version != VERSION {
         return Err(Refusal(format!(
             "speaks version {} of the protocol between nodes, this node speaks {VERSION}",
@@ -92,7 +92,7 @@ pub(crate) fn check(node: &Node, hello: &Hello) -> Result<Member, Refusal> {
     if hello.node == node.me.node.0 {
         return Err(Refusal(format!("calls itself node {}, as this node does", node.me.node)));
     }
-    let from = Member { node: NodeId(hello.node), incarnation: Incarnation(hello.incarnation) };
+    let from = ReplicaId { node: NodeId(hello.node), incarnation: Incarnation(hello.incarnation) };
     match node.disk(from.node) {
         Some(disk) if disk != from.incarnation => Err(Refusal(format!(
             "is {} on another disk ({}) than the one that has the number now ({disk})",
@@ -137,7 +137,7 @@ impl Peer for Receiver {
 /// `answers` then ends the stream for the sender.
 async fn receive(
     node: Arc<Node>,
-    from: Member,
+    from: ReplicaId,
     number: u64,
     mut frames: Streaming<Frame>,
     answers: mpsc::Sender<Result<Hello, Status>>,

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Code;
 use tonic::transport::Server;
 use wal::disk::MemoryDisk;
-use wal::{CohortId, Epoch, Incarnation, Log, LogOptions, LogWriter, Lsn, Member, NodeId};
+use wal::{CohortId, Epoch, Incarnation, Log, LogOptions, LogWriter, Lsn, NodeId, ReplicaId};
 
 use super::driver::{Driven, Wakes};
 use super::node::Node;
@@ -78,7 +78,7 @@ impl Probe {
     }
 
     /// The sequence numbers of the gap answers that came, in order, and who sent them.
-    fn gaps(&self) -> Vec<(Member, u64)> {
+    fn gaps(&self) -> Vec<(ReplicaId, u64)> {
         let heard = self.heard.lock().expect("no panic");
         let gap = |event: &Event| match event {
             Event::Received(envelope) => match envelope.message {
@@ -97,8 +97,8 @@ struct TestNode {
     address: String,
 }
 
-fn member(node: u32) -> Member {
-    Member { node: NodeId(node), incarnation: Incarnation(u64::from(node) + 100) }
+fn member(node: u32) -> ReplicaId {
+    ReplicaId { node: NodeId(node), incarnation: Incarnation(u64::from(node) + 100) }
 }
 
 fn gap(seq: u64) -> Message {

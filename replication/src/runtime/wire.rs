@@ -7,7 +7,7 @@
 //! [`WireError`], never a panic. Sender and receiver are not on the wire: the stream's introduction fixes them.
 
 use bytes::Bytes;
-use wal::{ChainHash, CohortId, Entry, EntryKind, Epoch, Incarnation, Lsn, Member, NodeId, Promise};
+use wal::{ChainHash, CohortId, Entry, EntryKind, Epoch, Incarnation, Lsn, NodeId, Promise, ReplicaId};
 
 use crate::protocol::message::{Heartbeat, Message, OwnStamp, Report, SnapshotPart};
 use crate::protocol::time::{Millis, Stamp};
@@ -313,8 +313,9 @@ fn lsn_from(lsn: Option<proto::Lsn>, what: &'static str) -> Result<Lsn, WireErro
 }
 
 fn promise_to(promise: Promise) -> proto::Promise {
-    let leader =
-        promise.leader.map(|member| proto::Member { node: member.node.0, incarnation: member.incarnation.0 });
+    let leader = promise
+        .leader
+        .map(|member| proto::ReplicaId { node: member.node.0, incarnation: member.incarnation.0 });
     proto::Promise { epoch: promise.epoch.0, leader }
 }
 
@@ -322,7 +323,7 @@ fn promise_from(promise: Option<proto::Promise>) -> Result<Promise, WireError> {
     let promise = promise.ok_or(WireError::Missing("promise"))?;
     let leader = promise
         .leader
-        .map(|member| Member { node: NodeId(member.node), incarnation: Incarnation(member.incarnation) });
+        .map(|member| ReplicaId { node: NodeId(member.node), incarnation: Incarnation(member.incarnation) });
     Ok(Promise { epoch: Epoch(promise.epoch), leader })
 }
 

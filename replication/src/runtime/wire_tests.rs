@@ -11,7 +11,7 @@ fn lsn() -> impl Strategy<Value = Lsn> {
 
 fn promise() -> impl Strategy<Value = Promise> {
     let member = (any::<u32>(), any::<u64>())
-        .prop_map(|(node, life)| Member { node: NodeId(node), incarnation: Incarnation(life) });
+        .prop_map(|(node, life)| ReplicaId { node: NodeId(node), incarnation: Incarnation(life) });
     (any::<u32>(), proptest::option::of(member))
         .prop_map(|(epoch, leader)| Promise { epoch: Epoch(epoch), leader })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use wal::{Epoch, Member};
+use wal::{Epoch, ReplicaId};
 
 use crate::protocol::coordination::{Candidate, CoordinationRequest, RangeView};
 
@@ -10,16 +10,16 @@ use crate::protocol::coordination::{Candidate, CoordinationRequest, RangeView};
 #[derive(Clone, Debug, Default)]
 pub struct Service {
     epoch: Epoch,
-    holder: Option<Member>,
+    holder: Option<ReplicaId>,
     version: i32,
-    leader: Option<(Epoch, Member)>,
+    leader: Option<(Epoch, ReplicaId)>,
     elections: BTreeMap<Epoch, Vec<Candidate>>,
     order: u64,
 }
 
 impl Service {
     /// Carries out a request of a member whose session lives; whether it took effect.
-    pub fn execute(&mut self, member: Member, request: CoordinationRequest) -> bool {
+    pub fn execute(&mut self, member: ReplicaId, request: CoordinationRequest) -> bool {
         match request {
             CoordinationRequest::Stand { epoch, last } => {
                 if epoch <= self.epoch {
@@ -60,14 +60,14 @@ impl Service {
     }
 
     /// The member's session ends: its ephemerals go.
-    pub fn expire(&mut self, member: Member) {
+    pub fn expire(&mut self, member: ReplicaId) {
         if self.leader.is_some_and(|(_, leader)| leader == member) {
             self.leader = None;
         }
         self.withdraw(member);
     }
 
-    fn withdraw(&mut self, member: Member) {
+    fn withdraw(&mut self, member: ReplicaId) {
         for candidates in self.elections.values_mut() {
             candidates.retain(|one| one.member != member);
         }

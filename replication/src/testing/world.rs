@@ -16,8 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wal::disk::MemoryDisk;
 use wal::{
-    Append, CohortId, Entry, EntryKind, Epoch, Incarnation, LogOptions, LogWriter, Member, NodeId, Promise,
-    Record,
+    Append, CohortId, Entry, EntryKind, Epoch, Incarnation, LogOptions, LogWriter, NodeId, Promise, Record,
+    ReplicaId,
 };
 
 use super::coordinator::Service;
@@ -207,8 +207,8 @@ impl World {
         &self.machines[&number].applied
     }
 
-    fn member(number: u32) -> Member {
-        Member { node: NodeId(number), incarnation: Incarnation(u64::from(number)) }
+    fn member(number: u32) -> ReplicaId {
+        ReplicaId { node: NodeId(number), incarnation: Incarnation(u64::from(number)) }
     }
 
     fn clock(&self, number: u32) -> Stamp {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use wal::disk::MemoryDisk;
-use wal::{CohortId, Entry, EntryKind, Incarnation, Log, LogOptions, LogWriter, Lsn, Member, NodeId};
+use wal::{CohortId, Entry, EntryKind, Incarnation, Log, LogOptions, LogWriter, Lsn, NodeId, ReplicaId};
 
 pub(crate) const COHORT: CohortId = CohortId(0xC0FFEE);
 pub(crate) const NODES: [u32; 3] = [1, 2, 3];
@@ -168,8 +168,8 @@ fn log_options() -> LogOptions {
     LogOptions { segment_bytes: 256 << 10, retention_bytes: 1 << 20, reserve_bytes: 64 << 10 }
 }
 
-fn member(number: u32) -> Member {
-    Member { node: NodeId(number), incarnation: Incarnation(u64::from(number) + 100) }
+fn member(number: u32) -> ReplicaId {
+    ReplicaId { node: NodeId(number), incarnation: Incarnation(u64::from(number) + 100) }
 }
 
 impl Cluster {

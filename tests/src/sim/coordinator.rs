@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use replication::protocol::coordination::{Candidate, CoordinationRequest, RangeView};
-use wal::{Epoch, Member};
+use wal::{Epoch, ReplicaId};
 
 /// Version of an epoch znode that does not exist.
 const NO_EPOCH: i32 = -1;
@@ -13,9 +13,9 @@ const NO_EPOCH: i32 = -1;
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     epoch: Epoch,
-    holder: Option<Member>,
+    holder: Option<ReplicaId>,
     version: i32,
-    leader: Option<(Epoch, Member)>,
+    leader: Option<(Epoch, ReplicaId)>,
     elections: BTreeMap<Epoch, Vec<Candidate>>,
     order: u64,
     /// Grows with every change, so that views can be told from newer ones.
@@ -38,7 +38,7 @@ impl Default for Service {
 
 impl Service {
     /// Carries out a request of a member whose session lives; whether it took effect.
-    pub(crate) fn execute(&mut self, member: Member, request: CoordinationRequest) -> bool {
+    pub(crate) fn execute(&mut self, member: ReplicaId, request: CoordinationRequest) -> bool {
         self.change += 1;
         match request {
             CoordinationRequest::Stand { epoch, last } => {
@@ -84,7 +84,7 @@ impl Service {
     }
 
     /// The member's session ends: its ephemerals go.
-    pub(crate) fn expire(&mut self, member: Member) {
+    pub(crate) fn expire(&mut self, member: ReplicaId) {
         self.change += 1;
         if self.leader.is_some_and(|(_, leader)| leader == member) {
             self.leader = None;
@@ -92,7 +92,7 @@ impl Service {
         self.withdraw(member);
     }
 
-    fn withdraw(&mut self, member: Member) {
+    fn withdraw(&mut self, member: ReplicaId) {
         for candidates in self.elections.values_mut() {
             candidates.retain(|one| one.member != member);
         }

@@ -12,7 +12,7 @@ use replication::protocol::event::Event as Told;
 use replication::protocol::message::{Envelope, Message, SnapshotPart};
 use replication::testing::options::Random;
 use wal::disk::MemoryDisk;
-use wal::{CohortId, Incarnation, Member, NodeId};
+use wal::{CohortId, Incarnation, NodeId, ReplicaId};
 
 use super::calls::Call;
 use super::client::Client;
@@ -231,13 +231,13 @@ impl World {
     }
 
     /// A node with its disk.
-    pub(super) fn member(&self, node: Node) -> Member {
+    pub(super) fn member(&self, node: Node) -> ReplicaId {
         let lost = self.machines.get(&node).map_or(0, |machine| machine.disks_lost);
-        Member { node: NodeId(node), incarnation: Incarnation(u64::from(node) + 100 * lost) }
+        ReplicaId { node: NodeId(node), incarnation: Incarnation(u64::from(node) + 100 * lost) }
     }
 
     /// The members of a range, as the coordinator has them.
-    pub(super) fn members(&self, range: Range) -> Vec<Member> {
+    pub(super) fn members(&self, range: Range) -> Vec<ReplicaId> {
         self.options.members(range).into_iter().map(|node| self.member(node)).collect()
     }
 
