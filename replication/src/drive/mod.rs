@@ -1,7 +1,7 @@
 //! One cohort on one node, with its store and its clients: inputs in, effects performed, in order.
 //!
 //! [`Drive`] is what stands between the pure protocol and the world: it lets the store decide writes, keeps the clients
-//! that wait, applies what is committed, and hands everything else to its [`Surroundings`]. It has no lock, no clock, no
+//! that wait, applies what is committed, and hands everything else to its [`Environment`]. It has no lock, no clock, no
 //! task and no I/O of its own, so the tokio runtime and a simulated world run the same code. Nothing in it waits.
 
 mod answer;
@@ -26,7 +26,7 @@ use crate::protocol::{Cohort, Config, Recovered};
 use crate::store::{Decision, Store};
 
 /// What a cohort needs of its node. None of these calls may wait, or call back.
-pub trait Surroundings {
+pub trait Environment {
     /// The node's boot-time clock.
     fn now(&self) -> Stamp;
     /// Whether the node has ended: then nothing acts any more.
@@ -117,30 +117,30 @@ impl<S: Store> Drive<S> {
     }
 
     /// Takes one input and performs what follows from it.
-    pub fn take(&mut self, input: Input<S>, around: &mut impl Surroundings) {
+    pub fn take(&mut self, input: Input<S>, environment: &mut impl Environment) {
         match input {
             Input::Event(event) => {
                 match event {
-                    Event::Tick => self.look_at_tables(around),
+                    Event::Tick => self.look_at_tables(environment),
                     Event::Cleared(Ok(())) => {
                         self.applied_chain = ChainHash::default();
-                        around.snapshot_installed(Lsn::ZERO);
+                        environment.snapshot_installed(Lsn::ZERO);
                     }
                     _ => {}
                 }
-                self.step(event, around);
+                self.step(event, environment);
             }
-            Input::Write { request, sender } => self.write(request, sender, around),
+            Input::Write { request, sender } => self.write(request, sender, environment),
             Input::Read { after, sender } => {
                 let token = self.clients.wait(Waiting::Reading { sender });
-                self.step(Event::Read { token, after }, around);
+                self.step(Event::Read { token, after }, environment);
             }
             Input::Transfer { target, sender } => {
                 let token = self.clients.wait(Waiting::Transferring { sender });
-                self.step(Event::Transfer { token, target }, around);
+                self.step(Event::Transfer { token, target }, environment);
             }
         }
-        self.settle(around);
+        self.settle(environment);
     }
 
     /// Nothing happens here any more: clients are told so.
@@ -150,20 +150,20 @@ impl<S: Store> Drive<S> {
     }
 
     /// Tells the cohort when the store can not read its tables any more, and when it can again.
-    fn look_at_tables(&mut self, around: &impl Surroundings) {
+    fn look_at_tables(&mut self, environment: &impl Environment) {
         let damaged = self.store.damaged();
         if damaged != self.damaged {
             self.damaged = damaged;
-            self.step(Event::Damaged(damaged), around);
+            self.step(Event::Damaged(damaged), environment);
         }
     }
 
-    fn step(&mut self, event: Event, around: &impl Surroundings) {
-        self.cohort.step(event, around.now(), &mut self.effects);
+    fn step(&mut self, event: Event, environment: &impl Environment) {
+        self.cohort.step(event, environment.now(), &mut self.effects);
     }
 
     /// Lets the store decide a write, and has the cohort do what it decided.
-    fn write(&mut self, request: S::Request, sender: WriteSender<S>, around: &mut impl Surroundings) {
+    fn write(&mut self, request: S::Request, sender: WriteSender<S>, environment: &mut impl Environment) {
         if sender.is_closed() {
             // The client left before anything was done.
             return;
@@ -178,22 +178,22 @@ impl<S: Store> Drive<S> {
             return;
         };
         match self.store.decide(&request) {
-            Decision::Propose(payload) => self.propose(request, payload, None, sender, around),
+            Decision::Propose(payload) => self.propose(request, payload, None, sender, environment),
             Decision::ProposeRefusal { payload, answer } => {
-                self.propose(request, payload, Some(answer), sender, around);
+                self.propose(request, payload, Some(answer), sender, environment);
             }
-            Decision::Join(lsn) => self.join(lsn, None, sender, around),
-            Decision::JoinRefusal { lsn, answer } => self.join(lsn, Some(answer), sender, around),
+            Decision::Join(lsn) => self.join(lsn, None, sender, environment),
+            Decision::JoinRefusal { lsn, answer } => self.join(lsn, Some(answer), sender, environment),
             // Nothing is pending that the answer rests on, and the lease still holds after the decision.
             Decision::Refuse { answer, after }
-                if (after <= self.store.applied() && around.leased() == Some(epoch))
+                if (after <= self.store.applied() && environment.leased() == Some(epoch))
                     || planted(Bug::RefusalUnconfirmed) =>
             {
                 let _ = sender.send(Ok(WriteReply::Refused(answer)));
             }
             Decision::Refuse { answer, after } => {
                 let token = self.clients.wait(Waiting::Refusing { answer, sender });
-                self.step(Event::Read { token, after }, around);
+                self.step(Event::Read { token, after }, environment);
             }
         }
     }
@@ -204,11 +204,11 @@ impl<S: Store> Drive<S> {
         payload: Bytes,
         refusal: Option<S::Answer>,
         sender: WriteSender<S>,
-        around: &mut impl Surroundings,
+        environment: &mut impl Environment,
     ) {
-        around.proposing();
+        environment.proposing();
         let token = self.clients.wait(Waiting::Proposing { request, refusal, sender });
-        self.step(Event::Write { token, payload }, around);
+        self.step(Event::Write { token, payload }, environment);
     }
 
     fn join(
@@ -216,22 +216,22 @@ impl<S: Store> Drive<S> {
         lsn: Lsn,
         refusal: Option<S::Answer>,
         sender: WriteSender<S>,
-        around: &impl Surroundings,
+        environment: &impl Environment,
     ) {
         let token = self.clients.wait(Waiting::Joining { lsn, refusal, sender });
-        self.step(Event::Read { token, after: lsn }, around);
+        self.step(Event::Read { token, after: lsn }, environment);
     }
 
     /// Performs the effects that have been put out, in order. Ends at once if the node has ended meanwhile.
-    pub fn settle(&mut self, around: &mut impl Surroundings) {
+    pub fn settle(&mut self, environment: &mut impl Environment) {
         let mut effects = mem::take(&mut self.effects);
         let mut closed = false;
         for effect in effects.drain(..) {
-            if around.is_dead() {
+            if environment.is_dead() {
                 continue;
             }
             closed |= matches!(effect, Effect::Closed);
-            self.perform(effect, around);
+            self.perform(effect, environment);
         }
         self.effects = effects;
         if closed {
@@ -239,46 +239,46 @@ impl<S: Store> Drive<S> {
         }
     }
 
-    fn perform(&mut self, effect: Effect, around: &mut impl Surroundings) {
+    fn perform(&mut self, effect: Effect, environment: &mut impl Environment) {
         match effect {
-            Effect::Append { records, ticket } => around.append(records, ticket),
-            Effect::Send(envelope) => around.send(envelope),
+            Effect::Append { records, ticket } => environment.append(records, ticket),
+            Effect::Send(envelope) => environment.send(envelope),
             Effect::Apply(entries) => {
                 let Some(last) = entries.last() else { return };
                 self.store.apply(&entries);
                 self.applied_chain = last.chain;
-                around.applied(&entries);
+                environment.applied(&entries);
             }
-            Effect::ReadLog { to, after, bytes_max } => around.read_log(to, after, bytes_max),
+            Effect::ReadLog { to, after, bytes_max } => environment.read_log(to, after, bytes_max),
             Effect::ReadSnapshot { to, snapshot, part, tables } => {
-                around.read_snapshot(to, snapshot, part, tables)
+                environment.read_snapshot(to, snapshot, part, tables)
             }
-            Effect::ReceiveSnapshot { snapshot, part } => around.receive_snapshot(snapshot, part),
+            Effect::ReceiveSnapshot { snapshot, part } => environment.receive_snapshot(snapshot, part),
             Effect::SnapshotInstalled { base, base_chain } => {
                 self.applied_chain = base_chain;
-                around.snapshot_installed(base);
+                environment.snapshot_installed(base);
             }
             Effect::Pending { token, lsn } => match self.clients.proposed(token) {
                 Some(request) => self.store.pending(lsn, request),
-                None => around.alarm(format!("{lsn} is the LSN of a write that nobody has asked for")),
+                None => environment.alarm(format!("{lsn} is the LSN of a write that nobody has asked for")),
             },
             Effect::Reply { token, reply } => {
-                around.answering(&reply);
+                environment.answering(&reply);
                 self.clients.answer(token, reply);
             }
-            Effect::Lease(lease) => around.publish(lease),
+            Effect::Lease(lease) => environment.publish(lease),
             Effect::Opened(epoch) => {
                 self.open = Some(epoch);
-                around.opened(epoch);
+                environment.opened(epoch);
             }
             Effect::Closed => {
                 self.open = None;
                 self.store.closed();
             }
             Effect::WantFlush => self.store.want_flush(),
-            Effect::Clear => around.clear(),
-            Effect::Coordinate(request) => around.coordinate(request),
-            Effect::Alarm(text) => around.alarm(text),
+            Effect::Clear => environment.clear(),
+            Effect::Coordinate(request) => environment.coordinate(request),
+            Effect::Alarm(text) => environment.alarm(text),
         }
     }
 }

@@ -23,7 +23,7 @@ use super::lease::LeaseCell;
 use super::node::Node;
 use super::peer::Peer;
 use crate::coordination::range::{RangeCoordination, RangeEvent};
-use crate::drive::{Drive, Input, ReplicaError, Surroundings};
+use crate::drive::{Drive, Environment, Input, ReplicaError};
 use crate::protocol::coordination::CoordinationRequest;
 use crate::protocol::effect::{Lease, Reply};
 use crate::protocol::event::{Event, Ticket};
@@ -135,7 +135,7 @@ impl<S: Store> Driver<S> {
         {
             let mut state = driver.state.lock().unwrap_or_else(PoisonError::into_inner);
             let State { drive, coordination, .. } = &mut *state;
-            drive.settle(&mut driver.around(coordination, &mut wakes));
+            drive.settle(&mut driver.environment(coordination, &mut wakes));
         }
         if !node.add(Arc::clone(&driver) as Arc<dyn Driven>) {
             return None;
@@ -235,7 +235,7 @@ impl<S: Store> Driver<S> {
                     continue;
                 }
                 let State { drive, coordination, .. } = &mut *state;
-                drive.take(input, &mut self.around(coordination, wakes));
+                drive.take(input, &mut self.environment(coordination, wakes));
             }
         }
         state.batch = batch;
@@ -255,12 +255,12 @@ impl<S: Store> Driver<S> {
         self.fresh_at.store(fresh_at, Ordering::Release);
     }
 
-    fn around<'a>(
+    fn environment<'a>(
         &'a self,
         coordination: &'a Option<RangeCoordination>,
         wakes: &'a mut Wakes,
-    ) -> Around<'a, S> {
-        Around { driver: self, coordination, wakes }
+    ) -> DriverEnvironment<'a, S> {
+        DriverEnvironment { driver: self, coordination, wakes }
     }
 
     fn append(&self, records: Vec<wal::Record>, ticket: Option<Ticket>) {
@@ -315,13 +315,13 @@ impl<S: Store> Driver<S> {
 }
 
 /// The node, as the cohort needs it during one round.
-struct Around<'a, S: Store> {
+struct DriverEnvironment<'a, S: Store> {
     driver: &'a Driver<S>,
     coordination: &'a Option<RangeCoordination>,
     wakes: &'a mut Wakes,
 }
 
-impl<S: Store> Surroundings for Around<'_, S> {
+impl<S: Store> Environment for DriverEnvironment<'_, S> {
     fn now(&self) -> Stamp {
         clock::now()
     }

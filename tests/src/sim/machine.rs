@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kvstore::engine::BlockCache;
 use kvstore::testing::{MachineRefusal, RangeMachine, request_of};
-use replication::drive::{Drive, ReplicaError, Surroundings, WriteReply};
+use replication::drive::{Drive, Environment, ReplicaError, WriteReply};
 use replication::protocol::coordination::CoordinationRequest;
 use replication::protocol::effect::{Lease, Reply};
 use replication::protocol::event::Ticket;
@@ -140,8 +140,8 @@ pub(crate) enum Wish {
     Alarm(String),
 }
 
-/// The surroundings of a replica during one step.
-pub(crate) struct Around<'a> {
+/// The environment of a replica during one step.
+pub(crate) struct ReplicaEnvironment<'a> {
     /// The node's clock.
     pub(crate) now: Stamp,
     /// The replica's published lease.
@@ -150,7 +150,7 @@ pub(crate) struct Around<'a> {
     pub(crate) wishes: &'a mut Vec<Wish>,
 }
 
-impl Surroundings for Around<'_> {
+impl Environment for ReplicaEnvironment<'_> {
     fn now(&self) -> Stamp {
         self.now
     }

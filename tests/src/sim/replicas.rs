@@ -12,7 +12,7 @@ use replication::store::Store;
 use wal::{Append, EntryKind, LogError, Record};
 
 use super::history::{Event, Node, Range};
-use super::machine::{Around, Wish, owner};
+use super::machine::{ReplicaEnvironment, Wish, owner};
 use super::schedule::Snare;
 use super::world::{Action, World};
 
@@ -27,18 +27,18 @@ impl World {
 
     /// Hands a replica an input, and grants what it wishes.
     pub(super) fn take(&mut self, node: Node, range: Range, input: Input<RangeMachine>) {
-        self.turn(node, range, |drive, around| drive.take(input, around));
+        self.turn(node, range, |drive, environment| drive.take(input, environment));
     }
 
     pub(super) fn settle(&mut self, node: Node, range: Range) {
-        self.turn(node, range, |drive, around| drive.settle(around));
+        self.turn(node, range, |drive, environment| drive.settle(environment));
     }
 
     pub(super) fn turn(
         &mut self,
         node: Node,
         range: Range,
-        turn: impl FnOnce(&mut Drive<RangeMachine>, &mut Around<'_>),
+        turn: impl FnOnce(&mut Drive<RangeMachine>, &mut ReplicaEnvironment<'_>),
     ) {
         let Some(machine) = self.machines.get_mut(&node) else { return };
         let now = machine.clock.at(self.now);
@@ -47,8 +47,8 @@ impl World {
             return;
         };
         let mut wishes = Vec::new();
-        let mut around = Around { now, lease: &mut replica.lease, wishes: &mut wishes };
-        turn(&mut replica.drive, &mut around);
+        let mut environment = ReplicaEnvironment { now, lease: &mut replica.lease, wishes: &mut wishes };
+        turn(&mut replica.drive, &mut environment);
         let life = self.life(node);
         for wish in wishes {
             if !self.lives(node, life) {
