@@ -436,9 +436,9 @@ impl Role {
             Message::RequestPromise { epoch, last: _, released } => {
                 self.requested(from, epoch, released, out)
             }
-            Message::TakeOver { epoch, last } => match self {
+            Message::TransferLeadership { epoch, last } => match self {
                 Role::Follower(member) => {
-                    let ambition = member.take_over(from, epoch, last);
+                    let ambition = member.leadership_offered(from, epoch, last);
                     member.pursue(ambition, out)
                 }
                 Role::Candidate(_) | Role::Leader(_) => self,

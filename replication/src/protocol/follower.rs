@@ -368,7 +368,7 @@ impl Member<Follower> {
     }
 
     /// The leader hands over to us.
-    pub(crate) fn take_over(&self, from: ReplicaId, epoch: Epoch, last: Lsn) -> Ambition {
+    pub(crate) fn leadership_offered(&self, from: ReplicaId, epoch: Epoch, last: Lsn) -> Ambition {
         let whole = self.role.matched == Some(last) && self.common.log.forced() == last;
         if self.bound() == Some(from)
             && !self.common.is_learner()

@@ -92,7 +92,7 @@ pub(crate) struct Leader {
     lease_until: Stamp,
     transfer: Option<Transfer>,
     /// Not before this does it try (again) to hand over by itself.
-    hand_over_at: Option<Stamp>,
+    transfer_again_at: Option<Stamp>,
 }
 
 impl Leader {
@@ -112,7 +112,7 @@ impl Leader {
             told: Lsn::ZERO,
             lease_until: Stamp(0),
             transfer: None,
-            hand_over_at: None,
+            transfer_again_at: None,
         }
     }
 
@@ -374,7 +374,7 @@ impl Member<Leader> {
         }
         self.look_for_majority(out);
         self.expire_transfer(out);
-        self.hand_over_if_unfit(out);
+        self.transfer_if_unfit(out);
         self.keep_znode(out);
         self.takeover_outcome(out)
     }
@@ -416,26 +416,31 @@ impl Member<Leader> {
     // Transfer of leadership (rule 8d)
 
     /// A leader that can not read its tables, or whose disk hangs or is full, hands over if it can (rule 18).
-    fn hand_over_if_unfit(&mut self, out: &mut Vec<Effect>) {
+    fn transfer_if_unfit(&mut self, out: &mut Vec<Effect>) {
         let now = self.common.now;
         let unfit = (self.common.damaged || self.common.force_lags()) && self.role.open;
-        if !unfit || self.role.transfer.is_some() || self.role.hand_over_at.is_some_and(|at| now < at) {
+        if !unfit || self.role.transfer.is_some() || self.role.transfer_again_at.is_some_and(|at| now < at) {
             return;
         }
         let pause = Millis(self.common.settings().transfer_timeout.0 * 4);
-        self.role.hand_over_at = Some(now.plus(pause));
-        self.hand_over(None, None, out);
+        self.role.transfer_again_at = Some(now.plus(pause));
+        self.transfer_leadership(None, None, out);
     }
 
     /// A client wishes another leader.
     pub(crate) fn transfer(&mut self, token: Token, target: Option<NodeId>, out: &mut Vec<Effect>) {
-        if !self.hand_over(Some(token), target, out) {
+        if !self.transfer_leadership(Some(token), target, out) {
             out.push(Effect::Reply { token, reply: Reply::Unavailable(Unavailable::Transferring) });
         }
     }
 
     /// Begins to hand over to `target`, or to the follower that is furthest; says whether there is one.
-    fn hand_over(&mut self, token: Option<Token>, target: Option<NodeId>, out: &mut Vec<Effect>) -> bool {
+    fn transfer_leadership(
+        &mut self,
+        token: Option<Token>,
+        target: Option<NodeId>,
+        out: &mut Vec<Effect>,
+    ) -> bool {
         let alive = |progress: &Progress| {
             progress.stage == Stage::Matched
                 && progress
@@ -479,7 +484,8 @@ impl Member<Leader> {
             if !planted(Bug::ReleasedLeaseServes) {
                 out.push(Effect::Lease(None));
             }
-            let message = Message::TakeOver { epoch: self.role.epoch, last: self.common.log.last() };
+            let message =
+                Message::TransferLeadership { epoch: self.role.epoch, last: self.common.log.last() };
             self.common.send(target, message, out);
             transfer.reply(Reply::Transferred, out);
             // Final: this leadership serves and heartbeats no more. The cohort steps down right after this event.

@@ -205,7 +205,7 @@ pub enum Message {
     },
     /// Leader to the chosen successor: I am fenced, you hold my whole log, my leases are released for you;
     /// stand now (rule 8d).
-    TakeOver {
+    TransferLeadership {
         /// The epoch that is released for good.
         epoch: Epoch,
         /// The leader's last LSN, wholly forced at the successor.

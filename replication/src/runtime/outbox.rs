@@ -231,7 +231,7 @@ pub(crate) fn size(message: &Message) -> usize {
         | Message::Refuse { .. }
         | Message::PreVote { .. }
         | Message::PreVoteAnswer { .. }
-        | Message::TakeOver { .. } => MESSAGE_BYTES,
+        | Message::TransferLeadership { .. } => MESSAGE_BYTES,
     }
 }
 

@@ -153,8 +153,8 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
                 base: Some(lsn_to(base)),
             })
         }
-        Message::TakeOver { epoch, last } => {
-            Body::TakeOver(proto::TakeOver { epoch: epoch.0, last: Some(lsn_to(last)) })
+        Message::TransferLeadership { epoch, last } => {
+            Body::TransferLeadership(proto::TransferLeadership { epoch: epoch.0, last: Some(lsn_to(last)) })
         }
     };
     proto::Envelope { cohort_high: (cohort.0 >> 64) as u64, cohort_low: cohort.0 as u64, message: Some(body) }
@@ -242,9 +242,10 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
                 last: snapshot.last,
             },
         },
-        Body::TakeOver(take_over) => {
-            Message::TakeOver { epoch: Epoch(take_over.epoch), last: lsn_from(take_over.last, "last")? }
-        }
+        Body::TransferLeadership(transfer) => Message::TransferLeadership {
+            epoch: Epoch(transfer.epoch),
+            last: lsn_from(transfer.last, "last")?,
+        },
     };
     Ok((cohort, message))
 }

@@ -102,7 +102,7 @@ fn message() -> impl Strategy<Value = Message> {
             agree,
             promise
         }),
-        (epoch(), lsn()).prop_map(|(epoch, last)| Message::TakeOver { epoch, last }),
+        (epoch(), lsn()).prop_map(|(epoch, last)| Message::TransferLeadership { epoch, last }),
         (epoch(), lsn()).prop_map(|(epoch, tables)| Message::NeedSnapshot { epoch, tables }),
         (epoch(), any::<u64>()).prop_map(|(epoch, snapshot)| Message::OfferSnapshot { epoch, snapshot }),
         (epoch(), any::<u64>(), any::<u64>(), lsn()).prop_map(|(epoch, snapshot, part, tables)| {
