@@ -41,7 +41,7 @@ pub trait Environment {
     fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, tables: Lsn);
     /// Have the store keep a part ([`Store::receive_snapshot`]); [`Event::SnapshotReceived`] follows.
     fn receive_snapshot(&mut self, snapshot: u64, part: SnapshotPart);
-    /// Have the store throw everything away ([`Store::clear`]); [`Event::Cleared`] follows.
+    /// Have the store throw everything away ([`Store::wipe`]); [`Event::DataWiped`] follows.
     fn clear(&mut self);
     /// The store has taken a snapshot, or thrown everything away: it holds everything up to here.
     fn snapshot_installed(&mut self, base: Lsn);
@@ -122,7 +122,7 @@ impl<S: Store> Drive<S> {
             Input::Event(event) => {
                 match event {
                     Event::Tick => self.look_at_tables(environment),
-                    Event::Cleared(Ok(())) => {
+                    Event::DataWiped(Ok(())) => {
                         self.applied_chain = ChainHash::default();
                         environment.snapshot_installed(Lsn::ZERO);
                     }
@@ -276,7 +276,7 @@ impl<S: Store> Drive<S> {
                 self.store.closed();
             }
             Effect::WantFlush => self.store.want_flush(),
-            Effect::Clear => environment.clear(),
+            Effect::WipeData => environment.clear(),
             Effect::Coordinate(request) => environment.coordinate(request),
             Effect::Alarm(text) => environment.alarm(text),
         }

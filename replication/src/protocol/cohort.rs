@@ -199,7 +199,7 @@ impl Role {
             Event::SnapshotReceived { snapshot, part, outcome } => {
                 self.snapshot_received(snapshot, part, outcome, out)
             }
-            Event::Cleared(outcome) => {
+            Event::DataWiped(outcome) => {
                 if let Role::Follower(member) = &mut self {
                     member.cleared(outcome, out);
                 }

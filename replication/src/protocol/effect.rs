@@ -81,8 +81,8 @@ pub enum Effect {
     Coordinate(CoordinationRequest),
     /// Let the store bring to its tables soon what is applied ([`crate::store::Store::want_flush`]).
     WantFlush,
-    /// Throw away all that the store holds ([`crate::store::Store::clear`]); [`super::event::Event::Cleared`] follows.
-    Clear,
+    /// Throw away all that the store holds ([`crate::store::Store::wipe`]); [`super::event::Event::DataWiped`] follows.
+    WipeData,
     /// A fact an operator must see; the driver logs it loudly and counts it.
     Alarm(String),
 }

@@ -73,8 +73,8 @@ pub enum Event {
         /// What came of it.
         outcome: Received,
     },
-    /// Answer to [`super::effect::Effect::Clear`]: the store is empty, or why it is not.
-    Cleared(Result<(), String>),
+    /// Answer to [`super::effect::Effect::WipeData`]: the store is empty, or why it is not.
+    DataWiped(Result<(), String>),
     /// What the store has in tables can be read no more, or again.
     Damaged(bool),
     /// The members' disks, this node's own among them: one has been replaced.

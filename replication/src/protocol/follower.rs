@@ -277,14 +277,14 @@ impl Member<Follower> {
     fn forget(&mut self, out: &mut Vec<Effect>) {
         match self.common.installing {
             true => self.role.forgetting = true,
-            false => out.push(Effect::Clear),
+            false => out.push(Effect::WipeData),
         }
     }
 
     /// The store is empty.
     pub(crate) fn cleared(&mut self, outcome: Result<(), String>, out: &mut Vec<Effect>) {
         self.role = Follower::new(self.role.leader, Some(self.common.now));
-        self.common.cleared(outcome, out);
+        self.common.data_wiped(outcome, out);
     }
 
     /// Tells the winner that we are bound to it.
@@ -311,7 +311,7 @@ impl Member<Follower> {
     pub(crate) fn tick(&mut self, out: &mut Vec<Effect>) -> Ambition {
         if self.role.forgetting && !self.common.installing {
             self.role.forgetting = false;
-            out.push(Effect::Clear);
+            out.push(Effect::WipeData);
         }
         if self.common.is_learner() {
             self.probe_voters(out);

@@ -266,7 +266,7 @@ impl Common {
     }
 
     /// The store is empty: what the log holds is void, what was promised holds, and all else comes from the leader.
-    pub(crate) fn cleared(&mut self, outcome: Result<(), String>, out: &mut Vec<Effect>) {
+    pub(crate) fn data_wiped(&mut self, outcome: Result<(), String>, out: &mut Vec<Effect>) {
         if let Err(text) = outcome {
             return self.alarm(format!("its data can not be thrown away: {text}"), out);
         }

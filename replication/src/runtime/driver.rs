@@ -377,7 +377,7 @@ impl<S: Store> Environment for DriverEnvironment<'_, S> {
         self.driver.node.tokio.spawn_blocking(move || {
             let cleared = store.clear();
             if let Some(driver) = me.upgrade() {
-                driver.submit(Input::Event(Event::Cleared(cleared)));
+                driver.submit(Input::Event(Event::DataWiped(cleared)));
             }
         });
     }

@@ -538,12 +538,12 @@ impl World {
             match effect {
                 // No tables here.
                 Effect::WantFlush => {}
-                Effect::Clear => {
+                Effect::WipeData => {
                     if let Some(machine) = self.machines.get_mut(&number) {
                         machine.applied.clear();
                     }
                     self.note(|| format!("n{number} throws its data away"));
-                    self.event(number, Event::Cleared(Ok(())));
+                    self.event(number, Event::DataWiped(Ok(())));
                 }
                 Effect::Append { records, ticket } => self.append(number, records, ticket),
                 Effect::Send(envelope) => self.send(envelope),

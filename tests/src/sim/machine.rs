@@ -125,7 +125,7 @@ pub(crate) enum Wish {
     /// Have the store keep one.
     ReceiveSnapshot { snapshot: u64, part: SnapshotPart },
     /// Have the store throw everything away.
-    Clear,
+    WipeData,
     /// The store has taken a snapshot.
     SnapshotInstalled,
     /// Ask the coordinator.
@@ -180,7 +180,7 @@ impl Environment for ReplicaEnvironment<'_> {
     }
 
     fn clear(&mut self) {
-        self.wishes.push(Wish::Clear);
+        self.wishes.push(Wish::WipeData);
     }
 
     fn snapshot_installed(&mut self, _: Lsn) {

@@ -89,10 +89,10 @@ impl World {
                 let delay = 200 + self.random.below(self.options.force_max);
                 self.plan(delay, Action::Receive { node, life, range, snapshot, part });
             }
-            Wish::Clear => {
+            Wish::WipeData => {
                 let Some(replica) = self.replica(node, range) else { return };
                 let cleared = replica.drive.store().clear();
-                self.tell(node, range, Told::Cleared(cleared));
+                self.tell(node, range, Told::DataWiped(cleared));
             }
             Wish::SnapshotInstalled => self.counts.snapshots += 1,
             Wish::Coordinate(request) => {
