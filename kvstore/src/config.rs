@@ -1,7 +1,7 @@
 //! Configuration of one node: flags over `SPINNAKER_*` environment over TOML file over defaults.
 //!
 //! [`StartArgs`] is the one list of options: clap reads it from flags and environment, serde from the file, so
-//! the three can not drift apart. `spinnaker start` flattens it into its own flags and adds what belongs to SQL;
+//! the three cannot drift apart. `spinnaker start` flattens it into its own flags and adds what belongs to SQL;
 //! such keys of the file come back in [`Resolved::extra`]. Everything is checked here, once: a [`NodeConfig`] is
 //! valid by construction and its errors are one line that names the option.
 

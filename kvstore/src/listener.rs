@@ -61,7 +61,7 @@ impl Stream for Incoming {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
             Poll::Ready(Ok((stream, _))) => {
-                // Small frames must not wait for each other; if it can not be set, it is only slower.
+                // Small frames must not wait for each other; if it cannot be set, it is only slower.
                 let _ = stream.set_nodelay(true);
                 let killed = when_killed(&self.killed);
                 Poll::Ready(Some(Ok(Connection { stream, killed, dead: false })))

@@ -86,7 +86,7 @@ pub(crate) fn gauge(out: &mut String, name: &str, help: &str, value: u64) {
 }
 
 fn number(out: &mut String, name: &str, help: &str, kind: &str, value: u64) {
-    // Writing to a string can not fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
 }
 

@@ -104,7 +104,7 @@ impl Node {
         map.ensure().await.map_err(unreachable)?;
         let rebuild = match (config.rebuild, storage.holds_data) {
             (false, _) => Rebuild::Never,
-            (true, false) => Rebuild::Empty { patience: SESSION_END_MAX },
+            (true, false) => Rebuild::Empty { wait_max: SESSION_END_MAX },
             (true, true) => Rebuild::Used,
         };
         membership::register(&map, me, rebuild).await.map_err(|error| StartError(error.to_string()))?;
@@ -235,7 +235,7 @@ impl Node {
         }
     }
 
-    /// Completes, with the reason, when the node can not go on (poisoned log): the process must exit non-zero.
+    /// Completes, with the reason, when the node cannot go on (poisoned log): the process must exit non-zero.
     pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
         let runtime = self.runtime.clone();
         async move { runtime.failed().await }

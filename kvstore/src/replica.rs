@@ -312,8 +312,8 @@ impl Store for RangeStore {
         self.engine.damaged()
     }
 
-    fn want_flush(&self) {
-        self.engine.want_flush();
+    fn request_flush(&self) {
+        self.engine.request_flush();
     }
 
     fn clear(&self) -> Result<(), String> {
@@ -408,7 +408,7 @@ impl RangeReplica {
     /// Writes; an outcome unknown is told as such, everything else did nothing.
     pub(crate) async fn write(&self, write: RangeWrite, deadline: Instant) -> Result<Answer, KvError> {
         if self.store.engine.stalled() {
-            return Err(KvError::Overloaded("the range's tables can not be written as fast as its rows"));
+            return Err(KvError::Overloaded("the range's tables cannot be written as fast as its rows"));
         }
         if !write.conditions.is_empty() {
             // The decision reads this row under the cohort's lock: fetch its blocks before.

@@ -189,8 +189,8 @@ impl Store for RangeMachine {
         self.0.damaged()
     }
 
-    fn want_flush(&self) {
-        self.0.want_flush();
+    fn request_flush(&self) {
+        self.0.request_flush();
     }
 
     fn clear(&self) -> Result<(), String> {

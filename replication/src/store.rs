@@ -76,12 +76,12 @@ pub trait Store: Send + Sync + 'static {
     /// the disk: not called under the cohort's lock, but nothing is applied until its outcome is told.
     fn receive_snapshot(&self, part: SnapshotPart) -> Received;
 
-    /// Whether what is in tables can not be read any more. Then this replica hands a leadership over, and takes a whole
+    /// Whether what is in tables cannot be read any more. Then this replica hands a leadership over, and takes a whole
     /// snapshot from another; meanwhile it goes on applying.
     fn damaged(&self) -> bool;
 
     /// Let what is applied now come to the tables soon: a snapshot is to reach so far.
-    fn want_flush(&self);
+    fn request_flush(&self);
 
     /// Throws everything away, durably: the replica's data have been found to differ from the others' (rule 19). Then
     /// [`Store::applied`] is [`Lsn::ZERO`]. Blocks on the disk: not called under the cohort's lock, but nothing is applied

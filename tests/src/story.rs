@@ -14,7 +14,7 @@ use crate::cluster::psql::Psql;
 use crate::cluster::{Cluster, provision};
 
 /// How long a state may take to come about on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const WAIT_MAX: Duration = Duration::from_secs(180);
 /// Words spread over all three ranges.
 const SAMPLE: [&str; 6] = ["aardvark", "house", "queen", "zebra", "hedgehog", "paper"];
 
@@ -109,7 +109,7 @@ pub fn crash_and_come_back(cluster: &mut dyn Cluster, words: &Words) {
 /// Waits until all replicas of each range hold the same.
 pub fn all_agree(cluster: &mut dyn Cluster) {
     let mut last = String::new();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_MAX;
     while Instant::now() < deadline {
         let status = cluster.status();
         if status.agree() {
@@ -123,7 +123,7 @@ pub fn all_agree(cluster: &mut dyn Cluster) {
 
 /// Tries again until there is an answer.
 pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_MAX;
     loop {
         if let Some(value) = attempt() {
             return value;
@@ -157,7 +157,7 @@ impl Writer {
                 }
                 session.type_line(&format!("SELECT rank FROM words WHERE word = '{name}-m-{round}';"));
                 let is_answer = |line: &str| (!line.is_empty()).then(|| line.to_string());
-                let answer = session.wait_line_after(seen, PATIENCE, "answer", is_answer);
+                let answer = session.wait_line_after(seen, WAIT_MAX, "answer", is_answer);
                 assert_eq!(answer, round.to_string(), "a strong read of what was just written");
                 longest = longest.max(asked.elapsed());
                 count.store(round, Ordering::SeqCst);

@@ -8,14 +8,14 @@ use spinnaker_tests::cluster::nodes::Nodes;
 use spinnaker_tests::cluster::process::Process;
 use spinnaker_tests::cluster::{Cluster, free_port, provision};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Runs a command that must fail by itself with one clear line; returns the line.
 fn refused(command: &mut Command) -> String {
     let mut process = Process::spawn("refused", command);
-    let code = process.wait_exit(PATIENCE).code();
+    let code = process.wait_exit(WAIT_MAX).code();
     // The output is read on threads of its own.
-    let line = process.wait_line(PATIENCE, "reason", |line| (!line.is_empty()).then(|| line.to_string()));
+    let line = process.wait_line(WAIT_MAX, "reason", |line| (!line.is_empty()).then(|| line.to_string()));
     let said = process.said();
     assert!(matches!(code, Some(1 | 2)), "exit code {code:?}; it said:\n{said}");
     assert!(!said.contains("panicked") && said.trim().lines().count() == 1, "not one clear line:\n{said}");

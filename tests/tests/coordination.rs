@@ -11,7 +11,7 @@ use replication::coordination::{CoordinationError, Coordinator, CreateMode, Sess
 use spinnaker_tests::cluster::zookeeper::ZooKeeperServer;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 async fn connect(server: &ZooKeeperServer, session_timeout: Duration) -> Arc<ZooKeeper> {
     let options = ZooKeeperOptions {
@@ -25,7 +25,7 @@ async fn connect(server: &ZooKeeperServer, session_timeout: Duration) -> Arc<Zoo
 async fn until(client: &ZooKeeper, state: SessionState, number: u64) {
     let mut session = client.session();
     let reached = session.wait_for(|session| session.state == state && session.number == number);
-    timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("not {state:?} {number}")).unwrap();
+    timeout(WAIT_MAX, reached).await.unwrap_or_else(|_| panic!("not {state:?} {number}")).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,14 +73,14 @@ async fn a_restart_of_the_server_keeps_the_session_and_wakes_the_watchers() {
 
     server.restart();
     until(&client, SessionState::Live, 1).await;
-    timeout(PATIENCE, counter.changed()).await.expect("woken by the reconnect").unwrap();
+    timeout(WAIT_MAX, counter.changed()).await.expect("woken by the reconnect").unwrap();
     assert!(client.get("/mine").await.unwrap().is_some_and(|node| node.mine), "the session went on");
     assert_eq!(client.get("/other").await.unwrap(), None, "what was refused was not done");
     // The watch stands again, too.
     let other = connect(&server, Duration::from_secs(10)).await;
     counter.mark_unchanged();
     other.create("/later", Bytes::new(), CreateMode::Ephemeral).await.unwrap();
-    timeout(PATIENCE, counter.changed()).await.expect("woken by another client").unwrap();
+    timeout(WAIT_MAX, counter.changed()).await.expect("woken by another client").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,7 +101,7 @@ async fn an_expired_session_is_followed_by_a_new_one() {
             counter.changed().await.unwrap();
         }
     };
-    timeout(PATIENCE, gone).await.expect("the old session's node goes");
+    timeout(WAIT_MAX, gone).await.expect("the old session's node goes");
     client.create("/mine", Bytes::new(), CreateMode::Ephemeral).await.unwrap();
     assert!(client.get("/mine").await.unwrap().is_some_and(|node| node.mine));
 }

@@ -18,12 +18,12 @@ const KEPT: &[(u64, Option<u32>, &str)] = &[
     (
         3132323,
         Some(5000),
-        "a snapshot for a follower that fell behind left the repair of its tables waiting for ever",
+        "a snapshot for a follower that fell behind left the repair of its tables waiting forever",
     ),
     (
         4055029,
         Some(5000),
-        "a late report had the leader send a snapshot older than what the follower has, for ever",
+        "a late report had the leader send a snapshot older than what the follower has, forever",
     ),
 ];
 

@@ -152,7 +152,7 @@ impl RangeDescriptor {
 
 impl TableDescriptor {
     pub(crate) fn encode(&self) -> Bytes {
-        // The name is hex, so that a newline in it can not break the lines.
+        // The name is hex, so that a newline in it cannot break the lines.
         let mut text = format!("name {}\n", hex(self.table.name.as_bytes()));
         for range in &self.ranges {
             text += &format!("range {range}\n");

@@ -52,7 +52,7 @@ pub(crate) enum Rebuild {
     /// The operator says that the other disk is lost; this one holds no range.
     Empty {
         /// Longest wait for the end of the session of a process that has died.
-        patience: Duration,
+        wait_max: Duration,
     },
     /// The operator says so, but this disk has been used.
     Used,
@@ -74,7 +74,7 @@ pub(crate) async fn register(map: &ClusterMap, me: ReplicaId, rebuild: Rebuild) 
             match rebuild {
                 Rebuild::Never => return Err(JoinError::OtherDisk { node: node.0, registered, own }),
                 Rebuild::Used => return Err(JoinError::NotEmpty { node: node.0, registered, own }),
-                Rebuild::Empty { patience } => await_end(map, node, patience).await?,
+                Rebuild::Empty { wait_max } => await_end(map, node, wait_max).await?,
             }
             adopt(map, me).await?;
             match map.coordinator.set(&path, layout::encode_registration(own), Some(found.version)).await {
@@ -94,8 +94,8 @@ pub(crate) async fn register(map: &ClusterMap, me: ReplicaId, rebuild: Rebuild) 
 }
 
 /// Waits until nobody is announced under this number any more: a process that has died is, until its session ends.
-async fn await_end(map: &ClusterMap, node: NodeId, patience: Duration) -> Result<(), JoinError> {
-    let deadline = Instant::now() + patience;
+async fn await_end(map: &ClusterMap, node: NodeId, wait_max: Duration) -> Result<(), JoinError> {
+    let deadline = Instant::now() + wait_max;
     while let Some(found) = map.coordinator.get(&map.paths.node(node)).await? {
         if Instant::now() > deadline {
             let address = NodeAddresses::decode(&found.data).unwrap_or_default().grpc;
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
     use crate::cluster::layout::Paths;
 
-    const EMPTY: Rebuild = Rebuild::Empty { patience: Duration::from_millis(100) };
+    const EMPTY: Rebuild = Rebuild::Empty { wait_max: Duration::from_millis(100) };
 
     fn disk(node: u32, incarnation: u64) -> ReplicaId {
         ReplicaId { node: NodeId(node), incarnation: Incarnation(incarnation) }

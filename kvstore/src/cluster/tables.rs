@@ -227,7 +227,7 @@ fn new_ranges(table: TableId, splits: &[Bytes], members: Vec<Vec<ReplicaId>>) ->
         .collect()
 }
 
-/// Random, so that a restored coordinator can not hand out an old one (rule 13).
+/// Random, so that a restored coordinator cannot hand out an old one (rule 13).
 fn random_id() -> CohortId {
     let mut bytes = [0; 16];
     // Without the system's randomness nothing here is safe; it fails on no supported system after boot.

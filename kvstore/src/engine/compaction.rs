@@ -22,12 +22,12 @@ use crate::table::{Caching, CellVersion, RunCursor, Table};
 impl Engine {
     /// Whether [`Engine::compact`] would do something. Costs next to nothing while no table has changed.
     pub fn needs_compaction(&self) -> bool {
-        if self.damage.any() || !self.unsettled.swap(false, Ordering::AcqRel) {
+        if self.damage.any() || !self.compaction_due.swap(false, Ordering::AcqRel) {
             return false;
         }
         let due = self.choice(&self.version()).is_some();
         if due {
-            self.unsettled.store(true, Ordering::Release);
+            self.compaction_due.store(true, Ordering::Release);
         }
         due
     }
@@ -40,7 +40,7 @@ impl Engine {
         let version = self.version();
         let Some(choice) = self.choice(&version) else { return Ok(false) };
         self.perform(&version, &choice, gc_floor)?;
-        self.unsettled.store(true, Ordering::Release);
+        self.compaction_due.store(true, Ordering::Release);
         Ok(true)
     }
 

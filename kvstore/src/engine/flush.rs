@@ -33,7 +33,7 @@ impl Engine {
         if idle(&self.read_state()) || self.damage.any() {
             return;
         }
-        self.wanted.store(false, Ordering::Release);
+        self.flush_requested.store(false, Ordering::Release);
         // It may take a while to make; readers need not wait for it.
         let attachment = attachment();
         let mut state = self.write_state();
@@ -76,7 +76,7 @@ impl Engine {
             manifest.attachment = durable.attachment.clone();
         })?;
         self.swap(|version| version.flushed(made, base));
-        self.unsettled.store(true, Ordering::Release);
+        self.compaction_due.store(true, Ordering::Release);
         Ok(durable)
     }
 

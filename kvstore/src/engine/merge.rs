@@ -80,7 +80,7 @@ impl Walk {
         Walk { sources, read_lsn, reverse, start, end, heads: Vec::new(), failed: false }
     }
 
-    /// The next row's key and parts; `None` at the end, and for ever after an error.
+    /// The next row's key and parts; `None` at the end, and forever after an error.
     pub(crate) fn step(&mut self) -> Result<Option<(Bytes, Vec<RowVersions>)>, TableError> {
         if self.failed {
             return Ok(None);

@@ -102,9 +102,9 @@ pub struct Engine {
     flushing: Mutex<()>,
     compacting: Mutex<()>,
     /// Tables have changed since the last look for something to compact.
-    unsettled: AtomicBool,
+    compaction_due: AtomicBool,
     /// A flush is wanted though the memtable is small.
-    wanted: AtomicBool,
+    flush_requested: AtomicBool,
     /// While a table is damaged nothing is read, flushed or compacted: a whole snapshot from another replica repairs it.
     damage: Arc<Damage>,
     scrubbed: Mutex<scrub::Place>,
@@ -180,8 +180,8 @@ impl Engine {
             manifest: Mutex::new(manifest),
             flushing: Mutex::default(),
             compacting: Mutex::default(),
-            unsettled: AtomicBool::new(true),
-            wanted: AtomicBool::new(false),
+            compaction_due: AtomicBool::new(true),
+            flush_requested: AtomicBool::new(false),
             damage,
             scrubbed: Mutex::default(),
         };
@@ -279,16 +279,16 @@ impl Engine {
             return false;
         }
         let version = self.version();
-        let wanted = self.wanted.load(Ordering::Acquire) && self.applied() > version.durable;
+        let wanted = self.flush_requested.load(Ordering::Acquire) && self.applied() > version.durable;
         wanted || version.frozen.is_some() || version.active.bytes() >= self.options.memtable_bytes
     }
 
     /// Makes a flush due, however small the memtable is.
-    pub fn want_flush(&self) {
-        self.wanted.store(true, Ordering::Release);
+    pub fn request_flush(&self) {
+        self.flush_requested.store(true, Ordering::Release);
     }
 
-    /// Whether a table of this engine can not be read: it must take a whole snapshot ([`Engine::install_snapshot`]).
+    /// Whether a table of this engine cannot be read: it must take a whole snapshot ([`Engine::install_snapshot`]).
     pub fn damaged(&self) -> bool {
         self.check().is_err()
     }
@@ -301,7 +301,7 @@ impl Engine {
         self.damage.first(in_use).map_or(Ok(()), Err)
     }
 
-    /// Whether flush or compaction can not keep up with the writes, or tables are damaged and the memtable grows. New writes
+    /// Whether flush or compaction cannot keep up with the writes, or tables are damaged and the memtable grows. New writes
     /// should be turned away until they have; the engine itself never blocks one.
     pub fn stalled(&self) -> bool {
         let version = self.version();

@@ -237,7 +237,7 @@ impl Engine {
                 (state.applied, state.chain) = (base, base_chain);
             }
         }
-        self.unsettled.store(true, Ordering::Release);
+        self.compaction_due.store(true, Ordering::Release);
         old.iter().for_each(|(_, number)| self.discard(&file_name(&self.dir, *number)));
         Ok(durable)
     }

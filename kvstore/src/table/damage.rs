@@ -14,7 +14,7 @@ pub struct Damage {
 }
 
 impl Damage {
-    /// This table can not be read as it was written.
+    /// This table cannot be read as it was written.
     pub fn note(&self, table: u64, error: &TableError) {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.entry(table).or_insert_with(|| {

@@ -14,7 +14,7 @@ pub(crate) const FOOTER: usize = 8 * 4 + 4 + 4 + 8;
 /// Raw length, kind and checksum behind a frame's body.
 pub(crate) const TRAILER: usize = 9;
 
-/// Why a table can not be read or written.
+/// Why a table cannot be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TableError {
     /// The device failed.
@@ -128,7 +128,7 @@ pub(crate) fn read_frame(
     len: u64,
 ) -> Result<Bytes, TableError> {
     let corrupt = |what| TableError::Corrupt { file: name.to_owned(), offset, what };
-    // The caller has checked offset and length against the file, so a flipped bit can not ask for terabytes.
+    // The caller has checked offset and length against the file, so a flipped bit cannot ask for terabytes.
     let mut framed = vec![0; usize::try_from(len).map_err(|_| corrupt("too long"))?];
     file.read_exact_at(&mut framed, offset).map_err(|error| io_error(name, error))?;
     unframe(framed.into()).map_err(corrupt)

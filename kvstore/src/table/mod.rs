@@ -1,4 +1,4 @@
-//! Sorted tables: immutable files of rows, written once and read for ever.
+//! Sorted tables: immutable files of rows, written once and read forever.
 //!
 //! ```text
 //! | block | block | .. | index | filter | footer |

@@ -78,7 +78,7 @@ pub struct Table {
     cache: Arc<BlockCache>,
     /// Names its blocks in the cache.
     id: u64,
-    /// Where a block that can not be read is noted.
+    /// Where a block that cannot be read is noted.
     damage: Arc<Damage>,
 }
 

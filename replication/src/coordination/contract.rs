@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{CoordinationError, Coordinator, CreateMode, Node, Op, Result, SessionState};
 
 /// How long the service may take to show what another client did.
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Makes a new client of the service under test.
 pub type Connect<'a> = &'a (dyn Fn() -> BoxFuture<'static, Arc<dyn Coordinator>> + Send + Sync);
@@ -221,7 +221,7 @@ async fn quiet(counter: &mut watch::Receiver<u64>) {
 
 /// The counter moves, then comes to rest.
 async fn fires(counter: &mut watch::Receiver<u64>, what: &str) {
-    timeout(PATIENCE, counter.changed()).await.unwrap_or_else(|_| panic!("not woken by {what}")).unwrap();
+    timeout(WAIT_MAX, counter.changed()).await.unwrap_or_else(|_| panic!("not woken by {what}")).unwrap();
     quiet(counter).await;
 }
 
@@ -233,5 +233,5 @@ async fn eventually<F: Future<Output = bool>>(client: &dyn Coordinator, path: &s
             counter.changed().await.unwrap();
         }
     };
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{path} does not come to what is expected"));
+    timeout(WAIT_MAX, wait).await.unwrap_or_else(|_| panic!("{path} does not come to what is expected"));
 }

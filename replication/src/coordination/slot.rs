@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 /// Work under way, if any.
 pub(super) type Slot<T> = Option<BoxFuture<'static, T>>;
 
-/// Waits for the future in the slot and empties it; for ever if there is none. Cancelling loses nothing.
+/// Waits for the future in the slot and empties it; forever if there is none. Cancelling loses nothing.
 pub(super) async fn finish<T>(slot: &mut Slot<T>) -> T {
     match slot {
         Some(future) => {

@@ -152,7 +152,7 @@ impl<S: Store> Clients<S> {
     }
 
     /// The leadership has ended, and the step that ended it has answered whom it could. Whoever waits for a write or
-    /// a read of it still would wait for ever. Transfers go on: their end may just be coming.
+    /// a read of it still would wait forever. Transfers go on: their end may just be coming.
     pub(crate) fn void(&mut self) {
         let void = self.waiting.extract_if(|_, waiting| !matches!(waiting, Waiting::Transferring { .. }));
         for (_, waiting) in void {
@@ -226,7 +226,7 @@ mod tests {
             false
         }
 
-        fn want_flush(&self) {}
+        fn request_flush(&self) {}
 
         fn clear(&self) -> Result<(), String> {
             Ok(())

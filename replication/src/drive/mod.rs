@@ -149,7 +149,7 @@ impl<S: Store> Drive<S> {
         self.clients.end();
     }
 
-    /// Tells the cohort when the store can not read its tables any more, and when it can again.
+    /// Tells the cohort when the store cannot read its tables any more, and when it can again.
     fn look_at_tables(&mut self, environment: &impl Environment) {
         let damaged = self.store.damaged();
         if damaged != self.damaged {
@@ -275,7 +275,7 @@ impl<S: Store> Drive<S> {
                 self.open = None;
                 self.store.closed();
             }
-            Effect::WantFlush => self.store.want_flush(),
+            Effect::RequestFlush => self.store.request_flush(),
             Effect::WipeData => environment.clear(),
             Effect::Coordinate(request) => environment.coordinate(request),
             Effect::Alarm(text) => environment.alarm(text),

@@ -131,8 +131,8 @@ impl Member<Candidate> {
         {
             return Verdict::Won;
         }
-        let patience = self.common.settings().suspect_after;
-        if self.common.now >= complete_since.plus(patience).plus(patience) {
+        let wait_max = self.common.settings().suspect_after;
+        if self.common.now >= complete_since.plus(wait_max).plus(wait_max) {
             self.common.knows_promise(Promise { epoch: Epoch(self.role.epoch.0 + 1), leader: None });
             return Verdict::Next;
         }

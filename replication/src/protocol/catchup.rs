@@ -47,7 +47,7 @@ impl Member<Leader> {
             return;
         }
         if progress.stage == Stage::Matched && report.last.seq < progress.matched.seq {
-            // Said before what it has acked since; that is in its log for ever.
+            // Said before what it has acked since; that is in its log forever.
             return;
         }
         self.match_or_snapshot(from.node, report, out);
@@ -58,7 +58,7 @@ impl Member<Leader> {
         let Some(agree) = self.common.log.agreement(report) else {
             if report.committed.seq > self.common.tables().seq {
                 // A snapshot must reach as far as it has applied (rule 7).
-                out.push(Effect::WantFlush);
+                out.push(Effect::RequestFlush);
             }
             return self.offer_snapshot(node, out);
         };
@@ -96,10 +96,10 @@ impl Member<Leader> {
     /// Sends again what has been on the way for too long.
     pub(crate) fn resend_lost(&mut self, node: NodeId, out: &mut Vec<Effect>) {
         let now = self.common.now;
-        let patience = Millis(self.common.settings().heartbeat.0 * 10);
+        let wait_max = Millis(self.common.settings().heartbeat.0 * 10);
         let Some(progress) = self.role.progress.get_mut(&node) else { return };
         let forgotten = planted(Bug::LostProposalForgotten);
-        if progress.window_len() > 0 && !forgotten && now >= progress.moved_at.plus(patience) {
+        if progress.window_len() > 0 && !forgotten && now >= progress.moved_at.plus(wait_max) {
             let matched = progress.matched;
             progress.restart(matched, now);
         }

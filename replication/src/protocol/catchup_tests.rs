@@ -108,7 +108,7 @@ fn a_snapshot_must_reach_as_far_as_its_receiver_has_applied() {
     // It has applied 2.11; what it has behind that is of an epoch that our log does not know any more.
     let odd = Report { epoch_ends: vec![Lsn::new(1, 12)], ..report(Lsn::new(2, 11), Lsn::new(1, 12)) };
     leader.match_or_snapshot(FOLLOWER, &odd, &mut out);
-    assert!(out.contains(&Effect::WantFlush), "{out:?}");
+    assert!(out.contains(&Effect::RequestFlush), "{out:?}");
     assert!(matches!(stage(&leader), Stage::Snapshot(_)));
 }
 

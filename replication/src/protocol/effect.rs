@@ -79,8 +79,8 @@ pub enum Effect {
     Closed,
     /// Ask the coordinator.
     Coordinate(CoordinationRequest),
-    /// Let the store bring to its tables soon what is applied ([`crate::store::Store::want_flush`]).
-    WantFlush,
+    /// Let the store bring to its tables soon what is applied ([`crate::store::Store::request_flush`]).
+    RequestFlush,
     /// Throw away all that the store holds ([`crate::store::Store::wipe`]); [`super::event::Event::DataWiped`] follows.
     WipeData,
     /// A fact an operator must see; the driver logs it loudly and counts it.

@@ -415,7 +415,7 @@ impl Member<Leader> {
 
     // Transfer of leadership (rule 8d)
 
-    /// A leader that can not read its tables, or whose disk hangs or is full, hands over if it can (rule 18).
+    /// A leader that cannot read its tables, or whose disk hangs or is full, hands over if it can (rule 18).
     fn transfer_if_unfit(&mut self, out: &mut Vec<Effect>) {
         let now = self.common.now;
         let unfit = (self.common.damaged || self.common.force_lags()) && self.role.open;
@@ -578,7 +578,7 @@ impl Member<Leader> {
     }
 
     /// The lease length that followers are asked for.
-    pub(crate) fn patience(&self) -> Millis {
+    pub(crate) fn wait_max(&self) -> Millis {
         self.common.settings().suspect_after
     }
 }

@@ -268,7 +268,7 @@ impl Common {
     /// The store is empty: what the log holds is void, what was promised holds, and all else comes from the leader.
     pub(crate) fn data_wiped(&mut self, outcome: Result<(), String>, out: &mut Vec<Effect>) {
         if let Err(text) = outcome {
-            return self.alarm(format!("its data can not be thrown away: {text}"), out);
+            return self.alarm(format!("its data cannot be thrown away: {text}"), out);
         }
         (self.checkpoint.base, self.checkpoint.base_chain) = (Lsn::ZERO, ChainHash::default());
         self.log = CohortLog::recovered(
@@ -396,8 +396,8 @@ impl Common {
 
     /// Whether this node's own log lags: its disk hangs, or is full (rule 18).
     pub(crate) fn force_lags(&self) -> bool {
-        let patience = self.settings().force_patience;
-        self.unforced.front().is_some_and(|first| self.now >= first.since.plus(patience))
+        let wait_max = self.settings().force_wait_max;
+        self.unforced.front().is_some_and(|first| self.now >= first.since.plus(wait_max))
     }
 
     /// What every role does as time passes.

@@ -31,7 +31,7 @@ pub struct Settings {
     /// Applied entries kept in memory for followers that lag a little, in bytes of payload.
     pub tail_bytes_max: u64,
     /// A leader whose own log has not been forced for so long hands over (rule 18).
-    pub force_patience: Millis,
+    pub force_wait_max: Millis,
     /// A transfer of leadership is given up when the successor has not caught up by then.
     pub transfer_timeout: Millis,
 }
@@ -51,7 +51,7 @@ impl Default for Settings {
             batch_bytes_max: 512 << 10,
             window_len_max: 4,
             tail_bytes_max: 4 << 20,
-            force_patience: Millis(1000),
+            force_wait_max: Millis(1000),
             transfer_timeout: Millis(2000),
         }
     }

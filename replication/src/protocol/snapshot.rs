@@ -127,7 +127,7 @@ impl Member<Leader> {
             return;
         }
         if ours.seq < tables.seq {
-            return out.push(Effect::WantFlush);
+            return out.push(Effect::RequestFlush);
         }
         let transfer =
             progress.repair.get_or_insert(SnapshotProgress { snapshot, sent: None, reading: false });

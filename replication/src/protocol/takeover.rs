@@ -146,8 +146,8 @@ impl Member<Leader> {
             .filter(|one| matches!(&one.stage, Stage::Promised(report) if report.last > last));
         let ahead = ahead.count();
         let possible = self.common.config.members.len() - ahead >= self.common.majority();
-        let patience = self.patience();
-        let late = self.common.now >= since.plus(patience).plus(patience);
+        let wait_max = self.wait_max();
+        let late = self.common.now >= since.plus(wait_max).plus(wait_max);
         if possible && !(late && ahead > 0) {
             return Outcome::Lead;
         }

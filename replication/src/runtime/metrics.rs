@@ -45,7 +45,7 @@ pub struct Metrics {
     /// Messages that were not sent because the peer was not connected or its queue was full.
     pub messages_dropped: Counter,
     /// Messages for cohorts that this node does not hold.
-    pub strangers: Counter,
+    pub rejected_peers: Counter,
     /// Streams to peers that came to stand.
     pub reconnects: Counter,
     /// Leaderships opened here.

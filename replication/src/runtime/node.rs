@@ -155,7 +155,7 @@ impl Node {
             };
             self.metrics.bytes_received.add(outbox::size(&message) as u64);
             let Some(driver) = self.cohort(cohort) else {
-                self.metrics.strangers.count();
+                self.metrics.rejected_peers.count();
                 debug!(%cohort, peer = %from.node, "message for a cohort that is not here");
                 continue;
             };

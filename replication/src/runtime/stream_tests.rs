@@ -278,7 +278,7 @@ async fn who_is_not_meant_is_refused_clearly() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_ends_the_stream_and_strangers_are_counted() {
+async fn what_makes_no_sense_ends_the_stream_and_rejected_peers_are_counted() {
     let book = Arc::new(Book::default());
     let two = TestNode::start(2, "c", &book).await;
     let hello = proto::Hello { version: 1, cluster: "c".into(), node: 1, incarnation: 101, to: 2 };
@@ -292,6 +292,6 @@ async fn what_makes_no_sense_ends_the_stream_and_strangers_are_counted() {
     assert!(answers.message().await.expect("an introduction").is_some());
     let status = answers.message().await.expect_err("the second frame is broken");
     assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "message is missing"));
-    assert_eq!(two.node.metrics.strangers.get(), 1);
+    assert_eq!(two.node.metrics.rejected_peers.get(), 1);
     two.node.kill();
 }

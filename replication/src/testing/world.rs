@@ -537,7 +537,7 @@ impl World {
         for effect in effects {
             match effect {
                 // No tables here.
-                Effect::WantFlush => {}
+                Effect::RequestFlush => {}
                 Effect::WipeData => {
                     if let Some(machine) = self.machines.get_mut(&number) {
                         machine.applied.clear();

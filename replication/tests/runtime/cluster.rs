@@ -121,7 +121,7 @@ impl Store for Counter {
         false
     }
 
-    fn want_flush(&self) {}
+    fn request_flush(&self) {}
 
     fn clear(&self) -> Result<(), String> {
         Err("these tests never ask for it".to_owned())

@@ -10,7 +10,7 @@ use super::status::Replicas;
 use super::{Cluster, free_ports, provision};
 
 /// How long a debug build may take to do one thing on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// A running demo with three nodes; killed when dropped.
 pub struct Demo {
@@ -28,7 +28,7 @@ impl Demo {
             command.arg("--data-dir").arg(dir);
         }
         let process = Process::spawn("demo", &mut command);
-        process.wait_line(PATIENCE, "ready", |line| (line == "ready").then_some(()));
+        process.wait_line(WAIT_MAX, "ready", |line| (line == "ready").then_some(()));
         let gateways = (1..=3).map(|node| {
             let prefix = format!("node {node}  ");
             let url = |line: &str| line.strip_prefix(&prefix).map(str::to_string);
@@ -43,7 +43,7 @@ impl Demo {
     /// Types `quit`; the demo must end by itself with exit code 0.
     pub fn quit(mut self) {
         self.process.type_line("quit");
-        let status = self.process.wait_exit(PATIENCE);
+        let status = self.process.wait_exit(WAIT_MAX);
         assert!(status.success(), "{status}; it said:\n{}", self.process.said());
     }
 
@@ -51,7 +51,7 @@ impl Demo {
     fn command(&mut self, command: &str, answer: &str) {
         let seen = self.process.lines_seen();
         self.process.type_line(command);
-        self.process.wait_line_after(seen, PATIENCE, answer, |line| (line == answer).then_some(()));
+        self.process.wait_line_after(seen, WAIT_MAX, answer, |line| (line == answer).then_some(()));
     }
 }
 
@@ -74,7 +74,7 @@ impl Cluster for Demo {
         // What it does not know marks the end of what came before.
         self.process.type_line("end-of-status");
         let is_end = |line: &str| line.starts_with("unknown command: end-of-status").then_some(());
-        self.process.wait_line_after(seen, PATIENCE, "status", is_end);
+        self.process.wait_line_after(seen, WAIT_MAX, "status", is_end);
         Replicas::parse(self.process.said().lines().skip(seen))
     }
 }

@@ -12,7 +12,7 @@ use super::zookeeper::ZooKeeperServer;
 use super::{Cluster, free_port, provision};
 
 /// How long a debug build may take to do one thing on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Three nodes, each a process of its own; all killed when dropped.
 pub struct Nodes {
@@ -78,7 +78,7 @@ impl Nodes {
     pub fn stop(&mut self, number: usize) {
         let mut process = self.nodes[number - 1].process.take().expect("it runs");
         process.terminate();
-        let status = process.wait_exit(PATIENCE);
+        let status = process.wait_exit(WAIT_MAX);
         assert!(status.success(), "{status}; it said:\n{}", process.said());
     }
 
@@ -126,7 +126,7 @@ impl Nodes {
 
     fn wait_ready(&self, number: usize) {
         let process = self.nodes[number - 1].process.as_ref().expect("just started");
-        process.wait_line(PATIENCE, "ready", |line| {
+        process.wait_line(WAIT_MAX, "ready", |line| {
             (line == "ready" || line.starts_with(&format!("node {number} serves on"))).then_some(())
         });
     }

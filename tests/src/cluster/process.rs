@@ -45,19 +45,19 @@ impl Process {
     }
 
     /// Waits for the first line, of all said so far or later, that `wanted` maps to something.
-    pub fn wait_line<T>(&self, patience: Duration, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
-        self.wait_line_after(0, patience, what, wanted)
+    pub fn wait_line<T>(&self, wait_max: Duration, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+        self.wait_line_after(0, wait_max, what, wanted)
     }
 
     /// The same among the lines behind the first `seen` ones (see [`Process::lines_seen`]).
     pub fn wait_line_after<T>(
         &self,
         seen: usize,
-        patience: Duration,
+        wait_max: Duration,
         what: &str,
         wanted: impl Fn(&str) -> Option<T>,
     ) -> T {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + wait_max;
         let mut said = self.output.lock();
         let mut next = seen;
         loop {
@@ -70,7 +70,7 @@ impl Process {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || said.open == 0 {
                 let why =
-                    if said.open == 0 { "before its end".into() } else { format!("within {patience:?}") };
+                    if said.open == 0 { "before its end".into() } else { format!("within {wait_max:?}") };
                 panic!("{}: no {what} {why}; it said:\n{}", self.name, said.lines.join("\n"));
             }
             said = self.output.grown.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -135,15 +135,15 @@ impl Process {
     }
 
     /// Waits for its end.
-    pub fn wait_exit(&mut self, patience: Duration) -> ExitStatus {
-        let deadline = Instant::now() + patience;
+    pub fn wait_exit(&mut self, wait_max: Duration) -> ExitStatus {
+        let deadline = Instant::now() + wait_max;
         loop {
             if let Some(status) = self.child.try_wait().expect("own child") {
                 return status;
             }
             assert!(
                 Instant::now() < deadline,
-                "{} still runs after {patience:?}; it said:\n{}",
+                "{} still runs after {wait_max:?}; it said:\n{}",
                 self.name,
                 self.said()
             );

@@ -12,7 +12,7 @@ use super::process::Process;
 use super::{free_port, provision};
 
 /// How long the server may take to serve on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A standalone server on a loopback port, with its data in a temporary directory.
 pub struct ZooKeeperServer {
@@ -59,7 +59,7 @@ impl ZooKeeperServer {
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
             .arg(&config);
         let mut process = Process::spawn("zookeeper", &mut command);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_MAX;
         while !self.is_serving() {
             assert!(process.is_running(), "ZooKeeper ended:\n{}", process.said());
             assert!(Instant::now() < deadline, "ZooKeeper does not serve:\n{}", process.said());

@@ -313,8 +313,8 @@ impl World {
             let delay = if stuck { delay + self.random.below(600_000) } else { delay };
             self.plan(delay, Action::Serve { call: id, step: Step::Begin(0) });
         }
-        let patience = 20_000 + self.random.below(500_000);
-        self.plan(patience, Action::Timeout { call: id });
+        let wait_max = 20_000 + self.random.below(500_000);
+        self.plan(wait_max, Action::Timeout { call: id });
     }
 
     /// Whom to ask next; `None`: nobody before a pause.

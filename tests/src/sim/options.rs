@@ -145,7 +145,7 @@ impl Options {
             commit_piggyback: !random.one_in(4),
             lease: Millis(lease),
             suspect_after: Millis(suspect),
-            force_patience: Millis(2 * lease),
+            force_wait_max: Millis(2 * lease),
             queue_len_max: pick(random, &[3, 16, 1000]),
             window_len_max: if storm && random.one_in(2) { 1 } else { 1 + random.below(5) as usize },
             tail_bytes_max: pick(random, &[0, 300, 3000]),
@@ -227,7 +227,7 @@ impl Options {
             window_len: pick(random, &[4, 64, 4096]),
         };
         if full {
-            // Much that is live and nothing in tables, so that the log is for ever copying its tail forward.
+            // Much that is live and nothing in tables, so that the log is forever copying its tail forward.
             (options.log.segment_bytes, options.log.retention_bytes) = (16 << 10, 0);
             options.engine.memtable_bytes = 20_000;
         }

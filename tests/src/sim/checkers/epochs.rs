@@ -1,4 +1,4 @@
-//! One leader per epoch; an LSN names one record for ever; promises never go down; nothing raises an alarm.
+//! One leader per epoch; an LSN names one record forever; promises never go down; nothing raises an alarm.
 
 use std::collections::HashMap;
 
