@@ -18,7 +18,7 @@
 //! | checkpoint > base    | any                     | refused: tables are older than the log believes |
 //! | same, learner        | any                     | learner: it had thrown its tables away         |
 //! | holds base           | same chain hash         | log behind base                                 |
-//! | no base, or other hash | base of a snapshot      | the snapshot, nothing behind it: the log is void   |
+//! | no base, or other hash | base of a snapshot      | the snapshot, nothing behind it: the log is superseded   |
 //! | holds base           | another chain hash      | refused: one of them is another history         |
 //! | ends before base     | any                     | refused: the log has lost its tail              |
 //!
@@ -185,7 +185,7 @@ pub(crate) fn loss(damaged: Option<&Corruption>, rebuilt: bool) -> Option<String
     }
 }
 
-/// A replica that has lost its log: its tables stay, what the log says of promises counts at least, all else is void.
+/// A replica that has lost its log: its tables stay, what the log says of promises counts at least, all else is superseded.
 fn learner(why: &str, durable: &Durable, known: Checkpoint, promise: Promise) -> Recovered {
     tracing::warn!(why, base = %durable.base, "the log is lost: this replica must be brought level");
     Recovered {
@@ -204,7 +204,7 @@ fn learner(why: &str, durable: &Durable, known: Checkpoint, promise: Promise) ->
         oldest: durable.base,
         epoch_ends: vec![durable.base],
         fresh: false,
-        void: true,
+        log_superseded: true,
         must_rejoin: true,
     }
 }
@@ -233,7 +233,7 @@ pub(crate) fn join(
             oldest: Lsn::ZERO,
             epoch_ends: vec![Lsn::ZERO],
             fresh,
-            void: false,
+            log_superseded: false,
             must_rejoin: false,
         });
     };
@@ -261,7 +261,7 @@ pub(crate) fn join(
         oldest: log.oldest,
         epoch_ends: log.epoch_ends,
         fresh: false,
-        void: false,
+        log_superseded: false,
         must_rejoin: false,
         checkpoint: Checkpoint::default(),
     };
@@ -270,7 +270,7 @@ pub(crate) fn join(
         Some(_) | None if durable.snapshot == durable.base && durable.base > Lsn::ZERO => {
             recovered.entries.clear();
             (recovered.oldest, recovered.epoch_ends) = (durable.base, vec![durable.base]);
-            (recovered.committed, recovered.void) = (durable.base, true);
+            (recovered.committed, recovered.log_superseded) = (durable.base, true);
         }
         Some(_) => return Err(format!("tables and log hold different histories at {}", durable.base)),
         None => return Err(format!("the log ends before {}, where the tables do", durable.base)),

@@ -6,7 +6,7 @@
 //! alone counts; followers and later leaders apply it without deciding again.
 //!
 //! Order of calls, all under the cohort's lock: `decide`, then, if it proposed, `pending`, then `apply` with
-//! that LSN; or `closed`, after which everything pending is void (it may still be applied: by a later leader's
+//! that LSN; or `closed`, after which everything pending is superseded (it may still be applied: by a later leader's
 //! word). No call may block for long, none may call back into the replica.
 
 use bytes::Bytes;

@@ -63,7 +63,7 @@ pub(crate) fn blocks(bytes: u64) -> u64 {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Logged {
     Record(Record),
-    /// The cohort was dropped: all its earlier records are void.
+    /// The cohort was dropped: all its earlier records are superseded.
     Forget,
 }
 

@@ -95,7 +95,7 @@ pub enum Record {
     /// Control state.
     Checkpoint(Checkpoint),
     /// The store holds a snapshot up to `base`, whose history this log does not have (rule 4): all earlier entries of the
-    /// cohort are void. Positional, as Skip is.
+    /// cohort are superseded. Positional, as Skip is.
     Snapshot(Checkpoint),
 }
 

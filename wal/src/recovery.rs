@@ -327,7 +327,7 @@ impl Replay {
                 state.take(checkpoint);
             }
             Logged::Record(Record::Snapshot(checkpoint)) => {
-                // Positional, too: what a snapshot has replaced is void, damage included.
+                // Positional, too: what a snapshot has replaced is superseded, damage included.
                 state.live.clear();
                 (state.corrupt, state.suspect) = (None, None);
                 state.take(checkpoint);

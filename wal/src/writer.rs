@@ -310,7 +310,7 @@ impl LogWriter {
     /// Drops the open batch, as if its appends had never been taken.
     fn discard_batch(&mut self) {
         for (cohort, before) in std::mem::take(&mut self.before_batch) {
-            // A cohort that the batch forgot is gone here; its records are void once it is forgotten again after a start.
+            // A cohort that the batch forgot is gone here; its records are superseded once it is forgotten again after a start.
             if let Some(control) = self.controls.get_mut(&cohort) {
                 *control = before;
             }
@@ -408,7 +408,7 @@ impl LogWriter {
         self.append(Append { cohort, records: vec![Record::Checkpoint(checkpoint)] })
     }
 
-    /// The cohort was dropped: its records hold no segment any more and are void at the next start.
+    /// The cohort was dropped: its records hold no segment any more and are superseded at the next start.
     pub fn forget(&mut self, cohort: CohortId) {
         if let Some(control) = self.controls.remove(&cohort) {
             put_record(&mut self.batch, cohort, control.ordinal + 1, &Logged::Forget);

@@ -153,9 +153,9 @@ impl<S: Store> Clients<S> {
 
     /// The leadership has ended, and the step that ended it has answered whom it could. Whoever waits for a write or
     /// a read of it still would wait forever. Transfers go on: their end may just be coming.
-    pub(crate) fn void(&mut self) {
-        let void = self.waiting.extract_if(|_, waiting| !matches!(waiting, Waiting::Transferring { .. }));
-        for (_, waiting) in void {
+    pub(crate) fn leadership_lost(&mut self) {
+        let lost = self.waiting.extract_if(|_, waiting| !matches!(waiting, Waiting::Transferring { .. }));
+        for (_, waiting) in lost {
             match waiting {
                 Waiting::Pending { sender, .. } | Waiting::Joining { sender, .. } => {
                     let _ = sender.send(Err(ReplicaError::Unknown));
@@ -173,7 +173,7 @@ impl<S: Store> Clients<S> {
 
     /// The replica has ended. A write that is under way may or may not commit; nothing else was done.
     pub(crate) fn end(&mut self) {
-        self.void();
+        self.leadership_lost();
         for (_, waiting) in self.waiting.drain() {
             if let Waiting::Transferring { sender } = waiting {
                 let _ = sender.send(Err(ReplicaError::Closed));
@@ -298,13 +298,13 @@ mod tests {
     fn what_is_in_the_log_is_never_said_to_be_undone() {
         let lost = |all: &mut Clients<Nothing>, token| all.answer(token, Reply::NotLeader { hint: None });
         assert_eq!(told(joining, lost), Err(ReplicaError::Unknown));
-        assert_eq!(told(joining, |all, _| all.void()), Err(ReplicaError::Unknown));
-        assert_eq!(told(pending, |all, _| all.void()), Err(ReplicaError::Unknown));
+        assert_eq!(told(joining, |all, _| all.leadership_lost()), Err(ReplicaError::Unknown));
+        assert_eq!(told(pending, |all, _| all.leadership_lost()), Err(ReplicaError::Unknown));
         assert_eq!(told(pending, |all, _| all.end()), Err(ReplicaError::Unknown));
         let proposed = |all: &mut Clients<Nothing>, token| {
             assert_eq!(all.proposed(token), Some(7));
             assert_eq!(all.proposed(token), None);
-            all.void();
+            all.leadership_lost();
         };
         assert_eq!(told(proposing, proposed), Err(ReplicaError::Unknown));
     }
@@ -314,7 +314,7 @@ mod tests {
         let (sender, mut receiver) = oneshot::channel();
         let mut clients = Clients::<Nothing>::new();
         let token = clients.wait(Waiting::Transferring { sender });
-        clients.void();
+        clients.leadership_lost();
         clients.answer(token, Reply::Transferred);
         assert_eq!(receiver.try_recv().expect("an answer"), Ok(()));
     }

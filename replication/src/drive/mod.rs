@@ -235,7 +235,7 @@ impl<S: Store> Drive<S> {
         }
         self.effects = effects;
         if closed {
-            self.clients.void();
+            self.clients.leadership_lost();
         }
     }
 

@@ -75,7 +75,7 @@ pub enum Effect {
     Lease(Option<Lease>),
     /// The leadership `epoch` is open: EpochStart is committed and applied.
     Opened(Epoch),
-    /// No longer an open leader: pending state and waiting clients are void.
+    /// No longer an open leader: pending state and waiting clients are superseded.
     Closed,
     /// Ask the coordinator.
     Coordinate(CoordinationRequest),

@@ -167,7 +167,7 @@ impl CohortLog {
     }
 
     /// The store holds everything up to `base` in tables now. True if the log holds it, too, with this very hash: then
-    /// what follows stays. Else the log is void up to `base` and begins anew behind it.
+    /// what follows stays. Else the log is superseded up to `base` and begins anew behind it.
     pub(crate) fn fetch_snapshot(&mut self, base: Lsn, chain: ChainHash) -> bool {
         if self.at(base.seq) == Some((base, chain)) {
             self.commit_to(base, base, 0);

@@ -48,9 +48,9 @@ pub struct Recovered {
     pub epoch_ends: Vec<Lsn>,
     /// The range has just been created: there is no lease from a former life to wait out.
     pub fresh: bool,
-    /// The store has taken a snapshot that the log does not know of yet: all that the log holds of the cohort is void, and
+    /// The store has taken a snapshot that the log does not know of yet: all that the log holds of the cohort is superseded, and
     /// is to be marked so (rule 4).
-    pub void: bool,
+    pub log_superseded: bool,
     /// The log has lost records of the cohort: promises or entries may be missing (rule 5).
     pub must_rejoin: bool,
 }
@@ -118,8 +118,8 @@ pub(crate) struct Common {
     pub(crate) disk_full: bool,
     /// When to try again.
     retry_at: Stamp,
-    /// Tickets up to this one are void: their records are appended again under new ones.
-    void: Ticket,
+    /// Tickets up to this one are superseded: their records are appended again under new ones.
+    discarded: Ticket,
     /// Last LSN said in a Commit record.
     commit_logged: Lsn,
     commit_logged_at: Stamp,
@@ -151,7 +151,7 @@ impl Common {
             oldest,
             epoch_ends,
             fresh,
-            void,
+            log_superseded,
             must_rejoin,
         } = recovered;
         let promise = if planted(Bug::PromiseForgotten) { Promise::default() } else { promise };
@@ -180,7 +180,7 @@ impl Common {
             next_ticket: 0,
             disk_full: false,
             retry_at: now,
-            void: Ticket(0),
+            discarded: Ticket(0),
             commit_logged: log.committed(),
             commit_logged_at: now,
             highest_promise: promise,
@@ -196,7 +196,7 @@ impl Common {
         };
         let committed = common.log.committed();
         common.commit_and_apply(committed, committed, out);
-        if void {
+        if log_superseded {
             common.append_snapshot(out);
         }
         common
@@ -265,7 +265,7 @@ impl Common {
         self.append_checkpoint(Durable::RejoinMarked, out);
     }
 
-    /// The store is empty: what the log holds is void, what was promised holds, and all else comes from the leader.
+    /// The store is empty: what the log holds is superseded, what was promised holds, and all else comes from the leader.
     pub(crate) fn data_wiped(&mut self, outcome: Result<(), String>, out: &mut Vec<Effect>) {
         if let Err(text) = outcome {
             return self.alarm(format!("its data cannot be thrown away: {text}"), out);
@@ -345,7 +345,7 @@ impl Common {
     /// Appends up to `ticket` are durable; says what they were for, in order.
     pub(crate) fn forced(&mut self, ticket: Ticket) -> Vec<Durable> {
         let mut durable = Vec::new();
-        if ticket <= self.void {
+        if ticket <= self.discarded {
             return durable;
         }
         while let Some(first) = self.unforced.front()
@@ -372,14 +372,14 @@ impl Common {
 
     /// The disk was full: everything from here on will be appended again, in order, when there is space.
     pub(crate) fn append_failed(&mut self, ticket: Ticket, out: &mut Vec<Effect>) {
-        if ticket <= self.void {
+        if ticket <= self.discarded {
             return;
         }
-        if self.void == Ticket(0) {
+        if self.discarded == Ticket(0) {
             self.alarm("disk full: the log takes no writes until space is freed".into(), out);
         }
         self.disk_full = true;
-        self.void = Ticket(self.next_ticket);
+        self.discarded = Ticket(self.next_ticket);
         self.retry_at = self.now.plus(self.settings().heartbeat);
     }
 
@@ -436,7 +436,7 @@ impl Common {
         self.refresh();
     }
 
-    /// Marks all that the log holds so far as void.
+    /// Marks all that the log holds so far as superseded.
     fn append_snapshot(&mut self, out: &mut Vec<Effect>) {
         let checkpoint =
             Checkpoint { promise: self.promise, committed: self.log.committed(), ..self.checkpoint.clone() };

@@ -4,7 +4,7 @@
 //! is kept by its store before it asks for the next, so one part at a time is on its way and a lost one is asked for
 //! again. With the last part the store puts the snapshot in force by one manifest edit. From then on the follower's log
 //! begins at the snapshot's LSN, which is in the leader's log by construction: it is matched there, and catches up from the
-//! log. Nothing is ever skipped on this path (rule 4): what the snapshot replaces is void because the snapshot has it.
+//! log. Nothing is ever skipped on this path (rule 4): what the snapshot replaces is superseded because the snapshot has it.
 
 use wal::planted::{Bug, planted};
 use wal::{Lsn, NodeId, ReplicaId};

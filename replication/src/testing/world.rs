@@ -265,7 +265,7 @@ impl World {
             oldest: found.oldest,
             epoch_ends: found.epoch_ends,
             fresh,
-            void: false,
+            log_superseded: false,
             must_rejoin: std::mem::take(&mut machine.lost),
         };
         let config = Config {

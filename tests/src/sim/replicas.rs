@@ -191,7 +191,7 @@ impl World {
         let told = |fate: fn(Ticket) -> Told| move |(range, ticket)| (range, fate(ticket));
         let taken = taken.into_iter().map(told(Told::Forced));
         let refused = refused.into_iter().map(told(Told::AppendFailed));
-        // Who was refused is told so before the force, in production, too: what was taken behind it is void.
+        // Who was refused is told so before the force, in production, too: what was taken behind it is superseded.
         for (range, event) in refused.chain(taken).collect::<Vec<_>>() {
             if self.lives(node, life) {
                 self.tell(node, range, event);
@@ -256,7 +256,7 @@ fn logged(node: Node, range: Range, record: &Record) -> Option<Event> {
             let from = skip.0.values().filter_map(|sequences| sequences.min()).min()?;
             Some(Event::Skipped { node, range, from })
         }
-        // What stands before it is void, what it does not reach included: appended again behind a refused append, it may
+        // What stands before it is superseded, what it does not reach included: appended again behind a refused append, it may
         // come after entries that were forced, but that nobody was told of.
         Record::Snapshot(checkpoint) => Some(Event::Skipped { node, range, from: checkpoint.base.seq + 1 }),
         Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) => None,

@@ -69,7 +69,7 @@ impl Checker for Durability {
                 log.base = log.base.max(*base);
             }
             Event::SnapshotInstalled { node, range, base } => {
-                // What the snapshot does not continue is void (rule 4).
+                // What the snapshot does not continue is superseded (rule 4).
                 let log = self.logs.entry((*node, *range)).or_default();
                 if log.base != *base && log.forced.get(&base.seq) != Some(base) {
                     log.forced.clear();
