@@ -1,7 +1,7 @@
 //! Work in the background, on threads of its own: flush, compaction, giving log segments back, scrubbing.
 //!
 //! None of it is on the path of a write: a memtable is frozen in an instant and written out here. After a flush the
-//! cohort is told its new checkpoint, and the log may let go of what lies below. A cohort that holds back the oldest
+//! cohort is notified of its flushed LSN, and the log may let go of what lies below. A cohort that holds back the oldest
 //! segment is flushed though its memtable is small (rule 2).
 
 use std::io;
@@ -50,10 +50,10 @@ impl Maintenance {
         ];
         threads.push(every("reclaim", RECLAIM_PERIOD, move || {
             reclaiming.sweep();
-            let (told, holding) = channel();
+            let (sender, holding) = channel();
             log.reclaim(move |result| {
                 // An error: this thread has been stopped meanwhile.
-                let _ = told.send(result);
+                let _ = sender.send(result);
             });
             match holding.recv() {
                 Ok(Ok(holding)) => flush_these(&reclaiming, &holding, &metrics),

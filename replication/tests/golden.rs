@@ -95,7 +95,7 @@ impl Runner for Script {
                 let served = world.served;
                 world.read(number(0)?);
                 if world.served > served {
-                    world.told.push(format!("n{} serves a strong read under its lease", number(0)?));
+                    world.notes.push(format!("n{} serves a strong read under its lease", number(0)?));
                 }
             }
             "transfer" => world.transfer(number(0)?, words.get(1).map(|text| text.parse()).transpose()?),
@@ -133,7 +133,7 @@ impl Runner for Script {
                         Some(status) => status.to_string(),
                         None => format!("n{member} down"),
                     };
-                    world.told.push(line);
+                    world.notes.push(line);
                 }
             }
             "log" => {
@@ -142,12 +142,12 @@ impl Runner for Script {
                     .iter()
                     .map(|entry| format!("{}={}", entry.lsn, String::from_utf8_lossy(&entry.payload)))
                     .collect();
-                world.told.push(payloads.join(" "));
+                world.notes.push(payloads.join(" "));
             }
             other => return Err(format!("unknown verb {other}").into()),
         }
         let mut out = String::new();
-        for line in world.told.drain(..) {
+        for line in world.notes.drain(..) {
             writeln!(out, "{line}")?;
         }
         Ok(out)

@@ -17,7 +17,7 @@ use wal::{CohortId, Epoch, Incarnation, Lsn, NodeId, ReplicaId};
 const ROOT: &str = "/spinnaker/test";
 const RANGE: CohortId = CohortId(7);
 
-/// One node's adaptor and what it told.
+/// One node's adaptor and what it announced.
 struct Adaptor {
     client: Arc<EmbeddedClient>,
     coordination: RangeCoordination,
@@ -45,15 +45,15 @@ impl Adaptor {
     }
 
     fn over(client: Arc<EmbeddedClient>, coordinator: Arc<dyn Coordinator>, node: u32) -> Adaptor {
-        let (told, events) = mpsc::unbounded_channel();
-        let tell = move |event| drop(told.send(event));
+        let (sender, events) = mpsc::unbounded_channel();
+        let tell = move |event| drop(sender.send(event));
         let coordination = RangeCoordination::spawn(coordinator, ROOT, RANGE, member(node), tell);
         Adaptor { client, coordination, events, view: RangeView::default() }
     }
 
     async fn event(&mut self) -> RangeEvent {
         let event =
-            timeout(Duration::from_secs(10), self.events.recv()).await.expect("told in time").unwrap();
+            timeout(Duration::from_secs(10), self.events.recv()).await.expect("announced in time").unwrap();
         if let RangeEvent::View(view) = &event {
             self.view = view.clone();
         }

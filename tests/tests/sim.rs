@@ -11,7 +11,7 @@ const SEEDS: std::ops::Range<u64> = 1..60;
 /// proves little: each bug has a test of its own, too, or is planted again by `cargo sim --planted`.
 const KEPT: &[(u64, Option<u32>, &str)] = &[
     (15, None, "a proposal without the newest commit point echoed a fresh stamp"),
-    (155, None, "a logged refusal was told as a success once the window had forgotten it"),
+    (155, None, "a logged refusal was reported as a success once the window had forgotten it"),
     (747, None, "appends behind a refused one"),
     (1629, None, "a leader without a lease claimed that its data were current"),
     (2002064, None, "an entry appended again made the log forget where those before it are"),
@@ -66,7 +66,7 @@ fn seeds_differ() {
 #[test]
 fn every_scenario_has_its_trouble_and_keeps_the_promises() {
     for scenario in scenarios::ALL {
-        let (mut struck, mut told) = (0, 0);
+        let (mut struck, mut written) = (0, 0);
         for seed in 1..8 {
             let report = sim::run_in(seed, None, Some(scenario), false);
             assert_eq!(
@@ -76,9 +76,9 @@ fn every_scenario_has_its_trouble_and_keeps_the_promises() {
                 scenario.name
             );
             struck += sim::draw(seed, None, Some(scenario)).1.len();
-            told += report.counts.written;
+            written += report.counts.written;
         }
-        assert!(struck > 20 && told > 20, "{}: {struck} faults, {told} writes", scenario.name);
+        assert!(struck > 20 && written > 20, "{}: {struck} faults, {written} writes", scenario.name);
     }
 }
 

@@ -97,9 +97,9 @@ impl Log {
         self.push(Job::Forget(cohort), false);
     }
 
-    /// See [`LogWriter::reclaim`]; the answer is told on the log's thread.
-    pub fn reclaim(&self, told: impl FnOnce(Result<Vec<CohortId>, LogError>) + Send + 'static) {
-        self.push(Job::Reclaim(Box::new(told)), true);
+    /// See [`LogWriter::reclaim`]; the answer comes on the log's thread.
+    pub fn reclaim(&self, done: impl FnOnce(Result<Vec<CohortId>, LogError>) + Send + 'static) {
+        self.push(Job::Reclaim(Box::new(done)), true);
     }
 
     /// A reader of what is forced.
@@ -122,7 +122,7 @@ impl Log {
         self.join();
     }
 
-    /// Ends at once, as a crash would: what is queued is dropped (its `done` is told `Closed`), nothing more is written
+    /// Ends at once, as a crash would: what is queued is dropped (its `done` gets `Closed`), nothing more is written
     /// once this returns.
     pub fn kill(&self) {
         self.0.killed.store(true, Ordering::SeqCst);
@@ -165,7 +165,7 @@ fn refuse(job: Job) {
     match job {
         Job::Append { done: Some(done), .. } => done(Err(LogError::Closed)),
         Job::Append { done: None, .. } | Job::Forget(_) => {}
-        Job::Reclaim(told) => told(Err(LogError::Closed)),
+        Job::Reclaim(done) => done(Err(LogError::Closed)),
     }
 }
 
@@ -204,7 +204,7 @@ fn run(inner: &Inner, mut writer: LogWriter) {
                     }
                 }
                 Job::Forget(cohort) => writer.forget(cohort),
-                Job::Reclaim(told) => reclaims.push(told),
+                Job::Reclaim(done) => reclaims.push(done),
             }
         }
         inner.forces.fetch_add(1, Ordering::Relaxed);
@@ -212,8 +212,8 @@ fn run(inner: &Inner, mut writer: LogWriter) {
         for done in waiting.drain(..) {
             done(forced.clone());
         }
-        for told in reclaims.drain(..) {
-            told(writer.reclaim());
+        for done in reclaims.drain(..) {
+            done(writer.reclaim());
         }
         if closing {
             return;

@@ -65,7 +65,7 @@ impl CohortIndex {
     }
 
     /// Adds an entry, or the newer place of one that was appended again: a full disk refuses what came behind it, too, and
-    /// whoever was told so repeats all. One that does not follow the last starts the index anew behind `prev`.
+    /// whoever was refused repeats all. One that does not follow the last starts the index anew behind `prev`.
     pub(crate) fn push(&mut self, lsn: Lsn, prev: Lsn, place: Place) {
         let repeated = self.at(lsn.seq).is_some_and(|known| known.epoch == lsn.epoch);
         if repeated && !planted(Bug::RepeatRestartsIndex) {

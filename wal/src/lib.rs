@@ -4,9 +4,9 @@
 //! Each record names its cohort; one scan at start gives every cohort its own back.
 //!
 //! What is durable when:
-//! * an append whose `done` was told `Ok` survives any crash, and so does everything appended before it;
-//! * an append that was never told may survive or not, but never in part and never without those before it;
-//! * an append that was told an error is not in the log and will not be.
+//! * an append whose `done` got `Ok` survives any crash, and so does everything appended before it;
+//! * an append that never got an answer may survive or not, but never in part and never without those before it;
+//! * an append that got an error is not in the log and will not be.
 //!
 //! In reading order: [`Lsn`] and [`Record`] (what is said), `format` (the bytes, drawn), [`LogWriter`] (one force
 //! per batch), [`Log`] (group commit), `recovery` (the decision table of a restart), [`LogReader`] (catch-up),

@@ -2,7 +2,7 @@
 //! bytes, a cohort either comes back exactly as it was, or is named corrupt, or the log does not open. Nothing else: no
 //! panic, no other entry, no lower promise.
 //!
-//! One exception is the nature of logs: damage to the very last batch cannot be told from a torn write that was never
+//! One exception is the nature of logs: damage to the very last batch cannot be distinguished from a torn write that was never
 //! forced, unless something later proves that it was (rule 9): the next batch, or the mark that an idle log writes.
 
 use std::collections::BTreeMap;

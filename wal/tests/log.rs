@@ -296,9 +296,9 @@ fn group_commit_tells_every_appender() {
             scope.spawn(move || {
                 let mut chain = Chain::new(CohortId(number));
                 for _ in 0..100 {
-                    let (told, wait) = std::sync::mpsc::channel();
+                    let (done, wait) = std::sync::mpsc::channel();
                     let append = chain.next(1, 50);
-                    log.append(append, true, Some(Box::new(move |result| told.send(result).expect("waits"))));
+                    log.append(append, true, Some(Box::new(move |result| done.send(result).expect("waits"))));
                     wait.recv().expect("told").expect("forced");
                 }
             });
@@ -318,9 +318,9 @@ fn a_killed_log_writes_nothing_more() {
     let log = Log::spawn(writer);
     log.kill();
     let operations = disk.operations();
-    let (told, wait) = std::sync::mpsc::channel();
+    let (done, wait) = std::sync::mpsc::channel();
     let append = Chain::new(A).next(1, 50);
-    log.append(append, true, Some(Box::new(move |result| told.send(result).expect("waits"))));
+    log.append(append, true, Some(Box::new(move |result| done.send(result).expect("waits"))));
     assert!(matches!(wait.recv(), Ok(Err(LogError::Closed))));
     assert_eq!(disk.operations(), operations);
 }

@@ -1,6 +1,6 @@
 //! One row out of many sources: the newest version of each column wins, deletions hide what is older.
 //!
-//! A version is told from another by its LSN alone, so the order of the sources does not matter here, and a source may
+//! A version is distinguished from another by its LSN alone, so the order of the sources does not matter here, and a source may
 //! be read again after a flush has moved its content elsewhere.
 
 use std::cmp::Reverse;

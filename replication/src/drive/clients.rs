@@ -34,14 +34,14 @@ pub enum Input<S: Store> {
     Read {
         /// Not before this LSN is committed and applied.
         after: Lsn,
-        /// Told when the store may be read.
+        /// Answered when the store may be read.
         sender: DoneSender,
     },
     /// A hand-over of the leadership.
     Transfer {
         /// To whom; `None`: to the follower that is furthest.
         target: Option<NodeId>,
-        /// Told how it ended.
+        /// Answered with how it ended.
         sender: DoneSender,
     },
 }
@@ -67,7 +67,7 @@ pub(crate) enum Waiting<S: Store> {
     Pending { refusal: Option<S::Answer>, sender: WriteSender<S> },
     /// The same write is in the log as `lsn`.
     Joining { lsn: Lsn, refusal: Option<S::Answer>, sender: WriteSender<S> },
-    /// Refused by the store; told once that is certain.
+    /// Refused by the store; answered once that is certain.
     Refusing { answer: S::Answer, sender: WriteSender<S> },
     /// A strong read without a lease.
     Reading { sender: DoneSender },
@@ -238,7 +238,7 @@ mod tests {
     const LSN: Lsn = Lsn::new(2, 22);
 
     /// What a client is told that waits in this way, when `end` happens.
-    fn told(
+    fn answer_of(
         waiting: fn(WriteSender<Nothing>) -> Waiting<Nothing>,
         end: impl FnOnce(&mut Clients<Nothing>, Token),
     ) -> Result<WriteReply<u8>, ReplicaError> {
@@ -268,45 +268,45 @@ mod tests {
     #[test]
     fn each_gets_the_answer_that_it_waits_for() {
         assert_eq!(
-            told(pending, |all, token| all.answer(token, Reply::Written(LSN))),
+            answer_of(pending, |all, token| all.answer(token, Reply::Written(LSN))),
             Ok(WriteReply::Written(LSN))
         );
         assert_eq!(
-            told(joining, |all, token| all.answer(token, Reply::ReadReady)),
+            answer_of(joining, |all, token| all.answer(token, Reply::ReadReady)),
             Ok(WriteReply::Written(LSN))
         );
         assert_eq!(
-            told(refusing, |all, token| all.answer(token, Reply::ReadReady)),
+            answer_of(refusing, |all, token| all.answer(token, Reply::ReadReady)),
             Ok(WriteReply::Refused(9))
         );
         let refused = |sender| Waiting::Joining { lsn: LSN, refusal: Some(5), sender };
         assert_eq!(
-            told(refused, |all, token| all.answer(token, Reply::ReadReady)),
+            answer_of(refused, |all, token| all.answer(token, Reply::ReadReady)),
             Ok(WriteReply::RefusedAt(LSN, 5))
         );
         let refused = |sender| Waiting::Pending { refusal: Some(5), sender };
         assert_eq!(
-            told(refused, |all, token| all.answer(token, Reply::Written(LSN))),
+            answer_of(refused, |all, token| all.answer(token, Reply::Written(LSN))),
             Ok(WriteReply::RefusedAt(LSN, 5))
         );
         let full = Reply::Unavailable(Unavailable::DiskFull);
         let error = Err(ReplicaError::Unavailable(Unavailable::DiskFull));
-        assert_eq!(told(proposing, |all, token| all.answer(token, full)), error);
+        assert_eq!(answer_of(proposing, |all, token| all.answer(token, full)), error);
     }
 
     #[test]
     fn what_is_in_the_log_is_never_said_to_be_undone() {
         let lost = |all: &mut Clients<Nothing>, token| all.answer(token, Reply::NotLeader { hint: None });
-        assert_eq!(told(joining, lost), Err(ReplicaError::Unknown));
-        assert_eq!(told(joining, |all, _| all.leadership_lost()), Err(ReplicaError::Unknown));
-        assert_eq!(told(pending, |all, _| all.leadership_lost()), Err(ReplicaError::Unknown));
-        assert_eq!(told(pending, |all, _| all.end()), Err(ReplicaError::Unknown));
+        assert_eq!(answer_of(joining, lost), Err(ReplicaError::Unknown));
+        assert_eq!(answer_of(joining, |all, _| all.leadership_lost()), Err(ReplicaError::Unknown));
+        assert_eq!(answer_of(pending, |all, _| all.leadership_lost()), Err(ReplicaError::Unknown));
+        assert_eq!(answer_of(pending, |all, _| all.end()), Err(ReplicaError::Unknown));
         let proposed = |all: &mut Clients<Nothing>, token| {
             assert_eq!(all.proposed(token), Some(7));
             assert_eq!(all.proposed(token), None);
             all.leadership_lost();
         };
-        assert_eq!(told(proposing, proposed), Err(ReplicaError::Unknown));
+        assert_eq!(answer_of(proposing, proposed), Err(ReplicaError::Unknown));
     }
 
     #[test]

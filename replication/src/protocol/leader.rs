@@ -84,11 +84,11 @@ pub(crate) struct Leader {
     reads: Vec<PendingRead>,
     open: bool,
     suspended: bool,
-    /// Newest stamp given out; stamps only grow, so that answers can be told apart.
+    /// Newest stamp given out; stamps only grow, so that answers can be distinguished.
     stamp: Stamp,
     heartbeat_at: Option<Stamp>,
-    /// The commit point as last told to followers when it does not ride on proposals.
-    told: Lsn,
+    /// The commit point as last announced to followers when it does not ride on proposals.
+    announced: Lsn,
     lease_until: Stamp,
     transfer: Option<Transfer>,
     /// Not before this does it try (again) to hand over by itself.
@@ -109,7 +109,7 @@ impl Leader {
             suspended: false,
             stamp: Stamp(0),
             heartbeat_at: None,
-            told: Lsn::ZERO,
+            announced: Lsn::ZERO,
             lease_until: Stamp(0),
             transfer: None,
             transfer_again_at: None,
@@ -225,7 +225,7 @@ impl Member<Leader> {
             return;
         }
         progress.heard = Some(now);
-        progress.told_own(own_stamp);
+        progress.note_own_stamp(own_stamp);
         if stamp <= self.role.stamp && stamp > Stamp(0) {
             progress.answered = progress.answered.max(Some(stamp));
             if grant {
@@ -325,14 +325,17 @@ impl Member<Leader> {
         self.role.stamp
     }
 
-    /// What rides on every message to a follower. `telling`: the commit point goes along even in the paper's mode.
-    pub(crate) fn next_heartbeat(&mut self, to: NodeId, telling: bool) -> Heartbeat {
+    /// What rides on every message to a follower. `announcing`: the commit point goes along even in the paper's mode.
+    pub(crate) fn next_heartbeat(&mut self, to: NodeId, announcing: bool) -> Heartbeat {
         let stamp = self.next_stamp();
         let leased = self.common.now < self.role.lease_until;
         let settings = self.common.settings();
-        let committed =
-            if telling || settings.commit_piggyback { self.common.log.committed() } else { self.role.told };
-        // An echoed stamp says that all that was committed before it is told here (rule 21): by a leader that holds its
+        let committed = if announcing || settings.commit_piggyback {
+            self.common.log.committed()
+        } else {
+            self.role.announced
+        };
+        // An echoed stamp says that all that was committed before it is announced here (rule 21): by a leader that holds its
         // lease, knows all that its predecessors have committed, and tells its newest commit point.
         let newest = self.role.open && committed == self.common.log.committed();
         let (committed, committed_chain) =
@@ -344,12 +347,12 @@ impl Member<Leader> {
 
     pub(crate) fn send_heartbeats(&mut self, out: &mut Vec<Effect>) {
         self.role.heartbeat_at = Some(self.common.now);
-        let telling = true;
+        let announcing = true;
         for node in self.common.others() {
-            let heartbeat = self.next_heartbeat(node, telling);
+            let heartbeat = self.next_heartbeat(node, announcing);
             self.common.send(node, Message::Heartbeat { epoch: self.role.epoch, heartbeat }, out);
         }
-        self.role.told = self.common.log.committed();
+        self.role.announced = self.common.log.committed();
     }
 
     pub(crate) fn tick(&mut self, out: &mut Vec<Effect>) -> Outcome {
@@ -564,8 +567,8 @@ impl Member<Leader> {
             out.push(Effect::Lease(None));
         }
         for (_, token, _) in self.role.queue.drain(..) {
-            let told = planted(Bug::UnknownToldAsRefused);
-            let reply = if told { Reply::NotLeader { hint: None } } else { Reply::Unknown };
+            let as_refused = planted(Bug::UnknownToldAsRefused);
+            let reply = if as_refused { Reply::NotLeader { hint: None } } else { Reply::Unknown };
             out.push(Effect::Reply { token, reply });
         }
         for read in self.role.reads.drain(..) {

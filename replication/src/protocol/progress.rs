@@ -111,7 +111,7 @@ impl Progress {
     }
 
     /// It has told its own clock: the newest of its newest life is echoed.
-    pub(crate) fn told_own(&mut self, own: OwnStamp) {
+    pub(crate) fn note_own_stamp(&mut self, own: OwnStamp) {
         if self.own_stamp.is_none_or(|known| known.life != own.life || known.at < own.at) {
             self.own_stamp = Some(own);
         }

@@ -151,7 +151,7 @@ impl<S: Store> Driver<S> {
         let me = Weak::clone(&self.me);
         let root = format!("/spinnaker/{}", self.node.cluster);
         let coordinator = Arc::clone(&self.node.coordinator);
-        let told = move |event| {
+        let notify = move |event| {
             let Some(driver) = me.upgrade() else { return };
             driver.push(match event {
                 RangeEvent::View(view) => Event::View(view),
@@ -160,7 +160,7 @@ impl<S: Store> Driver<S> {
             driver.run_now();
         };
         let _tokio = self.node.tokio.enter();
-        let coordination = RangeCoordination::spawn(coordinator, &root, self.id, self.node.me, told);
+        let coordination = RangeCoordination::spawn(coordinator, &root, self.id, self.node.me, notify);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_dead() {
             state.coordination = Some(coordination);

@@ -73,11 +73,11 @@ impl Peer {
     pub(crate) async fn run(self: Arc<Peer>, node: Arc<Node>) {
         let mut stopped = node.stopped();
         let mut pause = PAUSE_MIN;
-        let mut told = false;
+        let mut announced = false;
         loop {
             let alive = self.alive.notified();
             let broken = tokio::select! {
-                broken = self.exchange(&node, &mut pause, &mut told) => broken,
+                broken = self.exchange(&node, &mut pause, &mut announced) => broken,
                 () = stopped.wait() => break,
             };
             self.outbox.close();
@@ -89,7 +89,7 @@ impl Peer {
                 }
                 Broken::Lost(reason) => {
                     // Once per loss: a node that stays down must not fill the log.
-                    if !told {
+                    if !announced {
                         info!(peer = %self.node, reason, "no stream to the peer, dialling until there is one");
                     }
                     pause
@@ -99,7 +99,7 @@ impl Peer {
                     PAUSE_REFUSED
                 }
             };
-            told = true;
+            announced = true;
             pause = (pause * 2).min(PAUSE_MAX);
             tokio::select! {
                 () = tokio::time::sleep(rest) => (),
@@ -111,7 +111,7 @@ impl Peer {
     }
 
     /// Dials, introduces itself, and stays until the stream ends.
-    async fn exchange(&self, node: &Arc<Node>, pause: &mut Duration, told: &mut bool) -> Broken {
+    async fn exchange(&self, node: &Arc<Node>, pause: &mut Duration, announced: &mut bool) -> Broken {
         let Some(address) = node.address(self.node) else { return Broken::NoAddress };
         let channel = match dial(&address).await {
             Ok(channel) => channel,
@@ -137,7 +137,7 @@ impl Peer {
             Ok(Err(status)) => return Broken::Lost(format!("{address}: {status}")),
             Err(_) => return Broken::Lost(format!("{address}: no introduction")),
         }
-        (*pause, *told) = (PAUSE_MIN, false);
+        (*pause, *announced) = (PAUSE_MIN, false);
         self.outbox.open();
         node.metrics.reconnects.count();
         info!(peer = %self.node, address, "stream to the peer stands");

@@ -2,9 +2,9 @@
 //!
 //! Checked at every step, by `World::step` and what it calls:
 //! * an entry applied at a sequence number is the same at every member, for all time, and is applied in order;
-//! * a write told `Written` is the entry applied at its LSN;
+//! * a write answered `Written` is the entry applied at its LSN;
 //! * at most one member opens an epoch;
-//! * a strong read (under the published lease, before and after; or told `ReadReady`) sees every write acknowledged
+//! * a strong read (under the published lease, before and after; or answered `ReadReady`) sees every write acknowledged
 //!   before it began;
 //! * promises never go down, over restarts too.
 
@@ -104,7 +104,7 @@ pub struct World {
     /// Strong reads served and checked.
     pub served: u64,
     /// Notable things, for scripts; empty unless [`World::tell`].
-    pub told: Vec<String>,
+    pub notes: Vec<String>,
     /// Whether to note what happens.
     pub tell: bool,
     /// Alarms raised.
@@ -155,7 +155,7 @@ impl World {
             tokens: 0,
             written: 0,
             served: 0,
-            told: Vec::new(),
+            notes: Vec::new(),
             tell: false,
             alarms: Vec::new(),
         };
@@ -225,7 +225,7 @@ impl World {
     fn note(&mut self, text: impl FnOnce() -> String) {
         if self.tell {
             let text = text();
-            self.told.push(text);
+            self.notes.push(text);
         }
     }
 
@@ -622,7 +622,7 @@ impl World {
             machine.unforced = ticket;
         }
         let life = machine.life;
-        self.told.extend(notes);
+        self.notes.extend(notes);
         self.plan(delay, Action::Force { node: number, life });
     }
 
@@ -631,7 +631,7 @@ impl World {
             && let Some(machine) = self.machines.get_mut(&envelope.from.node.0)
             && let Some(cohort) = &machine.cohort
         {
-            // Told to others: from now on it may never be forgotten.
+            // Announced to others: from now on it may never be forgotten.
             machine.promise = cohort.status().promise;
         }
         if self.options.loss > 0 && self.random.one_in(self.options.loss) {

@@ -180,7 +180,7 @@ async fn a_node_whose_disk_fails_stops_and_says_so() {
     );
     let outcome = outcome.expect("an answer");
     assert!(matches!(outcome, Ok(WriteReply::Written(_)) | Err(ReplicaError::Unknown)), "{outcome:?}");
-    assert!(reason.expect("told").contains("poisoned"));
+    assert!(reason.expect("a reason").contains("poisoned"));
     assert_eq!(node.replica.lease(), None);
     // The others elect a leader and go on.
     cluster.add(1).await;

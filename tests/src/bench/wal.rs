@@ -82,16 +82,16 @@ fn log_loop(log: &Log, appenders: usize, first_cohort: usize, round: Duration) -
                 let cohort = CohortId((first_cohort + number) as u128 + 1);
                 let payload = Bytes::from(vec![42; PAYLOAD_BYTES]);
                 let (mut last, mut chain) = (Lsn::ZERO, ChainHash::ZERO);
-                let (told, wait) = mpsc::channel();
+                let (done, wait) = mpsc::channel();
                 while !stop.load(Ordering::Relaxed) {
                     let entry = Entry::next(last, chain, Epoch(1), EntryKind::Write, payload.clone());
                     (last, chain) = (entry.lsn, entry.chain);
-                    let told = told.clone();
+                    let done = done.clone();
                     log.append(
                         Append { cohort, records: vec![Record::Entry(entry)] },
                         true,
                         Some(Box::new(move |result| {
-                            let _ = told.send(result);
+                            let _ = done.send(result);
                         })),
                     );
                     match wait.recv() {

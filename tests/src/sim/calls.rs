@@ -245,28 +245,28 @@ impl World {
         let mut answered = Vec::new();
         let mut index = 0;
         while index < replica.waiting.len() {
-            let told = match &mut replica.waiting[index].1 {
+            let settled = match &mut replica.waiting[index].1 {
                 Receiver::Write(receiver) => match receiver.try_recv() {
                     Err(TryRecvError::Empty) => None,
-                    Err(TryRecvError::Closed) => Some(Told::Write(Err(ReplicaError::Unknown))),
-                    Ok(result) => Some(Told::Write(result)),
+                    Err(TryRecvError::Closed) => Some(Settled::Write(Err(ReplicaError::Unknown))),
+                    Ok(result) => Some(Settled::Write(result)),
                 },
                 Receiver::Barrier(receiver) => match receiver.try_recv() {
                     Err(TryRecvError::Empty) => None,
-                    Err(TryRecvError::Closed) => Some(Told::Barrier(Err(ReplicaError::Closed))),
-                    Ok(result) => Some(Told::Barrier(result)),
+                    Err(TryRecvError::Closed) => Some(Settled::Barrier(Err(ReplicaError::Closed))),
+                    Ok(result) => Some(Settled::Barrier(result)),
                 },
             };
-            match told {
+            match settled {
                 None => index += 1,
-                Some(told) => answered.push((replica.waiting.swap_remove(index).0, told)),
+                Some(settled) => answered.push((replica.waiting.swap_remove(index).0, settled)),
             }
         }
-        for (id, told) in answered {
-            match told {
-                Told::Barrier(Ok(())) => self.go_on(id, node, Step::Confirmed),
-                Told::Barrier(Err(error)) => self.reply(id, refusal(error)),
-                Told::Write(result) => self.written(id, node, range, result),
+        for (id, settled) in answered {
+            match settled {
+                Settled::Barrier(Ok(())) => self.go_on(id, node, Step::Confirmed),
+                Settled::Barrier(Err(error)) => self.reply(id, refusal(error)),
+                Settled::Write(result) => self.written(id, node, range, result),
             }
         }
     }
@@ -305,7 +305,7 @@ impl World {
 
 type WriteResult = Result<WriteReply<MachineRefusal>, ReplicaError>;
 
-enum Told {
+enum Settled {
     Write(WriteResult),
     Barrier(Result<(), ReplicaError>),
 }

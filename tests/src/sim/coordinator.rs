@@ -18,7 +18,7 @@ pub(crate) struct Service {
     leader: Option<(Epoch, ReplicaId)>,
     elections: BTreeMap<Epoch, Vec<Candidate>>,
     order: u64,
-    /// Grows with every change, so that views can be told from newer ones.
+    /// Grows with every change, so that views can be distinguished from newer ones.
     pub(crate) change: u64,
 }
 

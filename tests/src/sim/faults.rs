@@ -1,7 +1,7 @@
 //! Faults at work, and the end of all faults.
 
 use replication::drive::Input;
-use replication::protocol::event::Event as Told;
+use replication::protocol::event::Event as CohortEvent;
 use tokio::sync::oneshot;
 use wal::NodeId;
 use wal::disk::Faults;
@@ -308,7 +308,7 @@ impl World {
         let life = self.life(from);
         for range in self.ranges_of(from) {
             if self.options.members(range).contains(&to) {
-                let event = Told::Connected(NodeId(to));
+                let event = CohortEvent::Connected(NodeId(to));
                 self.plan(500, Action::Tell { node: from, life, range, event });
             }
         }

@@ -7,7 +7,7 @@ use kvstore::engine::BlockCache;
 use kvstore::testing::{Found, RangeMachine};
 use replication::drive::Drive;
 use replication::protocol::Config;
-use replication::protocol::event::Event as Told;
+use replication::protocol::event::Event as CohortEvent;
 use wal::disk::{Disk, MemoryDisk};
 use wal::{LogError, LogWriter, NodeId};
 
@@ -174,7 +174,7 @@ impl World {
             if other != node && self.random.one_in(2) {
                 let life = self.life(other);
                 for range in self.ranges_of(other) {
-                    let event = Told::Unreachable(NodeId(node));
+                    let event = CohortEvent::Unreachable(NodeId(node));
                     self.plan(1000, Action::Tell { node: other, life, range, event });
                 }
             }
@@ -295,7 +295,7 @@ impl World {
                 self.counts.flushes += 1;
                 let (base, base_chain) = (durable.base, durable.base_chain);
                 self.happened(Event::Flushed { node, range, base });
-                self.tell(node, range, Told::Checkpointed { base, base_chain });
+                self.tell(node, range, CohortEvent::Checkpointed { base, base_chain });
             }
             Err(error) => self.note(|| format!("n{node} r{range} cannot flush: {error}")),
         }

@@ -6,7 +6,7 @@ use kvstore::testing::RangeMachine;
 use replication::drive::{Drive, Input};
 use replication::protocol::coordination::CoordinationRequest;
 use replication::protocol::effect::Reply;
-use replication::protocol::event::{Event as Told, Received, Ticket};
+use replication::protocol::event::{Event as CohortEvent, Received, Ticket};
 use replication::protocol::message::{Envelope, Message, SnapshotPart};
 use replication::store::Store;
 use wal::{Append, EntryKind, LogError, Record};
@@ -21,7 +21,7 @@ const LINGER: u64 = 50_000;
 
 impl World {
     /// Tells a replica something.
-    pub(super) fn tell(&mut self, node: Node, range: Range, event: Told) {
+    pub(super) fn tell(&mut self, node: Node, range: Range, event: CohortEvent) {
         self.take(node, range, Input::Event(event));
     }
 
@@ -75,14 +75,14 @@ impl World {
                 }
                 let entries = read.ok();
                 let delay = 200 + self.random.below(self.options.force_max);
-                let event = Told::LogRead { to, after, entries };
+                let event = CohortEvent::LogRead { to, after, entries };
                 self.plan(delay, Action::Tell { node, life, range, event });
             }
             Wish::ReadSnapshot { to, snapshot, part, tables } => {
                 let Some(replica) = self.replica(node, range) else { return };
                 let part = replica.drive.store().read_snapshot(to, part, tables).ok();
                 let delay = 200 + self.random.below(self.options.force_max);
-                let event = Told::SnapshotRead { to, snapshot, part };
+                let event = CohortEvent::SnapshotRead { to, snapshot, part };
                 self.plan(delay, Action::Tell { node, life, range, event });
             }
             Wish::ReceiveSnapshot { snapshot, part } => {
@@ -92,7 +92,7 @@ impl World {
             Wish::WipeData => {
                 let Some(replica) = self.replica(node, range) else { return };
                 let cleared = replica.drive.store().clear();
-                self.tell(node, range, Told::DataWiped(cleared));
+                self.tell(node, range, CohortEvent::DataWiped(cleared));
             }
             Wish::SnapshotInstalled => self.counts.snapshots += 1,
             Wish::Coordinate(request) => {
@@ -188,9 +188,9 @@ impl World {
             }
             Ok(()) | Err(LogError::Poisoned(_) | LogError::Closed) => return self.fail(node),
         }
-        let told = |fate: fn(Ticket) -> Told| move |(range, ticket)| (range, fate(ticket));
-        let taken = taken.into_iter().map(told(Told::Forced));
-        let refused = refused.into_iter().map(told(Told::AppendFailed));
+        let settled = |fate: fn(Ticket) -> CohortEvent| move |(range, ticket)| (range, fate(ticket));
+        let taken = taken.into_iter().map(settled(CohortEvent::Forced));
+        let refused = refused.into_iter().map(settled(CohortEvent::AppendFailed));
         // Who was refused is told so before the force, in production, too: what was taken behind it is superseded.
         for (range, event) in refused.chain(taken).collect::<Vec<_>>() {
             if self.lives(node, life) {
@@ -236,7 +236,7 @@ impl World {
             });
         }
         let (life, delay) = (self.life(node), self.random.below(self.options.force_max));
-        let event = Told::SnapshotReceived { snapshot, part: number, outcome };
+        let event = CohortEvent::SnapshotReceived { snapshot, part: number, outcome };
         self.plan(delay, Action::Tell { node, life, range, event });
     }
 

@@ -8,7 +8,7 @@ pub(crate) fn line(at: u64, event: &Event) -> String {
         Event::Invoked { op, client, range, call, .. } => {
             format!("client {client} op {op} r{range}: {}", asked(call))
         }
-        Event::Returned { op, outcome } => format!("op {op} -> {}", told(outcome)),
+        Event::Returned { op, outcome } => format!("op {op} -> {}", outcome_text(outcome)),
         Event::Acknowledged { node, range, lsn } => format!("n{node} r{range} acknowledges {lsn}"),
         Event::Applied { node, range, entry, request } => {
             let whose = request.map_or(String::new(), |(request, refused)| {
@@ -58,7 +58,7 @@ fn asked(call: &Call) -> String {
     }
 }
 
-fn told(outcome: &Outcome) -> String {
+fn outcome_text(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Written(lsn) => format!("written {lsn}"),
         Outcome::Refused { at, .. } => format!("refused at {at}"),

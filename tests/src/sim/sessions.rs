@@ -1,7 +1,7 @@
 //! Nodes and the coordinator: requests and their outcomes, views, sessions that end and are made again.
 
 use replication::protocol::coordination::{CoordinationOutcome, CoordinationRequest, RangeView};
-use replication::protocol::event::Event as Told;
+use replication::protocol::event::Event as CohortEvent;
 
 use super::history::{Node, Range};
 use super::world::{Action, World};
@@ -73,7 +73,7 @@ impl World {
             return;
         }
         replica.change = change;
-        self.tell(node, range, Told::View(view));
+        self.tell(node, range, CohortEvent::View(view));
     }
 
     /// The service gives a session up.

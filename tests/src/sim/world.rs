@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use replication::protocol::coordination::{CoordinationOutcome, CoordinationRequest, RangeView};
-use replication::protocol::event::Event as Told;
+use replication::protocol::event::Event as CohortEvent;
 use replication::protocol::message::{Envelope, Message, SnapshotPart};
 use replication::testing::options::Random;
 use wal::disk::MemoryDisk;
@@ -34,7 +34,7 @@ pub(crate) enum Action {
     /// A round of background work.
     Maintain { node: Node, life: u64 },
     /// A replica is told something.
-    Tell { node: Node, life: u64, range: Range, event: Told },
+    Tell { node: Node, life: u64, range: Range, event: CohortEvent },
     /// A store keeps a part of a snapshot.
     Receive { node: Node, life: u64, range: Range, snapshot: u64, part: SnapshotPart },
     /// A request reaches the coordinator.
@@ -367,7 +367,7 @@ impl World {
                 if self.network.carries(envelope.from.node.0, envelope.to.0) {
                     let node = envelope.to.0;
                     let inherited = matches!(envelope.message, Message::Ack { epoch, forced, .. } if forced.epoch < epoch);
-                    self.tell(node, range, Told::Received(envelope));
+                    self.tell(node, range, CohortEvent::Received(envelope));
                     if inherited {
                         self.spring(node, range, Snare::Ack);
                     }
@@ -378,7 +378,7 @@ impl World {
                     let tick = u64::from(self.options.settings.tick.0) * 1000;
                     self.plan(tick, Action::Tick { node, life });
                     for range in self.ranges_of(node) {
-                        self.tell(node, range, Told::Tick);
+                        self.tell(node, range, CohortEvent::Tick);
                     }
                 }
             }
@@ -412,14 +412,14 @@ impl World {
                     if let Some(replica) = self.replica(node, range) {
                         replica.change = replica.change.max(change);
                     }
-                    self.tell(node, range, Told::Coordinated(outcome));
+                    self.tell(node, range, CohortEvent::Coordinated(outcome));
                 }
             }
             Action::View { node, life, range, view } => self.show(node, life, range, view),
             Action::Members { node, life, range } => {
                 if self.lives(node, life) {
                     let members = self.members(range);
-                    self.tell(node, range, Told::Members(members));
+                    self.tell(node, range, CohortEvent::Members(members));
                 }
             }
             Action::Expire { node, session } => self.expire(node, session),

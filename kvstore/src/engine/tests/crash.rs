@@ -1,22 +1,22 @@
-//! The disk stops, fails or fills up at every step: what was told as durable is there after a restart, nothing half is.
+//! The disk stops, fails or fills up at every step: what was reported as durable is there after a restart, nothing half is.
 
 use wal::disk::Faults;
 
 use super::*;
 
 /// Writes, flushes and compacts until the disk says no. Notes each state that a flush tried to make durable, and the
-/// last one that it told as durable.
+/// last one that it reported as durable.
 struct Story {
     model: Model,
     /// By the base's sequence number.
     states: BTreeMap<u64, Model>,
-    told: u64,
+    reported: u64,
 }
 
 impl Story {
     fn run(engine: &Engine) -> (Story, Result<(), EngineError>) {
         let mut story =
-            Story { model: Model::default(), states: BTreeMap::from([(0, Model::default())]), told: 0 };
+            Story { model: Model::default(), states: BTreeMap::from([(0, Model::default())]), reported: 0 };
         let end = story.tell(engine);
         (story, end)
     }
@@ -33,7 +33,7 @@ impl Story {
             self.model.apply(Lsn::new(1, seq), &key, &mutations);
             if seq % 3 == 0 {
                 self.states.insert(seq, self.model.clone());
-                self.told = flush(engine)?.base.seq;
+                self.reported = flush(engine)?.base.seq;
                 engine.compact(Lsn::new(1, seq.saturating_sub(6)))?;
             }
         }
@@ -84,7 +84,11 @@ fn a_crash_at_any_step_leaves_a_state_that_was_flushed() {
                 continue;
             };
             let base = durable.base.seq;
-            assert!(base >= story.told, "stopped after {stop}: {} told, {base} found", story.told);
+            assert!(
+                base >= story.reported,
+                "stopped after {stop}: {} reported, {base} found",
+                story.reported
+            );
             assert_eq!(scan(&engine).unwrap(), story.states[&base].rows(), "stopped after {stop}");
             if base > 0 {
                 assert_eq!(durable.base_chain, ChainHash(base));

@@ -33,23 +33,23 @@ impl Checker for Epochs {
                 return Err(format!("{lsn} of range {range} is another record on n{node} than before"));
             }
             Event::Promised { node, range, promise } => {
-                let told = self.promises.entry((*node, *range)).or_default();
-                if *promise < *told {
+                let known = self.promises.entry((*node, *range)).or_default();
+                if *promise < *known {
                     return Err(format!(
-                        "n{node} told promise {told:?} for range {range}, and now {promise:?}"
+                        "n{node} announced promise {known:?} for range {range}, and now {promise:?}"
                     ));
                 }
-                *told = *promise;
+                *known = *promise;
             }
             Event::Recovered { node, range, must_rejoin: true, .. } => {
                 // What it has forgotten, it may not know; that it does no harm is for the others to show.
                 self.promises.remove(&(*node, *range));
             }
             Event::Recovered { node, range, promise, .. } => {
-                let told = self.promises.get(&(*node, *range)).copied().unwrap_or_default();
-                if *promise < told {
+                let known = self.promises.get(&(*node, *range)).copied().unwrap_or_default();
+                if *promise < known {
                     return Err(format!(
-                        "n{node} told promise {told:?} for range {range}, came back with {promise:?}"
+                        "n{node} announced promise {known:?} for range {range}, came back with {promise:?}"
                     ));
                 }
             }
