@@ -8,12 +8,12 @@ use crate::error::{SqlError, sqlstate};
 use crate::execution::Column;
 use crate::expression::{Expr, Strength};
 use crate::pg_catalog::VirtualTable;
-use crate::query::{Grouping, Relation, SelectPlan, SortKey};
+use crate::query::{Grouping, Input, SelectPlan, SortKey};
 use crate::statement::{Alias, Body, From, Item, OrderBy, Query, Select, Syntax};
 use crate::types::Type;
 
 /// A relation with its columns.
-type Bound = (Relation, Vec<ScopeColumn>);
+type Bound = (Input, Vec<ScopeColumn>);
 
 impl Binder {
     /// Binds a top-level query, which may read a stored table.
@@ -49,20 +49,11 @@ impl Binder {
         let mut plan = match &query.body {
             Body::Select(select) => self.select(select, &query.order_by, top)?,
             body => {
-                let (source, scope) = self.body(body)?;
+                let (input, scope) = self.body(body)?;
                 let columns: Vec<Column> =
                     scope.iter().map(|c| Column::computed(c.name.clone(), c.ty.clone())).collect();
-                let mut plan = SelectPlan {
-                    source,
-                    filter: None,
-                    grouping: None,
-                    projection: (0..columns.len()).map(Expr::column).collect(),
-                    columns,
-                    distinct: false,
-                    order: Vec::new(),
-                    limit: None,
-                    offset: None,
-                };
+                let mut plan =
+                    SelectPlan::new(input, (0..columns.len()).map(Expr::column).collect(), columns);
                 self.scopes.push(scope);
                 self.order(&mut plan, &query.order_by)?;
                 plan
@@ -119,7 +110,7 @@ impl Binder {
                 for (column, ty) in columns.iter_mut().zip(types) {
                     column.ty = if ty == Type::Unknown { Type::Text } else { ty };
                 }
-                Ok((Relation::Set { op: *op, all: *all, left, right }, columns))
+                Ok((Input::Set { op: *op, all: *all, left, right }, columns))
             }
         }
     }
@@ -127,7 +118,7 @@ impl Binder {
     /// A plan that gives a relation's columns as other types.
     fn as_types(
         &mut self,
-        source: Relation,
+        input: Input,
         columns: &[ScopeColumn],
         types: &[Type],
     ) -> Result<SelectPlan, SqlError> {
@@ -137,17 +128,7 @@ impl Binder {
             projection.push(self.coerce(typed, ty, Strength::Implicit)?);
         }
         let columns = columns.iter().zip(types).map(|(c, ty)| Column::computed(c.name.clone(), ty.clone()));
-        Ok(SelectPlan {
-            source,
-            filter: None,
-            grouping: None,
-            projection,
-            columns: columns.collect(),
-            distinct: false,
-            order: Vec::new(),
-            limit: None,
-            offset: None,
-        })
+        Ok(SelectPlan::new(input, projection, columns.collect()))
     }
 
     fn derived(plan: SelectPlan, alias: &str) -> Bound {
@@ -159,7 +140,7 @@ impl Binder {
             origin: (column.table, column.attribute),
         });
         let columns = columns.collect();
-        (Relation::Query(Arc::new(plan)), columns)
+        (Input::Query(Arc::new(plan)), columns)
     }
 
     fn values(&mut self, rows: &[Vec<Syntax>]) -> Result<Bound, SqlError> {
@@ -191,19 +172,19 @@ impl Binder {
             hidden: false,
             origin: (0, 0),
         });
-        Ok((Relation::Values(bound), columns.collect()))
+        Ok((Input::Values(bound), columns.collect()))
     }
 
     fn select(&mut self, select: &Select, order_by: &[OrderBy], top: bool) -> Result<SelectPlan, SqlError> {
-        let (source, scope) = self.comma_list(&select.from, top)?;
+        let (input, scope) = self.comma_list(&select.from, top)?;
         self.scopes.push(scope);
         self.aggregates = None;
         let mut filter = select.filter.as_ref().map(|filter| self.condition(filter, "WHERE")).transpose()?;
-        let source = match source {
-            Relation::Stored { table, .. } => {
+        let input = match input {
+            Input::Table { table, .. } => {
                 let (access, residual) = access::choose(&table, filter.take());
                 filter = residual;
-                Relation::Stored { table, access }
+                Input::Table { table, access }
             }
             other => other,
         };
@@ -214,21 +195,13 @@ impl Binder {
         self.aggregates = Some(Vec::new());
         let (projection, columns) = self.items(&select.items)?;
         let having = select.having.as_ref().map(|having| self.condition(having, "HAVING")).transpose()?;
-        let mut plan = SelectPlan {
-            source,
-            filter,
-            grouping: None,
-            projection,
-            columns,
-            distinct: select.distinct,
-            order: Vec::new(),
-            limit: None,
-            offset: None,
-        };
+        let mut plan = SelectPlan::new(input, projection, columns);
+        plan.filter = filter;
+        plan.distinct = select.distinct;
         self.order(&mut plan, order_by)?;
         let aggregates = self.aggregates.take().unwrap_or_default();
         if !aggregates.is_empty() || !keys.is_empty() || having.is_some() {
-            if matches!(plan.source, Relation::Stored { .. }) && !keys.is_empty() {
+            if matches!(plan.input, Input::Table { .. }) && !keys.is_empty() {
                 return Err(SqlError::unsupported("GROUP BY over a table")
                     .hint("Aggregates over the whole table or a key range are supported."));
             }
@@ -392,7 +365,7 @@ impl Binder {
                     }
                     let right_width = bound.1.len();
                     columns.extend(bound.1);
-                    let join = Relation::Join {
+                    let join = Input::Join {
                         left: Box::new(relation),
                         right: Box::new(bound.0),
                         outer: false,
@@ -404,7 +377,7 @@ impl Binder {
                 }
             });
         }
-        Ok(all.unwrap_or((Relation::Nothing, Vec::new())))
+        Ok(all.unwrap_or((Input::Nothing, Vec::new())))
     }
 
     /// Binds an entry of FROM whose columns will stand `base` columns behind the row's start, after those of `left`.
@@ -421,7 +394,7 @@ impl Binder {
                         origin: (0, 0),
                     });
                     let columns = renamed(columns.collect(), alias);
-                    return Ok((Relation::Virtual(table), columns));
+                    return Ok((Input::System(table), columns));
                 }
                 let table = self.table(name)?;
                 if !top {
@@ -433,7 +406,7 @@ impl Binder {
                 }
                 let columns = renamed(Self::table_scope(&table, &own), alias);
                 let access = Access::Range { prefix: Vec::new(), lower: None, upper: None, reverse: false };
-                Ok((Relation::Stored { table, access }, columns))
+                Ok((Input::Table { table, access }, columns))
             }
             From::Query { query, alias } => {
                 let plan = self.inner_query(query)?;
@@ -452,13 +425,13 @@ impl Binder {
                         let first = typed.pop().map(|t| self.coerce(t, &Type::Int4, Strength::Assignment));
                         match (first, last) {
                             (Some(first), Some(last)) => {
-                                (Relation::Series { first: first?, last: last? }, Type::Int4)
+                                (Input::Series { first: first?, last: last? }, Type::Int4)
                             }
                             _ => return Err(SqlError::internal("arguments of generate_series")),
                         }
                     }
                     ("unnest", 1) => match typed.remove(0) {
-                        Typed { expr, ty: Type::Array(element) } => (Relation::Unnest(expr), *element),
+                        Typed { expr, ty: Type::Array(element) } => (Input::Unnest(expr), *element),
                         _ => {
                             return Err(SqlError::new(
                                 sqlstate::UNDEFINED_FUNCTION,
@@ -491,7 +464,7 @@ impl Binder {
                     None => self.using(using, base, first_width),
                 };
                 self.scopes.pop();
-                let join = Relation::Join {
+                let join = Input::Join {
                     left: Box::new(first),
                     right: Box::new(second),
                     outer: *outer,
@@ -598,7 +571,7 @@ fn regroup(expr: &mut Expr, keys: &[Expr], scope: &[ScopeColumn]) -> Result<(), 
 
 /// Drops the sort if the access gives the rows in that order already.
 fn use_key_order(plan: &mut SelectPlan) {
-    let Relation::Stored { table, access } = &mut plan.source else { return };
+    let Input::Table { table, access } = &mut plan.input else { return };
     if plan.distinct || plan.order.is_empty() {
         return;
     }

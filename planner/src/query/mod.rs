@@ -20,18 +20,18 @@ use crate::pg_catalog::VirtualTable;
 use crate::statement::SetOp;
 use crate::types::{Datum, Row, Value};
 
-/// Where rows come from.
+/// Where the rows of a query come from.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Relation {
+pub(crate) enum Input {
     /// One row without columns (SELECT without FROM).
     Nothing,
     /// A table of the store: only as the sole source of a top-level query.
-    Stored {
+    Table {
         table: Arc<TableSchema>,
         access: Access,
     },
     /// A table of the catalog.
-    Virtual(VirtualTable),
+    System(VirtualTable),
     Query(Arc<SelectPlan>),
     /// generate_series(first, last).
     Series {
@@ -49,8 +49,8 @@ pub(crate) enum Relation {
     },
     /// A nested loop. `base` columns of the row stand before the join's own; `right_width` fills missing ones.
     Join {
-        left: Box<Relation>,
-        right: Box<Relation>,
+        left: Box<Input>,
+        right: Box<Input>,
         outer: bool,
         on: Option<Expr>,
         base: usize,
@@ -69,7 +69,7 @@ pub(crate) struct SortKey {
 /// A query that is ready to run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SelectPlan {
-    pub(crate) source: Relation,
+    pub(crate) input: Input,
     pub(crate) filter: Option<Expr>,
     /// Group expressions and aggregates; the projection then sees the group's values, then the aggregates'.
     pub(crate) grouping: Option<Grouping>,
@@ -102,18 +102,18 @@ pub(crate) fn too_many_rows() -> SqlError {
     .hint("Order by the primary key, or add a LIMIT with a WHERE on the key.")
 }
 
-impl Relation {
+impl Input {
     /// Its rows; `left` is the row before it, for functions over its columns.
     fn rows(&self, env: &Env, outer: Option<&Scope<'_>>, left: &[Datum]) -> Result<Vec<Row>, SqlError> {
         let lateral = Scope { row: left, outer };
         Ok(match self {
-            Relation::Nothing => vec![Vec::new()],
-            Relation::Stored { table, .. } => {
+            Input::Nothing => vec![Vec::new()],
+            Input::Table { table, .. } => {
                 return Err(SqlError::internal(format!("table \"{}\" inside of a query", table.name)));
             }
-            Relation::Virtual(table) => table.rows(env)?,
-            Relation::Query(plan) => plan.run(env, outer)?,
-            Relation::Series { first, last } => {
+            Input::System(table) => table.rows(env)?,
+            Input::Query(plan) => plan.run(env, outer)?,
+            Input::Series { first, last } => {
                 let bound = |expr: &Expr| -> Result<Option<i64>, SqlError> {
                     Ok(expr.eval(&lateral, env)?.and_then(|value| value.as_i64()))
                 };
@@ -127,21 +127,21 @@ impl Relation {
                     _ => Vec::new(),
                 }
             }
-            Relation::Unnest(array) => match array.eval(&lateral, env)? {
+            Input::Unnest(array) => match array.eval(&lateral, env)? {
                 Some(Value::Array(array)) => array.items.iter().map(|item| vec![item.clone()]).collect(),
                 _ => Vec::new(),
             },
-            Relation::Values(rows) => {
+            Input::Values(rows) => {
                 let row = |row: &Vec<Expr>| row.iter().map(|expr| expr.eval(&lateral, env)).collect();
                 rows.iter().map(row).collect::<Result<_, _>>()?
             }
-            Relation::Set { op, all, left, right } => {
+            Input::Set { op, all, left, right } => {
                 set(*op, *all, left.run(env, outer)?, right.run(env, outer)?)?
             }
-            Relation::Join { left: first, right, outer: keep, on, base, right_width } => {
+            Input::Join { left: first, right, outer: keep, on, base, right_width } => {
                 let mut joined = Vec::new();
                 // Without functions over the left row, the right side is the same for all of it.
-                let lateral_right = matches!(**right, Relation::Series { .. } | Relation::Unnest(_));
+                let lateral_right = matches!(**right, Input::Series { .. } | Input::Unnest(_));
                 let fixed = if lateral_right { Vec::new() } else { right.rows(env, outer, left)? };
                 for left_row in first.rows(env, outer, left)? {
                     let own;
@@ -271,6 +271,21 @@ fn count(expr: &Option<Expr>, env: &Env, code: &'static str, name: &str) -> Resu
 }
 
 impl SelectPlan {
+    /// All rows of an input, computed into columns.
+    pub(crate) fn new(input: Input, projection: Vec<Expr>, columns: Vec<Column>) -> SelectPlan {
+        SelectPlan {
+            input,
+            filter: None,
+            grouping: None,
+            projection,
+            columns,
+            distinct: false,
+            order: Vec::new(),
+            limit: None,
+            offset: None,
+        }
+    }
+
     /// LIMIT and OFFSET of an execution.
     pub(crate) fn limits(&self, env: &Env) -> Result<(Option<u64>, u64), SqlError> {
         Ok((
@@ -281,7 +296,7 @@ impl SelectPlan {
 
     /// Runs over virtual tables.
     pub(crate) fn run(&self, env: &Env, outer: Option<&Scope<'_>>) -> Result<Vec<Row>, SqlError> {
-        let rows = self.source.rows(env, outer, &[])?;
+        let rows = self.input.rows(env, outer, &[])?;
         let mut kept = Vec::with_capacity(rows.len());
         for row in rows {
             if self.keeps(&row, env, outer)? {
@@ -374,8 +389,8 @@ impl SelectPlan {
 
     /// The stored table it reads, with its access.
     pub(crate) fn stored(&self) -> Option<(&Arc<TableSchema>, &Access)> {
-        match &self.source {
-            Relation::Stored { table, access } => Some((table, access)),
+        match &self.input {
+            Input::Table { table, access } => Some((table, access)),
             _ => None,
         }
     }
