@@ -1,7 +1,7 @@
 //! One client's connection: a loop of `state = match state`.
 //!
-//! Only the loop holds the state; a handler returns the next one. The sub-protocols are in [`crate::query`]:
-//! they say what a message means, this file says what happens when it goes wrong.
+//! Only the loop holds the state; a handler returns the next one. The handlers in [`crate::query`] say what a message
+//! means and whether that went well; this file says what the connection expects then.
 //!
 //! ```text
 //!            Query, Parse, Bind, Describe, Execute, Close, Flush, Sync
@@ -15,22 +15,21 @@
 use std::io;
 use std::sync::Arc;
 
-use planner::{Session, SqlError, sqlstate};
+use planner::{SqlError, TransactionStatus, sqlstate};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::cancel::Registration;
-use crate::listener::Server;
+use crate::backend::Backend;
+use crate::client_stream::{ClientStream, HandlerError};
 use crate::message::Message;
-use crate::query::pipeline::Pipeline;
 use crate::query::portal::Portals;
-use crate::response::{Outbox, Severity};
+use crate::query::{extended, simple};
+use crate::server::Server;
 use crate::startup;
-use crate::wire::{Frame, MESSAGE_BYTES_MAX, Wire};
+use crate::wire::{Frame, Wire, too_large};
 
 /// What the connection expects next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+enum State {
     /// Any message.
     Ready,
     /// An extended message failed: everything up to the next Sync is skipped.
@@ -40,22 +39,10 @@ pub(crate) enum State {
 }
 
 /// A session on its stream.
-pub(crate) struct Connection<S> {
-    /// The stream.
-    pub(crate) wire: Wire<S>,
-    /// What the gateway's connections share.
-    pub(crate) server: Server,
-    /// Settings, block and statements.
-    pub(crate) session: Arc<Session>,
-    /// What a cancel request finds.
-    pub(crate) registration: Registration,
-    /// The portals.
-    pub(crate) portals: Portals,
-    /// Statements that run ahead of their replies.
-    pub(crate) pipeline: Pipeline,
-    /// An Execute was seen since the last Sync.
-    pub(crate) executed: bool,
-    _permit: OwnedSemaphorePermit,
+struct Connection<S> {
+    stream: ClientStream<S>,
+    backend: Arc<Backend>,
+    portals: Portals,
 }
 
 /// Serves a connection until it is over. Errors are those of the stream.
@@ -65,188 +52,155 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(io: S, server: Serv
         opened = startup::open(&mut wire, &server) => opened?,
         () = server.stop.cancelled() => return Ok(()),
     };
-    let Some(startup::Opened { session, registration, permit }) = opened else { return Ok(()) };
-    let mut connection = Connection {
-        wire,
-        server,
-        session,
-        registration,
-        portals: Portals::default(),
-        pipeline: Pipeline::default(),
-        executed: false,
-        _permit: permit,
-    };
+    let Some(backend) = opened else { return Ok(()) };
+    let stream = ClientStream::new(wire, backend.session().clone(), server.stop);
+    let mut connection = Connection { stream, backend: Arc::new(backend), portals: Portals::default() };
     let mut state = State::Ready;
     loop {
         state = match state {
             State::Ready => connection.ready().await?,
             State::Skip => connection.skip().await?,
-            State::Closed => return connection.wire.close().await,
+            State::Closed => return connection.stream.close().await,
         };
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Where replies go now: behind those of the statements that still run.
-    pub(crate) fn out(&mut self) -> &mut Outbox {
-        self.pipeline.tail().unwrap_or(&mut self.wire.outbox)
-    }
-
-    /// The next frame; `None` when the gateway is shutting down. Replies that are due are sent before a wait.
-    pub(crate) async fn next_frame(&mut self) -> io::Result<Option<Frame>> {
-        loop {
-            if let Some(frame) = self.wire.buffered() {
-                return Ok(Some(frame));
-            }
-            if !self.finish_oldest().await? {
-                break;
-            }
-        }
-        self.wire.flush_due().await?;
-        tokio::select! {
-            biased;
-            () = self.server.stop.cancelled() => Ok(None),
-            frame = self.wire.read() => frame.map(Some),
-        }
-    }
-
     async fn ready(&mut self) -> io::Result<State> {
-        let (kind, body) = match self.next_frame().await? {
+        let (kind, body) = match self.stream.next_frame().await? {
             Some(Frame::Message(kind, body)) => (kind, body),
             Some(Frame::TooLarge(kind, size)) => return self.too_large(kind, size).await,
             Some(Frame::Broken(why)) => return self.broken(why).await,
             Some(Frame::Closed) => return Ok(State::Closed),
-            None => return self.stopped().await,
+            None => return self.shut_down().await,
         };
         match Message::decode(kind, body) {
             Ok(message) => self.dispatch(message).await,
-            Err(error) if kind == b'Q' => {
-                self.finish_all().await?;
-                self.report(&error, 0);
-                self.ready_for_query();
-                Ok(State::Ready)
-            }
-            Err(error) => self.fail(error).await,
+            Err(error) if kind == b'Q' => self.end_simple(Err(error.into())).await,
+            Err(error) => self.end_extended(Err(error.into())).await,
         }
     }
 
     async fn dispatch(&mut self, message: Message) -> io::Result<State> {
-        match message {
+        let Connection { stream, backend, portals } = self;
+        let handled = match message {
             // The rare ones are boxed, so that an idle session needs room for the frequent ones only.
-            Message::Query(sql) => Box::pin(self.query(&sql)).await,
-            Message::Parse { name, sql, types } => Box::pin(self.parse(&name, &sql, &types)).await,
-            Message::Bind(bind) => self.bind(bind).await,
-            Message::Describe(target, name) => self.describe(target, &name).await,
-            Message::Close(target, name) => Ok(self.close(target, &name)),
-            Message::Execute { portal, rows_max } => self.execute(&portal, rows_max).await,
-            Message::Flush => {
-                self.finish_all().await?;
-                self.wire.flush().await?;
-                Ok(State::Ready)
+            Message::Query(sql) => {
+                let handled = Box::pin(simple::query(stream, backend, portals, &sql)).await;
+                return self.end_simple(handled).await;
             }
-            Message::Sync => {
-                self.ready_for_query();
-                Ok(State::Ready)
+            Message::Parse { name, sql, types } => {
+                Box::pin(extended::parse(stream, backend, &name, &sql, &types)).await
             }
+            Message::Bind(bind) => {
+                extended::bind(stream.replies(), backend.session(), portals, &bind).map_err(Into::into)
+            }
+            Message::Describe(target, name) => {
+                extended::describe(stream.replies(), backend.session(), portals, target, &name)
+                    .map_err(Into::into)
+            }
+            Message::Close(target, name) => {
+                extended::close(stream.replies(), backend.session(), portals, target, &name);
+                Ok(())
+            }
+            Message::Execute { portal, rows_max } => {
+                extended::execute(stream, backend, portals, &portal, rows_max).await
+            }
+            Message::Flush => stream.flush().await.map_err(Into::into),
+            Message::Sync => return Ok(self.ready_for_query()),
             // What is left of a COPY that failed while the client was still sending.
-            Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) => Ok(State::Ready),
+            Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) => Ok(()),
             Message::Terminate => {
-                self.finish_all().await?;
-                Ok(State::Closed)
+                stream.finish_all().await?;
+                return Ok(State::Closed);
             }
             Message::Unexpected(b'F') => {
-                self.finish_all().await?;
-                self.report(&SqlError::unsupported("the function call protocol").hint("Use SELECT."), 0);
-                self.ready_for_query();
-                Ok(State::Ready)
+                let error = SqlError::unsupported("the function call protocol").hint("Use SELECT.");
+                return self.end_simple(Err(error.into())).await;
             }
-            Message::Unexpected(kind) => self.broken(format!("invalid frontend message type {kind}")).await,
-        }
+            Message::Unexpected(kind) => {
+                return self.broken(format!("invalid frontend message type {kind}")).await;
+            }
+        };
+        self.end_extended(handled).await
     }
 
     async fn skip(&mut self) -> io::Result<State> {
-        match self.next_frame().await? {
-            Some(Frame::Message(b'S', _)) => {
-                self.ready_for_query();
-                Ok(State::Ready)
-            }
+        match self.stream.next_frame().await? {
+            Some(Frame::Message(b'S', _)) => Ok(self.ready_for_query()),
             Some(Frame::Message(b'X', _) | Frame::Closed) => Ok(State::Closed),
             Some(Frame::Message(..) | Frame::TooLarge(..)) => Ok(State::Skip),
             Some(Frame::Broken(why)) => self.broken(why).await,
-            None => self.stopped().await,
+            None => self.shut_down().await,
         }
     }
 
-    /// An extended message failed.
-    pub(crate) async fn fail(&mut self, error: SqlError) -> io::Result<State> {
-        // Statements ahead of it come first: theirs may fail, too, but each in a group of its own.
-        self.finish_all().await?;
-        self.report(&error, 0);
-        Ok(State::Skip)
+    /// A simple query (or what is answered like one) ends with ReadyForQuery, whether it failed or not.
+    async fn end_simple(&mut self, handled: Result<(), HandlerError>) -> io::Result<State> {
+        match handled {
+            Ok(()) => {}
+            Err(error) => match self.fail(error, State::Ready).await? {
+                State::Ready => {}
+                over => return Ok(over),
+            },
+        }
+        Ok(self.ready_for_query())
     }
 
-    /// Tells the client of an error; an open block is failed by it.
-    pub(crate) fn report(&mut self, error: &SqlError, offset: u32) {
-        self.session.fail_block();
-        self.notices();
-        self.out().error(Severity::Error, error, offset);
+    /// An extended message that failed has the rest of its group skipped.
+    async fn end_extended(&mut self, handled: Result<(), HandlerError>) -> io::Result<State> {
+        match handled {
+            Ok(()) => Ok(State::Ready),
+            Err(error) => self.fail(error, State::Skip).await,
+        }
     }
 
-    /// Tells the client what statements had to say.
-    pub(crate) fn notices(&mut self) {
-        for notice in self.session.take_notices() {
-            self.out().notice(&notice);
+    /// Reports why a handler failed; `next` is the state if the connection goes on.
+    async fn fail(&mut self, error: HandlerError, next: State) -> io::Result<State> {
+        match error {
+            HandlerError::Statement(error) => {
+                // Statements ahead of it come first: theirs may fail, too, but each in a group of its own.
+                self.stream.finish_all().await?;
+                self.stream.report(&error);
+                Ok(next)
+            }
+            HandlerError::Connection(error) => Err(error),
+            HandlerError::Shutdown => self.shut_down().await,
         }
     }
 
     /// Ends a simple query or a group of extended messages.
-    pub(crate) fn ready_for_query(&mut self) {
-        let status = self.session.transaction_status();
-        if status == planner::TransactionStatus::Idle {
+    fn ready_for_query(&mut self) -> State {
+        let status = self.backend.session().transaction_status();
+        if status == TransactionStatus::Idle {
             // Portals live as long as their transaction.
             self.portals.clear();
         }
-        if self.pipeline.is_empty() {
-            for (name, value) in self.session.take_changed_parameters() {
-                self.out().parameter(name, &value);
-            }
-            self.wire.mark_due();
-        }
-        self.executed = false;
-        self.out().ready(status);
+        self.stream.ready_for_query(status);
+        State::Ready
     }
 
+    /// A message over the limit was thrown away.
     async fn too_large(&mut self, kind: u8, size: usize) -> io::Result<State> {
-        let error = SqlError::new(
-            sqlstate::LIMIT_EXCEEDED,
-            format!("message of {size} bytes is over the limit of {MESSAGE_BYTES_MAX} bytes"),
-        )
-        .hint("Split the statement, or send the rows with COPY.");
+        let error = too_large(size).hint("Split the statement, or send the rows with COPY.");
         match kind {
-            b'Q' => {
-                self.finish_all().await?;
-                self.report(&error, 0);
-                self.ready_for_query();
-                Ok(State::Ready)
-            }
-            b'P' | b'B' => self.fail(error).await,
+            b'Q' => self.end_simple(Err(error.into())).await,
+            b'P' | b'B' => self.end_extended(Err(error.into())).await,
             // A piece of a COPY that is over already.
             _ => Ok(State::Ready),
         }
     }
 
-    /// The stream makes no sense any more.
+    /// Where the next message begins is not known any more.
     async fn broken(&mut self, why: String) -> io::Result<State> {
-        self.finish_all().await?;
-        self.out().error(Severity::Fatal, &SqlError::new(sqlstate::PROTOCOL_VIOLATION, why), 0);
+        self.stream.report_fatal(&SqlError::new(sqlstate::PROTOCOL_VIOLATION, why)).await?;
         Ok(State::Closed)
     }
 
     /// The gateway is shutting down.
-    pub(crate) async fn stopped(&mut self) -> io::Result<State> {
-        self.finish_all().await?;
-        let error = SqlError::new(sqlstate::SHUTDOWN, "terminating connection due to administrator command");
-        self.out().error(Severity::Fatal, &error, 0);
+    async fn shut_down(&mut self) -> io::Result<State> {
+        let message = "terminating connection due to administrator command";
+        self.stream.report_fatal(&SqlError::new(sqlstate::SHUTDOWN, message)).await?;
         Ok(State::Closed)
     }
 }

@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use planner::Planner;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::cancel::Cancels;
 use crate::connection;
+use crate::server::Server;
 
 /// Connections that may be in startup (or bring a cancel request) while all sessions are taken.
 const STARTUPS_MAX: usize = 64;
@@ -41,30 +40,6 @@ impl Default for GatewayOptions {
     }
 }
 
-/// What the connections of one gateway share.
-#[derive(Clone)]
-pub(crate) struct Server {
-    /// SQL.
-    pub(crate) planner: Arc<Planner>,
-    /// The sessions, for cancel requests.
-    pub(crate) cancels: Arc<Cancels>,
-    /// One permit for each session.
-    pub(crate) permits: Arc<Semaphore>,
-    /// The gateway is shutting down.
-    pub(crate) stop: CancellationToken,
-}
-
-impl Server {
-    pub(crate) fn new(planner: Arc<Planner>, options: GatewayOptions) -> Server {
-        Server {
-            planner,
-            cancels: Arc::new(Cancels::default()),
-            permits: Arc::new(Semaphore::new(options.connections_max)),
-            stop: CancellationToken::new(),
-        }
-    }
-}
-
 /// A running PostgreSQL gateway.
 pub struct Gateway {
     address: SocketAddr,
@@ -80,7 +55,7 @@ impl Gateway {
         options: GatewayOptions,
     ) -> io::Result<Gateway> {
         let address = listener.local_addr()?;
-        let server = Server::new(planner, options);
+        let server = Server::new(planner, options.connections_max);
         let stop = server.stop.clone();
         let accepting = tokio::spawn(accept(listener, server, options));
         Ok(Gateway { address, stop, accepting })
@@ -148,7 +123,7 @@ async fn serve(stream: TcpStream, server: Server) {
     }
 }
 
-/// An idle session whose client has vanished without a word shall not last for ever.
+/// An idle session whose client has vanished without a word must not last forever.
 fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     use rustix::net::sockopt;
     sockopt::set_socket_keepalive(stream, true)?;

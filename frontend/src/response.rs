@@ -67,7 +67,7 @@ fn end(out: &mut [u8], at: usize, own: usize) {
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-fn fields(severity: &str, error: &SqlError, offset: u32) -> Vec<(u8, String)> {
+fn fields(severity: &str, error: &SqlError) -> Vec<(u8, String)> {
     let mut fields = vec![
         (b'S', severity.to_string()),
         (b'V', severity.to_string()),
@@ -83,7 +83,7 @@ fn fields(severity: &str, error: &SqlError, offset: u32) -> Vec<(u8, String)> {
     optional(b'H', &error.hint);
     optional(b'W', &error.context);
     optional(b'n', &error.constraint);
-    optional(b'P', &error.position.map(|position| (position + offset).to_string()));
+    optional(b'P', &error.position.map(|position| position.to_string()));
     fields
 }
 
@@ -209,15 +209,15 @@ impl Outbox {
         end(&mut self.bytes, message, 4);
     }
 
-    /// ErrorResponse; `offset` characters of a longer text precede the statement.
-    pub(crate) fn error(&mut self, severity: Severity, error: &SqlError, offset: u32) {
-        cold(&mut self.bytes, &ErrorResponse::new(fields(severity.text(), error, offset)));
+    /// ErrorResponse.
+    pub(crate) fn error(&mut self, severity: Severity, error: &SqlError) {
+        cold(&mut self.bytes, &ErrorResponse::new(fields(severity.text(), error)));
     }
 
     /// NoticeResponse.
     pub(crate) fn notice(&mut self, notice: &Notice) {
         let error = SqlError::new(notice.sqlstate, notice.message.clone());
-        cold(&mut self.bytes, &NoticeResponse::new(fields(notice.severity, &error, 0)));
+        cold(&mut self.bytes, &NoticeResponse::new(fields(notice.severity, &error)));
     }
 
     /// ParameterStatus.
@@ -332,7 +332,7 @@ mod tests {
     fn an_error_cannot_break_its_frame() {
         let mut outbox = Outbox::default();
         let error = SqlError::new("22021", "zero\0byte").detail("é".repeat(FIELD_BYTES_MAX));
-        outbox.error(Severity::Error, &error, 0);
+        outbox.error(Severity::Error, &error);
         let messages = read(&outbox);
         let [PgWireBackendMessage::ErrorResponse(response)] = &messages[..] else { panic!("{messages:?}") };
         let field = |kind| &response.fields.iter().find(|(own, _)| *own == kind).unwrap().1;

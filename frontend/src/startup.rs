@@ -6,18 +6,16 @@
 //! there by someone in the middle) and end the connection.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use planner::{Session, SqlError, sqlstate};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::cancel::Registration;
-use crate::listener::Server;
+use crate::backend::Backend;
 use crate::message::check_utf8;
 use crate::response::Severity;
+use crate::server::Server;
 use crate::wire::Wire;
 
 /// Codes in the place of a protocol version.
@@ -35,17 +33,6 @@ const TOO_MANY_CONNECTIONS: &str = "53300";
 /// invalid_authorization_specification.
 const INVALID_AUTHORIZATION: &str = "28000";
 
-/// A session that was just opened.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    /// The planner's session.
-    pub(crate) session: Arc<Session>,
-    /// Its place among the sessions that can be cancelled.
-    pub(crate) registration: Registration,
-    /// Its share of the connection limit.
-    pub(crate) permit: OwnedSemaphorePermit,
-}
-
 /// What a first packet is.
 enum Packet {
     Encryption,
@@ -57,11 +44,11 @@ enum Packet {
 pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
     server: &Server,
-) -> io::Result<Option<Opened>> {
+) -> io::Result<Option<Backend>> {
     match tokio::time::timeout(STARTUP_TIMEOUT, negotiate(wire, server)).await {
         Ok(Ok(Ok(opened))) => Ok(opened),
         Ok(Ok(Err(error))) => {
-            wire.outbox.error(Severity::Fatal, &error, 0);
+            wire.outbox.error(Severity::Fatal, &error);
             wire.close().await?;
             Ok(None)
         }
@@ -73,7 +60,7 @@ pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
 async fn negotiate<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
     server: &Server,
-) -> io::Result<Result<Option<Opened>, SqlError>> {
+) -> io::Result<Result<Option<Backend>, SqlError>> {
     // A client may ask for TLS and for GSS encryption, once each, before it settles for neither.
     for _ in 0..3 {
         let packet = match wire.read_startup().await? {
@@ -152,7 +139,7 @@ fn session<S: AsyncRead + AsyncWrite + Unpin>(
     server: &Server,
     minor: u32,
     parameters: Vec<(String, String)>,
-) -> Result<Opened, SqlError> {
+) -> Result<Backend, SqlError> {
     let permit = server.permits.clone().try_acquire_owned().map_err(|_| {
         SqlError::new(TOO_MANY_CONNECTIONS, "sorry, too many clients already")
             .hint("Close other connections to this gateway, or use another one.")
@@ -207,7 +194,7 @@ fn session<S: AsyncRead + AsyncWrite + Unpin>(
         wire.outbox.notice(&notice);
     }
     wire.outbox.ready(session.transaction_status());
-    Ok(Opened { session: Arc::new(session), registration, permit })
+    Ok(Backend::new(server.planner.clone(), session, registration, permit))
 }
 
 /// Settings in the `options` parameter: `-c name=value`, `-cname=value` and `--name=value`; a backslash keeps the

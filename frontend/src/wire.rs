@@ -15,15 +15,16 @@ use std::task::Poll;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::poll;
+use planner::{SqlError, sqlstate};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::response::Outbox;
 
 /// The outgoing buffer is written when it has grown past this, in bytes.
-pub(crate) const OUTBOX_FLUSH: usize = 64 << 10;
+const OUTBOX_FLUSH: usize = 64 << 10;
 /// The longest statement text, or set of parameters, or piece of COPY, in bytes. Rows are far smaller (1 MiB by
 /// default); a COPY may send any number of pieces.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// The longest message of the other kinds, in bytes (as in PostgreSQL).
 const SMALL_MESSAGE_BYTES_MAX: usize = 10_000;
 /// The longest length that makes sense at all, in bytes (PostgreSQL's limit of a message).
@@ -44,10 +45,18 @@ pub(crate) enum Frame {
     Message(u8, Bytes),
     /// A message over its cap was skipped: its type and size.
     TooLarge(u8, usize),
-    /// The stream makes no sense from here on; why.
+    /// The length of a frame is impossible, so the next one cannot be found; the text says more.
     Broken(String),
     /// The client is gone.
     Closed,
+}
+
+/// The error for a message of `size` bytes that was skipped for its size.
+pub(crate) fn too_large(size: usize) -> SqlError {
+    SqlError::new(
+        sqlstate::LIMIT_EXCEEDED,
+        format!("message of {size} bytes is over the limit of {MESSAGE_BYTES_MAX} bytes"),
+    )
 }
 
 /// A client's stream with its buffers.
@@ -151,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Completes when the client is gone; reads ahead meanwhile, within limits. Cancel-safe.
-    pub(crate) async fn hangup(&mut self) -> io::Error {
+    async fn hangup(&mut self) -> io::Error {
         loop {
             if self.inbox.len() >= READ_AHEAD_MAX {
                 // Beyond this the client has to wait, and a lost connection shows when the reply is written.

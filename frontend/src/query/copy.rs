@@ -2,7 +2,7 @@
 //!
 //! In: pieces go to the planner's sink as they come, cut anywhere, and the next one is read when the sink has taken
 //! the last: that is the backpressure. When a COPY fails, the error is sent at once, as in PostgreSQL; what the
-//! client still sends of it is thrown away ([`Connection`]'s ready state ignores it, its skip state anything).
+//! client still sends of it is thrown away by the connection, whatever it expects next.
 
 use std::io;
 
@@ -10,98 +10,82 @@ use planner::{CopyIn, CopyOut, SqlError, sqlstate};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::cancel::Scope;
-use crate::connection::Connection;
+use crate::client_stream::{ClientStream, HandlerError};
 use crate::message::Message;
-use crate::wire::{Frame, MESSAGE_BYTES_MAX};
+use crate::wire::{Frame, too_large};
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// COPY .. FROM STDIN: takes the client's data; gives the command tag.
-    pub(crate) async fn copy_in(
-        &mut self,
-        mut copy: CopyIn,
-        scope: &Scope,
-    ) -> io::Result<Result<String, SqlError>> {
-        self.out().copy_in(copy.columns());
-        self.wire.flush().await?;
-        loop {
-            let (kind, body) = match scope.guard(self.next_frame()).await {
-                Ok(frame) => match frame? {
-                    Some(Frame::Message(kind, body)) => (kind, body),
-                    Some(Frame::TooLarge(_, size)) => {
-                        let message =
-                            format!("message of {size} bytes is over the limit of {MESSAGE_BYTES_MAX} bytes");
-                        return Ok(Err(SqlError::new(sqlstate::LIMIT_EXCEEDED, message)));
-                    }
-                    Some(Frame::Broken(why)) => return Err(io::Error::new(io::ErrorKind::InvalidData, why)),
-                    Some(Frame::Closed) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    None => {
-                        self.stopped().await?;
-                        self.wire.close().await?;
-                        return Err(io::ErrorKind::ConnectionAborted.into());
-                    }
-                },
-                Err(cancelled) => return Ok(Err(cancelled.error(false).detail(ROWS_STAY))),
-            };
-            let message = match Message::decode(kind, body) {
-                Ok(message) => message,
-                Err(error) => return Ok(Err(error)),
-            };
-            match message {
-                Message::CopyData(data) => match self.wire.attend(scope.guard(copy.push(&data))).await? {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return Ok(Err(error)),
-                    Err(cancelled) => return Ok(Err(cancelled.error(true))),
-                },
-                Message::CopyDone => {
-                    return match self.wire.attend(scope.guard(copy.finish())).await? {
-                        Ok(done) => Ok(done),
-                        Err(cancelled) => Ok(Err(cancelled.error(true))),
-                    };
-                }
-                Message::CopyFail(why) => {
-                    let message = format!("COPY from stdin failed: {}", &*why);
-                    return Ok(Err(SqlError::new(sqlstate::CANCELED, message).detail(ROWS_STAY)));
-                }
-                // Drivers that use the extended protocol send Sync right behind Execute: it belongs before the data.
-                Message::Flush | Message::Sync => {}
-                Message::Terminate => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Message::Query(_)
-                | Message::Parse { .. }
-                | Message::Bind(_)
-                | Message::Describe(..)
-                | Message::Close(..)
-                | Message::Execute { .. }
-                | Message::Unexpected(_) => {
-                    let message = format!("unexpected message type 0x{kind:02X} during COPY from stdin");
-                    return Ok(Err(SqlError::new(sqlstate::PROTOCOL_VIOLATION, message)));
-                }
+/// Detail of an error that ends a COPY in the middle.
+const ROWS_STAY: &str = "Rows that were written before stay: each row is atomic by itself.";
+
+/// COPY .. FROM STDIN: takes the client's data; gives the command tag.
+pub(crate) async fn take_in<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut ClientStream<S>,
+    mut copy: CopyIn,
+    scope: &Scope,
+) -> Result<String, HandlerError> {
+    stream.replies().copy_in(copy.columns());
+    stream.flush().await?;
+    loop {
+        let (kind, message) = next_message(stream, scope).await?;
+        match message {
+            Message::CopyData(data) => stream.attend(scope, true, copy.push(&data)).await?,
+            Message::CopyDone => return stream.attend(scope, true, copy.finish()).await,
+            Message::CopyFail(why) => {
+                let message = format!("COPY from stdin failed: {}", &*why);
+                return Err(SqlError::new(sqlstate::CANCELED, message).detail(ROWS_STAY).into());
+            }
+            // Drivers that use the extended protocol send Sync right behind Execute: it belongs before the data.
+            Message::Flush | Message::Sync => {}
+            Message::Terminate => return Err(lost(io::ErrorKind::UnexpectedEof)),
+            Message::Query(_)
+            | Message::Parse { .. }
+            | Message::Bind(_)
+            | Message::Describe(..)
+            | Message::Close(..)
+            | Message::Execute { .. }
+            | Message::Unexpected(_) => {
+                let message = format!("unexpected message type 0x{kind:02X} during COPY from stdin");
+                return Err(SqlError::new(sqlstate::PROTOCOL_VIOLATION, message).into());
             }
         }
-    }
-
-    /// COPY .. TO STDOUT: sends the data; gives the command tag.
-    pub(crate) async fn copy_out(
-        &mut self,
-        mut copy: CopyOut,
-        scope: &Scope,
-    ) -> io::Result<Result<String, SqlError>> {
-        self.out().copy_out(copy.columns());
-        loop {
-            match self.wire.attend(scope.guard(copy.next())).await? {
-                Ok(Ok(Some(lines))) => {
-                    for line in lines {
-                        self.wire.outbox.copy_data(&line);
-                        self.wire.flush_large().await?;
-                    }
-                }
-                Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Ok(Err(error)),
-                Err(cancelled) => return Ok(Err(cancelled.error(false))),
-            }
-        }
-        self.out().copy_done();
-        Ok(Ok(copy.tag()))
     }
 }
 
-const ROWS_STAY: &str = "Rows that were written before stay: each row is atomic by itself.";
+/// The next message of the client, with its type; a cancel request ends the wait.
+async fn next_message<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut ClientStream<S>,
+    scope: &Scope,
+) -> Result<(u8, Message), HandlerError> {
+    let frame = match scope.guard(stream.next_frame()).await {
+        Ok(frame) => frame?,
+        Err(cancelled) => return Err(cancelled.error(false).detail(ROWS_STAY).into()),
+    };
+    match frame {
+        Some(Frame::Message(kind, body)) => Ok((kind, Message::decode(kind, body)?)),
+        Some(Frame::TooLarge(_, size)) => Err(too_large(size).into()),
+        Some(Frame::Broken(why)) => Err(io::Error::new(io::ErrorKind::InvalidData, why).into()),
+        Some(Frame::Closed) => Err(lost(io::ErrorKind::UnexpectedEof)),
+        None => Err(HandlerError::Shutdown),
+    }
+}
+
+fn lost(kind: io::ErrorKind) -> HandlerError {
+    HandlerError::Connection(kind.into())
+}
+
+/// COPY .. TO STDOUT: sends the data; gives the command tag.
+pub(crate) async fn give_out<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut ClientStream<S>,
+    mut copy: CopyOut,
+    scope: &Scope,
+) -> Result<String, HandlerError> {
+    stream.replies().copy_out(copy.columns());
+    while let Some(lines) = stream.attend(scope, false, copy.next()).await? {
+        for line in lines {
+            stream.replies().copy_data(&line);
+            stream.flush_large().await?;
+        }
+    }
+    stream.replies().copy_done();
+    Ok(copy.tag())
+}

@@ -7,179 +7,205 @@ use std::io;
 use std::sync::Arc;
 
 use planner::types::{Datum, Type, Value};
-use planner::{Execution, Prepared, SqlError, sqlstate};
+use planner::{Execution, Prepared, Session, SqlError, sqlstate};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::backend::Backend;
 use crate::cancel::Scope;
-use crate::connection::{Connection, State};
+use crate::client_stream::{ClientStream, HandlerError};
 use crate::message::{Bind, Formats, Target, check_utf8};
-use crate::query::portal::{Cursor, Portal, Progress};
-use crate::query::simple::Sent;
+use crate::pipeline::Answer;
+use crate::query::copy;
+use crate::query::portal::{Cursor, Portal, Portals, Progress};
+use crate::query::rows::{self, Sent};
+use crate::response::Outbox;
 
 /// Before Bind, no formats are chosen: a described statement's columns say text.
 const UNDECIDED: Formats = Formats::Uniform { count: 0, binary: false };
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Parse.
-    pub(crate) async fn parse(&mut self, name: &str, sql: &str, types: &[u32]) -> io::Result<State> {
-        // A type that the planner does not know is left to it to find: the value comes as text mostly.
-        let hints: Vec<Type> =
-            types.iter().map(|oid| Type::from_oid(*oid).unwrap_or(Type::Unknown)).collect();
-        let scope = self.registration.scope();
-        let work = scope.guard(self.server.planner.prepare(&self.session, sql, &hints));
-        let prepared = match self.wire.attend(work).await? {
-            Ok(prepared) => prepared,
-            Err(cancelled) => Err(cancelled.error(false)),
-        };
-        match prepared.and_then(|prepared| self.session.store_statement(name, prepared)) {
-            Ok(()) => {
-                self.out().parse_complete();
-                Ok(State::Ready)
-            }
-            Err(error) => self.fail(error).await,
+/// Parse: prepares a statement under a name.
+pub(crate) async fn parse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut ClientStream<S>,
+    backend: &Backend,
+    name: &str,
+    sql: &str,
+    types: &[u32],
+) -> Result<(), HandlerError> {
+    // A type that the planner does not know is left to it to find: the value comes as text mostly.
+    let hints: Vec<Type> = types.iter().map(|oid| Type::from_oid(*oid).unwrap_or(Type::Unknown)).collect();
+    let scope = backend.scope();
+    let prepared = stream.attend(&scope, false, backend.prepare(sql, &hints)).await?;
+    backend.session().store_statement(name, prepared)?;
+    stream.replies().parse_complete();
+    Ok(())
+}
+
+/// Bind: makes a portal of a prepared statement and its parameters.
+pub(crate) fn bind(
+    replies: &mut Outbox,
+    session: &Session,
+    portals: &mut Portals,
+    bind: &Bind,
+) -> Result<(), SqlError> {
+    let prepared = session.statement(&bind.statement)?;
+    portals.bind(&bind.portal, portal(prepared, bind)?)?;
+    replies.bind_complete();
+    Ok(())
+}
+
+/// Describe: the types of a statement's parameters and the columns of its result.
+pub(crate) fn describe(
+    replies: &mut Outbox,
+    session: &Session,
+    portals: &Portals,
+    target: Target,
+    name: &str,
+) -> Result<(), SqlError> {
+    let columns = |replies: &mut Outbox, prepared: &Prepared, formats: &Formats| match prepared.columns() {
+        Some(columns) => replies.row_description(columns, formats),
+        None => replies.no_data(),
+    };
+    match target {
+        Target::Statement => {
+            let prepared = session.statement(name)?;
+            replies.parameter_description(prepared.parameter_types());
+            columns(replies, &prepared, &UNDECIDED);
+        }
+        Target::Portal => {
+            let portal = portals.get(name)?;
+            columns(replies, &portal.prepared, &portal.formats);
         }
     }
+    Ok(())
+}
 
-    /// Bind.
-    pub(crate) async fn bind(&mut self, bind: Bind) -> io::Result<State> {
-        let portal = self.session.statement(&bind.statement).and_then(|prepared| portal(prepared, &bind));
-        match portal.and_then(|portal| self.portals.bind(&bind.portal, portal)) {
-            Ok(()) => {
-                self.out().bind_complete();
-                Ok(State::Ready)
-            }
-            Err(error) => self.fail(error).await,
+/// Close: it is no error if there is nothing of that name.
+pub(crate) fn close(
+    replies: &mut Outbox,
+    session: &Session,
+    portals: &mut Portals,
+    target: Target,
+    name: &str,
+) {
+    match target {
+        Target::Statement => {
+            session.close_statement(name);
+        }
+        Target::Portal => portals.close(name),
+    }
+    replies.close_complete();
+}
+
+/// Execute: runs a portal, or goes on with it, ahead of its reply if that is allowed.
+pub(crate) async fn execute<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut ClientStream<S>,
+    backend: &Arc<Backend>,
+    portals: &mut Portals,
+    name: &str,
+    rows_max: Option<u32>,
+) -> Result<(), HandlerError> {
+    let portal = portals.take(name)?;
+    let Some(mut portal) = start_ahead(stream, backend, portal, rows_max).await? else { return Ok(()) };
+    stream.start_in_turn().await?;
+    let scope = backend.scope();
+    match run(stream, backend, name, &mut portal, rows_max, &scope).await {
+        Ok(()) => {
+            portals.put_back(name, portal);
+            Ok(())
+        }
+        Err(error) => {
+            portals.close(name);
+            Err(error)
         }
     }
+}
 
-    /// Describe.
-    pub(crate) async fn describe(&mut self, target: Target, name: &str) -> io::Result<State> {
-        let described = match target {
-            Target::Statement => self.session.statement(name).map(|prepared| {
-                self.out().parameter_description(prepared.parameter_types());
-                (prepared, UNDECIDED)
-            }),
-            Target::Portal => {
-                self.portals.get(name).map(|portal| (portal.prepared.clone(), portal.formats.clone()))
-            }
-        };
-        match described {
-            Ok((prepared, formats)) => {
-                match prepared.columns() {
-                    Some(columns) => self.out().row_description(columns, &formats),
-                    None => self.out().no_data(),
-                }
-                Ok(State::Ready)
-            }
-            Err(error) => self.fail(error).await,
-        }
+/// Starts a portal ahead of its reply, if [`crate::pipeline`]'s conditions hold; gives it back if not.
+async fn start_ahead<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut ClientStream<S>,
+    backend: &Arc<Backend>,
+    portal: Portal,
+    rows_max: Option<u32>,
+) -> io::Result<Option<Portal>> {
+    let limited = rows_max.is_some() && portal.prepared.columns().is_some();
+    if limited || !stream.may_start_ahead() {
+        return Ok(Some(portal));
     }
+    let overlap = portal.parameters().and_then(|parameters| backend.overlap(&portal.prepared, parameters));
+    let Some(overlap) = overlap else { return Ok(Some(portal)) };
+    let Portal { prepared, formats, progress: Progress::Bound(parameters) } = portal else {
+        return Ok(Some(portal));
+    };
+    let scope = backend.scope();
+    let backend = Arc::clone(backend);
+    let work = async move {
+        let execution = scope.guard(backend.execute(&prepared, parameters)).await;
+        Answer::of(execution.map_err(|cancelled| cancelled.error(prepared.writes()))??).await
+    };
+    stream.start_ahead(overlap, formats, Box::pin(work)).await?;
+    Ok(None)
+}
 
-    /// Close: it is no error if there is nothing of that name.
-    pub(crate) fn close(&mut self, target: Target, name: &str) -> State {
-        match target {
-            Target::Statement => {
-                self.session.close_statement(name);
-            }
-            Target::Portal => self.portals.close(name),
+/// Runs a portal, or goes on with it, and sends what it gives.
+async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut ClientStream<S>,
+    backend: &Backend,
+    name: &str,
+    portal: &mut Portal,
+    rows_max: Option<u32>,
+    scope: &Scope,
+) -> Result<(), HandlerError> {
+    let mut cursor = match std::mem::replace(&mut portal.progress, Progress::Finished(None)) {
+        Progress::Suspended(cursor) => cursor,
+        Progress::Finished(Some(tag)) => {
+            stream.replies().command_complete(&tag);
+            portal.progress = Progress::Finished(Some(tag));
+            return Ok(());
         }
-        self.out().close_complete();
-        State::Ready
-    }
-
-    /// Execute.
-    pub(crate) async fn execute(&mut self, name: &str, rows_max: Option<u32>) -> io::Result<State> {
-        let portal = match self.portals.take(name) {
-            Ok(portal) => portal,
-            Err(error) => return self.fail(error).await,
-        };
-        let mut portal = match self.start_ahead(portal, rows_max).await? {
-            None => return Ok(State::Ready),
-            Some(portal) => portal,
-        };
-        self.executed = true;
-        self.finish_all().await?;
-        let scope = self.registration.scope();
-        match self.run(name, &mut portal, rows_max, &scope).await? {
-            Ok(()) => {
-                self.portals.put_back(name, portal);
-                Ok(State::Ready)
-            }
-            Err(error) => {
-                self.portals.close(name);
-                self.fail(error).await
+        Progress::Finished(None) => return Err(Portal::cannot_run(name).into()),
+        Progress::Bound(parameters) => {
+            let work = backend.execute(&portal.prepared, parameters);
+            let execution = stream.attend(scope, portal.prepared.writes(), work).await?;
+            match without_rows(stream, execution, scope).await? {
+                Some(cursor) => cursor,
+                None => return Ok(()),
             }
         }
-    }
-
-    /// Runs a portal, or goes on with it, and sends what it gives.
-    async fn run(
-        &mut self,
-        name: &str,
-        portal: &mut Portal,
-        rows_max: Option<u32>,
-        scope: &Scope,
-    ) -> io::Result<Result<(), SqlError>> {
-        let mut cursor = match std::mem::replace(&mut portal.progress, Progress::Finished(None)) {
-            Progress::Suspended(cursor) => cursor,
-            Progress::Finished(Some(tag)) => {
-                self.out().command_complete(&tag);
-                portal.progress = Progress::Finished(Some(tag));
-                return Ok(Ok(()));
-            }
-            Progress::Finished(None) => return Ok(Err(Portal::cannot_run(name))),
-            Progress::Bound(parameters) => {
-                let planner = &self.server.planner;
-                let work = scope.guard(planner.execute(&self.session, &portal.prepared, parameters));
-                let execution = match self.wire.attend(work).await? {
-                    Ok(Ok(execution)) => execution,
-                    Ok(Err(error)) => return Ok(Err(error)),
-                    Err(cancelled) => return Ok(Err(cancelled.error(portal.prepared.writes()))),
-                };
-                match self.without_rows(execution, scope).await? {
-                    Ok(Some(cursor)) => cursor,
-                    Ok(None) => return Ok(Ok(())),
-                    Err(error) => return Ok(Err(error)),
-                }
-            }
-        };
-        match self.send_rows(&mut cursor, &portal.formats, rows_max, scope).await? {
-            Ok(Sent::Limit) => {
-                self.wire.outbox.portal_suspended();
-                portal.progress = Progress::Suspended(cursor);
-            }
-            Ok(Sent::All(count)) => {
-                self.notices();
-                self.wire.outbox.command_complete(&cursor.rows.tag(count));
-                portal.progress = Progress::Finished(Some(cursor.rows.tag(0)));
-            }
-            Err(error) => return Ok(Err(error)),
+    };
+    match rows::send(stream, &mut cursor, &portal.formats, rows_max, scope).await? {
+        Sent::Limit => {
+            stream.replies().portal_suspended();
+            portal.progress = Progress::Suspended(cursor);
         }
-        Ok(Ok(()))
+        Sent::All(count) => {
+            stream.notices();
+            stream.replies().command_complete(&cursor.rows.tag(count));
+            portal.progress = Progress::Finished(Some(cursor.rows.tag(0)));
+        }
     }
+    Ok(())
+}
 
-    /// Answers an execution, unless it gives rows: those are returned.
-    async fn without_rows(
-        &mut self,
-        execution: Execution,
-        scope: &Scope,
-    ) -> io::Result<Result<Option<Cursor>, SqlError>> {
-        let tag = match execution {
-            Execution::Rows(rows) => return Ok(Ok(Some(Cursor::new(rows)))),
-            Execution::Empty => {
-                self.out().empty_query();
-                return Ok(Ok(None));
-            }
-            Execution::Done { tag } => Ok(tag),
-            Execution::CopyIn(copy) => Box::pin(self.copy_in(*copy, scope)).await?,
-            Execution::CopyOut(copy) => Box::pin(self.copy_out(copy, scope)).await?,
-        };
-        Ok(tag.map(|tag| {
-            self.notices();
-            self.out().command_complete(&tag);
-            None
-        }))
-    }
+/// Answers an execution, unless it gives rows: those are returned.
+async fn without_rows<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut ClientStream<S>,
+    execution: Execution,
+    scope: &Scope,
+) -> Result<Option<Cursor>, HandlerError> {
+    let tag = match execution {
+        Execution::Rows(rows) => return Ok(Some(Cursor::new(rows))),
+        Execution::Empty => {
+            stream.replies().empty_query();
+            return Ok(None);
+        }
+        Execution::Done { tag } => tag,
+        // Boxed, so that the state of an idle session needs no room for a COPY.
+        Execution::CopyIn(copy) => Box::pin(copy::take_in(stream, *copy, scope)).await?,
+        Execution::CopyOut(copy) => Box::pin(copy::give_out(stream, copy, scope)).await?,
+    };
+    stream.notices();
+    stream.replies().command_complete(&tag);
+    Ok(None)
 }
 
 /// Makes a portal: checks the numbers of parameters and formats, and reads the parameters.
@@ -208,7 +234,7 @@ fn portal(prepared: Arc<Prepared>, bind: &Bind) -> Result<Portal, SqlError> {
             bind.results.count()
         ));
     }
-    let mut parameters = Vec::with_capacity(bind.count);
+    let mut parameters: Vec<Datum> = Vec::with_capacity(bind.count);
     for (index, (value, ty)) in bind.values().zip(types).enumerate() {
         let read = value.map(|bytes| parameter(ty, bytes, bind.formats.binary(index))).transpose();
         parameters.push(read.map_err(|mut error| {
@@ -221,12 +247,4 @@ fn portal(prepared: Arc<Prepared>, bind: &Bind) -> Result<Portal, SqlError> {
 
 fn parameter(ty: &Type, bytes: &[u8], binary: bool) -> Result<Value, SqlError> {
     if binary { Value::from_binary(ty, bytes) } else { Value::from_text(ty, check_utf8(bytes)?) }
-}
-
-/// What a portal's parameters became, for those who execute it elsewhere.
-pub(crate) fn bound(portal: &Portal) -> Option<&[Datum]> {
-    match &portal.progress {
-        Progress::Bound(parameters) => Some(parameters),
-        Progress::Suspended(_) | Progress::Finished(_) => None,
-    }
 }

@@ -1,7 +1,9 @@
-//! The sub-protocols of a session, one in each file.
+//! The protocols of a session, one in each file, and what they share; a file uses only those below it.
 
-pub(crate) mod copy;
 pub(crate) mod extended;
-pub(crate) mod pipeline;
-pub(crate) mod portal;
 pub(crate) mod simple;
+
+mod copy;
+mod rows;
+
+pub(crate) mod portal;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 
 use super::memory_kv::MemoryKv;
 use crate::connection;
-use crate::listener::{GatewayOptions, Server};
+use crate::server::Server;
 
 /// The server's end of a connection, counting its writes.
 struct Counted {
@@ -50,7 +50,7 @@ impl AsyncWrite for Counted {
 /// A gateway over a store in memory, without sockets.
 pub(crate) fn server(kv: Arc<MemoryKv>, connections_max: usize) -> Server {
     let planner = Planner::new(kv, ServerInfo::new("spinnaker"));
-    Server::new(Arc::new(planner), GatewayOptions { connections_max, ..GatewayOptions::default() })
+    Server::new(Arc::new(planner), connections_max)
 }
 
 /// One frame of the server.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::client::*;
 use super::memory_kv::MemoryKv;
-use crate::listener::Server;
+use crate::server::Server;
 
 const CANCEL: u32 = 80_877_102;
 

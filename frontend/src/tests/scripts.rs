@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::client::{Client, Reply, frame, print, server, startup};
 use super::memory_kv::MemoryKv;
-use crate::listener::Server;
+use crate::server::Server;
 
 /// Longer than any reply takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);

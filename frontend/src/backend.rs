@@ -1,0 +1,64 @@
+//! The server's side of one session: what runs its statements.
+
+use std::sync::Arc;
+
+use planner::types::{Datum, Type};
+use planner::{Execution, Overlap, Planner, Prepared, Session, SqlError};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::cancel::{Registration, Scope};
+
+/// Runs the statements of one session. Its place among the gateway's sessions goes when it is dropped.
+pub(crate) struct Backend {
+    planner: Arc<Planner>,
+    session: Arc<Session>,
+    registration: Registration,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Backend {
+    /// A session that was just opened: `registration` is its entry for cancel requests, `permit` its share of the
+    /// limit of sessions.
+    pub(crate) fn new(
+        planner: Arc<Planner>,
+        session: Session,
+        registration: Registration,
+        permit: OwnedSemaphorePermit,
+    ) -> Backend {
+        Backend { planner, session: Arc::new(session), registration, _permit: permit }
+    }
+
+    /// Settings, transaction block, prepared statements and notices.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Begins a statement: a cancel request from now on ends it.
+    pub(crate) fn scope(&self) -> Scope {
+        self.registration.scope()
+    }
+
+    /// Splits a text into its statements.
+    pub(crate) fn split(&self, sql: &str) -> Result<Vec<planner::StatementText>, SqlError> {
+        self.planner.split(sql)
+    }
+
+    /// Prepares one statement; `hints` are the parameter types that the client declares.
+    pub(crate) async fn prepare(&self, sql: &str, hints: &[Type]) -> Result<Arc<Prepared>, SqlError> {
+        self.planner.prepare(&self.session, sql, hints).await
+    }
+
+    /// Executes a prepared statement with its parameters.
+    pub(crate) async fn execute(
+        &self,
+        prepared: &Arc<Prepared>,
+        parameters: Vec<Datum>,
+    ) -> Result<Execution, SqlError> {
+        self.planner.execute(&self.session, prepared, parameters).await
+    }
+
+    /// The row that a statement touches, if it may run at the same time as statements on other rows.
+    pub(crate) fn overlap(&self, prepared: &Prepared, parameters: &[Datum]) -> Option<Overlap> {
+        self.planner.overlap(&self.session, prepared, parameters)
+    }
+}
