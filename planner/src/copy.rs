@@ -15,9 +15,10 @@ use kvstore::request::{Condition, Kv, Write, WriteOutcome};
 use crate::bind::Binder;
 use crate::catalog::TableSchema;
 use crate::error::{SqlError, sqlstate};
-use crate::execution::RowStream;
 use crate::expression::{Env, Expr, Scope};
+use crate::result::RowStream;
 use crate::rows;
+use crate::session::Session;
 use crate::statement::CopyOptions;
 use crate::types::{Row, Value, bad_utf8};
 
@@ -33,6 +34,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Each row is atomic by itself: on an error, rows of earlier batches stay.
 pub struct CopyIn {
     kv: Arc<dyn Kv>,
+    session: Session,
     env: Env,
     table: Arc<TableSchema>,
     /// Positions in the table of the columns that lines give.
@@ -52,6 +54,7 @@ pub struct CopyIn {
 impl CopyIn {
     pub(crate) fn new(
         kv: Arc<dyn Kv>,
+        session: Session,
         env: Env,
         table: Arc<TableSchema>,
         columns: Vec<usize>,
@@ -73,6 +76,7 @@ impl CopyIn {
         let lines = Lines::new(format.quoting());
         Ok(CopyIn {
             kv,
+            session,
             env,
             table,
             columns,
@@ -192,8 +196,7 @@ impl CopyIn {
         let (marks, writes): (Vec<(u64, Row)>, Vec<Write>) =
             batch.into_iter().map(|(number, row, write)| ((number, row), write)).unzip();
         // A long COPY is many statements' worth of work: each batch has the whole timeout.
-        let token = self.env.session.token();
-        let outcomes = self.kv.write_many(writes, self.env.session.deadline(), token.as_deref()).await;
+        let outcomes = self.kv.write_many(writes, self.session.deadline(), self.session.token()).await;
         let mut failure = None;
         for ((number, row), outcome) in marks.into_iter().zip(outcomes) {
             let error = match outcome {

@@ -9,6 +9,8 @@ use kvstore::error::KvError;
 
 /// Codes of PostgreSQL's appendix A that this server gives.
 pub mod sqlstate {
+    /// warning.
+    pub const WARNING: &str = "01000";
     /// feature_not_supported.
     pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
     /// cardinality_violation: a subquery gave more than one row; ON CONFLICT met a row twice.

@@ -6,9 +6,9 @@ use crate::access::{self, Access};
 use crate::bind::{Binder, ScopeColumn, Typed};
 use crate::catalog::{Snapshot, TableSchema};
 use crate::error::{SqlError, sqlstate};
-use crate::execution::Column;
 use crate::expression::{Expr, Strength};
 use crate::query::SelectPlan;
+use crate::result::Column;
 use crate::statement::{
     Assignment, Body, ConflictTarget, CopyOptions, CopySource, CreateTable, Delete, Insert, Item, Name,
     Statement, Syntax, Update,
@@ -40,11 +40,16 @@ pub(crate) enum Plan {
         analyze: bool,
         plan: Box<Plan>,
     },
+    Prepare {
+        name: String,
+        types: Vec<Type>,
+        sql: String,
+    },
     Execute {
         name: String,
-        arguments: Vec<Typed>,
+        arguments: Vec<Expr>,
     },
-    /// Of the session alone: SET, SHOW, BEGIN, PREPARE, ..
+    /// Of the session alone: SET, SHOW, BEGIN, ..
     Session(Box<Statement>),
 }
 
@@ -105,6 +110,26 @@ pub(crate) struct ChangePlan {
 }
 
 impl Plan {
+    /// May executing it write?
+    pub(crate) fn writes(&self) -> bool {
+        match self {
+            Plan::Insert(_)
+            | Plan::Change(_)
+            | Plan::CreateTable(_)
+            | Plan::DropTable { .. }
+            | Plan::CopyIn { .. }
+            | Plan::Execute { .. } => true,
+            Plan::Explain { analyze, plan } => *analyze && plan.writes(),
+            Plan::Session(statement) => matches!(**statement, Statement::Commit),
+            Plan::Empty | Plan::Select(_) | Plan::CopyOut { .. } | Plan::Prepare { .. } => false,
+        }
+    }
+
+    /// Is it likely to be executed again?
+    pub(crate) fn is_worth_caching(&self) -> bool {
+        matches!(self, Plan::Select(_) | Plan::Insert(_) | Plan::Change(_) | Plan::Session(_))
+    }
+
     /// Columns of the result.
     pub(crate) fn columns(&self) -> Option<Arc<[Column]>> {
         match self {
@@ -159,10 +184,11 @@ fn build(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
             }
             Plan::Explain { analyze, plan: Box::new(plan) }
         }
-        Statement::Execute { name, arguments } => Plan::Execute {
-            name,
-            arguments: arguments.iter().map(|syntax| binder.expr(syntax)).collect::<Result<_, _>>()?,
-        },
+        Statement::Prepare { name, types, sql } => Plan::Prepare { name, types, sql },
+        Statement::Execute { name, arguments } => {
+            let bound = arguments.iter().map(|syntax| Ok(binder.expr(syntax)?.expr));
+            Plan::Execute { name, arguments: bound.collect::<Result<_, SqlError>>()? }
+        }
         other => Plan::Session(Box::new(other)),
     })
 }

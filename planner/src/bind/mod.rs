@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use crate::catalog::{Snapshot, TableSchema};
 use crate::error::{SqlError, sqlstate};
-use crate::execution::Column;
 use crate::expression::Expr;
 use crate::query::Aggregate;
+use crate::result::Column;
 use crate::statement::{Item, Name};
 use crate::types::Type;
 

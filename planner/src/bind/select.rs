@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Binder, ScopeColumn, Typed};
 use crate::access::{self, Access};
 use crate::error::{SqlError, sqlstate};
-use crate::execution::Column;
 use crate::expression::{Expr, Strength};
 use crate::pg_catalog::VirtualTable;
 use crate::query::{Grouping, Input, SelectPlan, SortKey};
+use crate::result::Column;
 use crate::statement::{Alias, Body, From, Item, OrderBy, Query, Select, Syntax};
 use crate::types::Type;
 

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use kvstore::request::TableId;
 
+use super::run::Run;
 use crate::bind::public_name;
 use crate::catalog::{ColumnSchema, PSEUDO_COLUMNS, TableSchema, cell_name};
 use crate::error::{SqlError, sqlstate};
 use crate::execution::Execution;
-use crate::expression::{Env, Scope};
+use crate::expression::Scope;
 use crate::key_encoding;
 use crate::plan;
-use crate::planner::Planner;
 use crate::statement::{CreateTable, Name};
 
 /// Columns of a table at most.
@@ -20,9 +20,9 @@ const COLUMNS_MAX: usize = 1_000;
 /// Bytes of a name at most.
 const NAME_BYTES_MAX: usize = 63;
 
-fn outside_block(env: &Env, command: &str) -> Result<(), SqlError> {
-    env.session.check_write(command)?;
-    if env.session.in_block() {
+fn outside_block(run: &Run<'_>, command: &str) -> Result<(), SqlError> {
+    run.session.check_write(command)?;
+    if run.session.in_block() {
         return Err(SqlError::unsupported(format!("{command} in a transaction block"))
             .hint("Run it outside of a block (autocommit on): it cannot be rolled back."));
     }
@@ -111,19 +111,15 @@ fn schema(create: &CreateTable) -> Result<TableSchema, SqlError> {
 }
 
 /// CREATE TABLE.
-pub(super) async fn create_table(
-    planner: &Planner,
-    create: &CreateTable,
-    env: &Env,
-) -> Result<Execution, SqlError> {
-    outside_block(env, "CREATE TABLE")?;
+pub(super) async fn create_table(run: &Run<'_>, create: &CreateTable) -> Result<Execution, SqlError> {
+    outside_block(run, "CREATE TABLE")?;
     let schema = schema(create)?;
     let mut splits = BTreeSet::new();
     for split in plan::split_values(&schema, &create.splits)? {
         let mut key = Vec::new();
         for expr in split {
             let value = expr
-                .eval(&Scope::EMPTY, env)?
+                .eval(&Scope::EMPTY, &run.env)?
                 .ok_or_else(|| SqlError::new(sqlstate::NOT_NULL, "SPLIT AT VALUES cannot hold NULL"))?;
             key_encoding::encode(&value, &mut key)?;
         }
@@ -134,17 +130,17 @@ pub(super) async fn create_table(
             ));
         }
     }
-    let exists = planner.catalog.load(true).await?.table(&schema.name).is_some();
+    let exists = run.context.catalog.load(true).await?.table(&schema.name).is_some();
     let splits = splits.into_iter().collect();
     let created = if exists {
         Err(kvstore::error::KvError::TableExists(schema.name.clone()))
     } else {
-        planner.kv().create_table(&schema.name, schema.to_bytes()?, splits, env.session.deadline()).await
+        run.context.kv.create_table(&schema.name, schema.to_bytes()?, splits, run.session.deadline()).await
     };
     match created {
         Ok(_) => {}
         Err(kvstore::error::KvError::TableExists(name)) if create.if_not_exists => {
-            env.session.notice(format!("relation \"{name}\" already exists, skipping"));
+            run.session.notice(format!("relation \"{name}\" already exists, skipping"));
         }
         Err(error) => return Err(error.into()),
     }
@@ -153,23 +149,22 @@ pub(super) async fn create_table(
 
 /// DROP TABLE.
 pub(super) async fn drop_table(
-    planner: &Planner,
+    run: &Run<'_>,
     names: &[Name],
     if_exists: bool,
-    env: &Env,
 ) -> Result<Execution, SqlError> {
-    outside_block(env, "DROP TABLE")?;
-    let snapshot = planner.catalog.load(true).await?;
+    outside_block(run, "DROP TABLE")?;
+    let snapshot = run.context.catalog.load(true).await?;
     for name in names {
         let own = name.dotted();
         let dropped = match public_name(name).filter(|own| snapshot.table(own).is_some()) {
-            Some(own) => planner.kv().drop_table(own, env.session.deadline()).await.map_err(SqlError::from),
+            Some(own) => run.context.kv.drop_table(own, run.session.deadline()).await.map_err(SqlError::from),
             None => Err(SqlError::new(sqlstate::UNDEFINED_TABLE, format!("table \"{own}\" does not exist"))),
         };
         match dropped {
             Ok(()) => {}
             Err(error) if if_exists && error.sqlstate == sqlstate::UNDEFINED_TABLE => {
-                env.session.notice(format!("table \"{own}\" does not exist, skipping"));
+                run.session.notice(format!("table \"{own}\" does not exist, skipping"));
             }
             Err(error) => return Err(error),
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use kvstore::request::{Columns, Consistency, RangeInfo, ReadOptions};
 
+use super::run::Run;
 use super::{read, write};
 use crate::access::{Access, Bound, KeySpan};
 use crate::catalog::TableSchema;
@@ -13,7 +14,6 @@ use crate::error::SqlError;
 use crate::expression::{Env, Expr, Scope};
 use crate::key_encoding;
 use crate::plan::{InsertSource, OnConflict, Plan};
-use crate::planner::Planner;
 use crate::query::SelectPlan;
 
 /// Ranges listed at most.
@@ -44,14 +44,13 @@ fn node(id: Option<wal::NodeId>) -> String {
 
 /// The lines about the ranges that hold some keys, and the replica that answers for the first.
 async fn ranges(
-    planner: &Planner,
+    run: &Run<'_>,
     table: &Arc<TableSchema>,
     span: &KeySpan,
     reads: bool,
-    env: &Env,
     lines: &mut Vec<String>,
 ) -> Result<(), SqlError> {
-    let all = planner.kv().ranges(table.id).await?;
+    let all = run.context.kv.ranges(table.id).await?;
     let holds = |range: &&RangeInfo| {
         range.end.as_ref().is_none_or(|end| span.start < *end)
             && span.end.as_ref().is_none_or(|end| range.start < *end)
@@ -72,14 +71,14 @@ async fn ranges(
     if touched.len() > RANGES_MAX {
         lines.push(format!("  .. and {} more", touched.len() - RANGES_MAX));
     }
-    let mut options = env.session.read_options();
+    let mut options = run.session.read_options();
     if !reads {
         options = ReadOptions { consistency: Consistency::Strong, max_staleness: None, ..options };
     }
-    let token = env.session.token();
+    let token = run.session.token();
     let key = Bytes::from(span.start.clone());
     // An empty key stands for the table's start.
-    let probe = planner.kv().get(table.id, key, Columns::All, &options, token.as_deref()).await;
+    let probe = run.context.kv.get(table.id, key, Columns::All, &options, token).await;
     lines.push(match probe {
         Ok(read) => format!(
             "  Replica: {}  LSN: {}  Staleness: {}",
@@ -93,18 +92,17 @@ async fn ranges(
 }
 
 async fn select_lines(
-    planner: &Planner,
+    run: &Run<'_>,
     select: &Arc<SelectPlan>,
-    env: &Env,
     lines: &mut Vec<String>,
 ) -> Result<(), SqlError> {
     let Some((table, access)) = select.stored() else {
         lines.push("Result (evaluated on this gateway)".into());
         return Ok(());
     };
-    let (what, span) = access_line(table, access, env)?;
+    let (what, span) = access_line(table, access, &run.env)?;
     lines.push(format!("{what} on {}", table.name));
-    lines.push(format!("  Consistency: {}", env.session.show("consistency")?));
+    lines.push(format!("  Consistency: {}", run.session.show("consistency")?));
     if select.filter.is_some() {
         lines.push("  Filter: on this gateway".into());
     }
@@ -114,11 +112,11 @@ async fn select_lines(
     if !select.order.is_empty() {
         lines.push("  Sort: in memory (the order is not the key's)".into());
     }
-    if let (Some(limit), offset) = select.limits(env)? {
+    if let (Some(limit), offset) = select.limits(&run.env)? {
         lines.push(format!("  Limit: {limit}  Offset: {offset}"));
     }
     match span {
-        Some(span) => ranges(planner, table, &span, true, env, lines).await,
+        Some(span) => ranges(run, table, &span, true, lines).await,
         None => Ok(()),
     }
 }
@@ -183,15 +181,10 @@ fn conditions(
 }
 
 /// The lines of EXPLAIN. ANALYZE also executes.
-pub(super) async fn explain(
-    planner: &Planner,
-    plan: &Plan,
-    analyze: bool,
-    env: &Env,
-) -> Result<Vec<String>, SqlError> {
+pub(super) async fn explain(run: &Run<'_>, plan: &Plan, analyze: bool) -> Result<Vec<String>, SqlError> {
     let mut lines = Vec::new();
     match plan {
-        Plan::Select(select) => select_lines(planner, select, env, &mut lines).await?,
+        Plan::Select(select) => select_lines(run, select, &mut lines).await?,
         Plan::Insert(insert) => {
             let how = match insert.on_conflict {
                 OnConflict::Fail => "Insert: conditional put, the row must be absent",
@@ -205,36 +198,29 @@ pub(super) async fn explain(
             if let InsertSource::Rows(source) = &insert.source {
                 lines.push(format!("  Rows: {}", source.len()));
             }
-            if let Some((table, key, _)) = super::single_row(plan, env) {
+            if let Some((table, key, _)) = super::single_row(plan, &run.env) {
                 let mut end = key.clone();
                 end.push(0);
                 let span = KeySpan { start: key, end: Some(end) };
-                ranges(planner, &table, &span, false, env, &mut lines).await?;
+                ranges(run, &table, &span, false, &mut lines).await?;
             }
         }
         Plan::Change(change) => {
             let verb = if change.assignments.is_some() { "Update" } else { "Delete" };
-            let (what, span) = access_line(&change.table, &change.access, env)?;
+            let (what, span) = access_line(&change.table, &change.access, &run.env)?;
             lines.push(format!("{verb} on {}: {}", change.table.name, what.to_lowercase()));
             if let Some(span) = span {
-                ranges(planner, &change.table, &span, false, env, &mut lines).await?;
+                ranges(run, &change.table, &span, false, &mut lines).await?;
             }
         }
         _ => return Err(SqlError::internal("a plan that is not explained")),
     }
     if analyze {
         let started = Instant::now();
-        let inner = Env {
-            params: env.params.clone(),
-            session: env.session.clone(),
-            snapshot: env.snapshot.clone(),
-            info: env.info.clone(),
-            now: env.now,
-        };
         let count = match plan {
-            Plan::Select(select) => read::collect(planner, select, inner).await?.len() as u64,
-            Plan::Insert(insert) => write::insert(planner, insert, env).await?.0,
-            Plan::Change(change) => write::change(planner, change, env).await?.0,
+            Plan::Select(select) => read::collect(run, select).await?.len() as u64,
+            Plan::Insert(insert) => write::insert(run, insert).await?.0,
+            Plan::Change(change) => write::change(run, change).await?.0,
             _ => 0,
         };
         lines.push(format!("  Actual rows: {count}"));

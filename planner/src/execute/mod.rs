@@ -1,119 +1,81 @@
-//! Plans to store calls, rows back.
+//! Executes plans: store calls out, rows back.
 
 mod ddl;
 mod explain;
 mod read;
+mod run;
 mod session;
 mod write;
-
-pub(crate) use read::stream;
 
 use std::sync::Arc;
 
 use crate::catalog::TableSchema;
 use crate::copy::{CopyIn, CopyOut};
 use crate::error::SqlError;
-use crate::execution::{Execution, RowStream, Rows};
+use crate::execution::Execution;
 use crate::expression::{Env, Scope};
 use crate::plan::{InsertSource, OnConflict, Plan};
-use crate::planner::{Planner, Prepared};
+use crate::result::{Column, RowStream, Rows};
 use crate::rows;
-use crate::session::Session;
-use crate::types::{Datum, Row};
+use crate::types::{Row, Value};
 
-/// The environment of an execution.
-pub(crate) fn env(planner: &Planner, session: &Session, prepared: &Prepared, params: Vec<Datum>) -> Env {
-    Env {
-        params,
-        session: session.clone(),
-        snapshot: prepared.snapshot.clone(),
-        info: planner.info().clone(),
-        now: session.now(),
-    }
-}
+pub(crate) use run::Run;
 
-/// Executes a plan.
+/// Executes a plan; `columns` are those of its result.
 pub(crate) async fn execute(
-    planner: &Planner,
-    session: &Session,
-    prepared: &Arc<Prepared>,
-    params: Vec<Datum>,
+    run: &Run<'_>,
+    plan: &Plan,
+    columns: Option<&Arc<[Column]>>,
 ) -> Result<Execution, SqlError> {
-    let env = env(planner, session, prepared, params);
-    match &prepared.plan {
+    let rows = |rows, verb| {
+        let columns = columns.cloned().unwrap_or_else(|| Arc::from([]));
+        Execution::Rows(Rows::new(columns, rows, verb))
+    };
+    match plan {
         Plan::Empty => Ok(Execution::Empty),
-        Plan::Select(select) => {
-            let stream = stream(planner, select.clone(), env).await?;
-            let columns = prepared.columns().cloned().unwrap_or_else(|| Arc::from([]));
-            Ok(Execution::Rows(Rows::new(columns, stream, "SELECT")))
-        }
+        Plan::Select(select) => Ok(rows(read::stream(run, select).await?, "SELECT")),
         Plan::Insert(insert) => {
-            let (count, rows) = write::insert(planner, insert, &env).await?;
-            Ok(finished("INSERT 0", count, rows, insert.returning.as_ref().map(|r| r.columns.clone())))
+            let (count, returned) = write::insert(run, insert).await?;
+            Ok(finished("INSERT 0", count, returned, columns))
         }
         Plan::Change(change) => {
-            let (count, rows) = write::change(planner, change, &env).await?;
+            let (count, returned) = write::change(run, change).await?;
             let verb = if change.assignments.is_some() { "UPDATE" } else { "DELETE" };
-            Ok(finished(verb, count, rows, change.returning.as_ref().map(|r| r.columns.clone())))
+            Ok(finished(verb, count, returned, columns))
         }
-        Plan::CreateTable(create) => ddl::create_table(planner, create, &env).await,
-        Plan::DropTable { names, if_exists } => ddl::drop_table(planner, names, *if_exists, &env).await,
+        Plan::CreateTable(create) => ddl::create_table(run, create).await,
+        Plan::DropTable { names, if_exists } => ddl::drop_table(run, names, *if_exists).await,
         Plan::CopyIn { table, columns, options } => {
-            session.check_write("COPY FROM")?;
-            if session.in_block() {
+            run.session.check_write("COPY FROM")?;
+            if run.session.in_block() {
                 return Err(SqlError::unsupported("COPY FROM in a transaction block")
                     .hint("Run COPY outside of a block (autocommit on): each row is atomic by itself."));
             }
-            let copy = CopyIn::new(planner.kv().clone(), env, table.clone(), columns.clone(), options)?;
+            let (kv, session, env) = (run.context.kv.clone(), run.session.clone(), run.env.clone());
+            let copy = CopyIn::new(kv, session, env, table.clone(), columns.clone(), options)?;
             Ok(Execution::CopyIn(Box::new(copy)))
         }
         Plan::CopyOut { select, options } => {
-            let columns: Vec<String> = select.columns.iter().map(|column| column.name.clone()).collect();
-            let rows = stream(planner, select.clone(), env).await?;
-            Ok(Execution::CopyOut(CopyOut::new(columns, rows, options)?))
+            let names: Vec<String> = select.columns.iter().map(|column| column.name.clone()).collect();
+            let rows = read::stream(run, select).await?;
+            Ok(Execution::CopyOut(CopyOut::new(names, rows, options)?))
         }
         Plan::Explain { analyze, plan } => {
-            let lines = explain::explain(planner, plan, *analyze, &env).await?;
-            let rows = lines.into_iter().map(|line| vec![Some(crate::types::Value::Text(line))]).collect();
-            let columns = prepared.columns().cloned().unwrap_or_else(|| Arc::from([]));
-            Ok(Execution::Rows(Rows::new(columns, RowStream::ready(rows), "EXPLAIN")))
+            let lines = explain::explain(run, plan, *analyze).await?;
+            let lines = lines.into_iter().map(|line| vec![Some(Value::Text(line))]).collect();
+            Ok(rows(RowStream::ready(lines), "EXPLAIN"))
         }
-        Plan::Execute { name, arguments } => {
-            let inner = session.statement(name)?;
-            if inner.parameter_types().len() != arguments.len() {
-                return Err(SqlError::new(
-                    crate::error::sqlstate::SYNTAX,
-                    format!("wrong number of parameters for prepared statement \"{name}\""),
-                )
-                .detail(format!(
-                    "Expected {} parameters but got {}.",
-                    inner.parameter_types().len(),
-                    arguments.len()
-                )));
-            }
-            let mut values = Vec::with_capacity(arguments.len());
-            for (argument, ty) in arguments.iter().zip(inner.parameter_types()) {
-                let value = argument.expr.eval(&Scope::EMPTY, &env)?;
-                values.push(match value {
-                    Some(value) => Some(crate::expression::simple(value, ty, false)?),
-                    None => None,
-                });
-            }
-            planner.execute(session, &inner, values).await
+        Plan::Session(statement) => session::run(run, statement, columns).await,
+        Plan::Prepare { .. } | Plan::Execute { .. } => {
+            Err(SqlError::internal("PREPARE and EXECUTE are the planner's"))
         }
-        Plan::Session(statement) => session::run(planner, statement, prepared, &env).await,
     }
 }
 
 /// The result of a write: rows of RETURNING, or a tag.
-fn finished(
-    verb: &'static str,
-    count: u64,
-    rows: Vec<Row>,
-    columns: Option<Arc<[crate::execution::Column]>>,
-) -> Execution {
+fn finished(verb: &'static str, count: u64, rows: Vec<Row>, columns: Option<&Arc<[Column]>>) -> Execution {
     match columns {
-        Some(columns) => Execution::Rows(Rows::new(columns, RowStream::ready(rows), verb)),
+        Some(columns) => Execution::Rows(Rows::new(columns.clone(), RowStream::ready(rows), verb)),
         None => Execution::Done { tag: format!("{verb} {count}") },
     }
 }

@@ -8,14 +8,15 @@ use futures::StreamExt;
 use kvstore::request::{Columns, Kv, Row as StoredRow, Scan, ScanBatch, Source};
 use wal::{CohortId, Lsn};
 
+use super::run::Run;
 use crate::access::Access;
 use crate::catalog::TableSchema;
 use crate::error::SqlError;
-use crate::execution::RowStream;
 use crate::expression::{Env, Scope};
-use crate::planner::Planner;
 use crate::query::{Groups, ROWS_MAX, SelectPlan, too_many_rows};
+use crate::result::RowStream;
 use crate::rows;
+use crate::session::Session;
 use crate::types::Row;
 
 /// Scans of at most so many rows are collected at once; longer ones stream through a task.
@@ -31,8 +32,8 @@ struct Overlay {
 }
 
 impl Overlay {
-    fn of(table: &TableSchema, env: &Env) -> Option<Overlay> {
-        let deferred = env.session.deferred().filter(|deferred| deferred.table == table.id)?;
+    fn of(table: &TableSchema, session: &Session) -> Option<Overlay> {
+        let deferred = session.deferred().filter(|deferred| deferred.table == table.id)?;
         let write = deferred.write?;
         Some(Overlay { key: write.key, mutations: write.mutations, seen: false })
     }
@@ -44,34 +45,27 @@ impl Overlay {
 }
 
 /// All rows of a query.
-pub(crate) async fn collect(
-    planner: &Planner,
-    select: &Arc<SelectPlan>,
-    env: Env,
-) -> Result<Vec<Row>, SqlError> {
-    stream(planner, select.clone(), env).await?.collect().await
+pub(crate) async fn collect(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<Vec<Row>, SqlError> {
+    stream(run, select).await?.collect().await
 }
 
 /// Runs a query.
-pub(crate) async fn stream(
-    planner: &Planner,
-    select: Arc<SelectPlan>,
-    env: Env,
-) -> Result<RowStream, SqlError> {
+pub(crate) async fn stream(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<RowStream, SqlError> {
+    let env = &run.env;
     let Some((table, access)) = select.stored() else {
-        return Ok(RowStream::ready(select.run(&env, None)?));
+        return Ok(RowStream::ready(select.run(env, None)?));
     };
-    let (limit, offset) = select.limits(&env)?;
+    let (limit, offset) = select.limits(env)?;
     let whole = select.grouping.is_some() || select.distinct || !select.order.is_empty();
     if access.is_points() {
-        let found = points(planner, table, access, &env).await?;
-        return Ok(RowStream::ready(finish(&select, found, &env)?));
+        let found = points(run, table, access).await?;
+        return Ok(RowStream::ready(finish(select, found, env)?));
     }
-    let Some(span) = access.span(table, &env)? else {
-        return Ok(RowStream::ready(finish(&select, Vec::new(), &env)?));
+    let Some(span) = access.span(table, env)? else {
+        return Ok(RowStream::ready(finish(select, Vec::new(), env)?));
     };
     let reverse = matches!(access, Access::Range { reverse: true, .. });
-    let overlay = Overlay::of(table, &env);
+    let overlay = Overlay::of(table, run.session);
     // Rows that the store may stop after: only if none is dropped or added behind it.
     let wanted = limit.map(|limit| limit.saturating_add(offset));
     let pushed = match (&select.filter, whole, wanted) {
@@ -88,34 +82,42 @@ pub(crate) async fn stream(
     };
     let source = Source {
         range: CohortId::default(),
-        replica: planner.kv().node(),
+        replica: run.context.kv.node(),
         lsn: Lsn::ZERO,
         staleness: Some(Duration::ZERO),
     };
-    let mut scanner = Scanner { kv: planner.kv().clone(), table: table.clone(), scan, overlay, source };
+    let mut scanner = Scanner {
+        kv: run.context.kv.clone(),
+        session: run.session.clone(),
+        table: table.clone(),
+        scan,
+        overlay,
+        source,
+    };
     if wanted == Some(0) {
         return Ok(RowStream::ready(Vec::new()));
     }
     if whole {
-        let rows = gather(&mut scanner, &select, &env).await?;
-        return Ok(RowStream::ready(select.finish(rows, &env, None)?));
+        let rows = gather(&mut scanner, select, env).await?;
+        return Ok(RowStream::ready(select.finish(rows, env, None)?));
     }
     let mut cut = Cut { skip: offset, left: limit.unwrap_or(u64::MAX) };
     if pushed.is_some_and(|pushed| pushed <= INLINE_ROWS_MAX) {
         let mut all = Vec::new();
         scanner
-            .run(&env, |batch| {
-                all.extend(project(&select, batch, &env, &mut cut)?);
+            .run(|batch| {
+                all.extend(project(select, batch, env, &mut cut)?);
                 Ok(cut.left > 0)
             })
             .await?;
         return Ok(RowStream::ready(all));
     }
     let (sender, receiver) = tokio::sync::mpsc::channel(BATCHES_AHEAD);
+    let (select, env) = (select.clone(), env.clone());
     // The task ends when the reader goes away: its next send fails.
     tokio::spawn(async move {
         if let Err(error) = send_all(&mut scanner, &select, &env, &mut cut, &sender).await {
-            env.session.fail_block();
+            scanner.session.fail_block();
             let _ = sender.send(Err(error)).await;
         }
     });
@@ -133,9 +135,10 @@ async fn send_all(
     cut: &mut Cut,
     sender: &tokio::sync::mpsc::Sender<Result<Vec<Row>, SqlError>>,
 ) -> Result<(), SqlError> {
-    let (options, token) = (env.session.read_options(), env.session.token());
+    let session = scanner.session.clone();
+    let options = session.read_options();
     let kv = scanner.kv.clone();
-    let mut batches = kv.scan(scanner.scan.clone(), &options, token.as_deref());
+    let mut batches = kv.scan(scanner.scan.clone(), &options, session.token());
     while let Some(batch) = batches.next().await {
         let rows = project(select, scanner.rows(batch?)?, env, cut)?;
         if !rows.is_empty() && sender.send(Ok(rows)).await.is_err() || cut.left == 0 {
@@ -197,7 +200,7 @@ async fn gather(scanner: &mut Scanner, select: &SelectPlan, env: &Env) -> Result
     let mut groups = select.grouping.as_ref().map(Groups::new);
     let mut kept = Vec::new();
     scanner
-        .run(env, |batch| {
+        .run(|batch| {
             for row in batch {
                 if !select.keeps(&row, env, None)? {
                     continue;
@@ -218,24 +221,19 @@ async fn gather(scanner: &mut Scanner, select: &SelectPlan, env: &Env) -> Result
 }
 
 /// The rows of some keys, in key order.
-async fn points(
-    planner: &Planner,
-    table: &Arc<TableSchema>,
-    access: &Access,
-    env: &Env,
-) -> Result<Vec<Row>, SqlError> {
-    let mut keys = access.keys(table, env)?;
-    let options = env.session.read_options();
-    let token = env.session.token();
-    let overlay = Overlay::of(table, env);
+async fn points(run: &Run<'_>, table: &Arc<TableSchema>, access: &Access) -> Result<Vec<Row>, SqlError> {
+    let mut keys = access.keys(table, &run.env)?;
+    let options = run.session.read_options();
+    let token = run.session.token();
+    let overlay = Overlay::of(table, run.session);
     let found = if keys.len() == 1 {
         let key = Bytes::from(keys.swap_remove(0));
-        vec![planner.kv().get(table.id, key, Columns::All, &options, token.as_deref()).await?]
+        vec![run.context.kv.get(table.id, key, Columns::All, &options, token).await?]
     } else if keys.is_empty() {
         Vec::new()
     } else {
         let keys = keys.into_iter().map(Bytes::from).collect();
-        planner.kv().multi_get(table.id, keys, Columns::All, &options, token.as_deref()).await?
+        run.context.kv.multi_get(table.id, keys, Columns::All, &options, token).await?
     };
     let mut rows = Vec::with_capacity(found.len());
     for read in found {
@@ -253,6 +251,7 @@ async fn points(
 /// A scan that turns batches into rows.
 struct Scanner {
     kv: Arc<dyn Kv>,
+    session: Session,
     table: Arc<TableSchema>,
     scan: Scan,
     overlay: Option<Overlay>,
@@ -264,12 +263,11 @@ impl Scanner {
     /// Hands each batch to `each` until it says to stop.
     async fn run(
         &mut self,
-        env: &Env,
         mut each: impl FnMut(Vec<Row>) -> Result<bool, SqlError> + Send,
     ) -> Result<(), SqlError> {
-        let (options, token) = (env.session.read_options(), env.session.token());
-        let kv = self.kv.clone();
-        let mut batches = kv.scan(self.scan.clone(), &options, token.as_deref());
+        let (kv, session) = (self.kv.clone(), self.session.clone());
+        let options = session.read_options();
+        let mut batches = kv.scan(self.scan.clone(), &options, session.token());
         while let Some(batch) = batches.next().await {
             let rows = self.rows(batch?)?;
             if !rows.is_empty() && !each(rows)? {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::run::Run;
 use super::write;
 use crate::error::{SqlError, sqlstate};
-use crate::execution::{Execution, RowStream, Rows};
-use crate::expression::Env;
-use crate::planner::{Planner, Prepared};
+use crate::execution::Execution;
+use crate::result::{Column, RowStream, Rows};
+use crate::session::{Commit, Session};
 use crate::statement::Statement;
 use crate::types::Value;
 
@@ -14,18 +15,17 @@ fn done(tag: &str) -> Result<Execution, SqlError> {
     Ok(Execution::Done { tag: tag.into() })
 }
 
-fn no_transaction(env: &Env) {
-    env.session.warning(sqlstate::NO_ACTIVE_TRANSACTION, "there is no transaction in progress");
+fn no_transaction(session: &Session) {
+    session.warning(sqlstate::NO_ACTIVE_TRANSACTION, "there is no transaction in progress");
 }
 
 /// Runs a statement of the session.
 pub(super) async fn run(
-    planner: &Planner,
+    run: &Run<'_>,
     statement: &Statement,
-    prepared: &Arc<Prepared>,
-    env: &Env,
+    columns: Option<&Arc<[Column]>>,
 ) -> Result<Execution, SqlError> {
-    let session = &env.session;
+    let session = run.session;
     match statement {
         Statement::Set { name, value, local } => {
             session.set(name, value.as_deref(), *local)?;
@@ -52,7 +52,7 @@ pub(super) async fn run(
                     .map(|(name, value, about)| vec![text(name), text(value), text(about.into())])
                     .collect(),
             };
-            let columns = prepared.columns().cloned().unwrap_or_else(|| Arc::from([]));
+            let columns = columns.cloned().unwrap_or_else(|| Arc::from([]));
             Ok(Execution::Rows(Rows::new(columns, RowStream::ready(rows), "SHOW")))
         }
         Statement::Reset(Some(name)) => {
@@ -67,22 +67,22 @@ pub(super) async fn run(
             session.begin(*read_only);
             done("BEGIN")
         }
-        Statement::Commit => match session.end_for_commit() {
-            None => {
-                no_transaction(env);
+        Statement::Commit => match session.commit() {
+            Commit::NoBlock => {
+                no_transaction(session);
                 done("COMMIT")
             }
             // A failed block ends by rolling back, and the tag says so.
-            Some((true, _)) => done("ROLLBACK"),
-            Some((false, None)) => done("COMMIT"),
-            Some((false, Some(deferred))) => {
-                write::commit(planner, deferred, env).await?;
+            Commit::RolledBack => done("ROLLBACK"),
+            Commit::Send(None) => done("COMMIT"),
+            Commit::Send(Some(deferred)) => {
+                write::commit(run, deferred).await?;
                 done("COMMIT")
             }
         },
         Statement::Rollback => {
             if !session.rollback() {
-                no_transaction(env);
+                no_transaction(session);
             }
             done("ROLLBACK")
         }
@@ -91,18 +91,12 @@ pub(super) async fn run(
             done("SAVEPOINT")
         }
         Statement::Release(name) => {
-            session.to_savepoint(name, true)?;
+            session.release(name)?;
             done("RELEASE")
         }
         Statement::RollbackTo(name) => {
-            session.to_savepoint(name, false)?;
+            session.rollback_to(name)?;
             done("ROLLBACK")
-        }
-        Statement::Prepare { name, types, sql } => {
-            // A statement is checked now, as PostgreSQL does.
-            let inner = Box::pin(planner.prepare(session, sql, types)).await?;
-            session.store_statement(name, inner)?;
-            done("PREPARE")
         }
         Statement::Deallocate(Some(name)) => {
             if !session.close_statement(name) {
@@ -138,6 +132,7 @@ pub(super) async fn run(
         | Statement::DropTable { .. }
         | Statement::Copy(_)
         | Statement::Explain { .. }
+        | Statement::Prepare { .. }
         | Statement::Execute { .. } => Err(SqlError::internal("a statement with a plan of its own")),
     }
 }

@@ -15,13 +15,13 @@ use kvstore::request::{
 };
 
 use super::read;
+use super::run::Run;
 use crate::catalog::TableSchema;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Env, Expr, Scope};
 use crate::plan::{ChangePlan, InsertPlan, InsertSource, OnConflict, Returning};
-use crate::planner::Planner;
 use crate::rows;
-use crate::session::Deferred;
+use crate::session::{Deferred, Session};
 use crate::types::{Datum, Row, Value};
 
 /// What a statement wants with one row.
@@ -50,21 +50,20 @@ enum Outcome {
 }
 
 struct Writer<'a> {
-    planner: &'a Planner,
+    run: &'a Run<'a>,
     table: &'a Arc<TableSchema>,
-    env: &'a Env,
     deadline: Instant,
 }
 
 impl Writer<'_> {
     /// Writes one row: `blind` first if given, else by reading it.
     async fn row(&self, key: Bytes, blind: Option<Blind>, decide: Decide<'_>) -> Result<Outcome, SqlError> {
-        let session = &self.env.session;
+        let session = self.run.session;
         let token = session.token();
         let (mut stored, mut source) = match blind {
             Some(blind) if !session.in_block() => {
                 let write = self.write(&key, blind.conditions, blind.mutations);
-                match self.planner.kv().write(write, self.deadline, token.as_deref()).await? {
+                match self.run.context.kv.write(write, self.deadline, token).await? {
                     WriteOutcome::Written(written) => {
                         return Ok(Outcome::Changed(self.with_system(blind.after, &written)));
                     }
@@ -78,13 +77,7 @@ impl Writer<'_> {
                     min_lsn: None,
                     deadline: self.deadline,
                 };
-                let get = self.planner.kv().get(
-                    self.table.id,
-                    key.clone(),
-                    Columns::All,
-                    &options,
-                    token.as_deref(),
-                );
+                let get = self.run.context.kv.get(self.table.id, key.clone(), Columns::All, &options, token);
                 let read = get.await?;
                 (read.row, read.source)
             }
@@ -110,7 +103,7 @@ impl Writer<'_> {
                 after.extend([None, Some(Value::Text(source.lsn.to_string())), None, None]);
                 return Ok(Outcome::Changed(after));
             }
-            match self.planner.kv().write(write, self.deadline, token.as_deref()).await? {
+            match self.run.context.kv.write(write, self.deadline, token).await? {
                 WriteOutcome::Written(written) => {
                     return Ok(Outcome::Changed(self.with_system(after, &written)));
                 }
@@ -136,7 +129,7 @@ impl Writer<'_> {
     fn source(&self, at: &Written) -> Source {
         Source {
             range: at.range,
-            replica: self.planner.kv().node(),
+            replica: self.run.context.kv.node(),
             lsn: at.lsn,
             staleness: Some(Duration::ZERO),
         }
@@ -160,8 +153,8 @@ fn returned(returning: &Option<Returning>, row: &Row, env: &Env, out: &mut Vec<R
 }
 
 /// A block's writing statement may touch one key only.
-fn check_single(env: &Env, keys: usize) -> Result<(), SqlError> {
-    if env.session.in_block() && keys > 1 {
+fn check_single(session: &Session, keys: usize) -> Result<(), SqlError> {
+    if session.in_block() && keys > 1 {
         return Err(SqlError::unsupported("a write on several keys in a transaction block").hint(
             "A block may hold any reads and one writing statement on one key. Outside of a block such a statement \
              is atomic for each row.",
@@ -171,44 +164,34 @@ fn check_single(env: &Env, keys: usize) -> Result<(), SqlError> {
 }
 
 /// The rows that an insert proposes.
-async fn proposed(planner: &Planner, insert: &InsertPlan, env: &Env) -> Result<Vec<Row>, SqlError> {
+async fn proposed(run: &Run<'_>, insert: &InsertPlan) -> Result<Vec<Row>, SqlError> {
     let full = |exprs: &[Expr], row: &[Datum]| -> Result<Row, SqlError> {
         let scope = Scope { row, outer: None };
-        exprs.iter().map(|expr| expr.eval(&scope, env)).collect()
+        exprs.iter().map(|expr| expr.eval(&scope, &run.env)).collect()
     };
     match &insert.source {
         InsertSource::Rows(rows) => rows.iter().map(|exprs| full(exprs, &[])).collect(),
         InsertSource::Query { query, row } => {
-            let inner = Env {
-                params: env.params.clone(),
-                session: env.session.clone(),
-                snapshot: env.snapshot.clone(),
-                info: env.info.clone(),
-                now: env.now,
-            };
-            let found = read::collect(planner, query, inner).await?;
+            let found = read::collect(run, query).await?;
             found.iter().map(|own| full(row, own)).collect()
         }
     }
 }
 
 /// INSERT and UPSERT: rows written, and the rows of RETURNING.
-pub(super) async fn insert(
-    planner: &Planner,
-    insert: &InsertPlan,
-    env: &Env,
-) -> Result<(u64, Vec<Row>), SqlError> {
-    env.session.check_write(insert.command)?;
+pub(super) async fn insert(run: &Run<'_>, insert: &InsertPlan) -> Result<(u64, Vec<Row>), SqlError> {
+    let Run { session, env, .. } = run;
+    session.check_write(insert.command)?;
     let table = &insert.table;
-    let proposed = proposed(planner, insert, env).await?;
-    check_single(env, proposed.len())?;
+    let proposed = proposed(run, insert).await?;
+    check_single(session, proposed.len())?;
     let mut keys = Vec::with_capacity(proposed.len());
     for row in &proposed {
         rows::check_not_null(table, row, |_| true)?;
         keys.push(rows::row_key(table, row)?);
     }
     check_duplicates(insert, &proposed, &keys)?;
-    let writer = Writer { planner, table, env, deadline: env.session.deadline() };
+    let writer = Writer { run, table, deadline: session.deadline() };
     let blind: Vec<Option<Blind>> = proposed.iter().map(|row| blind_insert(insert, row)).collect();
     // Many independent rows go out together.
     if proposed.len() > 1
@@ -361,8 +344,8 @@ async fn insert_many(
         .zip(blind)
         .filter_map(|(key, blind)| blind.map(|blind| writer.write(key, blind.conditions, blind.mutations)))
         .collect();
-    let token = writer.env.session.token();
-    let outcomes = writer.planner.kv().write_many(writes, writer.deadline, token.as_deref()).await;
+    let token = writer.run.session.token();
+    let outcomes = writer.run.context.kv.write_many(writes, writer.deadline, token).await;
     let (mut count, mut returned_rows) = (0, Vec::new());
     let mut failure: Option<SqlError> = None;
     for (row, outcome) in proposed.into_iter().zip(outcomes) {
@@ -370,7 +353,7 @@ async fn insert_many(
             Ok(WriteOutcome::Written(written)) => {
                 count += 1;
                 let row = writer.with_system(row, &written);
-                returned(&insert.returning, &row, writer.env, &mut returned_rows)?;
+                returned(&insert.returning, &row, &writer.run.env, &mut returned_rows)?;
             }
             Ok(WriteOutcome::ConditionFailed { .. }) => {
                 failure.get_or_insert_with(|| rows::unique_violation(&insert.table, &row));
@@ -391,16 +374,13 @@ async fn insert_many(
 }
 
 /// UPDATE and DELETE: rows changed, and the rows of RETURNING.
-pub(super) async fn change(
-    planner: &Planner,
-    change: &ChangePlan,
-    env: &Env,
-) -> Result<(u64, Vec<Row>), SqlError> {
+pub(super) async fn change(run: &Run<'_>, change: &ChangePlan) -> Result<(u64, Vec<Row>), SqlError> {
+    let Run { session, env, .. } = run;
     let command = if change.assignments.is_some() { "UPDATE" } else { "DELETE" };
-    env.session.check_write(command)?;
+    session.check_write(command)?;
     let keys = change.access.keys(&change.table, env)?;
-    check_single(env, keys.len())?;
-    let writer = Writer { planner, table: &change.table, env, deadline: env.session.deadline() };
+    check_single(session, keys.len())?;
+    let writer = Writer { run, table: &change.table, deadline: session.deadline() };
     let blind_possible = change.filter.is_none() && change.returning.is_none();
     let (mut count, mut returned_rows) = (0, Vec::new());
     for key in keys {
@@ -463,10 +443,9 @@ fn decide_change(change: &ChangePlan, current: Option<&Row>, env: &Env) -> Resul
 }
 
 /// Sends a block's write at COMMIT.
-pub(super) async fn commit(planner: &Planner, deferred: Deferred, env: &Env) -> Result<(), SqlError> {
+pub(super) async fn commit(run: &Run<'_>, deferred: Deferred) -> Result<(), SqlError> {
     let Some(write) = deferred.write else { return Ok(()) };
-    let token = env.session.token();
-    match planner.kv().write(write, env.session.deadline(), token.as_deref()).await? {
+    match run.context.kv.write(write, run.session.deadline(), run.session.token()).await? {
         WriteOutcome::Written(_) => Ok(()),
         WriteOutcome::ConditionFailed { .. } => Err(SqlError::new(
             sqlstate::SERIALIZATION_FAILURE,

@@ -6,33 +6,22 @@
 
 mod arithmetic;
 mod cast;
+mod env;
 mod function;
 mod pattern;
 
 pub(crate) use arithmetic::{binary as add, integer};
 pub(crate) use cast::{Strength, cast, implicit, simple};
+pub(crate) use env::{Env, SessionView};
 pub(crate) use function::{Function, resolve};
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use crate::catalog::Snapshot;
 use crate::error::{SqlError, sqlstate};
-use crate::planner::ServerInfo;
 use crate::query::SelectPlan;
-use crate::session::Session;
 use crate::statement::Operator;
 use crate::types::{Array, Datum, Row, Type, Value};
-
-/// What an execution brings besides rows.
-pub(crate) struct Env {
-    pub(crate) params: Vec<Datum>,
-    pub(crate) session: Session,
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) info: Arc<ServerInfo>,
-    /// now(), in microseconds since 2000.
-    pub(crate) now: i64,
-}
 
 /// The row at hand, and the rows of enclosing queries.
 #[derive(Clone, Copy)]

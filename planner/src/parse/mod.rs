@@ -10,6 +10,7 @@ mod expression;
 mod query;
 mod split;
 
+pub use split::StatementText;
 pub(crate) use split::split;
 
 use sqlparser::dialect::PostgreSqlDialect;

@@ -4,7 +4,6 @@
 //! overflow the stack of the process. Counting operators first makes the depth of every tree bounded.
 
 use crate::error::{SqlError, sqlstate};
-use crate::planner::StatementText;
 
 /// Bytes of a statement text at most. A row is at most 1 MiB, which as hex is 2 MiB.
 pub(crate) const TEXT_BYTES_MAX: usize = 4 << 20;
@@ -16,6 +15,15 @@ const CHAIN_MAX: u32 = 500;
 const LOGIC_MAX: u32 = 5_000;
 /// Open parentheses at most (the parser itself stops at some 48).
 const NESTING_MAX: usize = 100;
+
+/// One statement of a simple-protocol text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatementText {
+    /// The statement without its semicolon.
+    pub sql: String,
+    /// Characters of the whole text before it: to be added to an error's position.
+    pub offset: u32,
+}
 
 /// What the pass found in one statement.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use crate::access::Access;
 use crate::catalog::TableSchema;
 use crate::error::{SqlError, sqlstate};
-use crate::execution::Column;
 use crate::expression::{Env, Expr, Scope};
 use crate::pg_catalog::VirtualTable;
+use crate::result::Column;
 use crate::statement::SetOp;
 use crate::types::{Datum, Row, Value};
 

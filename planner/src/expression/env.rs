@@ -1,0 +1,47 @@
+//! What an execution gives its expressions besides rows: parameters, the session, the tables, and the time.
+
+use std::sync::Arc;
+
+use crate::catalog::Snapshot;
+use crate::context::ServerInfo;
+use crate::error::SqlError;
+use crate::types::Datum;
+
+/// What an execution gives its expressions besides rows. A clone shares the session and the tables.
+#[derive(Clone)]
+pub(crate) struct Env {
+    /// The values of `$1`, `$2`, ..
+    pub(crate) params: Vec<Datum>,
+    /// The session that the statement runs in.
+    pub(crate) session: Arc<dyn SessionView>,
+    /// The tables that the statement was bound against.
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// What the server says about itself.
+    pub(crate) info: Arc<ServerInfo>,
+    /// The time that now() gives, in microseconds since 2000.
+    pub(crate) now: i64,
+}
+
+/// What functions and system relations may see of a session, and the one thing that they may change: a setting.
+pub(crate) trait SessionView: Send + Sync {
+    /// The name of the session's user.
+    fn user(&self) -> &str;
+
+    /// The name of the database that the session is connected to.
+    fn database(&self) -> &str;
+
+    /// The number that pg_backend_pid() gives.
+    fn id(&self) -> u32;
+
+    /// The value of a setting. 42704 if there is none of that name.
+    fn show(&self, name: &str) -> Result<String, SqlError>;
+
+    /// All settings, sorted by name: name, value, description.
+    fn show_all(&self) -> Vec<(String, String, &'static str)>;
+
+    /// Gives a setting a value; `None` is its default. A `local` value holds until the end of the block.
+    fn set(&self, name: &str, value: Option<&str>, local: bool) -> Result<(), SqlError>;
+
+    /// The names of the session's prepared statements with their texts, sorted by name.
+    fn statement_names(&self) -> Vec<(String, String)>;
+}

@@ -1,0 +1,181 @@
+//! Prepared statements, and the cache of their plans.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use quick_cache::Equivalent;
+use quick_cache::sync::Cache;
+
+use crate::catalog::Snapshot;
+use crate::context::Context;
+use crate::error::SqlError;
+use crate::parse;
+use crate::plan::{self, Plan};
+use crate::result::Column;
+use crate::statement::Statement;
+use crate::types::Type;
+
+/// Plans that the cache keeps.
+const PLANS_MAX: usize = 1024;
+/// Statements with longer texts are planned each time.
+const PLAN_TEXT_BYTES_MAX: usize = 16 << 10;
+
+/// A statement that is ready to be executed any number of times.
+#[derive(Debug)]
+pub struct Prepared {
+    sql: String,
+    /// The parameter types that the client declared.
+    hints: Vec<Type>,
+    parameters: Vec<Type>,
+    columns: Option<Arc<[Column]>>,
+    pub(crate) plan: Plan,
+    /// The tables that the plan was made for.
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+impl Prepared {
+    /// The statement's text.
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// Types of `$1`, `$2`, .. (ParameterDescription). A parameter's value must be read with this type.
+    pub fn parameter_types(&self) -> &[Type] {
+        &self.parameters
+    }
+
+    /// Columns of the result; `None` if it gives no rows (NoData). Those of EXECUTE are known only when it runs.
+    pub fn columns(&self) -> Option<&Arc<[Column]>> {
+        self.columns.as_ref()
+    }
+
+    /// Is it a COPY? It runs through the simple protocol only.
+    pub fn is_copy(&self) -> bool {
+        matches!(self.plan, Plan::CopyIn { .. } | Plan::CopyOut { .. })
+    }
+
+    /// Is it allowed in a failed block (COMMIT, ROLLBACK, ROLLBACK TO)?
+    pub fn ends_block(&self) -> bool {
+        matches!(&self.plan, Plan::Session(statement)
+            if matches!(**statement, Statement::Commit | Statement::Rollback | Statement::RollbackTo(_)))
+    }
+
+    /// May executing it write? If it is broken off, its outcome is then unknown (40003). COMMIT sends the block's
+    /// write, and EXECUTE runs anything.
+    pub fn writes(&self) -> bool {
+        self.plan.writes()
+    }
+
+    /// Does the plan still fit the tables?
+    pub(crate) fn is_current(&self, context: &Context) -> bool {
+        self.snapshot.version == context.kv.catalog_version()
+    }
+
+    /// The same statement, planned again for the tables as they are now. 0A000 if its parameters or columns
+    /// differ, because the client was told the old ones.
+    pub(crate) async fn refreshed(
+        &self,
+        context: &Context,
+        plans: &PlanCache,
+    ) -> Result<Arc<Prepared>, SqlError> {
+        let fresh = plans.prepare(context, &self.sql, &self.hints).await?;
+        if fresh.columns != self.columns || fresh.parameters != self.parameters {
+            return Err(SqlError::new(
+                crate::error::sqlstate::FEATURE_NOT_SUPPORTED,
+                "cached plan must not change result type",
+            ));
+        }
+        Ok(fresh)
+    }
+}
+
+/// What a plan is kept by: the statement's text and the declared parameter types.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    sql: String,
+    hints: Vec<Type>,
+}
+
+/// A borrowed [`Key`], so that a look-up allocates nothing. It hashes as a [`Key`] does.
+#[derive(Hash)]
+struct KeyRef<'a> {
+    sql: &'a str,
+    hints: &'a [Type],
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.sql == key.sql && self.hints == key.hints
+    }
+}
+
+/// The plans of one gateway, shared by its sessions.
+pub(crate) struct PlanCache {
+    plans: Cache<Key, Arc<Prepared>>,
+}
+
+impl PlanCache {
+    /// An empty cache.
+    pub(crate) fn new() -> PlanCache {
+        PlanCache { plans: Cache::new(PLANS_MAX) }
+    }
+
+    /// Prepares a statement, from the cache if its plan is there and fits the tables.
+    pub(crate) async fn prepare(
+        &self,
+        context: &Context,
+        sql: &str,
+        hints: &[Type],
+    ) -> Result<Arc<Prepared>, SqlError> {
+        let found = self.plans.get(&KeyRef { sql, hints });
+        if let Some(found) = found.filter(|found| found.is_current(context)) {
+            return Ok(found);
+        }
+        let prepared = Arc::new(prepare(context, sql, hints).await?);
+        if sql.len() <= PLAN_TEXT_BYTES_MAX && prepared.plan.is_worth_caching() {
+            self.plans.insert(Key { sql: sql.to_string(), hints: hints.to_vec() }, prepared.clone());
+        }
+        Ok(prepared)
+    }
+}
+
+/// Parses and binds a statement.
+async fn prepare(context: &Context, sql: &str, hints: &[Type]) -> Result<Prepared, SqlError> {
+    let statement = parse::parse(sql)?;
+    let mut snapshot = context.catalog.snapshot().await?;
+    let planned = match plan::plan(statement.clone(), snapshot.clone(), hints) {
+        // The table may have been created through another gateway a moment ago.
+        Err((_, true)) => {
+            snapshot = context.catalog.load(true).await?;
+            plan::plan(statement, snapshot.clone(), hints)
+        }
+        planned => planned,
+    };
+    let (plan, parameters) = planned.map_err(|(error, _)| error)?;
+    Ok(Prepared {
+        sql: sql.to_string(),
+        hints: hints.to_vec(),
+        parameters,
+        columns: plan.columns(),
+        plan,
+        snapshot,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::*;
+
+    #[test]
+    fn a_borrowed_key_finds_its_owned_one() {
+        let (sql, hints) = ("SELECT v FROM t WHERE k = $1", vec![Type::Int8, Type::Varchar(Some(3))]);
+        let borrowed = KeyRef { sql, hints: &hints };
+        let owned = Key { sql: sql.into(), hints: hints.clone() };
+        let state = RandomState::new();
+        assert_eq!(state.hash_one(&borrowed), state.hash_one(&owned));
+        assert!(borrowed.equivalent(&owned));
+        assert!(!KeyRef { sql, hints: &hints[..1] }.equivalent(&owned));
+    }
+}
