@@ -3,7 +3,7 @@
 //! Every applied write enters the window with its request id and LSN; a retry finds it and is answered with the
 //! first outcome. The window is a pure function of the log: it remembers the last [`WINDOW_LEN`] writes, so all
 //! replicas forget the same ones and agree on the *floor*, the LSN up to which outcomes are forgotten. A request
-//! that can be older than the floor (its `base`, the range's LSN before its first attempt, lies below) and is not
+//! that can be older than the floor (its `known`, the range's LSN before its first attempt, lies below) and is not
 //! found has an unknown outcome and is never executed.
 //!
 //! What is proposed and not yet applied is not here but in the pending state (`conditions`); both together
@@ -66,8 +66,8 @@ impl Window {
 
     /// Whether a request that is not found may have been executed and forgotten, given the range's LSN before its
     /// first attempt.
-    pub(crate) fn forgot(&self, base: Lsn) -> bool {
-        base < self.floor
+    pub(crate) fn forgot(&self, known: Lsn) -> bool {
+        known < self.floor
     }
 
     /// Records the next applied write; what is known already (a replay) is passed over.

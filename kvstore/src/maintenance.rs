@@ -120,9 +120,9 @@ fn flush_these(ranges: &Ranges, these: &[CohortId], metrics: &Metrics) {
 
 fn flush(replica: &RangeReplica, metrics: &Metrics) {
     match replica.store.flush(|applied| wait_forced(replica, applied)) {
-        Ok(durable) => {
+        Ok(flushed_state) => {
             metrics.flushes.count();
-            replica.cohort.checkpointed(durable.base, durable.base_chain);
+            replica.cohort.note_flushed(flushed_state.flushed, flushed_state.flushed_chain);
         }
         // The memtable stays, and so does the log: nothing is lost, and the next round tries again.
         Err(error) => tracing::error!(range = %replica.range, %error, "could not flush"),

@@ -39,7 +39,7 @@ use wal::{Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Pro
 use crate::cluster::layout::{self, RangeDescriptor};
 use crate::cluster::map::ClusterMap;
 use crate::dedup::WINDOW_LEN;
-use crate::engine::{BlockCache, Durable, Engine, EngineOptions};
+use crate::engine::{BlockCache, Engine, EngineOptions, FlushedState};
 use crate::ranges::{LocalRange, Ranges};
 use crate::replica::{RangeReplica, RangeStore};
 
@@ -137,15 +137,15 @@ impl Opener {
         let fresh = is_fresh(log.is_none() && !dirs.contains(&directory(id)), rebuilt);
         let opened =
             Engine::open(self.disk.clone(), &directory(id), EngineOptions::default(), self.cache.clone());
-        let (engine, durable) = opened.map_err(|error| match error.is_damage() {
+        let (engine, flushed_state) = opened.map_err(|error| match error.is_damage() {
             true => format!(
                 "tables: {error}; the other replicas go on; to mend this one, start the node once with an empty data \
                  directory and --rebuild"
             ),
             false => format!("tables: {error}"),
         })?;
-        let recovered = join(log, &durable, fresh, loss(self.damaged.as_ref(), rebuilt))?;
-        let store = Arc::new(RangeStore::new(id, engine, durable.attachment, WINDOW_LEN)?);
+        let recovered = join(log, &flushed_state, fresh, loss(self.damaged.as_ref(), rebuilt))?;
+        let store = Arc::new(RangeStore::new(id, engine, flushed_state.attachment, WINDOW_LEN)?);
         let cohort = self.runtime.open(id, descriptor.members.clone(), recovered, store.clone());
         let cohort = cohort.map_err(|error| error.to_string())?;
         Ok(Arc::new(RangeReplica { node: self.me.node, range: id, store, cohort }))
@@ -186,23 +186,23 @@ pub(crate) fn loss(damaged: Option<&Corruption>, rebuilt: bool) -> Option<String
 }
 
 /// A replica that has lost its log: its tables stay, what the log says of promises counts at least, all else is superseded.
-fn learner(why: &str, durable: &Durable, known: Checkpoint, promise: Promise) -> Recovered {
-    tracing::warn!(why, base = %durable.base, "the log is lost: this replica must be brought level");
+fn learner(why: &str, flushed_state: &FlushedState, known: Checkpoint, promise: Promise) -> Recovered {
+    tracing::warn!(why, flushed = %flushed_state.flushed, "the log is lost: this replica must be brought level");
     Recovered {
         checkpoint: Checkpoint {
             promise,
-            base: durable.base,
-            base_chain: durable.base_chain,
-            committed: durable.base,
+            flushed: flushed_state.flushed,
+            flushed_chain: flushed_state.flushed_chain,
+            committed: flushed_state.flushed,
             lease_ms_max: known.lease_ms_max,
             gc_lsn: known.gc_lsn,
             must_rejoin: true,
         },
         promise,
-        committed: durable.base,
+        committed: flushed_state.flushed,
         entries: Vec::new(),
-        oldest: durable.base,
-        epoch_ends: vec![durable.base],
+        oldest: flushed_state.flushed,
+        epoch_ends: vec![flushed_state.flushed],
         fresh: false,
         log_superseded: true,
         must_rejoin: true,
@@ -212,15 +212,15 @@ fn learner(why: &str, durable: &Durable, known: Checkpoint, promise: Promise) ->
 /// See the table at the top.
 pub(crate) fn join(
     log: Option<CohortRecovery>,
-    durable: &Durable,
+    flushed_state: &FlushedState,
     fresh: bool,
     loss: Option<String>,
 ) -> Result<Recovered, String> {
     let Some(log) = log else {
         if let Some(why) = loss.filter(|_| !fresh) {
-            return Ok(learner(&why, durable, Checkpoint::default(), Promise::default()));
+            return Ok(learner(&why, flushed_state, Checkpoint::default(), Promise::default()));
         }
-        if durable.base > Lsn::ZERO {
+        if flushed_state.flushed > Lsn::ZERO {
             return Err("the log has lost this range (its tables are there): restore the log, or start the node once with \
                         an empty data directory and --rebuild"
                 .into());
@@ -238,25 +238,29 @@ pub(crate) fn join(
         });
     };
     if let Some(corruption) = &log.corrupt {
-        return Ok(learner(&corruption.to_string(), durable, log.checkpoint, log.promise));
+        return Ok(learner(&corruption.to_string(), flushed_state, log.checkpoint, log.promise));
     }
     let mut checkpoint = log.checkpoint;
-    if durable.base < checkpoint.base {
+    if flushed_state.flushed < checkpoint.flushed {
         if checkpoint.must_rejoin {
             // Between the two steps of throwing all away that differed from the others' (rule 19).
-            return Ok(learner("it was being thrown away", durable, checkpoint, log.promise));
+            return Ok(learner("it was being thrown away", flushed_state, checkpoint, log.promise));
         }
-        return Err(format!("tables end at {}, but the log begins behind {}", durable.base, checkpoint.base));
+        return Err(format!(
+            "tables end at {}, but the log begins behind {}",
+            flushed_state.flushed, checkpoint.flushed
+        ));
     }
-    let entries: Vec<Entry> = log.entries.into_iter().filter(|entry| entry.lsn >= durable.base).collect();
+    let entries: Vec<Entry> =
+        log.entries.into_iter().filter(|entry| entry.lsn >= flushed_state.flushed).collect();
     let (chain, entries) = match entries.first() {
-        Some(first) if first.lsn == durable.base => (Some(first.chain), entries[1..].to_vec()),
-        _ if durable.base == checkpoint.base => (Some(checkpoint.base_chain), entries),
+        Some(first) if first.lsn == flushed_state.flushed => (Some(first.chain), entries[1..].to_vec()),
+        _ if flushed_state.flushed == checkpoint.flushed => (Some(checkpoint.flushed_chain), entries),
         _ => (None, entries),
     };
     let mut recovered = Recovered {
         promise: log.promise,
-        committed: log.committed.max(durable.base),
+        committed: log.committed.max(flushed_state.flushed),
         entries,
         oldest: log.oldest,
         epoch_ends: log.epoch_ends,
@@ -266,17 +270,21 @@ pub(crate) fn join(
         checkpoint: Checkpoint::default(),
     };
     match chain {
-        Some(chain) if chain == durable.base_chain => {}
-        Some(_) | None if durable.snapshot == durable.base && durable.base > Lsn::ZERO => {
+        Some(chain) if chain == flushed_state.flushed_chain => {}
+        Some(_) | None
+            if flushed_state.snapshot == flushed_state.flushed && flushed_state.flushed > Lsn::ZERO =>
+        {
             recovered.entries.clear();
-            (recovered.oldest, recovered.epoch_ends) = (durable.base, vec![durable.base]);
-            (recovered.committed, recovered.log_superseded) = (durable.base, true);
+            (recovered.oldest, recovered.epoch_ends) = (flushed_state.flushed, vec![flushed_state.flushed]);
+            (recovered.committed, recovered.log_superseded) = (flushed_state.flushed, true);
         }
-        Some(_) => return Err(format!("tables and log hold different histories at {}", durable.base)),
-        None => return Err(format!("the log ends before {}, where the tables do", durable.base)),
+        Some(_) => {
+            return Err(format!("tables and log hold different histories at {}", flushed_state.flushed));
+        }
+        None => return Err(format!("the log ends before {}, where the tables do", flushed_state.flushed)),
     }
-    checkpoint.base = durable.base;
-    checkpoint.base_chain = durable.base_chain;
+    checkpoint.flushed = flushed_state.flushed;
+    checkpoint.flushed_chain = flushed_state.flushed_chain;
     checkpoint.committed = checkpoint.committed.max(recovered.committed);
     recovered.checkpoint = checkpoint;
     Ok(recovered)

@@ -35,7 +35,7 @@ pub(crate) struct RangeWrite {
     /// The same at every attempt.
     pub(crate) request: RequestId,
     /// The range's LSN known to the gateway before the first attempt (rule 11).
-    pub(crate) base: Lsn,
+    pub(crate) known: Lsn,
     /// An earlier attempt may still be under way.
     pub(crate) retry: bool,
 }

@@ -25,7 +25,7 @@ use wal::{CohortId, Entry, EntryKind, Lsn, NodeId};
 
 use crate::conditions::{self, Pending};
 use crate::dedup::{Outcome, Window};
-use crate::engine::{Durable, Engine, EngineError, Receipt, Snapshot, SnapshotHead};
+use crate::engine::{Engine, EngineError, FlushedState, Receipt, Snapshot, SnapshotHead};
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
@@ -110,9 +110,12 @@ impl RangeStore {
     /// `forced` returns when this node's own log holds everything up to the LSN on disk: a leader applies what its
     /// followers have forced, perhaps before its own force, and tables that reach further than the log could not be
     /// opened after a crash (rule 18).
-    pub(crate) fn flush(&self, forced: impl FnOnce(Lsn) -> io::Result<()>) -> Result<Durable, EngineError> {
+    pub(crate) fn flush(
+        &self,
+        forced: impl FnOnce(Lsn) -> io::Result<()>,
+    ) -> Result<FlushedState, EngineError> {
         self.freeze();
-        self.engine.flush(|base| forced(base).map_err(|error| io_error("wal", error)))
+        self.engine.flush(|flushed| forced(flushed).map_err(|error| io_error("wal", error)))
     }
 
     /// The remembered outcomes, as they would be flushed now.
@@ -132,20 +135,20 @@ impl RangeStore {
     }
 
     /// Puts a received snapshot in force, with the window that came with it. Nothing is applied meanwhile.
-    fn install_snapshot(&self, receipt: Receipt) -> Result<Durable, String> {
+    fn install_snapshot(&self, receipt: Receipt) -> Result<FlushedState, String> {
         let mut state = self.lock();
-        let durable = self.engine.install_snapshot(receipt).map_err(|error| error.to_string())?;
-        if durable.base < self.engine.applied() {
+        let flushed_state = self.engine.install_snapshot(receipt).map_err(|error| error.to_string())?;
+        if flushed_state.flushed < self.engine.applied() {
             // Damaged tables were repaired under what is applied; the window knows that, too.
-            return Ok(durable);
+            return Ok(flushed_state);
         }
-        let window = Window::decode(durable.attachment.clone(), self.window_len);
+        let window = Window::decode(flushed_state.attachment.clone(), self.window_len);
         state.window = window.map_err(|error| error.to_string())?;
         state.pending.clear();
-        Ok(durable)
+        Ok(flushed_state)
     }
 
-    fn receive_part(&self, part: SnapshotPart) -> Result<Option<Durable>, String> {
+    fn receive_part(&self, part: SnapshotPart) -> Result<Option<FlushedState>, String> {
         let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         if part.number == 0 {
             if let Some((_, abandoned)) = snapshots.incoming.take() {
@@ -212,7 +215,7 @@ impl Store for RangeStore {
         {
             return join(outcome);
         }
-        if state.window.forgot(request.base) && !planted(Bug::FloorOfWindowIgnored) {
+        if state.window.forgot(request.known) && !planted(Bug::FloorOfWindowIgnored) {
             return Decision::Refuse { answer: Refusal::Forgotten, after: Lsn::ZERO };
         }
         if request.conditions.is_empty() {
@@ -283,27 +286,29 @@ impl Store for RangeStore {
         let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         if part == 0 {
             let snapshot = self.engine.snapshot(tables).map_err(|error| error.to_string())?;
-            let (base, bytes) = (snapshot.head().base, snapshot.head().encode());
+            let (flushed, bytes) = (snapshot.head().flushed, snapshot.head().encode());
             snapshots.outgoing.insert(to, (1, snapshot));
-            return Ok(SnapshotPart { number: 0, base, bytes, last: false });
+            return Ok(SnapshotPart { number: 0, flushed, bytes, last: false });
         }
         let Some((next, snapshot)) = snapshots.outgoing.get_mut(&to).filter(|(next, _)| *next == part) else {
             return Err(format!("part {part} of a snapshot for {to} is out of turn"));
         };
         *next += 1;
-        let (base, chunk) = (snapshot.head().base, snapshot.chunk(SNAPSHOT_PART_BYTES));
+        let (flushed, chunk) = (snapshot.head().flushed, snapshot.chunk(SNAPSHOT_PART_BYTES));
         let last = !matches!(chunk, Ok(Some(_)));
         if last {
             snapshots.outgoing.remove(&to);
         }
         let bytes = chunk.map_err(|error| error.to_string())?.unwrap_or_default();
-        Ok(SnapshotPart { number: part, base, bytes, last })
+        Ok(SnapshotPart { number: part, flushed, bytes, last })
     }
 
     fn receive_snapshot(&self, part: SnapshotPart) -> Received {
         match self.receive_part(part) {
             Ok(None) => Received::More,
-            Ok(Some(Durable { base, base_chain, .. })) => Received::Installed { base, base_chain },
+            Ok(Some(FlushedState { flushed, flushed_chain, .. })) => {
+                Received::Installed { flushed, flushed_chain }
+            }
             Err(text) => Received::Failed(text),
         }
     }

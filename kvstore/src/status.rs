@@ -109,7 +109,7 @@ fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaSta
     status.committed = Some(convert::lsn(cohort.committed));
     status.last = Some(convert::lsn(cohort.last));
     status.applied = Some(convert::lsn(cohort.applied));
-    status.durable = Some(convert::lsn(replica.store.engine().durable()));
+    status.flushed = Some(convert::lsn(replica.store.engine().flushed()));
     status.staleness_ms = replica.cohort.staleness().map(convert::millis);
     status.trouble = trouble(&cohort).unwrap_or_default();
     if checksums {

@@ -12,7 +12,7 @@ use replication::store::{Decision, Store};
 use wal::disk::Disk;
 use wal::{CohortId, CohortRecovery, Corruption, Entry, Lsn, NodeId};
 
-use crate::engine::{BlockCache, Durable, Engine, EngineError, EngineOptions};
+use crate::engine::{BlockCache, Engine, EngineError, EngineOptions, FlushedState};
 use crate::maintenance;
 use crate::opening;
 use crate::operation::RangeWrite;
@@ -45,7 +45,7 @@ pub struct MachineWrite {
     /// The same at every attempt.
     pub request: RequestId,
     /// The range's LSN known to the gateway before the first attempt (rule 11).
-    pub base: Lsn,
+    pub known: Lsn,
     /// An earlier attempt may still be under way.
     pub retry: bool,
 }
@@ -85,8 +85,8 @@ impl From<Refusal> for MachineRefusal {
 impl MachineProposal {
     /// What the leader's replica shall decide.
     pub fn new(write: MachineWrite) -> MachineProposal {
-        let MachineWrite { key, conditions, mutations, request, base, retry } = write;
-        let write = RangeWrite { key, conditions, mutations, request, base, retry };
+        let MachineWrite { key, conditions, mutations, request, known, retry } = write;
+        let write = RangeWrite { key, conditions, mutations, request, known, retry };
         MachineProposal(Proposal::new(write))
     }
 }
@@ -105,10 +105,10 @@ impl RangeMachine {
         let dirs = disk.list_dirs().map_err(|error| error.to_string())?;
         let dir = opening::directory(range);
         let fresh = opening::is_fresh(log.is_none() && !dirs.contains(&dir), rebuilt);
-        let (engine, durable) =
+        let (engine, flushed_state) =
             Engine::open(disk, &dir, options, cache).map_err(|error| format!("tables: {error}"))?;
-        let recovered = opening::join(log, &durable, fresh, opening::loss(damaged, rebuilt))?;
-        let store = RangeStore::new(range, engine, durable.attachment, window_len)?;
+        let recovered = opening::join(log, &flushed_state, fresh, opening::loss(damaged, rebuilt))?;
+        let store = RangeStore::new(range, engine, flushed_state.attachment, window_len)?;
         Ok((Arc::new(RangeMachine(store)), recovered))
     }
 
@@ -130,8 +130,8 @@ impl RangeMachine {
     }
 
     /// A flush of what is frozen; `forced`: whether the node's own log holds everything up to this LSN.
-    pub fn flush(&self, forced: impl FnOnce(Lsn) -> bool) -> Result<Durable, EngineError> {
-        self.0.flush(|base| match forced(base) {
+    pub fn flush(&self, forced: impl FnOnce(Lsn) -> bool) -> Result<FlushedState, EngineError> {
+        self.0.flush(|flushed| match forced(flushed) {
             true => Ok(()),
             false => Err(io::ErrorKind::TimedOut.into()),
         })

@@ -70,7 +70,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads a part of a snapshot of the tables for `to`, whose own tables hold everything up to `tables`; part 0 begins a
     /// new one, as of that moment. Parts are asked for in order. Blocks on the disk: not called under the cohort's lock.
-    fn read_snapshot(&self, to: NodeId, part: u64, tables: Lsn) -> Result<SnapshotPart, String>;
+    fn read_snapshot(&self, to: NodeId, part: u64, flushed: Lsn) -> Result<SnapshotPart, String>;
 
     /// Keeps a part of a snapshot; with the last one the snapshot takes the place of everything, durably and at once. Blocks on
     /// the disk: not called under the cohort's lock, but nothing is applied until its outcome is told.

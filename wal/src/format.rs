@@ -220,8 +220,8 @@ fn get_skip(bytes: &mut Bytes) -> Option<SkipList> {
 
 fn put_checkpoint(out: &mut Vec<u8>, checkpoint: &Checkpoint) {
     put_promise(out, &checkpoint.promise);
-    put_lsn(out, checkpoint.base);
-    out.put_u64_le(checkpoint.base_chain.0);
+    put_lsn(out, checkpoint.flushed);
+    out.put_u64_le(checkpoint.flushed_chain.0);
     put_lsn(out, checkpoint.committed);
     out.put_u32_le(checkpoint.lease_ms_max);
     put_lsn(out, checkpoint.gc_lsn);
@@ -235,8 +235,8 @@ fn get_checkpoint(bytes: &mut Bytes) -> Option<Checkpoint> {
     }
     Some(Checkpoint {
         promise,
-        base: get_lsn(bytes)?,
-        base_chain: ChainHash(bytes.get_u64_le()),
+        flushed: get_lsn(bytes)?,
+        flushed_chain: ChainHash(bytes.get_u64_le()),
         committed: get_lsn(bytes)?,
         lease_ms_max: bytes.get_u32_le(),
         gc_lsn: get_lsn(bytes)?,

@@ -68,9 +68,9 @@ pub struct Checkpoint {
     /// The promise in force.
     pub promise: Promise,
     /// Last LSN that the store holds in SSTables; the log below it is not needed for local recovery.
-    pub base: Lsn,
-    /// Chain hash at `base`.
-    pub base_chain: ChainHash,
+    pub flushed: Lsn,
+    /// Chain hash at `flushed`.
+    pub flushed_chain: ChainHash,
     /// Last LSN known committed when this was written.
     pub committed: Lsn,
     /// Longest lease, in milliseconds, that this replica ever granted (rule 8e).
@@ -94,7 +94,7 @@ pub enum Record {
     Skip(SkipList),
     /// Control state.
     Checkpoint(Checkpoint),
-    /// The store holds a snapshot up to `base`, whose history this log does not have (rule 4): all earlier entries of the
+    /// The store holds a snapshot up to `flushed`, whose history this log does not have (rule 4): all earlier entries of the
     /// cohort are superseded. Positional, as Skip is.
     Snapshot(Checkpoint),
 }

@@ -63,7 +63,7 @@ pub struct CohortRecovery {
     pub promise: Promise,
     /// Last LSN known committed.
     pub committed: Lsn,
-    /// Live entries behind `checkpoint.base`, contiguous, each checked against its chain hash.
+    /// Live entries behind `checkpoint.flushed`, contiguous, each checked against its chain hash.
     pub entries: Vec<Entry>,
     /// Entries behind this LSN can be read back.
     pub oldest: Lsn,
@@ -372,12 +372,12 @@ impl Replay {
                 what: "no control state of the cohort follows the oldest segment's header",
             });
             let mut corrupt = state.corrupt.or(state.suspect).or(lost);
-            let base = state.checkpoint.base;
-            let mut places = CohortIndex::starting(base);
-            let (mut last, mut chain) = (base, state.checkpoint.base_chain);
+            let flushed = state.checkpoint.flushed;
+            let mut places = CohortIndex::starting(flushed);
+            let (mut last, mut chain) = (flushed, state.checkpoint.flushed_chain);
             let mut entries = Vec::new();
             for (seq, (entry, place)) in state.live {
-                if seq <= base.seq {
+                if seq <= flushed.seq {
                     places.push(entry.lsn, entry.prev, place);
                 } else if entry.follows(last, chain) {
                     places.push(entry.lsn, entry.prev, place);
@@ -392,9 +392,9 @@ impl Replay {
                     break;
                 }
             }
-            if places.last().seq < base.seq {
+            if places.last().seq < flushed.seq {
                 // Entries that were copied forward may outlive later ones that the tables hold.
-                places.restart(base);
+                places.restart(flushed);
             }
             let oldest = places.oldest();
             let epoch_ends = places.epoch_ends();

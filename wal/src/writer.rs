@@ -76,7 +76,7 @@ pub struct LogWriter {
 enum Pending {
     Entry { cohort: CohortId, lsn: crate::Lsn, prev: crate::Lsn, at: usize, bytes: u32, copy: bool },
     Truncate { cohort: CohortId, seq: u64 },
-    Restart { cohort: CohortId, base: crate::Lsn },
+    Restart { cohort: CohortId, flushed: crate::Lsn },
     Forget { cohort: CohortId },
 }
 
@@ -196,7 +196,7 @@ impl LogWriter {
                 }
             }
             Record::Snapshot(checkpoint) => {
-                self.pending.push(Pending::Restart { cohort, base: checkpoint.base });
+                self.pending.push(Pending::Restart { cohort, flushed: checkpoint.flushed });
             }
             Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) => {}
         }
@@ -287,8 +287,8 @@ impl LogWriter {
                 Pending::Truncate { cohort, seq } => {
                     shared.index.entry(cohort).or_default().truncate(seq);
                 }
-                Pending::Restart { cohort, base } => {
-                    shared.index.entry(cohort).or_default().restart(base);
+                Pending::Restart { cohort, flushed } => {
+                    shared.index.entry(cohort).or_default().restart(flushed);
                 }
                 Pending::Forget { cohort } => {
                     shared.index.remove(&cohort);
@@ -435,7 +435,7 @@ impl LogWriter {
                 .filter(|&(cohort, &seq)| {
                     self.controls
                         .get(cohort)
-                        .is_some_and(|control| control.checkpoint.base.seq < seq.min(control.seq))
+                        .is_some_and(|control| control.checkpoint.flushed.seq < seq.min(control.seq))
                 })
                 .map(|(&cohort, _)| cohort)
                 .collect();
@@ -476,8 +476,8 @@ impl LogWriter {
     /// Appends again the entries above the cohort's checkpoint that stand in segment `id` (rule 2).
     fn copy_forward(&mut self, cohort: CohortId, id: u64) -> Result<(), LogError> {
         self.force()?;
-        let base = self.controls.get(&cohort).map(|control| control.checkpoint.base.seq).unwrap_or(0);
-        let entries = self.reader().read_segment(cohort, base, id).map_err(|error| {
+        let flushed = self.controls.get(&cohort).map(|control| control.checkpoint.flushed.seq).unwrap_or(0);
+        let entries = self.reader().read_segment(cohort, flushed, id).map_err(|error| {
             self.poison(io::Error::other(format!("copying a live tail forward: {error}")))
         })?;
         for entry in entries {
@@ -517,8 +517,8 @@ fn seq_after(seq: u64, record: &Record) -> u64 {
             let first = skip.0.values().filter_map(roaring::RoaringTreemap::min).min();
             first.map_or(seq, |first| seq.min(first.saturating_sub(1)))
         }
-        Record::Checkpoint(checkpoint) => seq.max(checkpoint.base.seq),
-        Record::Snapshot(checkpoint) => checkpoint.base.seq,
+        Record::Checkpoint(checkpoint) => seq.max(checkpoint.flushed.seq),
+        Record::Snapshot(checkpoint) => checkpoint.flushed.seq,
         Record::Promise(_) | Record::Commit(_) => seq,
     }
 }

@@ -97,8 +97,8 @@ fn sample(marked: bool) -> Sample {
     skip.0.insert(Epoch(1), RoaringTreemap::from_iter([3]));
     let checkpoint = Checkpoint {
         promise: Promise { epoch: Epoch(2), leader: Some(member) },
-        base: b1.lsn,
-        base_chain: b1.chain,
+        flushed: b1.lsn,
+        flushed_chain: b1.chain,
         committed: b1.lsn,
         lease_ms_max: 500,
         ..Checkpoint::default()

@@ -54,7 +54,12 @@ impl Chain {
 
     fn checkpoint(&self, seq: u64) -> Checkpoint {
         let entry = &self.entries[seq as usize - 1];
-        Checkpoint { base: entry.lsn, base_chain: entry.chain, committed: entry.lsn, ..Checkpoint::default() }
+        Checkpoint {
+            flushed: entry.lsn,
+            flushed_chain: entry.chain,
+            committed: entry.lsn,
+            ..Checkpoint::default()
+        }
     }
 }
 
@@ -188,7 +193,7 @@ fn retention_keeps_the_live_tail_and_the_promise() {
     assert_eq!(recovery.cohorts[&A].corrupt, None);
     assert_eq!(recovery.cohorts[&A].entries, a.entries);
     assert_eq!(recovery.cohorts[&B].corrupt, None);
-    assert_eq!(recovery.cohorts[&B].checkpoint.base, b.last().0);
+    assert_eq!(recovery.cohorts[&B].checkpoint.flushed, b.last().0);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::manifest::Manifest;
 use super::merge::{self, Walk};
 use super::source::Source;
 use super::version::{Frozen, Version};
-use super::{Durable, Engine, EngineError, State, lock};
+use super::{Engine, EngineError, FlushedState, State, lock};
 use crate::table::format::io_error;
 use crate::table::{CellVersion, RowVersions, Table, TableBuilder};
 
@@ -29,7 +29,7 @@ impl Engine {
     /// very moment. Does nothing while one waits, or if nothing was applied since. May not run beside
     /// [`Engine::apply`].
     pub fn freeze(&self, attachment: impl FnOnce() -> Bytes) {
-        let idle = |state: &State| state.version.frozen.is_some() || state.applied == state.version.durable;
+        let idle = |state: &State| state.version.frozen.is_some() || state.applied == state.version.flushed;
         if idle(&self.read_state()) || self.damage.any() {
             return;
         }
@@ -42,8 +42,8 @@ impl Engine {
         }
         let frozen = Frozen {
             memtable: state.version.active.clone(),
-            base: state.applied,
-            base_chain: state.chain,
+            flushed: state.applied,
+            flushed_chain: state.chain,
             attachment,
         };
         state.version =
@@ -52,32 +52,35 @@ impl Engine {
 
     /// Writes what is frozen as one table and returns how far the tables reach now. `ready` is called first, with the
     /// LSN that they are about to reach, and may wait or refuse. An error leaves all as it was; try again.
-    pub fn flush(&self, ready: impl FnOnce(Lsn) -> Result<(), EngineError>) -> Result<Durable, EngineError> {
+    pub fn flush(
+        &self,
+        ready: impl FnOnce(Lsn) -> Result<(), EngineError>,
+    ) -> Result<FlushedState, EngineError> {
         let _one = lock(&self.flushing);
         self.check()?;
         let Some(frozen) = self.version().frozen.clone() else {
-            return Ok(lock(&self.manifest).durable());
+            return Ok(lock(&self.manifest).flushed());
         };
-        let Frozen { memtable, base, base_chain, attachment } = frozen;
+        let Frozen { memtable, flushed, flushed_chain, attachment } = frozen;
         if !planted(Bug::FlushBeyondLog) {
-            ready(base)?;
+            ready(flushed)?;
         }
-        let (base, base_chain) = match planted(Bug::FlushForgetsFrozen) {
+        let (flushed, flushed_chain) = match planted(Bug::FlushForgetsFrozen) {
             true => (self.applied(), self.read_state().chain),
-            false => (base, base_chain),
+            false => (flushed, flushed_chain),
         };
-        let walk = Walk::new(vec![Source::Memtable(memtable)], base, Bytes::new(), None, false);
+        let walk = Walk::new(vec![Source::Memtable(memtable)], flushed, Bytes::new(), None, false);
         let made = self.write_tables(walk, u64::MAX, |_, _| {})?;
         let snapshot = lock(&self.manifest).snapshot;
-        let durable = Durable { base, base_chain, attachment, snapshot };
+        let flushed_state = FlushedState { flushed, flushed_chain, attachment, snapshot };
         self.install(&made, |manifest| {
             manifest.tables.splice(0..0, made.iter().map(|table| (0, table.number())));
-            (manifest.base, manifest.base_chain) = (base, base_chain);
-            manifest.attachment = durable.attachment.clone();
+            (manifest.flushed, manifest.flushed_chain) = (flushed, flushed_chain);
+            manifest.attachment = flushed_state.attachment.clone();
         })?;
-        self.swap(|version| version.flushed(made, base));
+        self.swap(|version| version.flushed(made, flushed));
         self.compaction_due.store(true, Ordering::Release);
-        Ok(durable)
+        Ok(flushed_state)
     }
 
     /// Writes the joined rows of a walk into new tables of about `bytes` each; nothing names them yet. `edit` may take

@@ -16,7 +16,7 @@ use wal::disk::Disk;
 use wal::planted::{Bug, planted};
 use wal::{ChainHash, Epoch, Lsn};
 
-use super::Durable;
+use super::FlushedState;
 use super::version::LEVELS;
 use crate::table::TableError;
 use crate::table::format::{io_error, put_number, put_string, take_number, take_string};
@@ -31,16 +31,16 @@ pub(crate) struct Manifest {
     /// Number of the next table file.
     pub(crate) next: u64,
     /// The tables hold everything up to here.
-    pub(crate) base: Lsn,
+    pub(crate) flushed: Lsn,
     /// Chain hash there.
-    pub(crate) base_chain: ChainHash,
+    pub(crate) flushed_chain: ChainHash,
     /// Highest LSN of a deletion that compaction dropped.
     pub(crate) gc_lsn: Lsn,
     /// Level and number of each table, newest first within level 0.
     pub(crate) tables: Vec<(u8, u64)>,
-    /// The store's own words, of the same moment as `base`.
+    /// The store's own words, of the same moment as `flushed`.
     pub(crate) attachment: Bytes,
-    /// `base` of the last snapshot that was installed.
+    /// `flushed` of the last snapshot that was installed.
     pub(crate) snapshot: Lsn,
 }
 
@@ -82,10 +82,10 @@ impl Manifest {
     }
 
     /// How far the tables reach.
-    pub(crate) fn durable(&self) -> Durable {
-        Durable {
-            base: self.base,
-            base_chain: self.base_chain,
+    pub(crate) fn flushed(&self) -> FlushedState {
+        FlushedState {
+            flushed: self.flushed,
+            flushed_chain: self.flushed_chain,
             attachment: self.attachment.clone(),
             snapshot: self.snapshot,
         }
@@ -123,8 +123,8 @@ impl Manifest {
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_number(&mut out, self.next);
-        put_lsn(&mut out, self.base);
-        out.put_u64_le(self.base_chain.0);
+        put_lsn(&mut out, self.flushed);
+        out.put_u64_le(self.flushed_chain.0);
         put_lsn(&mut out, self.gc_lsn);
         put_number(&mut out, self.tables.len() as u64);
         for (level, number) in &self.tables {
@@ -138,11 +138,11 @@ impl Manifest {
 
     fn decode(mut bytes: Bytes) -> Option<Manifest> {
         let mut manifest = Manifest { next: take_number(&mut bytes)?, ..Manifest::default() };
-        manifest.base = take_lsn(&mut bytes)?;
+        manifest.flushed = take_lsn(&mut bytes)?;
         if bytes.len() < 8 {
             return None;
         }
-        manifest.base_chain = ChainHash(bytes.get_u64_le());
+        manifest.flushed_chain = ChainHash(bytes.get_u64_le());
         manifest.gc_lsn = take_lsn(&mut bytes)?;
         for _ in 0..take_number(&mut bytes)? {
             if bytes.is_empty() {

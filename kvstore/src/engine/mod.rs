@@ -76,11 +76,11 @@ impl Default for EngineOptions {
 
 /// Up to where the tables hold everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Durable {
+pub struct FlushedState {
     /// Last LSN.
-    pub base: Lsn,
+    pub flushed: Lsn,
     /// Chain hash there.
-    pub base_chain: ChainHash,
+    pub flushed_chain: ChainHash,
     /// What the store above gave with the flush.
     pub attachment: Bytes,
     /// Base of the last snapshot that was installed: a log that does not hold it holds another time's entries.
@@ -145,7 +145,7 @@ impl Engine {
         dir: &str,
         options: EngineOptions,
         cache: Arc<BlockCache>,
-    ) -> Result<(Engine, Durable), EngineError> {
+    ) -> Result<(Engine, FlushedState), EngineError> {
         disk.create_dir(dir).map_err(|error| io_error(dir, error))?;
         let manifest = Manifest::open(&*disk, dir)?;
         remove_leftovers(&*disk, dir, &manifest)?;
@@ -167,9 +167,14 @@ impl Engine {
                 }
             }
         }
-        let durable = manifest.durable();
-        let version = Version { active: Arc::default(), frozen: None, levels, durable: durable.base };
-        let state = State { version: Arc::new(version), applied: durable.base, chain: durable.base_chain };
+        let flushed_state = manifest.flushed();
+        let version =
+            Version { active: Arc::default(), frozen: None, levels, flushed: flushed_state.flushed };
+        let state = State {
+            version: Arc::new(version),
+            applied: flushed_state.flushed,
+            chain: flushed_state.flushed_chain,
+        };
         let engine = Engine {
             disk,
             dir: dir.to_owned(),
@@ -185,7 +190,7 @@ impl Engine {
             damage,
             scrubbed: Mutex::default(),
         };
-        Ok((engine, durable))
+        Ok((engine, flushed_state))
     }
 
     /// Applies a write; readers see all of it or nothing. One caller at a time, in LSN order.
@@ -218,8 +223,8 @@ impl Engine {
     }
 
     /// The last LSN that is in tables.
-    pub fn durable(&self) -> Lsn {
-        self.read_state().version.durable
+    pub fn flushed(&self) -> Lsn {
+        self.read_state().version.flushed
     }
 
     /// The highest LSN of a deletion that is no longer in the tables: a member that has applied less can only be brought
@@ -279,7 +284,7 @@ impl Engine {
             return false;
         }
         let version = self.version();
-        let wanted = self.flush_requested.load(Ordering::Acquire) && self.applied() > version.durable;
+        let wanted = self.flush_requested.load(Ordering::Acquire) && self.applied() > version.flushed;
         wanted || version.frozen.is_some() || version.active.bytes() >= self.options.memtable_bytes
     }
 

@@ -23,7 +23,7 @@ use wal::{ChainHash, Lsn};
 use super::manifest::{put_lsn, take_lsn};
 use super::merge::{self, Walk};
 use super::version::{LEVELS, Version};
-use super::{Durable, Engine, EngineError, lock};
+use super::{Engine, EngineError, FlushedState, lock};
 use crate::table::format::{put_number, put_string, take_number, take_string};
 use crate::table::{Caching, CellVersion, RowVersions, Table, TableBuilder, file_name};
 
@@ -33,14 +33,14 @@ const VERSION: u8 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotHead {
     /// It holds everything up to here.
-    pub base: Lsn,
+    pub flushed: Lsn,
     /// Chain hash there.
-    pub base_chain: ChainHash,
+    pub flushed_chain: ChainHash,
     /// It has only cells above this; [`Lsn::ZERO`]: it is whole.
     pub above: Lsn,
     /// Highest LSN of a deletion that is not in it any more.
     pub gc_lsn: Lsn,
-    /// The store's words of the moment of `base`.
+    /// The store's words of the moment of `flushed`.
     pub attachment: Bytes,
 }
 
@@ -62,8 +62,8 @@ impl SnapshotHead {
     /// As bytes.
     pub fn encode(&self) -> Bytes {
         let mut out = vec![VERSION];
-        put_lsn(&mut out, self.base);
-        out.put_u64_le(self.base_chain.0);
+        put_lsn(&mut out, self.flushed);
+        out.put_u64_le(self.flushed_chain.0);
         put_lsn(&mut out, self.above);
         put_lsn(&mut out, self.gc_lsn);
         put_string(&mut out, &self.attachment);
@@ -76,14 +76,14 @@ impl SnapshotHead {
         if bytes.is_empty() || bytes.get_u8() != VERSION {
             return None;
         }
-        let base = take_lsn(&mut bytes)?;
+        let flushed = take_lsn(&mut bytes)?;
         if bytes.len() < 8 {
             return None;
         }
-        let base_chain = ChainHash(bytes.get_u64_le());
+        let flushed_chain = ChainHash(bytes.get_u64_le());
         let (above, gc_lsn) = (take_lsn(&mut bytes)?, take_lsn(&mut bytes)?);
         let attachment = take_string(&mut bytes)?;
-        bytes.is_empty().then_some(SnapshotHead { base, base_chain, above, gc_lsn, attachment })
+        bytes.is_empty().then_some(SnapshotHead { flushed, flushed_chain, above, gc_lsn, attachment })
     }
 }
 
@@ -115,15 +115,21 @@ impl Engine {
         self.check()?;
         // No flush may come between what the manifest says and what the version holds.
         let _one = lock(&self.flushing);
-        let (durable, gc_lsn) = {
+        let (flushed_state, gc_lsn) = {
             let manifest = lock(&self.manifest);
-            (manifest.durable(), manifest.gc_lsn)
+            (manifest.flushed(), manifest.gc_lsn)
         };
         let partial = above >= gc_lsn || planted(Bug::SnapshotPartialAlways);
         let above = if partial { above } else { Lsn::ZERO };
-        let attachment = if planted(Bug::SnapshotWithoutWindow) { Bytes::new() } else { durable.attachment };
-        let head =
-            SnapshotHead { base: durable.base, base_chain: durable.base_chain, above, gc_lsn, attachment };
+        let attachment =
+            if planted(Bug::SnapshotWithoutWindow) { Bytes::new() } else { flushed_state.attachment };
+        let head = SnapshotHead {
+            flushed: flushed_state.flushed,
+            flushed_chain: flushed_state.flushed_chain,
+            above,
+            gc_lsn,
+            attachment,
+        };
         let walk =
             Walk::new(self.version().table_sources(Caching::Bypass), Lsn::ZERO, Bytes::new(), None, false);
         Ok(Snapshot { head, walk })
@@ -171,7 +177,7 @@ impl Engine {
     /// [`Engine::apply`]. A snapshot that begins above what the tables hold, or is older than what is applied here, is an
     /// error and changes nothing. But damaged tables are repaired by a whole one that reaches as far as they do: it may be older
     /// than the memtable, which then stays, for together they hold everything.
-    pub fn install_snapshot(&self, mut receipt: Receipt) -> Result<Durable, EngineError> {
+    pub fn install_snapshot(&self, mut receipt: Receipt) -> Result<FlushedState, EngineError> {
         if let Some((number, builder)) = receipt.open.take() {
             match self.finish_table(number, builder) {
                 Ok(table) => receipt.made.push(table),
@@ -186,11 +192,11 @@ impl Engine {
         let late = |what| EngineError::Corrupt { file: format!("{}: snapshot", self.dir), offset: 0, what };
         let repair = self.damaged()
             && head.above == Lsn::ZERO
-            && head.base < self.applied()
-            && head.base >= self.durable();
-        let refusal = if head.base < self.applied() && !repair {
+            && head.flushed < self.applied()
+            && head.flushed >= self.flushed();
+        let refusal = if head.flushed < self.applied() && !repair {
             Some("it is older than what is applied")
-        } else if head.above > self.durable() {
+        } else if head.above > self.flushed() {
             Some("it begins above what the tables hold")
         } else {
             None
@@ -200,14 +206,14 @@ impl Engine {
             return Err(late(what));
         }
         let whole = head.above == Lsn::ZERO && !planted(Bug::SnapshotKeepsOld);
-        let (base, base_chain) = (head.base, head.base_chain);
+        let (flushed, flushed_chain) = (head.flushed, head.flushed_chain);
         let made = receipt.made;
         let old = match whole {
             true => lock(&self.manifest).tables.clone(),
             false => Vec::new(),
         };
         let level = if whole { 1 } else { 0 };
-        let mut durable = Durable::default();
+        let mut flushed_state = FlushedState::default();
         self.install(&made, |manifest| {
             let numbers = made.iter().map(|table| (level, table.number()));
             if whole {
@@ -215,10 +221,10 @@ impl Engine {
             } else {
                 manifest.tables.splice(0..0, numbers);
             }
-            (manifest.base, manifest.base_chain, manifest.snapshot) = (base, base_chain, base);
+            (manifest.flushed, manifest.flushed_chain, manifest.snapshot) = (flushed, flushed_chain, flushed);
             manifest.gc_lsn = manifest.gc_lsn.max(head.gc_lsn);
             manifest.attachment = head.attachment.clone();
-            durable = manifest.durable();
+            flushed_state = manifest.flushed();
         })?;
         let mut levels = if whole { vec![Vec::new(); LEVELS] } else { self.version().levels.clone() };
         levels[usize::from(level)].splice(0..0, made);
@@ -229,17 +235,16 @@ impl Engine {
                 if planted(Bug::RepairDropsMemtable) {
                     active = Arc::default();
                 }
-                let frozen = frozen.filter(|frozen| frozen.base > base);
-                state.version = Arc::new(Version { active, frozen, levels, durable: base });
+                let frozen = frozen.filter(|frozen| frozen.flushed > flushed);
+                state.version = Arc::new(Version { active, frozen, levels, flushed });
             } else {
-                state.version =
-                    Arc::new(Version { active: Arc::default(), frozen: None, levels, durable: base });
-                (state.applied, state.chain) = (base, base_chain);
+                state.version = Arc::new(Version { active: Arc::default(), frozen: None, levels, flushed });
+                (state.applied, state.chain) = (flushed, flushed_chain);
             }
         }
         self.compaction_due.store(true, Ordering::Release);
         old.iter().for_each(|(_, number)| self.discard(&file_name(&self.dir, *number)));
-        Ok(durable)
+        Ok(flushed_state)
     }
 }
 
@@ -250,7 +255,7 @@ impl Engine {
         let old = lock(&self.manifest).tables.clone();
         self.install(&[], |manifest| {
             manifest.tables.clear();
-            (manifest.base, manifest.base_chain) = (Lsn::ZERO, ChainHash::default());
+            (manifest.flushed, manifest.flushed_chain) = (Lsn::ZERO, ChainHash::default());
             (manifest.snapshot, manifest.gc_lsn) = (Lsn::ZERO, Lsn::ZERO);
             manifest.attachment = Bytes::new();
         })?;
@@ -258,7 +263,7 @@ impl Engine {
             let mut state = self.write_state();
             let levels = vec![Vec::new(); LEVELS];
             state.version =
-                Arc::new(Version { active: Arc::default(), frozen: None, levels, durable: Lsn::ZERO });
+                Arc::new(Version { active: Arc::default(), frozen: None, levels, flushed: Lsn::ZERO });
             (state.applied, state.chain) = (Lsn::ZERO, ChainHash::default());
         }
         old.iter().for_each(|(_, number)| self.discard(&file_name(&self.dir, *number)));

@@ -21,8 +21,8 @@ pub(crate) const LEVELS: usize = 7;
 pub(crate) struct Frozen {
     pub(crate) memtable: Arc<Memtable>,
     /// The position at the freezing.
-    pub(crate) base: Lsn,
-    pub(crate) base_chain: ChainHash,
+    pub(crate) flushed: Lsn,
+    pub(crate) flushed_chain: ChainHash,
     /// The store's words of the same moment.
     pub(crate) attachment: Bytes,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Version {
     /// [`LEVELS`] of them.
     pub(crate) levels: Vec<Vec<Arc<Table>>>,
     /// The tables hold everything up to here.
-    pub(crate) durable: Lsn,
+    pub(crate) flushed: Lsn,
 }
 
 impl Version {
@@ -76,8 +76,8 @@ impl Version {
     }
 
     /// The version after a flush of what is frozen.
-    pub(crate) fn flushed(&self, made: Vec<Arc<Table>>, durable: Lsn) -> Version {
-        let mut next = Version { frozen: None, durable, ..self.clone() };
+    pub(crate) fn flushed(&self, made: Vec<Arc<Table>>, flushed: Lsn) -> Version {
+        let mut next = Version { frozen: None, flushed, ..self.clone() };
         next.levels[0].splice(0..0, made);
         next
     }

@@ -4,7 +4,7 @@
 //! the replica in this process thinks, else one member after the other. A wrong guess is corrected by the answer
 //! (`NotLeader` with a hint). A replica in this process is asked by a plain function call.
 //!
-//! Exactly once (rule 11): all attempts of a write carry the same request id and the same `base`, and attempts after
+//! Exactly once (rule 11): all attempts of a write carry the same request id and the same `known`, and attempts after
 //! one whose fate is unknown say so. While the deadline lasts, an unknown fate is resolved by asking again; only when
 //! it passes is the caller told that the outcome is unknown. A write that was never sent, or whose every attempt was
 //! refused before it was logged, ends in a plain deadline error: nothing was done.
@@ -415,14 +415,14 @@ impl Router {
             let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
             Identity::New(RequestId { client: self.client, sequence })
         });
-        let (request, base, mut retry) = match identity {
+        let (request, known, mut retry) = match identity {
             Identity::New(request) => (request, range.known(), false),
             Identity::Repeated(request) => (request, Lsn::ZERO, true),
         };
         // Whether an attempt of *this call* may be, or have been, under way.
         let mut adrift = false;
         let Write { key, conditions, mutations, .. } = write;
-        let mut attempt = RangeWrite { key, conditions, mutations, request, base, retry };
+        let mut attempt = RangeWrite { key, conditions, mutations, request, known, retry };
         let mut search = LeaderSearch::new(self, range, deadline);
         loop {
             let Some(node) = search.next().await else {
@@ -445,7 +445,7 @@ impl Router {
                 // Never executed and never will be: no attempt is under way. With the newer base it is known to
                 // be new.
                 Ok(Answer::Forgotten { applied }) if !retry => {
-                    attempt.base = applied;
+                    attempt.known = applied;
                     range.saw(applied);
                 }
                 Ok(Answer::Forgotten { .. }) => {

@@ -37,7 +37,7 @@ pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: D
             mutations: write.mutations.into_iter().map(mutation).collect(),
             client: Bytes::copy_from_slice(&write.request.client.to_be_bytes()),
             sequence: write.request.sequence,
-            base: Some(convert::lsn(write.base)),
+            known: Some(convert::lsn(write.known)),
             retry: write.retry,
         }),
         Operation::Transfer(target) => OperationKind::Transfer(target.map_or(0, |node| node.0)),
@@ -77,7 +77,7 @@ pub(crate) fn to_operation(request: wire::Request) -> Result<(CohortId, Operatio
                 conditions: convert::to_conditions(write.conditions)?,
                 mutations: mutations.ok_or_else(absent)?,
                 request: RequestId { client, sequence: write.sequence },
-                base: to_lsn(write.base),
+                known: to_lsn(write.known),
                 retry: write.retry,
             })
         }
@@ -267,7 +267,7 @@ mod tests {
                 Mutation::Delete { column: "d".into() },
             ],
             request: RequestId { client: u128::MAX - 3, sequence: 8 },
-            base: Lsn::new(2, 7),
+            known: Lsn::new(2, 7),
             retry: true,
         };
         let operations = [

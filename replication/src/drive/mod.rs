@@ -38,13 +38,13 @@ pub trait Environment {
     /// Read the log for a follower; [`Event::LogRead`] follows.
     fn read_log(&mut self, to: NodeId, after: Lsn, bytes_max: u64);
     /// Have the store read a part of a snapshot ([`Store::read_snapshot`]); [`Event::SnapshotRead`] follows.
-    fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, tables: Lsn);
+    fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, flushed: Lsn);
     /// Have the store keep a part ([`Store::receive_snapshot`]); [`Event::SnapshotReceived`] follows.
     fn receive_snapshot(&mut self, snapshot: u64, part: SnapshotPart);
     /// Have the store throw everything away ([`Store::wipe`]); [`Event::DataWiped`] follows.
     fn clear(&mut self);
     /// The store has taken a snapshot, or thrown everything away: it holds everything up to here.
-    fn snapshot_installed(&mut self, base: Lsn);
+    fn snapshot_installed(&mut self, flushed: Lsn);
     /// Ask the coordinator; [`Event::Coordinated`] follows.
     fn coordinate(&mut self, request: CoordinationRequest);
     /// Let readers see this lease, or none.
@@ -81,7 +81,7 @@ pub struct Drive<S: Store> {
 impl<S: Store> Drive<S> {
     /// Recovers the cohort. Call [`Drive::settle`] before anything else: what is known committed is applied then.
     pub fn recover(config: Config, recovered: Recovered, store: Arc<S>, now: Stamp) -> Drive<S> {
-        let (me, applied_chain) = (config.me.node, recovered.checkpoint.base_chain);
+        let (me, applied_chain) = (config.me.node, recovered.checkpoint.flushed_chain);
         let mut effects = Vec::new();
         let cohort = Cohort::recover(config, recovered, now, &mut effects);
         Drive {
@@ -250,13 +250,13 @@ impl<S: Store> Drive<S> {
                 environment.applied(&entries);
             }
             Effect::ReadLog { to, after, bytes_max } => environment.read_log(to, after, bytes_max),
-            Effect::ReadSnapshot { to, snapshot, part, tables } => {
-                environment.read_snapshot(to, snapshot, part, tables)
+            Effect::ReadSnapshot { to, snapshot, part, flushed } => {
+                environment.read_snapshot(to, snapshot, part, flushed)
             }
             Effect::ReceiveSnapshot { snapshot, part } => environment.receive_snapshot(snapshot, part),
-            Effect::SnapshotInstalled { base, base_chain } => {
-                self.applied_chain = base_chain;
-                environment.snapshot_installed(base);
+            Effect::SnapshotInstalled { flushed, flushed_chain } => {
+                self.applied_chain = flushed_chain;
+                environment.snapshot_installed(flushed);
             }
             Effect::Pending { token, lsn } => match self.clients.proposed(token) {
                 Some(request) => self.store.pending(lsn, request),

@@ -42,7 +42,7 @@ impl Member<Leader> {
         if !matches!(self.role.phase, super::leader::Phase::Leading(_)) {
             return;
         }
-        if matches!(progress.stage, Stage::Snapshot(_)) && report.committed.seq <= self.common.tables().seq {
+        if matches!(progress.stage, Stage::Snapshot(_)) && report.committed.seq <= self.common.flushed().seq {
             // It says so with every heartbeat until it has the snapshot.
             return;
         }
@@ -56,7 +56,7 @@ impl Member<Leader> {
     pub(crate) fn match_or_snapshot(&mut self, node: NodeId, report: &Report, out: &mut Vec<Effect>) {
         let reported = report.last;
         let Some(agree) = self.common.log.agreement(report) else {
-            if report.committed.seq > self.common.tables().seq {
+            if report.committed.seq > self.common.flushed().seq {
                 // A snapshot must reach as far as it has applied (rule 7).
                 out.push(Effect::RequestFlush);
             }

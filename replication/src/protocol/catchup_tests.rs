@@ -17,8 +17,8 @@ fn peer(node: u32) -> ReplicaId {
 
 /// The leader of epoch 3: its tables reach up to 2.10, its log from there to 3.12.
 fn leader() -> Member<Leader> {
-    let base = Lsn::new(2, 10);
-    let (mut entries, mut last, mut chain) = (Vec::new(), base, wal::ChainHash::default());
+    let flushed = Lsn::new(2, 10);
+    let (mut entries, mut last, mut chain) = (Vec::new(), flushed, wal::ChainHash::default());
     for epoch in [Epoch(2), EPOCH] {
         let entry = Entry::next(last, chain, epoch, wal::EntryKind::EpochStart, Default::default());
         (last, chain) = (entry.lsn, entry.chain);
@@ -26,12 +26,12 @@ fn leader() -> Member<Leader> {
     }
     let promise = Promise { epoch: EPOCH, leader: Some(peer(1)) };
     let recovered = Recovered {
-        checkpoint: Checkpoint { base, ..Checkpoint::default() },
+        checkpoint: Checkpoint { flushed, ..Checkpoint::default() },
         promise,
         committed: last,
         entries,
-        oldest: base,
-        epoch_ends: vec![base],
+        oldest: flushed,
+        epoch_ends: vec![flushed],
         ..Recovered::default()
     };
     let settings = super::super::settings::Settings::default();
@@ -49,7 +49,7 @@ fn leader() -> Member<Leader> {
 }
 
 fn report(committed: Lsn, last: Lsn) -> Report {
-    Report { committed, last, epoch_ends: vec![last], base: Lsn::ZERO }
+    Report { committed, last, epoch_ends: vec![last], flushed: Lsn::ZERO }
 }
 
 fn stage(leader: &Member<Leader>) -> &Stage {

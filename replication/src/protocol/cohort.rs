@@ -213,8 +213,8 @@ impl Role {
                 self.replaced(members);
                 self
             }
-            Event::Checkpointed { base, base_chain } => {
-                self.common_mut().checkpointed(base, base_chain, out);
+            Event::Flushed { flushed, flushed_chain } => {
+                self.common_mut().note_flushed(flushed, flushed_chain, out);
                 self
             }
             Event::Write { token, payload } => match &mut self {
@@ -288,13 +288,13 @@ impl Role {
             Role::Candidate(_) | Role::Leader(_) => {
                 let common = self.common_mut();
                 common.installing = false;
-                if let Received::Installed { base, base_chain } = outcome {
-                    if base.seq < common.log.applied().seq {
-                        common.checkpointed(base, base_chain, out);
+                if let Received::Installed { flushed, flushed_chain } = outcome {
+                    if flushed.seq < common.log.applied().seq {
+                        common.note_flushed(flushed, flushed_chain, out);
                         return self;
                     }
-                    out.push(Effect::SnapshotInstalled { base, base_chain });
-                    common.snapshot_installed(base, base_chain, out);
+                    out.push(Effect::SnapshotInstalled { flushed, flushed_chain });
+                    common.snapshot_installed(flushed, flushed_chain, out);
                 }
             }
         }
@@ -417,19 +417,19 @@ impl Role {
                 }
                 self
             }
-            Message::NeedSnapshot { epoch, tables } => {
+            Message::NeedSnapshot { epoch, flushed } => {
                 if let Role::Leader(member) = &mut self
                     && member.role.epoch == epoch
                 {
-                    member.need_snapshot(from, tables, out);
+                    member.need_snapshot(from, flushed, out);
                 }
                 self
             }
-            Message::FetchSnapshot { epoch, snapshot, part, tables } => {
+            Message::FetchSnapshot { epoch, snapshot, part, flushed } => {
                 if let Role::Leader(member) = &mut self
                     && member.role.epoch == epoch
                 {
-                    member.fetch_snapshot(from, snapshot, part, tables, out);
+                    member.fetch_snapshot(from, snapshot, part, flushed, out);
                 }
                 self
             }

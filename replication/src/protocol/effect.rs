@@ -40,7 +40,7 @@ pub enum Effect {
         /// Which part.
         part: u64,
         /// What the member's tables hold.
-        tables: Lsn,
+        flushed: Lsn,
     },
     /// Have the store keep a part of a snapshot, and put the snapshot in force with the last one.
     ReceiveSnapshot {
@@ -52,9 +52,9 @@ pub enum Effect {
     /// The store has taken a snapshot: this is what is applied now.
     SnapshotInstalled {
         /// The snapshot's LSN.
-        base: Lsn,
+        flushed: Lsn,
         /// Chain hash there.
-        base_chain: ChainHash,
+        flushed_chain: ChainHash,
     },
     /// Tell the store that the proposed write has this LSN (it enters the pending state).
     Pending {

@@ -22,9 +22,9 @@ pub enum Received {
     /// It was the last one, and the snapshot is in force: the store holds everything up to here.
     Installed {
         /// The snapshot's LSN.
-        base: Lsn,
+        flushed: Lsn,
         /// Chain hash there.
-        base_chain: ChainHash,
+        flushed_chain: ChainHash,
     },
     /// It could not be kept, or the snapshot could not be put in force: nothing has changed.
     Failed(String),
@@ -79,12 +79,12 @@ pub enum Event {
     Damaged(bool),
     /// The members' disks, this node's own among them: one has been replaced.
     Members(Vec<ReplicaId>),
-    /// The store holds everything up to `base` in SSTables.
-    Checkpointed {
+    /// The store holds everything up to `flushed` in SSTables.
+    Flushed {
         /// Up to here.
-        base: Lsn,
+        flushed: Lsn,
         /// Chain hash there.
-        base_chain: ChainHash,
+        flushed_chain: ChainHash,
     },
     /// A client's write, already decided by the store, to be proposed.
     Write {

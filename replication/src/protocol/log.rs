@@ -166,18 +166,18 @@ impl CohortLog {
         (!skip.0.is_empty()).then_some(skip)
     }
 
-    /// The store holds everything up to `base` in tables now. True if the log holds it, too, with this very hash: then
-    /// what follows stays. Else the log is superseded up to `base` and begins anew behind it.
-    pub(crate) fn fetch_snapshot(&mut self, base: Lsn, chain: ChainHash) -> bool {
-        if self.at(base.seq) == Some((base, chain)) {
-            self.commit_to(base, base, 0);
+    /// The store holds everything up to `flushed` in tables now. True if the log holds it, too, with this very hash: then
+    /// what follows stays. Else the log is superseded up to `flushed` and begins anew behind it.
+    pub(crate) fn install_snapshot(&mut self, flushed: Lsn, chain: ChainHash) -> bool {
+        if self.at(flushed.seq) == Some((flushed, chain)) {
+            self.commit_to(flushed, flushed, 0);
             return true;
         }
-        self.start = (base, chain);
+        self.start = (flushed, chain);
         self.tail.clear();
         self.applied_bytes = 0;
-        (self.forced, self.committed, self.applied, self.oldest) = (base, base, base, base);
-        self.epoch_ends = vec![base];
+        (self.forced, self.committed, self.applied, self.oldest) = (flushed, flushed, flushed, flushed);
+        self.epoch_ends = vec![flushed];
         false
     }
 
@@ -188,7 +188,7 @@ impl CohortLog {
             committed: self.committed,
             last: self.last(),
             epoch_ends: self.epoch_ends[from..].to_vec(),
-            base: self.oldest,
+            flushed: self.oldest,
         }
     }
 

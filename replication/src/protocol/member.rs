@@ -34,13 +34,13 @@ pub struct Config {
 /// What the log and the store hold of the cohort at start.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
-    /// Control state; its `base` is what the store holds in SSTables.
+    /// Control state; its `flushed` is what the store holds in SSTables.
     pub checkpoint: Checkpoint,
     /// The promise in force.
     pub promise: Promise,
     /// Last LSN known committed.
     pub committed: Lsn,
-    /// Live entries behind `checkpoint.base`, contiguous.
+    /// Live entries behind `checkpoint.flushed`, contiguous.
     pub entries: Vec<Entry>,
     /// Entries behind this LSN can be read back from the log.
     pub oldest: Lsn,
@@ -155,7 +155,7 @@ impl Common {
             must_rejoin,
         } = recovered;
         let promise = if planted(Bug::PromiseForgotten) { Promise::default() } else { promise };
-        let start = (checkpoint.base, checkpoint.base_chain);
+        let start = (checkpoint.flushed, checkpoint.flushed_chain);
         let log = CohortLog::recovered(start, entries, committed, (oldest, epoch_ends));
         let mut checkpoint = checkpoint;
         checkpoint.must_rejoin |= must_rejoin;
@@ -270,7 +270,7 @@ impl Common {
         if let Err(text) = outcome {
             return self.alarm(format!("its data cannot be thrown away: {text}"), out);
         }
-        (self.checkpoint.base, self.checkpoint.base_chain) = (Lsn::ZERO, ChainHash::default());
+        (self.checkpoint.flushed, self.checkpoint.flushed_chain) = (Lsn::ZERO, ChainHash::default());
         self.log = CohortLog::recovered(
             (Lsn::ZERO, ChainHash::default()),
             Vec::new(),
@@ -413,22 +413,27 @@ impl Common {
         }
     }
 
-    /// The store holds everything up to `base` in SSTables: the log need not keep it for us.
-    pub(crate) fn checkpointed(&mut self, base: Lsn, base_chain: ChainHash, out: &mut Vec<Effect>) {
+    /// The store holds everything up to `flushed` in SSTables: the log need not keep it for us.
+    pub(crate) fn note_flushed(&mut self, flushed: Lsn, flushed_chain: ChainHash, out: &mut Vec<Effect>) {
         // What is said of tables that have been thrown away since comes too late.
-        if base.seq < self.checkpoint.base.seq || base.seq > self.log.applied().seq {
+        if flushed.seq < self.checkpoint.flushed.seq || flushed.seq > self.log.applied().seq {
             return;
         }
-        self.checkpoint.base = base;
-        self.checkpoint.base_chain = base_chain;
+        self.checkpoint.flushed = flushed;
+        self.checkpoint.flushed_chain = flushed_chain;
         self.append_checkpoint(Durable::Checkpoint, out);
     }
 
-    /// The tables now hold a snapshot up to `base`: the log goes on from there (rule 4).
-    pub(crate) fn snapshot_installed(&mut self, base: Lsn, base_chain: ChainHash, out: &mut Vec<Effect>) {
-        self.checkpoint.base = base;
-        self.checkpoint.base_chain = base_chain;
-        if self.log.fetch_snapshot(base, base_chain) {
+    /// The tables now hold a snapshot up to `flushed`: the log goes on from there (rule 4).
+    pub(crate) fn snapshot_installed(
+        &mut self,
+        flushed: Lsn,
+        flushed_chain: ChainHash,
+        out: &mut Vec<Effect>,
+    ) {
+        self.checkpoint.flushed = flushed;
+        self.checkpoint.flushed_chain = flushed_chain;
+        if self.log.install_snapshot(flushed, flushed_chain) {
             self.append_checkpoint(Durable::Checkpoint, out);
         } else {
             self.append_snapshot(out);
@@ -450,8 +455,8 @@ impl Common {
     }
 
     /// What the store holds in tables.
-    pub(crate) fn tables(&self) -> Lsn {
-        self.checkpoint.base
+    pub(crate) fn flushed(&self) -> Lsn {
+        self.checkpoint.flushed
     }
 
     fn append_checkpoint(&mut self, durable: Durable, out: &mut Vec<Effect>) {

@@ -32,7 +32,7 @@ pub struct Report {
     /// oldest first.
     pub epoch_ends: Vec<Lsn>,
     /// LSN up to which the log can no longer be read back here (the checkpoint, log removed).
-    pub base: Lsn,
+    pub flushed: Lsn,
 }
 
 /// What one member tells another about a cohort.
@@ -130,7 +130,7 @@ pub enum Message {
         /// Leadership.
         epoch: Epoch,
         /// What the damaged tables hold.
-        tables: Lsn,
+        flushed: Lsn,
     },
     /// Leader to follower: my log no longer reaches back to yours; ask for a snapshot of my tables (design 4.5).
     OfferSnapshot {
@@ -148,7 +148,7 @@ pub enum Message {
         /// Which part, from 0.
         part: u64,
         /// What the follower's tables hold: it needs no older cells, if no deletion is missing (rule 7).
-        tables: Lsn,
+        flushed: Lsn,
     },
     /// Leader to follower: a part of the snapshot.
     Snapshot {
@@ -219,7 +219,7 @@ pub struct SnapshotPart {
     /// From 0.
     pub number: u64,
     /// Up to where the snapshot reaches.
-    pub base: Lsn,
+    pub flushed: Lsn,
     /// For the store.
     pub bytes: Bytes,
     /// The last one.

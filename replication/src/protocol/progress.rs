@@ -138,7 +138,7 @@ impl Progress {
             Stage::Matched => self.acked(forced, now),
             Stage::Matching { .. } => self.match_at(forced, now),
             // The snapshot is in force there, and the log goes on from it.
-            Stage::Snapshot(SnapshotProgress { sent: Some(part), .. }) if forced.seq >= part.base.seq => {
+            Stage::Snapshot(SnapshotProgress { sent: Some(part), .. }) if forced.seq >= part.flushed.seq => {
                 self.match_at(forced, now);
             }
             Stage::Snapshot(_) => {}

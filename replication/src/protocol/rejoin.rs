@@ -142,10 +142,10 @@ impl Member<Follower> {
 impl Member<Leader> {
     /// A learner is bound to us and reports its log. Only an open leader brings it up to date: its EpochStart is committed.
     pub(crate) fn catch_up_learner(&mut self, from: ReplicaId, report: &Report, out: &mut Vec<Effect>) {
-        let (last, open, tables) = (self.common.log.last(), self.is_open(), self.common.tables());
+        let (last, open, flushed) = (self.common.log.last(), self.is_open(), self.common.flushed());
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
         progress.learner = true;
-        let transfer = matches!(progress.stage, Stage::Snapshot(_)) && report.committed.seq <= tables.seq;
+        let transfer = matches!(progress.stage, Stage::Snapshot(_)) && report.committed.seq <= flushed.seq;
         if !open || transfer {
             return;
         }

@@ -55,7 +55,7 @@ impl Member<Leader> {
         from: ReplicaId,
         snapshot: u64,
         part: u64,
-        tables: Lsn,
+        flushed: Lsn,
         out: &mut Vec<Effect>,
     ) {
         let now = self.common.now;
@@ -68,7 +68,7 @@ impl Member<Leader> {
         let next = transfer.sent.as_ref().map_or(0, |sent| sent.number + 1);
         if part == next {
             transfer.reading = true;
-            out.push(Effect::ReadSnapshot { to: from.node, snapshot, part, tables });
+            out.push(Effect::ReadSnapshot { to: from.node, snapshot, part, flushed });
         } else if part + 1 == next {
             let transfer = transfer.clone();
             self.repeat_snapshot(from.node, &transfer, out);
@@ -115,8 +115,8 @@ impl Member<Leader> {
 
     /// The follower's tables are damaged, and it asks until they are not. Ours must reach as far as they did: what it has
     /// applied since is in its memory.
-    pub(crate) fn need_snapshot(&mut self, from: ReplicaId, tables: Lsn, out: &mut Vec<Effect>) {
-        let (now, ours) = (self.common.now, self.common.tables());
+    pub(crate) fn need_snapshot(&mut self, from: ReplicaId, flushed: Lsn, out: &mut Vec<Effect>) {
+        let (now, ours) = (self.common.now, self.common.flushed());
         if !self.role.is_open() || self.common.damaged {
             return;
         }
@@ -126,7 +126,7 @@ impl Member<Leader> {
         if matches!(progress.stage, Stage::Snapshot(_)) {
             return;
         }
-        if ours.seq < tables.seq {
+        if ours.seq < flushed.seq {
             return out.push(Effect::RequestFlush);
         }
         let transfer =
@@ -154,21 +154,21 @@ impl Member<Follower> {
     pub(crate) fn ask_for_repair(&self, to: ReplicaId, out: &mut Vec<Effect>) {
         let busy = self.common.installing || self.role.receiving.is_some_and(|receiving| receiving.busy);
         if self.common.damaged && !busy {
-            let (epoch, tables) = (self.common.promise.epoch, self.common.tables());
-            self.common.send(to.node, Message::NeedSnapshot { epoch, tables }, out);
+            let (epoch, flushed) = (self.common.promise.epoch, self.common.flushed());
+            self.common.send(to.node, Message::NeedSnapshot { epoch, flushed }, out);
         }
     }
 
     fn ask_for_snapshot(&self, to: ReplicaId, out: &mut Vec<Effect>) {
         let Some(Receiving { snapshot, part, busy: false }) = self.role.receiving else { return };
-        let tables = match planted(Bug::SnapshotAboveApplied) {
+        let flushed = match planted(Bug::SnapshotAboveApplied) {
             true => self.common.log.last(),
             // What is in damaged tables does not count.
             false if self.common.damaged => Lsn::ZERO,
-            false => self.common.tables(),
+            false => self.common.flushed(),
         };
         let epoch = self.common.promise.epoch;
-        self.common.send(to.node, Message::FetchSnapshot { epoch, snapshot, part, tables }, out);
+        self.common.send(to.node, Message::FetchSnapshot { epoch, snapshot, part, flushed }, out);
     }
 
     /// A part arrives.
@@ -225,17 +225,17 @@ impl Member<Follower> {
                 }
                 self.common.alarm(format!("a snapshot could not be taken: {text}"), out);
             }
-            Received::Installed { base, base_chain } => {
+            Received::Installed { flushed, flushed_chain } => {
                 // Whoever leads now: the store has it.
                 let same_leader = current.is_some();
                 self.role.receiving = None;
-                if base.seq < self.common.log.applied().seq {
+                if flushed.seq < self.common.log.applied().seq {
                     // Damaged tables were repaired under what is applied: the log goes on as it was.
-                    return self.common.checkpointed(base, base_chain, out);
+                    return self.common.note_flushed(flushed, flushed_chain, out);
                 }
-                out.push(Effect::SnapshotInstalled { base, base_chain });
-                self.common.snapshot_installed(base, base_chain, out);
-                if self.role.matched.is_some_and(|matched| matched.seq < base.seq) {
+                out.push(Effect::SnapshotInstalled { flushed, flushed_chain });
+                self.common.snapshot_installed(flushed, flushed_chain, out);
+                if self.role.matched.is_some_and(|matched| matched.seq < flushed.seq) {
                     self.role.matched = None;
                 }
                 // What the leader of this epoch has sent is of its log.

@@ -350,10 +350,10 @@ impl<S: Store> Environment for DriverEnvironment<'_, S> {
         self.driver.read_log(to, after, bytes_max);
     }
 
-    fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, tables: Lsn) {
+    fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, flushed: Lsn) {
         let (me, store) = (Weak::clone(&self.driver.me), Arc::clone(&self.driver.store));
         self.driver.node.tokio.spawn_blocking(move || {
-            let read = store.read_snapshot(to, part, tables);
+            let read = store.read_snapshot(to, part, flushed);
             let part = read.inspect_err(|error| error!(%to, error, "a snapshot cannot be read")).ok();
             if let Some(driver) = me.upgrade() {
                 driver.submit(Input::Event(Event::SnapshotRead { to, snapshot, part }));
@@ -382,9 +382,9 @@ impl<S: Store> Environment for DriverEnvironment<'_, S> {
         });
     }
 
-    fn snapshot_installed(&mut self, base: Lsn) {
+    fn snapshot_installed(&mut self, flushed: Lsn) {
         self.driver.node.metrics.snapshots.count();
-        self.driver.applied.send_replace(base);
+        self.driver.applied.send_replace(flushed);
     }
 
     fn coordinate(&mut self, request: CoordinationRequest) {

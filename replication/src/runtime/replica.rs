@@ -125,9 +125,9 @@ impl<S: Store> Replica<S> {
         receiver.await.unwrap_or(Err(ReplicaError::Closed))
     }
 
-    /// The store holds everything up to `base` durably in SSTables: the log need not.
-    pub fn checkpointed(&self, base: Lsn, base_chain: ChainHash) {
-        self.driver.submit(Input::Event(Event::Checkpointed { base, base_chain }));
+    /// The store holds everything up to `flushed` durably in SSTables: the log need not.
+    pub fn note_flushed(&self, flushed: Lsn, flushed_chain: ChainHash) {
+        self.driver.submit(Input::Event(Event::Flushed { flushed, flushed_chain }));
     }
 
     /// Takes this replica out of the node: the range is dropped here. All clones are closed; waiting clients are told.

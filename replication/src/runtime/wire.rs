@@ -132,25 +132,25 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
         Message::OfferSnapshot { epoch, snapshot } => {
             Body::OfferSnapshot(proto::OfferSnapshot { epoch: epoch.0, snapshot })
         }
-        Message::NeedSnapshot { epoch, tables } => {
-            Body::NeedSnapshot(proto::NeedSnapshot { epoch: epoch.0, tables: Some(lsn_to(tables)) })
+        Message::NeedSnapshot { epoch, flushed } => {
+            Body::NeedSnapshot(proto::NeedSnapshot { epoch: epoch.0, flushed: Some(lsn_to(flushed)) })
         }
-        Message::FetchSnapshot { epoch, snapshot, part, tables } => {
+        Message::FetchSnapshot { epoch, snapshot, part, flushed } => {
             Body::FetchSnapshot(proto::FetchSnapshot {
                 epoch: epoch.0,
                 snapshot,
                 part,
-                tables: Some(lsn_to(tables)),
+                flushed: Some(lsn_to(flushed)),
             })
         }
-        Message::Snapshot { epoch, snapshot, part: SnapshotPart { number, base, bytes, last } } => {
+        Message::Snapshot { epoch, snapshot, part: SnapshotPart { number, flushed, bytes, last } } => {
             Body::Snapshot(proto::Snapshot {
                 epoch: epoch.0,
                 snapshot,
                 number,
                 bytes,
                 last,
-                base: Some(lsn_to(base)),
+                flushed: Some(lsn_to(flushed)),
             })
         }
         Message::TransferLeadership { epoch, last } => {
@@ -221,7 +221,7 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
             Message::Promote { epoch: Epoch(promote.epoch), upto: lsn_from(promote.upto, "upto")? }
         }
         Body::NeedSnapshot(need) => {
-            Message::NeedSnapshot { epoch: Epoch(need.epoch), tables: lsn_from(need.tables, "tables")? }
+            Message::NeedSnapshot { epoch: Epoch(need.epoch), flushed: lsn_from(need.flushed, "flushed")? }
         }
         Body::OfferSnapshot(offer) => {
             Message::OfferSnapshot { epoch: Epoch(offer.epoch), snapshot: offer.snapshot }
@@ -230,14 +230,14 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
             epoch: Epoch(take.epoch),
             snapshot: take.snapshot,
             part: take.part,
-            tables: lsn_from(take.tables, "tables")?,
+            flushed: lsn_from(take.flushed, "flushed")?,
         },
         Body::Snapshot(snapshot) => Message::Snapshot {
             epoch: Epoch(snapshot.epoch),
             snapshot: snapshot.snapshot,
             part: SnapshotPart {
                 number: snapshot.number,
-                base: lsn_from(snapshot.base, "base")?,
+                flushed: lsn_from(snapshot.flushed, "flushed")?,
                 bytes: snapshot.bytes,
                 last: snapshot.last,
             },
@@ -366,7 +366,7 @@ fn report_to(report: Report) -> proto::Report {
         committed: Some(lsn_to(report.committed)),
         last: Some(lsn_to(report.last)),
         epoch_ends: report.epoch_ends.into_iter().map(lsn_to).collect(),
-        base: Some(lsn_to(report.base)),
+        flushed: Some(lsn_to(report.flushed)),
     }
 }
 
@@ -387,7 +387,7 @@ fn report_from(report: Option<proto::Report>) -> Result<Report, WireError> {
         committed: lsn_from(report.committed, "committed")?,
         last: lsn_from(report.last, "last")?,
         epoch_ends,
-        base: lsn_from(report.base, "base")?,
+        flushed: lsn_from(report.flushed, "flushed")?,
     })
 }
 

@@ -34,12 +34,12 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
 
 fn report() -> impl Strategy<Value = Report> {
     let steps = proptest::collection::vec((1..10u32, 1..10u64), 0..5);
-    (lsn(), lsn(), steps, lsn()).prop_map(|(committed, last, steps, base)| {
+    (lsn(), lsn(), steps, lsn()).prop_map(|(committed, last, steps, flushed)| {
         let ends = steps.into_iter().scan(Lsn::new(1, 1), |end, (epochs, seqs)| {
             *end = Lsn::new(end.epoch.0 + epochs, end.seq + seqs);
             Some(*end)
         });
-        Report { committed, last, epoch_ends: ends.collect(), base }
+        Report { committed, last, epoch_ends: ends.collect(), flushed }
     })
 }
 
@@ -103,16 +103,16 @@ fn message() -> impl Strategy<Value = Message> {
             promise
         }),
         (epoch(), lsn()).prop_map(|(epoch, last)| Message::TransferLeadership { epoch, last }),
-        (epoch(), lsn()).prop_map(|(epoch, tables)| Message::NeedSnapshot { epoch, tables }),
+        (epoch(), lsn()).prop_map(|(epoch, flushed)| Message::NeedSnapshot { epoch, flushed }),
         (epoch(), any::<u64>()).prop_map(|(epoch, snapshot)| Message::OfferSnapshot { epoch, snapshot }),
-        (epoch(), any::<u64>(), any::<u64>(), lsn()).prop_map(|(epoch, snapshot, part, tables)| {
-            Message::FetchSnapshot { epoch, snapshot, part, tables }
+        (epoch(), any::<u64>(), any::<u64>(), lsn()).prop_map(|(epoch, snapshot, part, flushed)| {
+            Message::FetchSnapshot { epoch, snapshot, part, flushed }
         }),
         (epoch(), any::<u64>(), any::<u64>(), lsn(), any::<Vec<u8>>(), any::<bool>()).prop_map(
-            |(epoch, snapshot, number, base, bytes, last)| Message::Snapshot {
+            |(epoch, snapshot, number, flushed, bytes, last)| Message::Snapshot {
                 epoch,
                 snapshot,
-                part: SnapshotPart { number, base, bytes: bytes.into(), last },
+                part: SnapshotPart { number, flushed, bytes: bytes.into(), last },
             }
         ),
     ]

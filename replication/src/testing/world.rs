@@ -320,8 +320,8 @@ impl World {
         let (mut writer, recovery) =
             LogWriter::open(Arc::new(machine.disk.clone()), LOG_OPTIONS).expect("the log opens");
         let found = recovery.cohorts.get(&COHORT).cloned().unwrap_or_default();
-        let base = (found.checkpoint.base, found.checkpoint.base_chain);
-        let (last, chain) = found.entries.last().map_or(base, |entry| (entry.lsn, entry.chain));
+        let flushed = (found.checkpoint.flushed, found.checkpoint.flushed_chain);
+        let (last, chain) = found.entries.last().map_or(flushed, |entry| (entry.lsn, entry.chain));
         let entry = Entry::next(last, chain, last.epoch, EntryKind::Write, Bytes::from_static(b"forged"));
         let lsn = entry.lsn;
         writer

@@ -177,7 +177,7 @@ impl World {
                     conditions: conditions.clone(),
                     mutations: mutations.clone(),
                     request,
-                    base: Lsn::ZERO,
+                    known: Lsn::ZERO,
                     retry: false,
                 };
                 (Request::Write(write), Asked::Write { key, conditions, mutations, request })
@@ -214,7 +214,7 @@ impl World {
             hint: None,
         };
         if let Request::Write(write) = &mut work.request {
-            write.base = self.knows(gateway, range).known;
+            write.known = self.knows(gateway, range).known;
         }
         self.client(number).work = Some(work);
         self.attempt(number);
@@ -356,7 +356,7 @@ impl World {
         work.gateway = gateways[pick];
         if let Request::Write(write) = &mut work.request {
             // The other gateway does not know when the first attempt was.
-            (write.base, write.retry) = (Lsn::ZERO, true);
+            (write.known, write.retry) = (Lsn::ZERO, true);
             work.adrift = true;
         }
         (work.asked, work.hint) = (0, None);
@@ -418,7 +418,7 @@ impl World {
                     return self.finish(number, Outcome::Unknown);
                 }
                 // Never executed, and no attempt is under way: with the newer base it is known to be new.
-                write.base = applied;
+                write.known = applied;
                 self.attempt(number);
             }
             Answer::NotLeader { hint } => {

@@ -71,15 +71,22 @@ pub enum Event {
     /// Nothing that the node appended since the last force will be in its log (the disk is full).
     Discarded { node: Node },
     /// The tables of a replica hold everything up to here.
-    Flushed { node: Node, range: Range, base: Lsn },
+    Flushed { node: Node, range: Range, flushed: Lsn },
     /// A replica's store took a snapshot: it holds everything up to here.
-    SnapshotInstalled { node: Node, range: Range, base: Lsn },
+    SnapshotInstalled { node: Node, range: Range, flushed: Lsn },
     /// The node's disk is gone; an empty one is in its place.
     DiskLost { node: Node },
     /// The node's process ended.
     Ended { node: Node },
     /// A replica came back with this; `must_rejoin`: its log was damaged, and it says so.
-    Recovered { node: Node, range: Range, base: Lsn, entries: Vec<Lsn>, promise: Promise, must_rejoin: bool },
+    Recovered {
+        node: Node,
+        range: Range,
+        flushed: Lsn,
+        entries: Vec<Lsn>,
+        promise: Promise,
+        must_rejoin: bool,
+    },
     /// A replica told others that its promise is durable.
     Promised { node: Node, range: Range, promise: Promise },
     /// A leadership opened.

@@ -121,7 +121,7 @@ pub(crate) enum Wish {
     /// Read the log for a follower.
     ReadLog { to: NodeId, after: Lsn, bytes_max: u64 },
     /// Have the store read a part of a snapshot.
-    ReadSnapshot { to: NodeId, snapshot: u64, part: u64, tables: Lsn },
+    ReadSnapshot { to: NodeId, snapshot: u64, part: u64, flushed: Lsn },
     /// Have the store keep one.
     ReceiveSnapshot { snapshot: u64, part: SnapshotPart },
     /// Have the store throw everything away.
@@ -171,8 +171,8 @@ impl Environment for ReplicaEnvironment<'_> {
         self.wishes.push(Wish::ReadLog { to, after, bytes_max });
     }
 
-    fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, tables: Lsn) {
-        self.wishes.push(Wish::ReadSnapshot { to, snapshot, part, tables });
+    fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, flushed: Lsn) {
+        self.wishes.push(Wish::ReadSnapshot { to, snapshot, part, flushed });
     }
 
     fn receive_snapshot(&mut self, snapshot: u64, part: SnapshotPart) {

@@ -92,7 +92,7 @@ impl World {
             let event = Event::Recovered {
                 node,
                 range,
-                base: recovered.checkpoint.base,
+                flushed: recovered.checkpoint.flushed,
                 entries: recovered.entries.iter().map(|entry| entry.lsn).collect(),
                 promise: recovered.promise,
                 must_rejoin: recovered.must_rejoin,
@@ -286,16 +286,16 @@ impl World {
             return;
         }
         let forced = replica.drive.cohort().status().forced;
-        let flushed = store.flush(|base| forced.seq >= base.seq);
+        let flushed = store.flush(|flushed| forced.seq >= flushed.seq);
         if self.stopped(node) {
             return;
         }
         match flushed {
-            Ok(durable) => {
+            Ok(flushed_state) => {
                 self.counts.flushes += 1;
-                let (base, base_chain) = (durable.base, durable.base_chain);
-                self.happened(Event::Flushed { node, range, base });
-                self.tell(node, range, CohortEvent::Checkpointed { base, base_chain });
+                let (flushed, flushed_chain) = (flushed_state.flushed, flushed_state.flushed_chain);
+                self.happened(Event::Flushed { node, range, flushed });
+                self.tell(node, range, CohortEvent::Flushed { flushed, flushed_chain });
             }
             Err(error) => self.note(|| format!("n{node} r{range} cannot flush: {error}")),
         }

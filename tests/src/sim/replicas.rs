@@ -78,9 +78,9 @@ impl World {
                 let event = CohortEvent::LogRead { to, after, entries };
                 self.plan(delay, Action::Tell { node, life, range, event });
             }
-            Wish::ReadSnapshot { to, snapshot, part, tables } => {
+            Wish::ReadSnapshot { to, snapshot, part, flushed } => {
                 let Some(replica) = self.replica(node, range) else { return };
-                let part = replica.drive.store().read_snapshot(to, part, tables).ok();
+                let part = replica.drive.store().read_snapshot(to, part, flushed).ok();
                 let delay = 200 + self.random.below(self.options.force_max);
                 let event = CohortEvent::SnapshotRead { to, snapshot, part };
                 self.plan(delay, Action::Tell { node, life, range, event });
@@ -226,13 +226,13 @@ impl World {
         if self.stopped(node) {
             return;
         }
-        if let Received::Installed { base, .. } = &outcome {
-            let base = *base;
+        if let Received::Installed { flushed, .. } = &outcome {
+            let flushed = *flushed;
             // Damaged tables are repaired under what is applied.
-            self.counts.repairs += u64::from(base < applied);
-            self.happened(match base < applied {
-                true => Event::Flushed { node, range, base },
-                false => Event::SnapshotInstalled { node, range, base },
+            self.counts.repairs += u64::from(flushed < applied);
+            self.happened(match flushed < applied {
+                true => Event::Flushed { node, range, flushed },
+                false => Event::SnapshotInstalled { node, range, flushed },
             });
         }
         let (life, delay) = (self.life(node), self.random.below(self.options.force_max));
@@ -258,7 +258,9 @@ fn logged(node: Node, range: Range, record: &Record) -> Option<Event> {
         }
         // What stands before it is superseded, what it does not reach included: appended again behind a refused append, it may
         // come after entries that were forced, but that nobody was told of.
-        Record::Snapshot(checkpoint) => Some(Event::Skipped { node, range, from: checkpoint.base.seq + 1 }),
+        Record::Snapshot(checkpoint) => {
+            Some(Event::Skipped { node, range, from: checkpoint.flushed.seq + 1 })
+        }
         Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) => None,
     }
 }

@@ -21,18 +21,18 @@ pub(crate) fn line(at: u64, event: &Event) -> String {
         Event::Skipped { node, range, from } => format!("n{node} r{range} skips all from {from} on"),
         Event::Forced { node } => format!("n{node} forces"),
         Event::Discarded { node } => format!("n{node}'s disk is full: its open batch is dropped"),
-        Event::Flushed { node, range, base } => format!("n{node} r{range} flushes up to {base}"),
-        Event::SnapshotInstalled { node, range, base } => {
-            format!("n{node} r{range} takes a snapshot up to {base}")
+        Event::Flushed { node, range, flushed } => format!("n{node} r{range} flushes up to {flushed}"),
+        Event::SnapshotInstalled { node, range, flushed } => {
+            format!("n{node} r{range} takes a snapshot up to {flushed}")
         }
         Event::DiskLost { node } => format!("n{node} has lost its disk"),
         Event::Ended { node } => format!("n{node} has ended"),
-        Event::Recovered { node, range, base, entries, promise, must_rejoin } => {
-            let last = entries.last().copied().unwrap_or(*base);
+        Event::Recovered { node, range, flushed, entries, promise, must_rejoin } => {
+            let last = entries.last().copied().unwrap_or(*flushed);
             let leader = promise.leader.map_or("nobody".to_owned(), |leader| leader.node.to_string());
             let must_rejoin = if *must_rejoin { ", learner" } else { "" };
             format!(
-                "n{node} r{range} recovers: tables {base}, log {last}, promise {} to {leader}{must_rejoin}",
+                "n{node} r{range} recovers: tables {flushed}, log {last}, promise {} to {leader}{must_rejoin}",
                 promise.epoch
             )
         }

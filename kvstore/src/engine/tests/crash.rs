@@ -33,7 +33,7 @@ impl Story {
             self.model.apply(Lsn::new(1, seq), &key, &mutations);
             if seq % 3 == 0 {
                 self.states.insert(seq, self.model.clone());
-                self.reported = flush(engine)?.base.seq;
+                self.reported = flush(engine)?.flushed.seq;
                 engine.compact(Lsn::new(1, seq.saturating_sub(6)))?;
             }
         }
@@ -78,21 +78,21 @@ fn a_crash_at_any_step_leaves_a_state_that_was_flushed() {
         for seed in 0..6 {
             let after = disk.crash(seed);
             after.set_faults(Faults::default());
-            let (engine, durable) = try_open(&after, SMALL).unwrap();
+            let (engine, flushed_state) = try_open(&after, SMALL).unwrap();
             let Some(story) = &story else {
-                assert_eq!(durable, Durable::default());
+                assert_eq!(flushed_state, FlushedState::default());
                 continue;
             };
-            let base = durable.base.seq;
+            let flushed = flushed_state.flushed.seq;
             assert!(
-                base >= story.reported,
-                "stopped after {stop}: {} reported, {base} found",
+                flushed >= story.reported,
+                "stopped after {stop}: {} reported, {flushed} found",
                 story.reported
             );
-            assert_eq!(scan(&engine).unwrap(), story.states[&base].rows(), "stopped after {stop}");
-            if base > 0 {
-                assert_eq!(durable.base_chain, ChainHash(base));
-                assert_eq!(durable.attachment, Lsn::new(1, base).to_string());
+            assert_eq!(scan(&engine).unwrap(), story.states[&flushed].rows(), "stopped after {stop}");
+            if flushed > 0 {
+                assert_eq!(flushed_state.flushed_chain, ChainHash(flushed));
+                assert_eq!(flushed_state.attachment, Lsn::new(1, flushed).to_string());
             }
             assert_eq!(leftovers(&after), Vec::<String>::new());
             // It goes on from there.
@@ -122,8 +122,8 @@ fn a_failed_force_is_an_error_and_the_next_attempt_is_whole() {
         }
         // What was frozen is flushed as it was then, with the attachment of that moment.
         engine.freeze(|| "a later window".into());
-        let durable = engine.flush(|_| Ok(())).unwrap();
-        assert_eq!((durable.base.seq, &durable.attachment[..]), (1, &b"window"[..]));
+        let flushed_state = engine.flush(|_| Ok(())).unwrap();
+        assert_eq!((flushed_state.flushed.seq, &flushed_state.attachment[..]), (1, &b"window"[..]));
         assert_eq!(show(&engine, "k"), "a=2@2");
         assert_eq!(show(&open(&disk.crash(1), SMALL), "k"), "a=1@1");
     }
@@ -149,7 +149,7 @@ fn a_full_disk_keeps_no_attempts_and_recovers_when_space_is_back() {
         assert_eq!(show(&engine, "k50").len(), "a=".len() + 100 + "@50".len());
     }
     disk.set_capacity(None);
-    assert_eq!(flush(&engine).unwrap().base.seq, 50);
+    assert_eq!(flush(&engine).unwrap().flushed.seq, 50);
     assert_eq!(scan(&open(&disk, SMALL)).unwrap().len(), 50);
 }
 
@@ -177,17 +177,17 @@ fn flushing_nothing_changes_nothing() {
     assert_eq!(disk.operations(), operations);
     // An entry without data moves the base without a table.
     engine.skip(Lsn::new(2, 2), ChainHash(7));
-    assert_eq!(flush(&engine).unwrap().base, Lsn::new(2, 2));
+    assert_eq!(flush(&engine).unwrap().flushed, Lsn::new(2, 2));
     assert_eq!(engine.stats().tables, 1);
-    assert_eq!(try_open(&disk, SMALL).unwrap().1.base_chain, ChainHash(7));
+    assert_eq!(try_open(&disk, SMALL).unwrap().1.flushed_chain, ChainHash(7));
 }
 
 #[test]
 fn a_flush_waits_for_the_very_lsn_that_it_makes_durable() {
     let engine = open(&MemoryDisk::new(), SMALL);
-    let asked = |base: &mut Lsn| {
+    let asked = |flushed: &mut Lsn| {
         engine.flush(|lsn| {
-            *base = lsn;
+            *flushed = lsn;
             Ok(())
         })
     };
@@ -195,14 +195,15 @@ fn a_flush_waits_for_the_very_lsn_that_it_makes_durable() {
     engine.freeze(|| "one".into());
     write(&engine, 2, "k", &[put("a", "2")]);
     // The log has not forced it yet.
-    let not_yet = |base| Err(io_error("log", std::io::Error::other(format!("not forced up to {base}"))));
+    let not_yet =
+        |flushed| Err(io_error("log", std::io::Error::other(format!("not forced up to {flushed}"))));
     assert_eq!(engine.flush(not_yet).unwrap_err().to_string(), "log: not forced up to 1.1");
     // Whoever comes next finds the old memtable with its own attachment, and asks about its own LSN.
     engine.freeze(|| "two".into());
-    let mut base = Lsn::ZERO;
-    assert_eq!(asked(&mut base).unwrap().attachment, "one");
-    assert_eq!(base, Lsn::new(1, 1));
+    let mut flushed = Lsn::ZERO;
+    assert_eq!(asked(&mut flushed).unwrap().attachment, "one");
+    assert_eq!(flushed, Lsn::new(1, 1));
     engine.freeze(|| "two".into());
-    assert_eq!(asked(&mut base).unwrap().attachment, "two");
-    assert_eq!((base, engine.durable()), (Lsn::new(1, 2), Lsn::new(1, 2)));
+    assert_eq!(asked(&mut flushed).unwrap().attachment, "two");
+    assert_eq!((flushed, engine.flushed()), (Lsn::new(1, 2), Lsn::new(1, 2)));
 }

@@ -181,8 +181,8 @@ fn a_whole_snapshot_repairs_damaged_tables_under_what_is_applied() {
         while let Some(chunk) = snapshot.chunk(64).unwrap() {
             engine.receive_chunk(&mut receipt, chunk).unwrap();
         }
-        let durable = engine.install_snapshot(receipt).unwrap();
-        assert_eq!((durable.base.seq, engine.applied().seq), (source, 9));
+        let flushed_state = engine.install_snapshot(receipt).unwrap();
+        assert_eq!((flushed_state.flushed.seq, engine.applied().seq), (source, 9));
         assert!(!engine.damaged());
         assert_eq!(scan(&engine).unwrap().len(), 9);
         flush(&engine).unwrap();

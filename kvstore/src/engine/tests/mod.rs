@@ -26,7 +26,7 @@ const SMALL: EngineOptions = EngineOptions {
     table_bytes: 256,
 };
 
-fn try_open(disk: &MemoryDisk, options: EngineOptions) -> Result<(Engine, Durable), EngineError> {
+fn try_open(disk: &MemoryDisk, options: EngineOptions) -> Result<(Engine, FlushedState), EngineError> {
     Engine::open(Arc::new(disk.clone()), DIR, options, Arc::new(BlockCache::new(1 << 20)))
 }
 
@@ -44,7 +44,7 @@ fn write(engine: &Engine, seq: u64, key: &str, mutations: &[Mutation]) {
 }
 
 /// Freezes and flushes, with the applied LSN as attachment.
-fn flush(engine: &Engine) -> Result<Durable, EngineError> {
+fn flush(engine: &Engine) -> Result<FlushedState, EngineError> {
     engine.freeze(|| engine.applied().to_string().into());
     engine.flush(|_| Ok(()))
 }

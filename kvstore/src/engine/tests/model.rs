@@ -41,7 +41,7 @@ proptest! {
         let mut engine = open(&disk, SMALL);
         // What was written, and what of it is not in tables, as the log would give it back.
         let (mut model, mut log) = (Model::default(), Vec::new());
-        let (mut seq, mut base) = (0, Lsn::ZERO);
+        let (mut seq, mut flushed) = (0, Lsn::ZERO);
         for step in steps {
             match step {
                 Step::Write(row, mutations) => {
@@ -52,9 +52,9 @@ proptest! {
                     log.push((lsn, key, mutations));
                 }
                 Step::Flush => {
-                    let durable = flush(&engine).unwrap();
-                    prop_assert_eq!((durable.base.seq, durable.base_chain), (seq, ChainHash(seq)));
-                    base = durable.base;
+                    let flushed_state = flush(&engine).unwrap();
+                    prop_assert_eq!((flushed_state.flushed.seq, flushed_state.flushed_chain), (seq, ChainHash(seq)));
+                    flushed = flushed_state.flushed;
                     log.clear();
                 }
                 Step::Compact(floor) => {
@@ -63,9 +63,9 @@ proptest! {
                 }
                 Step::Reopen => {
                     let sum = engine.checksum().unwrap();
-                    let durable;
-                    (engine, durable) = try_open(&disk, SMALL).unwrap();
-                    prop_assert_eq!(durable.base, base);
+                    let flushed_state;
+                    (engine, flushed_state) = try_open(&disk, SMALL).unwrap();
+                    prop_assert_eq!(flushed_state.flushed, flushed);
                     for (lsn, key, mutations) in &log {
                         engine.apply(*lsn, ChainHash(lsn.seq), key, mutations);
                     }

@@ -51,7 +51,7 @@ fn a_write_of_several_columns_is_seen_whole_or_not_at_all() {
         scope.spawn(move || {
             while !ended.load(Ordering::Relaxed) {
                 background.flush(|_| Ok(())).unwrap();
-                background.compact(background.durable()).unwrap();
+                background.compact(background.flushed()).unwrap();
                 std::thread::yield_now();
             }
         });

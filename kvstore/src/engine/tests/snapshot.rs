@@ -7,7 +7,7 @@ use super::*;
 use crate::engine::snapshot::{Receipt, SnapshotHead};
 
 /// Sends what `from` has in tables to `to`, whose own tables reach up to `tables`, in chunks of about so many bytes.
-fn ship(from: &Engine, to: &Engine, tables: Lsn, bytes: usize) -> Result<Durable, EngineError> {
+fn ship(from: &Engine, to: &Engine, tables: Lsn, bytes: usize) -> Result<FlushedState, EngineError> {
     let mut snapshot = from.snapshot(tables).unwrap();
     let head = SnapshotHead::decode(snapshot.head().encode()).expect("own encoding");
     let mut receipt: Receipt = to.receive(head);
@@ -35,7 +35,7 @@ fn a_deletion_that_is_gone_takes_a_whole_snapshot() {
     while sender.compact(Lsn::new(1, 100)).unwrap() {}
     assert_eq!(sender.gc_lsn(), Lsn::new(1, 90));
 
-    let tables = receiver.durable();
+    let tables = receiver.flushed();
     assert_eq!(
         sender.snapshot(tables).unwrap().head().above,
         Lsn::ZERO,
@@ -60,10 +60,10 @@ fn a_partial_snapshot_has_new_cells_only_and_hides_old_ones() {
     flush(&sender).unwrap();
     // What the receiver holds in memory only is in the snapshot, too.
     write(&receiver, 3, "k", &[put("a", "new")]);
-    let tables = receiver.durable();
+    let tables = receiver.flushed();
     assert_eq!(sender.snapshot(tables).unwrap().head().above, tables);
-    let durable = ship(&sender, &receiver, tables, 10).unwrap();
-    assert_eq!((durable.base, durable.snapshot), (Lsn::new(1, 4), Lsn::new(1, 4)));
+    let flushed_state = ship(&sender, &receiver, tables, 10).unwrap();
+    assert_eq!((flushed_state.flushed, flushed_state.snapshot), (Lsn::new(1, 4), Lsn::new(1, 4)));
     assert_eq!(show(&receiver, "k"), "a=new@3 b=stays@1");
     assert_eq!(show(&receiver, "gone"), "");
     assert_eq!(receiver.applied(), Lsn::new(1, 4));
@@ -108,14 +108,14 @@ fn a_crash_at_any_step_leaves_the_old_state_or_the_new_one() {
             disk.set_faults(Faults { stop_after: Some(stop), ..Faults::default() });
             let shipped = ship(&sender, &receiver, Lsn::ZERO, 64);
             let left = disk.crash(seed);
-            let (after, durable) = try_open(&left, SMALL).unwrap();
+            let (after, flushed_state) = try_open(&left, SMALL).unwrap();
             let rows = scan(&after).unwrap();
             if rows == new {
-                assert_eq!(durable.snapshot, Lsn::new(1, 30));
+                assert_eq!(flushed_state.snapshot, Lsn::new(1, 30));
                 news += 1;
             } else {
                 assert!(shipped.is_err() && rows == old, "stopped after {stop}: {rows:?}");
-                assert_eq!((durable.base, durable.snapshot), (Lsn::new(1, 1), Lsn::ZERO));
+                assert_eq!((flushed_state.flushed, flushed_state.snapshot), (Lsn::new(1, 1), Lsn::ZERO));
                 olds += 1;
             }
         }
@@ -140,7 +140,7 @@ fn a_crash_while_all_is_thrown_away_leaves_all_or_nothing() {
     let engine = begin(&whole);
     let first = whole.operations();
     engine.clear().unwrap();
-    assert_eq!((scan(&engine).unwrap().len(), engine.applied(), engine.durable()), (0, Lsn::ZERO, Lsn::ZERO));
+    assert_eq!((scan(&engine).unwrap().len(), engine.applied(), engine.flushed()), (0, Lsn::ZERO, Lsn::ZERO));
     // It takes up from the first write again.
     write(&engine, 1, "key1", &[put("a", "again")]);
     flush(&engine).unwrap();
@@ -152,16 +152,16 @@ fn a_crash_while_all_is_thrown_away_leaves_all_or_nothing() {
             let engine = begin(&disk);
             disk.set_faults(Faults { stop_after: Some(stop), ..Faults::default() });
             let cleared = engine.clear();
-            let (after, durable) = try_open(&disk.crash(seed), SMALL).unwrap();
+            let (after, flushed_state) = try_open(&disk.crash(seed), SMALL).unwrap();
             let rows = scan(&after).unwrap().len();
-            match durable.base {
+            match flushed_state.flushed {
                 Lsn::ZERO => nothing += 1,
-                base => {
-                    assert!(cleared.is_err() && base == Lsn::new(1, 9));
+                flushed => {
+                    assert!(cleared.is_err() && flushed == Lsn::new(1, 9));
                     all += 1;
                 }
             }
-            assert_eq!(rows, if durable.base == Lsn::ZERO { 0 } else { 9 });
+            assert_eq!(rows, if flushed_state.flushed == Lsn::ZERO { 0 } else { 9 });
         }
     }
     assert!(all > 4 && nothing > 4, "{all} {nothing}");
@@ -201,8 +201,8 @@ fn the_first_manifests_still_open() {
     bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
     file.set_len(0).unwrap();
     file.write_all_at(&bytes, 0).unwrap();
-    let (engine, durable) = try_open(&disk, SMALL).unwrap();
-    assert_eq!((show(&engine, "k"), durable.snapshot), ("a=1@1".to_owned(), Lsn::ZERO));
+    let (engine, flushed_state) = try_open(&disk, SMALL).unwrap();
+    assert_eq!((show(&engine, "k"), flushed_state.snapshot), ("a=1@1".to_owned(), Lsn::ZERO));
 }
 
 proptest! {
@@ -234,7 +234,7 @@ proptest! {
             }
         }
         flush(&sender).unwrap();
-        ship(&sender, &receiver, receiver.durable(), bytes).unwrap();
+        ship(&sender, &receiver, receiver.flushed(), bytes).unwrap();
         prop_assert_eq!(scan(&receiver).unwrap(), scan(&sender).unwrap());
         prop_assert_eq!(receiver.checksum().unwrap(), sender.checksum().unwrap());
         while receiver.compact(Lsn::ZERO).unwrap() {}
@@ -246,8 +246,8 @@ proptest! {
         let engine = open(&MemoryDisk::new(), SMALL);
         prop_assert_eq!(SnapshotHead::decode(bytes.clone().into()), None);
         let head = SnapshotHead {
-            base: Lsn::new(1, 9),
-            base_chain: ChainHash(7),
+            flushed: Lsn::new(1, 9),
+            flushed_chain: ChainHash(7),
             above: Lsn::ZERO,
             gc_lsn: Lsn::ZERO,
             attachment: bytes.clone().into(),

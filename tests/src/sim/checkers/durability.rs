@@ -18,7 +18,7 @@ pub(crate) struct Durability {
 #[derive(Default)]
 struct Log {
     /// In tables.
-    base: Lsn,
+    flushed: Lsn,
     forced: BTreeMap<u64, Lsn>,
     /// Was forced, until the disk rotted or was lost: it was durable when it was acked.
     rotten: BTreeMap<u64, Lsn>,
@@ -64,26 +64,26 @@ impl Checker for Durability {
                     log.pending.clear();
                 }
             }
-            Event::Flushed { node, range, base } => {
+            Event::Flushed { node, range, flushed } => {
                 let log = self.logs.entry((*node, *range)).or_default();
-                log.base = log.base.max(*base);
+                log.flushed = log.flushed.max(*flushed);
             }
-            Event::SnapshotInstalled { node, range, base } => {
+            Event::SnapshotInstalled { node, range, flushed } => {
                 // What the snapshot does not continue is superseded (rule 4).
                 let log = self.logs.entry((*node, *range)).or_default();
-                if log.base != *base && log.forced.get(&base.seq) != Some(base) {
+                if log.flushed != *flushed && log.forced.get(&flushed.seq) != Some(flushed) {
                     log.forced.clear();
                 }
-                log.base = log.base.max(*base);
+                log.flushed = log.flushed.max(*flushed);
             }
             Event::DiskLost { node } => {
                 for (_, log) in self.logs.iter_mut().filter(|((on, _), _)| on == node) {
-                    let (mut rotten, lost) = (std::mem::take(&mut log.rotten), log.base.max(log.lost));
+                    let (mut rotten, lost) = (std::mem::take(&mut log.rotten), log.flushed.max(log.lost));
                     rotten.append(&mut log.forced);
                     *log = Log { rotten, lost, ..Log::default() };
                 }
             }
-            Event::Recovered { node, range, base, entries, must_rejoin, .. } => {
+            Event::Recovered { node, range, flushed, entries, must_rejoin, .. } => {
                 let log = self.logs.entry((*node, *range)).or_default();
                 if *must_rejoin {
                     log.rotten.append(&mut log.forced);
@@ -95,18 +95,21 @@ impl Checker for Durability {
                 });
                 let hidden = hidden.min().unwrap_or(u64::MAX);
                 for (seq, lsn) in &log.forced {
-                    if *seq > base.seq && *seq < hidden && found.get(seq) != Some(lsn) {
+                    if *seq > flushed.seq && *seq < hidden && found.get(seq) != Some(lsn) {
                         let back = found.get(seq);
                         return Err(format!(
                             "n{node} had forced {lsn} of range {range}; it came back as {back:?}"
                         ));
                     }
                 }
-                if base.seq < log.base.seq {
-                    return Err(format!("n{node}: tables of range {range} held {}, now {base}", log.base));
+                if flushed.seq < log.flushed.seq {
+                    return Err(format!(
+                        "n{node}: tables of range {range} held {}, now {flushed}",
+                        log.flushed
+                    ));
                 }
                 let (rotten, lost) = (std::mem::take(&mut log.rotten), log.lost);
-                *log = Log { base: *base, forced: found, rotten, lost, pending: Vec::new() };
+                *log = Log { flushed: *flushed, forced: found, rotten, lost, pending: Vec::new() };
             }
             Event::Acknowledged { node, range, lsn } => {
                 let members = &self.members[*range as usize];
@@ -144,6 +147,6 @@ impl Log {
             self.pending.iter().any(|change| matches!(change, Change::Skip(from) if *from <= lsn.seq));
         (self.forced.get(&lsn.seq) == Some(&lsn) && !skipped)
             || self.rotten.get(&lsn.seq) == Some(&lsn)
-            || self.base.max(self.lost).seq >= lsn.seq
+            || self.flushed.max(self.lost).seq >= lsn.seq
     }
 }

@@ -21,8 +21,9 @@ impl Checker for Replicas {
 
     fn see(&mut self, _: u64, event: &Event) -> Result<(), String> {
         match event {
-            Event::Recovered { node, range, base, .. } | Event::SnapshotInstalled { node, range, base } => {
-                self.applied.insert((*node, *range), base.seq);
+            Event::Recovered { node, range, flushed, .. }
+            | Event::SnapshotInstalled { node, range, flushed } => {
+                self.applied.insert((*node, *range), flushed.seq);
             }
             Event::Applied { node, range, entry, .. } => {
                 let applied = self.applied.entry((*node, *range)).or_default();
