@@ -33,7 +33,6 @@ use futures::future::join_all;
 use replication::protocol::Recovered;
 use replication::runtime::Runtime;
 use wal::disk::Disk;
-use wal::planted::{Bug, planted};
 use wal::{Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Promise, ReplicaId};
 
 use crate::cluster::layout::{self, RangeDescriptor};
@@ -174,7 +173,7 @@ impl Opener {
 
 /// Whether a replica of which the disk holds nothing was just made: a rebuilt one was not.
 pub(crate) fn is_fresh(nothing: bool, rebuilt: bool) -> bool {
-    nothing && (!rebuilt || planted(Bug::EmptyDiskTrusted))
+    nothing && !rebuilt
 }
 
 /// Why a range's part of the log may be missing, if there is a reason.

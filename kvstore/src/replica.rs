@@ -20,7 +20,6 @@ use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
 use replication::runtime::{Replica, ReplicaError, WriteReply};
 use replication::store::{Decision, Store};
-use wal::planted::{Bug, planted};
 use wal::{CohortId, Entry, EntryKind, Lsn, NodeId};
 
 use crate::conditions::{self, Pending};
@@ -128,10 +127,7 @@ impl RangeStore {
     pub(crate) fn freeze(&self) {
         // Nothing is applied meanwhile.
         let state = self.lock();
-        self.engine.freeze(|| match planted(Bug::WindowNotFlushed) {
-            true => Bytes::new(),
-            false => state.window.encode(),
-        });
+        self.engine.freeze(|| state.window.encode());
     }
 
     /// Puts a received snapshot in force, with the window that came with it. Nothing is applied meanwhile.
@@ -205,17 +201,13 @@ impl Store for RangeStore {
     fn decide(&self, request: &Proposal) -> Decision<Refusal> {
         let (verdict, request) = (&request.refused, &request.write);
         let state = self.lock();
-        if let Some(outcome) = state.window.find(&request.request)
-            && !planted(Bug::AppliedRetryRepeated)
-        {
+        if let Some(outcome) = state.window.find(&request.request) {
             return join(outcome);
         }
-        if let Some(outcome) = state.pending.find(&request.request)
-            && !planted(Bug::PendingRetryRepeated)
-        {
+        if let Some(outcome) = state.pending.find(&request.request) {
             return join(outcome);
         }
-        if state.window.forgot(request.known) && !planted(Bug::FloorOfWindowIgnored) {
+        if state.window.forgot(request.known) {
             return Decision::Refuse { answer: Refusal::Forgotten, after: Lsn::ZERO };
         }
         if request.conditions.is_empty() {
@@ -228,12 +220,9 @@ impl Store for RangeStore {
                 return Decision::Refuse { answer: Refusal::Unreadable(error.to_string()), after: Lsn::ZERO };
             }
         };
-        let after = match planted(Bug::PendingUnseen) {
-            true => None,
-            false => state.pending.overlay(&mut row),
-        };
+        let after = state.pending.overlay(&mut row);
         let refused = !conditions::hold(&request.conditions, &row);
-        if refused && (!request.retry || planted(Bug::RefusalNotLogged)) {
+        if refused && !request.retry {
             let at = after.unwrap_or(applied);
             return Decision::Refuse { answer: Refusal::Condition { current: row, at }, after: at };
         }

@@ -3,6 +3,7 @@
 //! | suite | promise |
 //! |---|---|
 //! | `tests/tidy.rs` | the code keeps its own rules of style ([`tidy`]) |
+//! | `tests/mutants.rs` | each planted bug can still be planted ([`mutants`]) |
 //! | `tests/coordination.rs` | a real ZooKeeper keeps the contract of `replication::coordination` |
 //! | `tests/demo.rs` | one process, three nodes: a real word list, `psql`, a crash under load, no error |
 //! | `tests/cluster.rs` | three processes and ZooKeeper: the same story with `kill -9` |
@@ -16,6 +17,7 @@
 pub mod bench;
 #[cfg(feature = "system")]
 pub mod cluster;
+pub mod mutants;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "system")]

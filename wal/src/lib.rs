@@ -19,7 +19,6 @@ mod group;
 pub mod identity;
 mod index;
 mod lsn;
-pub mod planted;
 mod reader;
 mod record;
 mod recovery;

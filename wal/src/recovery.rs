@@ -28,8 +28,7 @@ use crate::format::{
 };
 use crate::index::{CohortIndex, Index, Place};
 use crate::lsn::{CohortId, Lsn};
-use crate::planted::{Bug, planted};
-use crate::record::{Checkpoint, Entry, Promise, Record, SkipList};
+use crate::record::{Checkpoint, Entry, Promise, Record};
 
 /// Bytes that are neither whole nor torn.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -236,8 +235,6 @@ struct State {
     inherited: bool,
     /// A record that holds the whole control state was seen.
     controlled: bool,
-    /// Skips that hide what comes later, too: a planted bug's.
-    hidden: Vec<SkipList>,
 }
 
 impl State {
@@ -246,10 +243,6 @@ impl State {
         self.promise = self.promise.max(checkpoint.promise);
         self.committed = self.committed.max(checkpoint.committed);
         self.checkpoint = checkpoint;
-    }
-
-    fn hides(&self, lsn: Lsn) -> bool {
-        self.hidden.iter().any(|skip| skip.0.get(&lsn.epoch).is_some_and(|all| all.contains(lsn.seq)))
     }
 }
 
@@ -337,11 +330,7 @@ impl Replay {
                 state.live.retain(|_, (entry, _)| {
                     !skip.0.get(&entry.lsn.epoch).is_some_and(|sequences| sequences.contains(entry.lsn.seq))
                 });
-                if planted(Bug::SkipHidesLater) || planted(Bug::PublishedProtocol) {
-                    state.hidden.push(skip);
-                }
             }
-            Logged::Record(Record::Entry(entry)) if state.hides(entry.lsn) => {}
             Logged::Record(Record::Entry(entry)) => {
                 state.promise = state.promise.max(Promise { epoch: entry.lsn.epoch, leader: None });
                 let place = Place { epoch: entry.lsn.epoch, bytes, segment, offset };

@@ -17,7 +17,6 @@ use crate::format::{
 };
 use crate::index::Place;
 use crate::lsn::CohortId;
-use crate::planted::{Bug, planted};
 use crate::reader::{LogReader, Shared};
 use crate::record::{Append, Checkpoint, Promise, Record};
 use crate::recovery::{self, Recovery, Segment, path, scan};
@@ -85,9 +84,7 @@ impl LogWriter {
     pub fn open(disk: Arc<dyn Disk>, options: LogOptions) -> Result<(LogWriter, Recovery), OpenError> {
         disk.create_dir("wal")?;
         let found = scan(&*disk)?;
-        if let (Some(segment), Some(at)) = (found.segments.last(), found.last_batch_at)
-            && !planted(Bug::TailNotRewritten)
-        {
+        if let (Some(segment), Some(at)) = (found.segments.last(), found.last_batch_at) {
             let mut bytes = vec![0; (segment.used - at) as usize];
             segment.file.read_exact_at(&mut bytes, at)?;
             segment.file.write_all_at(&bytes, at)?;
@@ -137,7 +134,7 @@ impl LogWriter {
     /// again from where the log ends: the log never has a hole.
     pub fn append(&mut self, append: Append) -> Result<(), LogError> {
         self.check_poison()?;
-        if self.leaves_hole(&append) && !planted(Bug::HoleAfterFullDisk) {
+        if self.leaves_hole(&append) {
             return Err(LogError::DiskFull);
         }
         let control = append.records.iter().all(|record| !matches!(record, Record::Entry(_)));
@@ -262,13 +259,8 @@ impl LogWriter {
         let Some(current) = self.segments.last_mut() else { return Err(LogError::Closed) };
         let (id, offset) = (current.id, current.used);
         seal_batch(&mut self.batch, id, offset, self.number + 1, self.number);
-        let mut written = current.file.write_all_at(&self.batch, offset);
-        if !planted(Bug::ForceWithoutSync) {
-            written = written.and_then(|()| current.file.sync());
-        }
-        if let Err(error) = written
-            && !planted(Bug::FailedSyncIgnored)
-        {
+        let written = current.file.write_all_at(&self.batch, offset).and_then(|()| current.file.sync());
+        if let Err(error) = written {
             return Err(self.poison(error));
         }
         current.used += self.batch.len() as u64;
@@ -383,9 +375,7 @@ impl LogWriter {
             }
             file.write_all_at(&header, 0)?;
             file.sync()?;
-            if !planted(Bug::SegmentNameUnsynced) {
-                self.disk.sync_dir("wal")?;
-            }
+            self.disk.sync_dir("wal")?;
             Ok(file)
         })();
         let file = match made {
@@ -442,7 +432,7 @@ impl LogWriter {
             if !holding.is_empty() && total <= 2 * limit {
                 return Ok(holding);
             }
-            for &cohort in holding.iter().filter(|_| !planted(Bug::LiveTailDropped)) {
+            for &cohort in &holding {
                 self.copy_forward(cohort, id)?;
             }
             let stale: Vec<CohortId> = self
@@ -452,9 +442,6 @@ impl LogWriter {
                 .map(|(&cohort, _)| cohort)
                 .collect();
             for cohort in stale {
-                if planted(Bug::ControlStateDropped) {
-                    break;
-                }
                 if let Some(control) = self.controls.get(&cohort) {
                     let checkpoint = control.checkpoint.clone();
                     self.set_checkpoint(cohort, checkpoint)?;

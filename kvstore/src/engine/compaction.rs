@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use wal::Lsn;
-use wal::planted::{Bug, planted};
 
 use super::choice::{Choice, Shape, choose};
 use super::merge::Walk;
@@ -67,10 +66,8 @@ impl Engine {
             self.options.table_bytes,
             |key, cells: &mut Vec<CellVersion>| {
                 let removable = |cell: &CellVersion| cell.value.is_none() && cell.lsn <= gc_floor;
-                let early = planted(Bug::TombstoneDroppedEarly);
-                let removable = |cell: &CellVersion| removable(cell) || (early && cell.value.is_none());
                 if !cells.iter().any(removable)
-                    || !early && version.levels[into + 1..].iter().any(|run| table_for(run, key).is_some())
+                    || version.levels[into + 1..].iter().any(|run| table_for(run, key).is_some())
                 {
                     return;
                 }

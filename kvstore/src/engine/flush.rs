@@ -14,7 +14,6 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use wal::Lsn;
-use wal::planted::{Bug, planted};
 
 use super::manifest::Manifest;
 use super::merge::{self, Walk};
@@ -62,13 +61,7 @@ impl Engine {
             return Ok(lock(&self.manifest).flushed());
         };
         let Frozen { memtable, flushed, flushed_chain, attachment } = frozen;
-        if !planted(Bug::FlushBeyondLog) {
-            ready(flushed)?;
-        }
-        let (flushed, flushed_chain) = match planted(Bug::FlushForgetsFrozen) {
-            true => (self.applied(), self.read_state().chain),
-            false => (flushed, flushed_chain),
-        };
+        ready(flushed)?;
         let walk = Walk::new(vec![Source::Memtable(memtable)], flushed, Bytes::new(), None, false);
         let made = self.write_tables(walk, u64::MAX, |_, _| {})?;
         let snapshot = lock(&self.manifest).snapshot;

@@ -13,7 +13,6 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use wal::disk::Disk;
-use wal::planted::{Bug, planted};
 use wal::{ChainHash, Epoch, Lsn};
 
 use super::FlushedState;
@@ -114,10 +113,7 @@ impl Manifest {
         let name = path(dir);
         let failed = |error| io_error(&name, error);
         disk.rename(&format!("{dir}/{ASIDE}"), &name).map_err(failed)?;
-        match planted(Bug::ManifestNameUnsynced) {
-            true => Ok(()),
-            false => disk.sync_dir(dir).map_err(failed),
-        }
+        disk.sync_dir(dir).map_err(failed)
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -7,7 +7,6 @@ use std::cmp::Reverse;
 
 use bytes::Bytes;
 use wal::Lsn;
-use wal::planted::{Bug, planted};
 
 use super::memtable::successor;
 use super::source::Source;
@@ -17,24 +16,18 @@ use crate::table::{CellVersion, RowVersions, TableError};
 /// Joins what the sources hold of one row: the newest version of each column, deletions among them, by column.
 /// What a deletion of the row hides is gone.
 pub(crate) fn join(parts: Vec<RowVersions>) -> Vec<CellVersion> {
-    let forgets = planted(Bug::DeleteRowForgotten) && parts.len() > 1;
     let mut cells: Vec<CellVersion> = match parts.len() {
         // A source holds each column once, sorted.
         1 => parts.into_iter().flat_map(|part| part.cells).collect(),
         _ => {
             let mut all: Vec<CellVersion> = parts.into_iter().flat_map(|part| part.cells).collect();
             all.sort_unstable_by(|a, b| (&a.column, Reverse(a.lsn)).cmp(&(&b.column, Reverse(b.lsn))));
-            if planted(Bug::OldVersionWins) {
-                all.sort_unstable_by(|a, b| (&a.column, a.lsn).cmp(&(&b.column, b.lsn)));
-            }
             all.dedup_by(|older, newer| older.column == newer.column);
             all
         }
     };
     // The deletion of the row stands under the empty column, which sorts first.
-    if let Some(deleted) = cells.first().filter(|cell| cell.column.is_empty()).map(|cell| cell.lsn)
-        && !forgets
-    {
+    if let Some(deleted) = cells.first().filter(|cell| cell.column.is_empty()).map(|cell| cell.lsn) {
         // A put of the very write that deleted the row stands.
         cells.retain(|cell| cell.lsn >= deleted);
     }

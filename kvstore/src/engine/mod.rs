@@ -34,7 +34,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use bytes::Bytes;
 use wal::disk::Disk;
-use wal::planted::{Bug, planted};
 use wal::{ChainHash, Lsn};
 
 use self::manifest::Manifest;
@@ -299,7 +298,7 @@ impl Engine {
     }
 
     fn check(&self) -> Result<(), EngineError> {
-        if !self.damage.any() || planted(Bug::DamageServed) {
+        if !self.damage.any() {
             return Ok(());
         }
         let in_use = |table| lock(&self.manifest).tables.iter().any(|(_, number)| *number == table);

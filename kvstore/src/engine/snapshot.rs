@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BufMut, Bytes};
-use wal::planted::{Bug, planted};
 use wal::{ChainHash, Lsn};
 
 use super::manifest::{put_lsn, take_lsn};
@@ -119,10 +118,9 @@ impl Engine {
             let manifest = lock(&self.manifest);
             (manifest.flushed(), manifest.gc_lsn)
         };
-        let partial = above >= gc_lsn || planted(Bug::SnapshotPartialAlways);
+        let partial = above >= gc_lsn;
         let above = if partial { above } else { Lsn::ZERO };
-        let attachment =
-            if planted(Bug::SnapshotWithoutWindow) { Bytes::new() } else { flushed_state.attachment };
+        let attachment = flushed_state.attachment;
         let head = SnapshotHead {
             flushed: flushed_state.flushed,
             flushed_chain: flushed_state.flushed_chain,
@@ -205,7 +203,7 @@ impl Engine {
             self.refuse(receipt);
             return Err(late(what));
         }
-        let whole = head.above == Lsn::ZERO && !planted(Bug::SnapshotKeepsOld);
+        let whole = head.above == Lsn::ZERO;
         let (flushed, flushed_chain) = (head.flushed, head.flushed_chain);
         let made = receipt.made;
         let old = match whole {
@@ -231,10 +229,7 @@ impl Engine {
         {
             let mut state = self.write_state();
             if repair {
-                let Version { mut active, frozen, .. } = (*state.version).clone();
-                if planted(Bug::RepairDropsMemtable) {
-                    active = Arc::default();
-                }
+                let Version { active, frozen, .. } = (*state.version).clone();
                 let frozen = frozen.filter(|frozen| frozen.flushed > flushed);
                 state.version = Arc::new(Version { active, frozen, levels, flushed });
             } else {

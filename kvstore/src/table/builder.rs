@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes};
 use wal::Lsn;
 use wal::disk::{Disk, DiskFile};
-use wal::planted::{Bug, planted};
 
 use super::format::{MAGIC, TableError, VERSION, frame, io_error, put_number, put_string};
 use super::{RowVersions, bloom, file_name};
@@ -129,9 +128,6 @@ impl TableBuilder {
         footer.extend_from_slice(MAGIC);
         self.append(&footer)?;
         self.write_out()?;
-        if planted(Bug::TableUnsynced) {
-            return Ok(());
-        }
         self.file.sync().map_err(|error| io_error(&self.name, error))
     }
 

@@ -11,7 +11,6 @@ use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wal::planted::{Bug, planted};
 use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Record};
 
 pub use self::answer::{ReplicaError, WriteReply};
@@ -186,8 +185,7 @@ impl<S: Store> Drive<S> {
             Decision::JoinRefusal { lsn, answer } => self.join(lsn, Some(answer), sender, environment),
             // Nothing is pending that the answer rests on, and the lease still holds after the decision.
             Decision::Refuse { answer, after }
-                if (after <= self.store.applied() && environment.leased() == Some(epoch))
-                    || planted(Bug::RefusalUnconfirmed) =>
+                if after <= self.store.applied() && environment.leased() == Some(epoch) =>
             {
                 let _ = sender.send(Ok(WriteReply::Refused(answer)));
             }

@@ -5,8 +5,7 @@
 //! Candidates that come later enter the highest directory there is (rule 15). If nobody is heard as the winner
 //! for a while, the next election is opened.
 
-use wal::planted::{Bug, planted};
-use wal::{Epoch, Lsn, Promise};
+use wal::{Epoch, Promise};
 
 use super::coordination::CoordinationRequest;
 use super::effect::Effect;
@@ -118,8 +117,7 @@ impl Member<Candidate> {
             if !nodes.contains(&candidate.member.node) {
                 nodes.push(candidate.member.node);
             }
-            let last = if planted(Bug::WinnerNotLargest) { Lsn::ZERO } else { candidate.last };
-            let rank = (last, std::cmp::Reverse(candidate.order), candidate.member);
+            let rank = (candidate.last, std::cmp::Reverse(candidate.order), candidate.member);
             best = best.max(Some(rank));
         }
         if nodes.len() < self.common.majority() {

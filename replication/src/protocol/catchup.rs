@@ -1,7 +1,6 @@
 //! Brings followers level: finds where the logs agree, then sends what is missing, from memory or from the log on
 //! disk, a few proposals at a time. New writes go on meanwhile; they join the stream when it has come to them.
 
-use wal::planted::{Bug, planted};
 use wal::{Entry, Lsn, NodeId, ReplicaId};
 
 use super::effect::Effect;
@@ -98,8 +97,7 @@ impl Member<Leader> {
         let now = self.common.now;
         let wait_max = Millis(self.common.settings().heartbeat.0 * 10);
         let Some(progress) = self.role.progress.get_mut(&node) else { return };
-        let forgotten = planted(Bug::LostProposalForgotten);
-        if progress.window_len() > 0 && !forgotten && now >= progress.moved_at.plus(wait_max) {
+        if progress.window_len() > 0 && now >= progress.moved_at.plus(wait_max) {
             let matched = progress.matched;
             progress.restart(matched, now);
         }

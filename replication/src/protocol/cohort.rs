@@ -3,14 +3,13 @@
 //! Transitions consume the old role. There are six: a follower stands or succeeds a leader that hands over; a
 //! candidate enters the next election, or has won; a leader claims a higher epoch; and anyone follows.
 
-use wal::planted::{Bug, planted};
 use wal::{Epoch, NodeId, Promise, ReplicaId};
 
 use super::candidate::{Candidate, Verdict, election};
 use super::effect::{Effect, Reply};
 use super::event::{Event, Received};
 use super::follower::{Ambition, Follower};
-use super::leader::{Leader, Outcome, Phase};
+use super::leader::{Leader, Outcome};
 use super::member::{Common, Config, Durable, Member, Recovered};
 use super::message::{Envelope, Message};
 use super::progress::{Progress, Stage};
@@ -36,11 +35,6 @@ impl Cohort {
         let common = Box::new(Common::new(config, recovered, now, out));
         // Give a living leader time to be heard; a new range has none.
         let heard = if fresh { None } else { Some(now) };
-        if planted(Bug::EpochReused) && common.promise.leader == Some(common.me()) {
-            let mut role = Leader::new(common.promise.epoch, None, &common);
-            role.phase = Phase::Promising(now);
-            return Cohort(Some(Role::Leader(Member { common, role })));
-        }
         Cohort(Some(Role::Follower(Member { common, role: Follower::new(None, heard) })))
     }
 
@@ -537,9 +531,8 @@ impl Role {
         stamp: Option<Stamp>,
         out: &mut Vec<Effect>,
     ) -> Option<&mut Member<Follower>> {
-        let mut promise = self.common().promise;
-        let unbound = planted(Bug::PromiseUnbound) && matches!(self, Role::Follower(_));
-        let others = promise.leader.is_some_and(|leader| leader != from) && !unbound;
+        let promise = self.common().promise;
+        let others = promise.leader.is_some_and(|leader| leader != from);
         if epoch < promise.epoch || (epoch == promise.epoch && others) {
             self.common().send(from.node, Message::Refuse { epoch, promise, stamp }, out);
             // A refused leader is alive all the same.
@@ -553,9 +546,6 @@ impl Role {
         match self {
             Role::Follower(member) => {
                 member.heard_leader(epoch, from);
-                if unbound && epoch == promise.epoch {
-                    promise.leader = Some(from);
-                }
                 (promise == Promise { epoch, leader: Some(from) }).then_some(member)
             }
             // Bound to it only after its RequestPromise, which makes us follow.
@@ -579,15 +569,14 @@ impl Role {
         let wanted = Promise { epoch, leader: Some(from) };
         if promise == wanted {
             if let Role::Follower(member) = self {
-                let matched = member.role.matched.is_some() && !planted(Bug::EpochReused);
-                if member.common.promise_forced && !matched {
+                if member.common.promise_forced && member.role.matched.is_none() {
                     member.promised(epoch, from, out);
                 }
                 return Role::Follower(member);
             }
             return self;
         }
-        let bound = promise.leader.is_some() && !planted(Bug::PromiseUnbound);
+        let bound = promise.leader.is_some();
         if epoch < promise.epoch || (epoch == promise.epoch && bound) {
             self.common().send(from.node, Message::Refuse { epoch, promise, stamp: None }, out);
             return self;

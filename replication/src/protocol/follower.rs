@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use wal::planted::{Bug, planted};
 use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Promise, ReplicaId};
 
 use super::effect::{Effect, Reply};
@@ -104,22 +103,19 @@ impl Member<Follower> {
             self.next_heartbeat(&heartbeat, out);
             return self.ack(from, out);
         }
-        if prev.seq > matched.seq && !planted(Bug::GapAccepted) {
+        if prev.seq > matched.seq {
             let message = Message::Gap { epoch: self.common.promise.epoch, last: matched };
             return self.common.send(from.node, message, out);
         }
         entries.retain(|entry| entry.lsn.seq > matched.seq);
         // An entry's hash covers all before it, so this compares the whole logs.
         let (last, chain) = (self.common.log.last(), self.common.log.last_chain());
-        if !entries.first().is_some_and(|first| first.follows(last, chain)) && !planted(Bug::GapAccepted) {
+        if !entries.first().is_some_and(|first| first.follows(last, chain)) {
             let text = format!("the log differs from the leader's ({}) behind {last}", from.node);
             return self.common.differs(from, text, out);
         }
         self.role.matched = Some(end);
         self.common.append_entries(entries, out);
-        if planted(Bug::AckUnforced) {
-            self.ack(from, out);
-        }
         self.next_heartbeat(&heartbeat, out);
     }
 
@@ -128,9 +124,6 @@ impl Member<Follower> {
             return;
         }
         if self.role.matched.is_none() {
-            if planted(Bug::AppliedUnmatched) {
-                self.next_heartbeat(&heartbeat, out);
-            }
             return self.report(from, out);
         }
         self.receive(&heartbeat, out);
@@ -149,15 +142,10 @@ impl Member<Follower> {
 
     /// Takes the leader's commit point: compares hashes there, and applies what is forced here and matched.
     fn next_heartbeat(&mut self, heartbeat: &Heartbeat, out: &mut Vec<Effect>) {
-        let matched = match self.role.matched {
-            None if planted(Bug::AppliedUnmatched) => self.common.log.last(),
-            None => return,
-            Some(matched) => matched,
-        };
+        let Some(matched) = self.role.matched else { return };
         if let Some((lsn, chain)) = self.common.log.at(heartbeat.committed.seq)
             && heartbeat.committed.seq <= matched.seq
             && (lsn, chain) != (heartbeat.committed, heartbeat.committed_chain)
-            && !planted(Bug::AppliedUnmatched)
             && let Some(leader) = self.bound()
         {
             let text = format!("hash differs from the leader's ({}) at {}", leader.node, heartbeat.committed);
@@ -171,10 +159,7 @@ impl Member<Follower> {
 
     pub(crate) fn ack(&self, to: ReplicaId, out: &mut Vec<Effect>) {
         let Some(matched) = self.role.matched else { return };
-        let forced = match planted(Bug::AckUnforced) {
-            true => self.common.log.last(),
-            false => self.common.log.forced(),
-        };
+        let forced = self.common.log.forced();
         let learner = self.common.is_learner();
         let (stamp, grant) = match self.role.granted {
             Some(granted) if granted == self.role.newest => (granted, true),
@@ -215,7 +200,7 @@ impl Member<Follower> {
         if self.role.matched.is_some() {
             return self.ack(from, out);
         }
-        if reported != self.common.log.last() && !planted(Bug::LateMatchTruncates) {
+        if reported != self.common.log.last() {
             // It answers an older report: it is not about the log as it is now.
             return;
         }
@@ -233,7 +218,6 @@ impl Member<Follower> {
         }
         match log.truncate(agree) {
             // The Skip must be durable before anything is acked for this leader.
-            Some(_) if planted(Bug::SkipOmitted) => self.matched(epoch, agree, out),
             Some(skip) => self.common.append_skip(skip, epoch, agree, out),
             None => self.matched(epoch, agree, out),
         }

@@ -9,7 +9,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use wal::planted::{Bug, planted};
 use wal::{Entry, EntryKind, Epoch, Lsn, NodeId, Promise, ReplicaId};
 
 use super::coordination::CoordinationRequest;
@@ -190,8 +189,7 @@ impl Member<Leader> {
         let applied = self.common.log.applied();
         self.role.reads.retain(|read| {
             let ready = read.after.seq <= applied.seq
-                && (leased
-                    || confirmed.is_some_and(|stamp| stamp >= read.since || planted(Bug::OldAnswerConfirms)));
+                && (leased || confirmed.is_some_and(|stamp| stamp >= read.since));
             if ready {
                 out.push(Effect::Reply { token: read.token, reply: Reply::ReadReady });
             }
@@ -247,10 +245,7 @@ impl Member<Leader> {
         if self.common.broken.is_some() {
             return;
         }
-        let forced = match planted(Bug::OwnForceAssumed) {
-            true => self.common.log.last(),
-            false => self.common.log.forced(),
-        };
+        let forced = self.common.log.forced();
         let mut reached: Vec<u64> = self
             .role
             .progress
@@ -259,10 +254,9 @@ impl Member<Leader> {
             .map(|progress| progress.matched.seq)
             .chain([forced.seq])
             .collect();
-        let members = self.common.config.members.len() - 2 * usize::from(planted(Bug::CommitByOne));
+        let members = self.common.config.members.len();
         let Some(seq) = reached_by_majority(members, &mut reached) else { return };
-        let inherited = planted(Bug::CommitInherited) || planted(Bug::PublishedProtocol);
-        if (seq < start.seq && !inherited) || seq <= self.common.log.committed().seq {
+        if seq < start.seq || seq <= self.common.log.committed().seq {
             return;
         }
         let Some((lsn, _)) = self.common.log.at(seq) else { return };
@@ -293,18 +287,12 @@ impl Member<Leader> {
     /// Extends the lease by what a majority (with us) has granted, counted from our own send times.
     fn renew_lease(&mut self, out: &mut Vec<Effect>) {
         let own = Some(self.role.stamp.max(self.common.now));
-        let members = self.common.config.members.len() - 2 * usize::from(planted(Bug::LeaseOfOne));
+        let members = self.common.config.members.len();
         let mut granted: Vec<_> =
             self.role.progress.values().map(|one| one.granted).chain([own]).flatten().collect();
-        let Some(mut stamp) = reached_by_majority(members, &mut granted) else { return };
-        if planted(Bug::LeaseFromReceipt) && stamp.plus(self.common.settings().lease) > self.common.now {
-            stamp = self.common.now;
-        }
+        let Some(stamp) = reached_by_majority(members, &mut granted) else { return };
         let settings = self.common.settings();
-        let mut until = stamp.plus(settings.lease_counted(settings.lease));
-        if planted(Bug::LeaseWithoutMargin) {
-            until = stamp.plus(settings.lease);
-        }
+        let until = stamp.plus(settings.lease_counted(settings.lease));
         if until > self.role.lease_until {
             self.role.lease_until = until;
             self.publish_lease(out);
@@ -341,7 +329,7 @@ impl Member<Leader> {
         let (committed, committed_chain) =
             self.common.log.at(committed.seq).unwrap_or((Lsn::ZERO, wal::ChainHash::ZERO));
         let echo = self.role.progress.get(&to).and_then(|progress| progress.own_stamp);
-        let echo = echo.filter(|_| newest && (leased || planted(Bug::EchoWithoutLease)));
+        let echo = echo.filter(|_| newest && leased);
         Heartbeat { stamp, committed, committed_chain, lease: settings.lease, echo }
     }
 
@@ -484,9 +472,7 @@ impl Member<Leader> {
         if let Some(target) = self.ready_to_release()
             && let Some(transfer) = self.role.transfer.take()
         {
-            if !planted(Bug::ReleasedLeaseServes) {
-                out.push(Effect::Lease(None));
-            }
+            out.push(Effect::Lease(None));
             let message =
                 Message::TransferLeadership { epoch: self.role.epoch, last: self.common.log.last() };
             self.common.send(target, message, out);
@@ -563,13 +549,9 @@ impl Member<Leader> {
 
     /// Ends the leadership towards clients: what is pending may or may not commit.
     pub(crate) fn close(&mut self, out: &mut Vec<Effect>) {
-        if !planted(Bug::ReleasedLeaseServes) {
-            out.push(Effect::Lease(None));
-        }
+        out.push(Effect::Lease(None));
         for (_, token, _) in self.role.queue.drain(..) {
-            let as_refused = planted(Bug::UnknownToldAsRefused);
-            let reply = if as_refused { Reply::NotLeader { hint: None } } else { Reply::Unknown };
-            out.push(Effect::Reply { token, reply });
+            out.push(Effect::Reply { token, reply: Reply::Unknown });
         }
         for read in self.role.reads.drain(..) {
             out.push(Effect::Reply { token: read.token, reply: Reply::NotLeader { hint: None } });

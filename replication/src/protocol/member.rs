@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 
-use wal::planted::{Bug, planted};
 use wal::{ChainHash, Checkpoint, CohortId, Entry, Epoch, Lsn, NodeId, Promise, Record, ReplicaId, SkipList};
 
 use super::Settings;
@@ -154,7 +153,6 @@ impl Common {
             log_superseded,
             must_rejoin,
         } = recovered;
-        let promise = if planted(Bug::PromiseForgotten) { Promise::default() } else { promise };
         let start = (checkpoint.flushed, checkpoint.flushed_chain);
         let log = CohortLog::recovered(start, entries, committed, (oldest, epoch_ends));
         let mut checkpoint = checkpoint;
@@ -164,9 +162,7 @@ impl Common {
             // How long a lease it has granted is forgotten, too.
             checkpoint.lease_ms_max = checkpoint.lease_ms_max.max(config.settings.lease.0);
         }
-        let forgotten = planted(Bug::LeaseForgotten);
-        let granted_until =
-            if fresh || forgotten { Stamp(0) } else { now.plus(Millis(checkpoint.lease_ms_max)) };
+        let granted_until = if fresh { Stamp(0) } else { now.plus(Millis(checkpoint.lease_ms_max)) };
         let mut common = Common {
             now,
             promise,
@@ -307,11 +303,9 @@ impl Common {
     /// (rule 8a).
     pub(crate) fn promise(&mut self, promise: Promise, out: &mut Vec<Effect>) {
         assert!(promise > self.promise, "promises only grow");
-        if !planted(Bug::ReleasedLeaseServes) {
-            out.push(Effect::Lease(None));
-        }
+        out.push(Effect::Lease(None));
         self.promise = promise;
-        self.promise_forced = planted(Bug::PromiseUnforced);
+        self.promise_forced = false;
         self.knows_promise(promise);
         let durable = match promise.leader {
             Some(_) => Durable::Bound(promise),
@@ -408,8 +402,7 @@ impl Common {
         if committed.seq > self.commit_logged.seq && self.now >= due && !self.disk_full {
             self.commit_logged = committed;
             self.commit_logged_at = self.now;
-            let said = if planted(Bug::CommitRecordAhead) { self.log.last() } else { committed };
-            out.push(Effect::Append { records: vec![Record::Commit(said)], ticket: None });
+            out.push(Effect::Append { records: vec![Record::Commit(committed)], ticket: None });
         }
     }
 
@@ -487,11 +480,8 @@ impl Common {
 
     /// The leader's stamp of ours and its commit point (rule 21).
     pub(crate) fn echoed(&mut self, heartbeat: &Heartbeat) {
-        if planted(Bug::StalenessFromReceipt) {
-            self.fresh_at = Some(self.now);
-        }
         if let Some(own) = heartbeat.echo
-            && (own.life == self.config.life || planted(Bug::EchoOfAnotherLife))
+            && own.life == self.config.life
             && self.echo.is_none_or(|(_, lsn)| self.log.applied().seq >= lsn.seq)
         {
             self.echo = Some((own.at, heartbeat.committed));
@@ -511,9 +501,6 @@ impl Common {
     /// Whether a lease that we granted (in this life or before) forbids a higher promise now. A leader that
     /// released its leases for a hand-over frees us (rule 8d).
     pub(crate) fn lease_runs(&self, released: Option<Epoch>) -> bool {
-        if planted(Bug::PromiseOverLease) {
-            return false;
-        }
         self.now < self.granted_until && released != Some(self.promise.epoch)
     }
 

@@ -15,7 +15,6 @@
 
 use std::collections::BTreeMap;
 
-use wal::planted::{Bug, planted};
 use wal::{Lsn, NodeId, Promise, ReplicaId};
 
 use super::effect::Effect;
@@ -58,12 +57,11 @@ impl Common {
     /// Whether this member must not promise anything to anyone now.
     pub(crate) fn may_not_promise(&self) -> bool {
         self.rejoin.as_ref().is_some_and(|rejoin| !(rejoin.prepared && self.promise_forced))
-            && !planted(Bug::LearnerVotes)
     }
 
     /// Whether its acks count, and its grants.
     pub(crate) fn is_learner(&self) -> bool {
-        self.rejoin.is_some() && !planted(Bug::LearnerVotes)
+        self.rejoin.is_some()
     }
 
     /// A learner asks what we have promised: said only once it is durable.

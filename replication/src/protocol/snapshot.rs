@@ -6,7 +6,6 @@
 //! begins at the snapshot's LSN, which is in the leader's log by construction: it is matched there, and catches up from the
 //! log. Nothing is ever skipped on this path (rule 4): what the snapshot replaces is superseded because the snapshot has it.
 
-use wal::planted::{Bug, planted};
 use wal::{Lsn, NodeId, ReplicaId};
 
 use super::effect::Effect;
@@ -161,12 +160,8 @@ impl Member<Follower> {
 
     fn ask_for_snapshot(&self, to: ReplicaId, out: &mut Vec<Effect>) {
         let Some(Receiving { snapshot, part, busy: false }) = self.role.receiving else { return };
-        let flushed = match planted(Bug::SnapshotAboveApplied) {
-            true => self.common.log.last(),
-            // What is in damaged tables does not count.
-            false if self.common.damaged => Lsn::ZERO,
-            false => self.common.flushed(),
-        };
+        // What is in damaged tables does not count.
+        let flushed = if self.common.damaged { Lsn::ZERO } else { self.common.flushed() };
         let epoch = self.common.promise.epoch;
         self.common.send(to.node, Message::FetchSnapshot { epoch, snapshot, part, flushed }, out);
     }

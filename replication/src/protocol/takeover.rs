@@ -2,7 +2,6 @@
 //! majority is bound to us directly; what they know committed is committed, what they lack is sent again under its
 //! old LSNs, and EpochStart closes the inherited tail.
 
-use wal::planted::{Bug, planted};
 use wal::{Entry, EntryKind, Lsn, Promise, ReplicaId};
 
 use bytes::Bytes;
@@ -98,7 +97,7 @@ impl Member<Leader> {
     fn try_start(&mut self, out: &mut Vec<Effect>) {
         let last = self.common.log.last();
         let promised = self.role.progress.values().filter(|one| match &one.stage {
-            Stage::Promised(report) => report.last <= last || planted(Bug::WinnerNotLargest),
+            Stage::Promised(report) => report.last <= last,
             Stage::Silent | Stage::Matching { .. } | Stage::Snapshot(_) | Stage::Matched => false,
         });
         if !matches!(self.role.phase, Phase::Promising(_))
@@ -113,7 +112,6 @@ impl Member<Leader> {
         });
         if let Some(committed) = known.max()
             && committed > self.common.log.committed()
-            && !planted(Bug::WinnerNotLargest)
         {
             if self.common.log.at(committed.seq).is_none_or(|(lsn, _)| lsn != committed) {
                 let text = format!("{committed} is committed elsewhere but is not in this log");
@@ -126,17 +124,11 @@ impl Member<Leader> {
         self.role.phase = Phase::Leading(start.lsn);
         self.common.append_entries(vec![start], out);
         self.match_promised(out);
-        if planted(Bug::OpenBeforeEpochStart) {
-            self.open(out);
-        }
         self.commit(out);
     }
 
     /// Whether the takeover can still succeed (rule 16): resigns only if no majority can lack what we lack.
     pub(crate) fn takeover_outcome(&mut self, out: &mut Vec<Effect>) -> Outcome {
-        if planted(Bug::WinnerNotLargest) {
-            return Outcome::Lead;
-        }
         let Phase::Promising(since) = self.role.phase else { return Outcome::Lead };
         let last = self.common.log.last();
         let ahead = self

@@ -1,6 +1,8 @@
-//! `cargo sim [first-seed] [--seeds N] [--ops N]`: runs the deterministic simulator. See `spinnaker_tests::sim`.
+//! `cargo sim [first-seed] [--seeds N] [--ops N]`: runs the deterministic simulator (`spinnaker_tests::sim`), or measures it
+//! with planted bugs (`spinnaker_tests::mutants`).
 
 use std::panic;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,11 +10,10 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Parser;
-use spinnaker_tests::sim::planted::{self, Catch};
+use spinnaker_tests::mutants::hunt::{self, Effort};
 use spinnaker_tests::sim::scenarios::{self, Scenario};
 use spinnaker_tests::sim::world::Counts;
 use spinnaker_tests::sim::{self, Ending, Report};
-use wal::planted::Bug;
 
 /// Lines of a failed run's trace that are shown.
 const TRACE_LINES: usize = 60;
@@ -44,20 +45,12 @@ struct Arguments {
     /// Print the whole trace of the first seed.
     #[arg(long)]
     trace: bool,
-    /// Hunt every bug that is planted, each for up to `--seeds` seeds (by default 5000).
-    #[arg(long)]
-    planted: bool,
-    /// Run with this bug planted; with `--planted`, hunt only this one. May be given several times there.
-    #[arg(long, value_name = "NAME", value_parser = bug)]
-    bug: Vec<Bug>,
-}
-
-fn bug(name: &str) -> Result<Bug, String> {
-    let found = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
-    found.ok_or_else(|| {
-        let names: Vec<&str> = Bug::ALL.iter().map(|bug| bug.name()).collect();
-        format!("no bug has this name; there are: {}", names.join(", "))
-    })
+    /// Hunt the planted bugs of these names, or all of them, each for up to `--seeds` seeds (by default 5000).
+    #[arg(long, value_name = "NAME", num_args = 0..)]
+    planted: Option<Vec<String>>,
+    /// Run seed by seed until one fails, and print who found what in which seed: for the hunt of planted bugs.
+    #[arg(long, hide = true)]
+    hunt: bool,
 }
 
 fn scenario(name: &str) -> Result<&'static Scenario, String> {
@@ -71,8 +64,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // What is caught is told in our own words.
     panic::set_hook(Box::new(|_| {}));
-    if arguments.planted {
-        return hunt_all(&arguments);
+    if let Some(names) = &arguments.planted {
+        return hunt_planted(&arguments, names);
+    }
+    if arguments.hunt {
+        return hunt_this(&arguments);
     }
     if arguments.seeds == 1 || arguments.trace {
         return one(&arguments);
@@ -84,7 +80,6 @@ fn one(arguments: &Arguments) -> ExitCode {
     let seed = arguments.first_seed;
     let (options, schedule) = sim::draw(seed, arguments.ops, arguments.scenario);
     println!("seed {seed}\n{options:?}\n{} faults", schedule.len());
-    wal::planted::plant(arguments.bug.first().copied());
     let report = sim::run_in(seed, arguments.ops, arguments.scenario, arguments.trace);
     for line in &report.trace {
         println!("{line}");
@@ -134,7 +129,6 @@ fn many(arguments: &Arguments) -> ExitCode {
     thread::scope(|scope| {
         for _ in 0..arguments.threads {
             scope.spawn(|| {
-                wal::planted::plant(arguments.bug.first().copied());
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end {
@@ -167,36 +161,35 @@ fn many(arguments: &Arguments) -> ExitCode {
             println!("all promises kept");
             ExitCode::SUCCESS
         }
-        seed => {
-            wal::planted::plant(arguments.bug.first().copied());
-            explain(seed, arguments)
+        seed => explain(seed, arguments),
+    }
+}
+
+/// Builds simulators with planted bugs in them and tells which checker catches each.
+fn hunt_planted(arguments: &Arguments, names: &[String]) -> ExitCode {
+    let seeds = if arguments.seeds == 1 { hunt::SEEDS_MAX } else { arguments.seeds };
+    let effort = Effort { first: arguments.first_seed, seeds, threads: arguments.threads };
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    match hunt::hunt_all(workspace, names, effort) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(5),
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::from(2)
         }
     }
 }
 
-fn hunt_all(arguments: &Arguments) -> ExitCode {
-    let bugs: &[Bug] = if arguments.bug.is_empty() { Bug::ALL } else { &arguments.bug };
-    let seeds = if arguments.seeds == 1 { planted::SEEDS_MAX } else { arguments.seeds };
-    let (next, missed) = (AtomicU64::new(0), AtomicU64::new(0));
-    thread::scope(|scope| {
-        for _ in 0..arguments.threads {
-            scope.spawn(|| {
-                while let Some(&bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                    match planted::hunt(bug, arguments.first_seed, seeds) {
-                        Some(Catch { finder, seeds, seed }) => {
-                            println!("caught {} by {finder} after {seeds} seeds (seed {seed})", bug.name());
-                        }
-                        None => {
-                            missed.fetch_add(1, Ordering::Relaxed);
-                            println!("missed {}", bug.name());
-                        }
-                    }
-                }
-            });
-        }
+/// Looks for the first seed that fails in this very build.
+fn hunt_this(arguments: &Arguments) -> ExitCode {
+    let mut seeds = arguments.first_seed..arguments.first_seed + arguments.seeds;
+    let caught = seeds.find_map(|seed| {
+        let report = sim::run_in(seed, arguments.ops, arguments.scenario, false);
+        report.ending.finder().map(|finder| (finder, seed))
     });
-    match missed.into_inner() {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::from(5),
+    match caught {
+        Some((finder, seed)) => println!("{finder} {seed}"),
+        None => println!("nothing"),
     }
+    ExitCode::SUCCESS
 }

@@ -9,7 +9,6 @@ use replication::drive::{Input, ReplicaError, WriteReply};
 use replication::protocol::effect::Unavailable;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
-use wal::planted::{Bug, planted};
 use wal::{Epoch, Lsn};
 
 use super::history::{Node, Range};
@@ -143,7 +142,7 @@ impl World {
                 None => self.reply(id, Answer::Unavailable),
             },
             (Request::Read { .. }, Step::Recheck { epoch, rows, lsn, served }) => {
-                if self.leased(target, range) == Some(epoch) || planted(Bug::ReadNotRechecked) {
+                if self.leased(target, range) == Some(epoch) {
                     self.reply(id, Answer::Rows { rows, lsn, served, staleness_ms: Some(0) });
                 } else {
                     self.confirm(id, target, range);
@@ -191,7 +190,7 @@ impl World {
         let cohort = replica.drive.cohort();
         let hint = cohort.leader().map(|leader| leader.0).filter(|leader| *leader != target);
         let staleness_ms = cohort.staleness(now).map(|stale| u64::from(stale.0));
-        if replica.drive.applied_chain().0 < floor && !planted(Bug::FloorIgnored) {
+        if replica.drive.applied_chain().0 < floor {
             if polls < FLOOR_POLLS {
                 return self.plan(FLOOR_POLL, Action::Serve { call: id, step: Step::Begin(polls + 1) });
             }

@@ -9,7 +9,6 @@
 //! - `client`, `workload`, `calls`: clients, what they do, how replicas serve them.
 //! - [`checkers`]: the promises, one file each.
 //! - [`scenarios`]: named kinds of trouble, and where each scenario and rule of the design is shown to hold.
-//! - `planted`: bugs planted on purpose, to see that they are caught.
 //!
 //! Nodes run the production code of `replication::protocol` and `drive`, of `wal` and of the storage engine. What stands
 //! around that code in production and not here: the tokio runtime, the gRPC streams, the router (its algorithm is
@@ -24,8 +23,6 @@ pub mod history;
 mod machine;
 mod network;
 pub mod options;
-#[cfg(feature = "planted")]
-pub mod planted;
 mod processes;
 mod replicas;
 mod report;
