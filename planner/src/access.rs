@@ -174,6 +174,10 @@ pub(crate) struct KeySpan {
 }
 
 impl Access {
+    /// All rows of a table, in key order.
+    pub(crate) const ALL: Access =
+        Access::Range { prefix: Vec::new(), lower: None, upper: None, reverse: false };
+
     /// Does it name single keys?
     pub(crate) fn is_points(&self) -> bool {
         matches!(self, Access::Points(_))

@@ -174,21 +174,23 @@ impl TableSchema {
         self.columns.iter().position(|column| column.name == name)
     }
 
+    /// The position of a column that a statement gives a value. 42703 if there is none, or only a system column.
+    pub(crate) fn column(&self, name: &Name) -> Result<usize, SqlError> {
+        self.position(name.last()).ok_or_else(|| self.no_column(name))
+    }
+
     /// Is the column part of the primary key?
     pub(crate) fn is_key(&self, position: usize) -> bool {
         self.key.contains(&position)
     }
 
     /// 42703 for this table.
-    pub(crate) fn no_column(&self, name: &Name) -> SqlError {
-        let error = SqlError::new(
+    fn no_column(&self, name: &Name) -> SqlError {
+        SqlError::new(
             sqlstate::UNDEFINED_COLUMN,
             format!("column \"{}\" of relation \"{}\" does not exist", name.last(), self.name),
-        );
-        match name.position {
-            Some(position) => error.at(position),
-            None => error,
-        }
+        )
+        .at_if_known(name.position)
     }
 }
 

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kvstore::request::{Condition, Kv, Write, WriteOutcome};
 
-use crate::bind::Binder;
 use crate::catalog::TableSchema;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Env, Expr, Scope};
+use crate::plan::CopyInPlan;
 use crate::result::RowStream;
-use crate::rows;
+use crate::row_encoding;
 use crate::session::Session;
 use crate::statement::CopyOptions;
 use crate::types::{Row, Value, bad_utf8};
@@ -56,23 +56,11 @@ impl CopyIn {
         kv: Arc<dyn Kv>,
         session: Session,
         env: Env,
-        table: Arc<TableSchema>,
-        columns: Vec<usize>,
-        options: &CopyOptions,
+        plan: &CopyInPlan,
     ) -> Result<CopyIn, SqlError> {
+        let (table, columns) = (plan.table.clone(), plan.columns.clone());
         let names: Vec<String> = columns.iter().map(|at| table.columns[*at].name.clone()).collect();
-        let format = Format::new(options, &names)?;
-        let mut binder = Binder::new(env.snapshot.clone(), &[]);
-        let mut defaults = Vec::with_capacity(table.columns.len());
-        for column in &table.columns {
-            defaults.push(match &column.default {
-                None => Expr::Const(None),
-                Some(text) => {
-                    let value = binder.expr(&crate::parse::parse_expression(text)?)?;
-                    binder.assign(value, &column.name, &column.ty)?
-                }
-            });
-        }
+        let format = Format::new(&plan.options, &names)?;
         let lines = Lines::new(format.quoting());
         Ok(CopyIn {
             kv,
@@ -80,7 +68,7 @@ impl CopyIn {
             env,
             table,
             columns,
-            defaults,
+            defaults: plan.defaults.clone(),
             format,
             lines,
             line: 0,
@@ -166,12 +154,12 @@ impl CopyIn {
                 row[*at] = Some(value);
             }
         }
-        rows::check_not_null(&self.table, &row, |_| true)?;
+        row_encoding::check_not_null(&self.table, &row, |_| true)?;
         let write = Write {
             table: self.table.id,
-            key: rows::row_key(&self.table, &row)?,
+            key: row_encoding::row_key(&self.table, &row)?,
             conditions: vec![Condition::RowAbsent],
-            mutations: rows::insert_mutations(&self.table, &row),
+            mutations: row_encoding::insert_mutations(&self.table, &row),
             request: None,
         };
         self.batch_bytes += line.len();
@@ -189,7 +177,7 @@ impl CopyIn {
         let mut seen = std::collections::HashSet::with_capacity(batch.len());
         for (number, row, write) in &batch {
             if !seen.insert(write.key.clone()) {
-                return Err(rows::unique_violation(&self.table, row).context(self.context(*number)));
+                return Err(row_encoding::unique_violation(&self.table, row).context(self.context(*number)));
             }
         }
         drop(seen);
@@ -204,7 +192,7 @@ impl CopyIn {
                     self.written += 1;
                     continue;
                 }
-                Ok(WriteOutcome::ConditionFailed { .. }) => rows::unique_violation(&self.table, &row),
+                Ok(WriteOutcome::ConditionFailed { .. }) => row_encoding::unique_violation(&self.table, &row),
                 Err(error) => error.into(),
             };
             failure.get_or_insert_with(|| error.context(self.context(number)));

@@ -186,6 +186,12 @@ impl SqlError {
         self
     }
 
+    /// Adds the position, if it is known.
+    pub(crate) fn at_if_known(mut self, position: Option<u32>) -> SqlError {
+        self.position = position.or(self.position);
+        self
+    }
+
     /// Adds the violated constraint's name.
     pub(crate) fn constraint(mut self, name: impl Into<String>) -> SqlError {
         self.constraint = Some(name.into());

@@ -33,7 +33,7 @@ mod planner;
 mod prepared;
 mod query;
 mod result;
-mod rows;
+mod row_encoding;
 mod session;
 mod settings;
 mod statement;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 
+use crate::bind::{BindError, Bound, bind};
 use crate::catalog::Snapshot;
 use crate::context::Context;
 use crate::error::SqlError;
-use crate::parse;
-use crate::plan::{self, Plan};
+use crate::parse::parse;
+use crate::plan::Plan;
 use crate::result::Column;
 use crate::statement::Statement;
 use crate::types::Type;
@@ -51,7 +52,7 @@ impl Prepared {
 
     /// Is it a COPY? It runs through the simple protocol only.
     pub fn is_copy(&self) -> bool {
-        matches!(self.plan, Plan::CopyIn { .. } | Plan::CopyOut { .. })
+        matches!(self.plan, Plan::CopyIn(_) | Plan::CopyOut { .. })
     }
 
     /// Is it allowed in a failed block (COMMIT, ROLLBACK, ROLLBACK TO)?
@@ -141,17 +142,14 @@ impl PlanCache {
 
 /// Parses and binds a statement.
 async fn prepare(context: &Context, sql: &str, hints: &[Type]) -> Result<Prepared, SqlError> {
-    let statement = parse::parse(sql)?;
+    let statement = parse(sql)?;
     let mut snapshot = context.catalog.snapshot().await?;
-    let planned = match plan::plan(statement.clone(), snapshot.clone(), hints) {
-        // The table may have been created through another gateway a moment ago.
-        Err((_, true)) => {
-            snapshot = context.catalog.load(true).await?;
-            plan::plan(statement, snapshot.clone(), hints)
-        }
-        planned => planned,
-    };
-    let (plan, parameters) = planned.map_err(|(error, _)| error)?;
+    let mut bound = bind(statement.clone(), snapshot.clone(), hints);
+    if let Err(BindError { unknown_table: true, .. }) = bound {
+        snapshot = context.catalog.load(true).await?;
+        bound = bind(statement, snapshot.clone(), hints);
+    }
+    let Bound { plan, parameters } = bound.map_err(|failed| failed.error)?;
     Ok(Prepared {
         sql: sql.to_string(),
         hints: hints.to_vec(),

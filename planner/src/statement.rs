@@ -90,6 +90,23 @@ pub(crate) struct Query {
     pub(crate) offset: Option<Syntax>,
 }
 
+impl Query {
+    /// A query without order and limits.
+    pub(crate) fn plain(body: Body) -> Query {
+        Query { body, order_by: Vec::new(), limit: None, offset: None }
+    }
+
+    /// `SELECT items FROM name`.
+    pub(crate) fn over_table(name: Name, items: Vec<Item>) -> Query {
+        Query::plain(Body::Select(Box::new(Select::over_table(name, items))))
+    }
+
+    /// Has it neither order nor limits?
+    pub(crate) fn is_plain(&self) -> bool {
+        self.order_by.is_empty() && self.limit.is_none() && self.offset.is_none()
+    }
+}
+
 /// What gives a query its rows.
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
@@ -116,6 +133,20 @@ pub(crate) struct Select {
     pub(crate) filter: Option<Syntax>,
     pub(crate) group_by: Vec<Syntax>,
     pub(crate) having: Option<Syntax>,
+}
+
+impl Select {
+    /// `SELECT items FROM name`.
+    pub(crate) fn over_table(name: Name, items: Vec<Item>) -> Select {
+        Select {
+            distinct: false,
+            items,
+            from: vec![From::Table { name, alias: None }],
+            filter: None,
+            group_by: Vec::new(),
+            having: None,
+        }
+    }
 }
 
 /// An entry of a select list or RETURNING.
@@ -162,13 +193,13 @@ pub(crate) struct Insert {
     pub(crate) columns: Vec<Name>,
     /// `None`: DEFAULT VALUES.
     pub(crate) source: Option<Query>,
-    pub(crate) on_conflict: Option<OnConflict>,
+    pub(crate) on_conflict: Option<ConflictClause>,
     pub(crate) returning: Option<Vec<Item>>,
 }
 
 /// ON CONFLICT.
 #[derive(Clone, Debug)]
-pub(crate) struct OnConflict {
+pub(crate) struct ConflictClause {
     pub(crate) target: Option<ConflictTarget>,
     /// `None`: DO NOTHING.
     pub(crate) update: Option<(Vec<Assignment>, Option<Syntax>)>,

@@ -1,7 +1,6 @@
 //! Calls: scalar functions, COALESCE, and aggregates.
 
-use super::expression::{positioned, typed};
-use super::{Binder, Typed};
+use super::binder::{Binder, Typed};
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength, resolve};
 use crate::query::{Aggregate, AggregateKind};
@@ -16,7 +15,7 @@ impl Binder {
         }
         if name == "coalesce" {
             let (items, ty) = self.same_type(&call.arguments)?;
-            return Ok(typed(Expr::Coalesce(items), ty));
+            return Ok(Typed::new(Expr::Coalesce(items), ty));
         }
         let mut arguments = Vec::with_capacity(call.arguments.len());
         for argument in &call.arguments {
@@ -30,7 +29,7 @@ impl Binder {
                 format!("function {}({}) does not exist", call.name.dotted(), types.join(", ")),
             )
             .hint("No function matches the given name and argument types. You might need to add explicit type casts.");
-            return Err(positioned(error, &call.name));
+            return Err(error.at_if_known(call.name.position));
         };
         let mut cast = Vec::with_capacity(arguments.len());
         for (argument, target) in arguments.into_iter().zip(targets) {
@@ -40,15 +39,13 @@ impl Binder {
             });
         }
         let ty = if ty == Type::Unknown { Type::Text } else { ty };
-        Ok(typed(Expr::Call { function, arguments: cast }, ty))
+        Ok(Typed::new(Expr::Call { function, arguments: cast }, ty))
     }
 
     fn aggregate(&mut self, kind: AggregateKind, call: &Call) -> Result<Typed, SqlError> {
         let misplaced = || {
-            positioned(
-                SqlError::new(sqlstate::GROUPING, "aggregate functions are not allowed here"),
-                &call.name,
-            )
+            SqlError::new(sqlstate::GROUPING, "aggregate functions are not allowed here")
+                .at_if_known(call.name.position)
         };
         if !call.order_by.is_empty() && kind != AggregateKind::ArrayAgg && kind != AggregateKind::StringAgg {
             return Err(SqlError::unsupported("ORDER BY inside of this aggregate"));
@@ -64,7 +61,7 @@ impl Binder {
             all.push(aggregate);
             all.len() - 1
         });
-        Ok(typed(Expr::Aggregate(at), ty))
+        Ok(Typed::new(Expr::Aggregate(at), ty))
     }
 
     fn aggregate_parts(&mut self, kind: AggregateKind, call: &Call) -> Result<Aggregate, SqlError> {

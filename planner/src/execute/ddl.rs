@@ -3,22 +3,16 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use kvstore::request::TableId;
+use kvstore::error::KvError;
 
 use super::run::Run;
 use crate::bind::public_name;
-use crate::catalog::{ColumnSchema, PSEUDO_COLUMNS, TableSchema, cell_name};
 use crate::error::{SqlError, sqlstate};
 use crate::execution::Execution;
-use crate::expression::Scope;
+use crate::expression::{Expr, Scope};
 use crate::key_encoding;
-use crate::plan;
-use crate::statement::{CreateTable, Name};
-
-/// Columns of a table at most.
-const COLUMNS_MAX: usize = 1_000;
-/// Bytes of a name at most.
-const NAME_BYTES_MAX: usize = 63;
+use crate::plan::CreateTablePlan;
+use crate::statement::Name;
 
 fn outside_block(run: &Run<'_>, command: &str) -> Result<(), SqlError> {
     run.session.check_write(command)?;
@@ -29,93 +23,10 @@ fn outside_block(run: &Run<'_>, command: &str) -> Result<(), SqlError> {
     Ok(())
 }
 
-fn table_name(name: &Name) -> Result<&str, SqlError> {
-    let own = public_name(name).ok_or_else(|| {
-        SqlError::new(
-            sqlstate::INVALID_SCHEMA,
-            format!("schema \"{}\" does not exist", name.qualifier().unwrap_or("")),
-        )
-        .hint("There is one schema, public.")
-    })?;
-    if own.len() > NAME_BYTES_MAX || own.is_empty() {
-        return Err(SqlError::new("42622", format!("a table name has 1 to {NAME_BYTES_MAX} bytes")));
-    }
-    Ok(own)
-}
-
-/// The schema that a CREATE TABLE describes.
-fn schema(create: &CreateTable) -> Result<TableSchema, SqlError> {
-    let name = table_name(&create.name)?.to_string();
-    if create.columns.len() > COLUMNS_MAX {
-        return Err(SqlError::new("54011", format!("tables can have at most {COLUMNS_MAX} columns")));
-    }
-    let mut columns: Vec<ColumnSchema> = Vec::with_capacity(create.columns.len());
-    for column in &create.columns {
-        if columns.iter().any(|own| own.name == column.name) {
-            return Err(SqlError::new(
-                sqlstate::DUPLICATE_COLUMN,
-                format!("column \"{}\" specified more than once", column.name),
-            ));
-        }
-        if PSEUDO_COLUMNS.iter().any(|(own, _)| *own == column.name) {
-            return Err(SqlError::new(
-                sqlstate::DUPLICATE_COLUMN,
-                format!("column name \"{}\" conflicts with a system column name", column.name),
-            ));
-        }
-        if matches!(column.ty, crate::types::Type::Array(_)) || column.ty.is_oid() {
-            return Err(SqlError::unsupported(format!("a column of type {}", column.ty)).hint("Use jsonb."));
-        }
-        let default = match &column.default {
-            None => None,
-            Some((text, syntax)) => {
-                plan::check_default(syntax, &column.name, &column.ty)?;
-                Some(text.clone())
-            }
-        };
-        let id = columns.len() as u16 + 1;
-        columns.push(ColumnSchema {
-            id,
-            name: column.name.clone(),
-            ty: column.ty.clone(),
-            not_null: column.not_null,
-            default,
-            cell: cell_name(id),
-        });
-    }
-    if create.primary_key.is_empty() {
-        return Err(SqlError::unsupported("a table without a primary key")
-            .hint("Mark the columns that name a row: k text PRIMARY KEY, or PRIMARY KEY (a, b)."));
-    }
-    let mut key = Vec::with_capacity(create.primary_key.len());
-    for own in &create.primary_key {
-        let at = columns.iter().position(|column| column.name == *own).ok_or_else(|| {
-            SqlError::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{own}\" named in key does not exist"))
-        })?;
-        if key.contains(&at) {
-            return Err(SqlError::new(
-                sqlstate::DUPLICATE_COLUMN,
-                format!("column \"{own}\" appears twice in primary key constraint"),
-            ));
-        }
-        let column = &mut columns[at];
-        if !key_encoding::is_key_type(&column.ty) {
-            return Err(SqlError::unsupported(format!("a primary key column of type {}", column.ty))
-                .hint("jsonb has no order; take a text or uuid column as the key."));
-        }
-        column.not_null = true;
-        key.push(at);
-    }
-    let key_name = create.key_name.clone().unwrap_or_else(|| format!("{name}_pkey"));
-    Ok(TableSchema { id: TableId::default(), name, columns, key, key_name })
-}
-
-/// CREATE TABLE.
-pub(super) async fn create_table(run: &Run<'_>, create: &CreateTable) -> Result<Execution, SqlError> {
-    outside_block(run, "CREATE TABLE")?;
-    let schema = schema(create)?;
-    let mut splits = BTreeSet::new();
-    for split in plan::split_values(&schema, &create.splits)? {
+/// The keys at which a new table is split.
+fn split_keys(run: &Run<'_>, splits: &[Vec<Expr>]) -> Result<Vec<Bytes>, SqlError> {
+    let mut keys = BTreeSet::new();
+    for split in splits {
         let mut key = Vec::new();
         for expr in split {
             let value = expr
@@ -123,23 +34,31 @@ pub(super) async fn create_table(run: &Run<'_>, create: &CreateTable) -> Result<
                 .ok_or_else(|| SqlError::new(sqlstate::NOT_NULL, "SPLIT AT VALUES cannot hold NULL"))?;
             key_encoding::encode(&value, &mut key)?;
         }
-        if !splits.insert(Bytes::from(key)) {
+        if !keys.insert(Bytes::from(key)) {
             return Err(SqlError::new(
                 sqlstate::INVALID_PARAMETER,
                 "SPLIT AT VALUES holds the same value twice",
             ));
         }
     }
+    Ok(keys.into_iter().collect())
+}
+
+/// CREATE TABLE.
+pub(super) async fn create_table(run: &Run<'_>, plan: &CreateTablePlan) -> Result<Execution, SqlError> {
+    outside_block(run, "CREATE TABLE")?;
+    let CreateTablePlan { schema, splits, if_not_exists } = plan;
+    let splits = split_keys(run, splits)?;
     let exists = run.context.catalog.load(true).await?.table(&schema.name).is_some();
-    let splits = splits.into_iter().collect();
     let created = if exists {
-        Err(kvstore::error::KvError::TableExists(schema.name.clone()))
+        Err(KvError::TableExists(schema.name.clone()))
     } else {
-        run.context.kv.create_table(&schema.name, schema.to_bytes()?, splits, run.session.deadline()).await
+        let deadline = run.session.deadline();
+        run.context.kv.create_table(&schema.name, schema.to_bytes()?, splits, deadline).await
     };
     match created {
         Ok(_) => {}
-        Err(kvstore::error::KvError::TableExists(name)) if create.if_not_exists => {
+        Err(KvError::TableExists(name)) if *if_not_exists => {
             run.session.notice(format!("relation \"{name}\" already exists, skipping"));
         }
         Err(error) => return Err(error.into()),

@@ -16,7 +16,7 @@ use crate::execution::Execution;
 use crate::expression::{Env, Scope};
 use crate::plan::{InsertSource, OnConflict, Plan};
 use crate::result::{Column, RowStream, Rows};
-use crate::rows;
+use crate::row_encoding;
 use crate::types::{Row, Value};
 
 pub(crate) use run::Run;
@@ -40,19 +40,18 @@ pub(crate) async fn execute(
         }
         Plan::Change(change) => {
             let (count, returned) = write::change(run, change).await?;
-            let verb = if change.assignments.is_some() { "UPDATE" } else { "DELETE" };
-            Ok(finished(verb, count, returned, columns))
+            Ok(finished(change.command, count, returned, columns))
         }
         Plan::CreateTable(create) => ddl::create_table(run, create).await,
         Plan::DropTable { names, if_exists } => ddl::drop_table(run, names, *if_exists).await,
-        Plan::CopyIn { table, columns, options } => {
+        Plan::CopyIn(plan) => {
             run.session.check_write("COPY FROM")?;
             if run.session.in_block() {
                 return Err(SqlError::unsupported("COPY FROM in a transaction block")
                     .hint("Run COPY outside of a block (autocommit on): each row is atomic by itself."));
             }
             let (kv, session, env) = (run.context.kv.clone(), run.session.clone(), run.env.clone());
-            let copy = CopyIn::new(kv, session, env, table.clone(), columns.clone(), options)?;
+            let copy = CopyIn::new(kv, session, env, plan)?;
             Ok(Execution::CopyIn(Box::new(copy)))
         }
         Plan::CopyOut { select, options } => {
@@ -102,7 +101,7 @@ pub(crate) fn single_row(plan: &Plan, env: &Env) -> Option<(Arc<TableSchema>, Ve
                     }
                     row[*at] = source[0][*at].eval(&Scope::EMPTY, env).ok()?;
                 }
-                Some((insert.table.clone(), rows::row_key(&insert.table, &row).ok()?.to_vec(), true))
+                Some((insert.table.clone(), row_encoding::row_key(&insert.table, &row).ok()?.to_vec(), true))
             }
             _ => None,
         },

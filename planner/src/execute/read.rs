@@ -15,7 +15,7 @@ use crate::error::SqlError;
 use crate::expression::{Env, Scope};
 use crate::query::{Groups, ROWS_MAX, SelectPlan, too_many_rows};
 use crate::result::RowStream;
-use crate::rows;
+use crate::row_encoding;
 use crate::session::Session;
 use crate::types::Row;
 
@@ -39,7 +39,7 @@ impl Overlay {
     }
 
     fn apply(&self, row: &StoredRow) -> Option<StoredRow> {
-        let row = rows::overlay(row, &self.mutations);
+        let row = row_encoding::overlay(row, &self.mutations);
         (!row.cells.is_empty()).then_some(row)
     }
 }
@@ -242,7 +242,7 @@ async fn points(run: &Run<'_>, table: &Arc<TableSchema>, access: &Access) -> Res
             _ => (!read.row.cells.is_empty()).then_some(read.row),
         };
         if let Some(row) = row {
-            rows.push(rows::read_row(table, &row, &read.source)?);
+            rows.push(row_encoding::read_row(table, &row, &read.source)?);
         }
     }
     Ok(rows)
@@ -291,10 +291,10 @@ impl Scanner {
                 Some(overlay) if overlay.key == stored.key => {
                     overlay.seen = true;
                     if let Some(row) = overlay.apply(&stored) {
-                        rows.push(rows::read_row(&self.table, &row, &batch.source)?);
+                        rows.push(row_encoding::read_row(&self.table, &row, &batch.source)?);
                     }
                 }
-                _ => rows.push(rows::read_row(&self.table, &stored, &batch.source)?),
+                _ => rows.push(row_encoding::read_row(&self.table, &stored, &batch.source)?),
             }
         }
         Ok(rows)
@@ -333,7 +333,7 @@ impl Scanner {
         if inside {
             let absent = StoredRow { key: overlay.key.clone(), cells: Vec::new() };
             if let Some(row) = overlay.apply(&absent) {
-                rows.push(rows::read_row(&self.table, &row, &self.source)?);
+                rows.push(row_encoding::read_row(&self.table, &row, &self.source)?);
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ use crate::catalog::TableSchema;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Env, Expr, Scope};
 use crate::plan::{ChangePlan, InsertPlan, InsertSource, OnConflict, Returning};
-use crate::rows;
+use crate::row_encoding;
 use crate::session::{Deferred, Session};
 use crate::types::{Datum, Row, Value};
 
@@ -85,7 +85,8 @@ impl Writer<'_> {
         loop {
             stored.key = key.clone();
             let present = !stored.cells.is_empty();
-            let row = if present { Some(rows::read_row(self.table, &stored, &source)?) } else { None };
+            let row =
+                if present { Some(row_encoding::read_row(self.table, &stored, &source)?) } else { None };
             let (mutations, after) = match decide(row.as_ref())? {
                 Decision::Skip => {
                     if session.in_block() {
@@ -187,8 +188,8 @@ pub(super) async fn insert(run: &Run<'_>, insert: &InsertPlan) -> Result<(u64, V
     check_single(session, proposed.len())?;
     let mut keys = Vec::with_capacity(proposed.len());
     for row in &proposed {
-        rows::check_not_null(table, row, |_| true)?;
-        keys.push(rows::row_key(table, row)?);
+        row_encoding::check_not_null(table, row, |_| true)?;
+        keys.push(row_encoding::row_key(table, row)?);
     }
     check_duplicates(insert, &proposed, &keys)?;
     let writer = Writer { run, table, deadline: session.deadline() };
@@ -220,7 +221,7 @@ fn check_duplicates(insert: &InsertPlan, proposed: &[Row], keys: &[Bytes]) -> Re
     for (row, key) in proposed.iter().zip(keys) {
         if !seen.insert(key) {
             return Err(match insert.on_conflict {
-                OnConflict::Fail => rows::unique_violation(&insert.table, row),
+                OnConflict::Fail => row_encoding::unique_violation(&insert.table, row),
                 _ => SqlError::new(
                     sqlstate::CARDINALITY_VIOLATION,
                     format!("{} command cannot affect row a second time", insert.command),
@@ -252,7 +253,7 @@ fn blind_insert(insert: &InsertPlan, row: &Row) -> Option<Blind> {
         }
         _ => Some(Blind {
             conditions: vec![Condition::RowAbsent],
-            mutations: rows::insert_mutations(table, row),
+            mutations: row_encoding::insert_mutations(table, row),
             after: row.clone(),
         }),
     }
@@ -265,10 +266,10 @@ fn replace_mutations(insert: &InsertPlan, row: &Row) -> Vec<Mutation> {
     let mut alive = false;
     for at in (0..table.columns.len()).filter(|at| insert.written[*at] && !table.is_key(*at)) {
         alive |= row[at].is_some();
-        mutations.push(rows::set_column(table, at, &row[at]));
+        mutations.push(row_encoding::set_column(table, at, &row[at]));
     }
     if !alive {
-        mutations.push(rows::put_marker());
+        mutations.push(row_encoding::put_marker());
     }
     mutations
 }
@@ -282,12 +283,12 @@ fn decide_insert(
     let table = &insert.table;
     let Some(current) = current else {
         return Ok(Decision::Write {
-            mutations: rows::insert_mutations(table, proposed),
+            mutations: row_encoding::insert_mutations(table, proposed),
             after: proposed.clone(),
         });
     };
     match &insert.on_conflict {
-        OnConflict::Fail => Err(rows::unique_violation(table, proposed)),
+        OnConflict::Fail => Err(row_encoding::unique_violation(table, proposed)),
         OnConflict::Skip => Ok(Decision::Skip),
         OnConflict::Replace => {
             let mut after = current[..table.columns.len()].to_vec();
@@ -323,11 +324,11 @@ fn assign(
     for (at, expr) in assignments {
         after[*at] = expr.eval(scope, env)?;
     }
-    rows::check_not_null(table, &after, |at| assignments.iter().any(|(own, _)| *own == at))?;
+    row_encoding::check_not_null(table, &after, |at| assignments.iter().any(|(own, _)| *own == at))?;
     let mut mutations: Vec<Mutation> =
-        assignments.iter().map(|(at, _)| rows::set_column(table, *at, &after[*at])).collect();
+        assignments.iter().map(|(at, _)| row_encoding::set_column(table, *at, &after[*at])).collect();
     if (0..table.columns.len()).all(|at| table.is_key(at) || after[at].is_none()) {
-        mutations.push(rows::put_marker());
+        mutations.push(row_encoding::put_marker());
     }
     Ok(Decision::Write { mutations, after })
 }
@@ -356,7 +357,7 @@ async fn insert_many(
                 returned(&insert.returning, &row, &writer.run.env, &mut returned_rows)?;
             }
             Ok(WriteOutcome::ConditionFailed { .. }) => {
-                failure.get_or_insert_with(|| rows::unique_violation(&insert.table, &row));
+                failure.get_or_insert_with(|| row_encoding::unique_violation(&insert.table, &row));
             }
             Err(error) => {
                 failure.get_or_insert_with(|| error.into());
@@ -376,8 +377,7 @@ async fn insert_many(
 /// UPDATE and DELETE: rows changed, and the rows of RETURNING.
 pub(super) async fn change(run: &Run<'_>, change: &ChangePlan) -> Result<(u64, Vec<Row>), SqlError> {
     let Run { session, env, .. } = run;
-    let command = if change.assignments.is_some() { "UPDATE" } else { "DELETE" };
-    session.check_write(command)?;
+    session.check_write(change.command)?;
     let keys = change.access.keys(&change.table, env)?;
     check_single(session, keys.len())?;
     let writer = Writer { run, table: &change.table, deadline: session.deadline() };
@@ -415,11 +415,11 @@ fn blind_change(change: &ChangePlan, env: &Env) -> Result<Option<Blind>, SqlErro
             return Ok(None);
         }
         emptied &= value.is_none();
-        mutations.push(rows::set_column(table, *at, &value));
+        mutations.push(row_encoding::set_column(table, *at, &value));
     }
     if emptied {
         // The row may be left without cells.
-        mutations.push(rows::put_marker());
+        mutations.push(row_encoding::put_marker());
     }
     Ok(Some(Blind { conditions, mutations, after: vec![None; table.columns.len()] }))
 }

@@ -10,8 +10,8 @@ use super::expression::{convert, data_type, fold, name};
 use super::{Source, query};
 use crate::error::{SqlError, sqlstate};
 use crate::statement::{
-    Assignment, ColumnDefinition, ConflictTarget, Copy, CopyOptions, CopySource, CreateTable, Delete, Insert,
-    Name, OnConflict, Statement, Syntax, Update,
+    Assignment, ColumnDefinition, ConflictClause, ConflictTarget, Copy, CopyOptions, CopySource, CreateTable,
+    Delete, Insert, Name, Statement, Syntax, Update,
 };
 use crate::types::Type;
 
@@ -140,7 +140,7 @@ fn insert(source: &Source<'_>, insert: ast::Insert, upsert: bool) -> Result<Inse
         Some(OnInsert::OnConflict(_)) if upsert => {
             return Err(SqlError::unsupported("UPSERT with ON CONFLICT").hint("Use INSERT .. ON CONFLICT."));
         }
-        Some(OnInsert::OnConflict(conflict)) => Some(OnConflict {
+        Some(OnInsert::OnConflict(conflict)) => Some(ConflictClause {
             target: match conflict.conflict_target {
                 None => None,
                 Some(ast::ConflictTarget::Columns(columns)) => {

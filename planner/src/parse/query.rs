@@ -97,14 +97,7 @@ fn body(source: &Source<'_>, body: SetExpr) -> Result<Body, SqlError> {
             let mut parts: Vec<String> = table.schema_name.into_iter().collect();
             parts.extend(table.table_name);
             let name = crate::statement::Name { parts, position: None };
-            Body::Select(Box::new(Select {
-                distinct: false,
-                items: vec![Item::All(None)],
-                from: vec![From::Table { name, alias: None }],
-                filter: None,
-                group_by: Vec::new(),
-                having: None,
-            }))
+            Body::Select(Box::new(Select::over_table(name, vec![Item::All(None)])))
         }
         _ => return Err(SqlError::unsupported("a data-modifying query")),
     })

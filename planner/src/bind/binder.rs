@@ -1,0 +1,178 @@
+//! The state of binding one statement: the tables, the scopes of the queries around, and the parameter types.
+
+use std::sync::Arc;
+
+use crate::catalog::{Snapshot, TableSchema};
+use crate::error::{SqlError, sqlstate};
+use crate::expression::Expr;
+use crate::query::Aggregate;
+use crate::row_encoding::table_columns;
+use crate::statement::Name;
+use crate::types::Type;
+
+/// A column that names can refer to.
+#[derive(Clone, Debug)]
+pub(super) struct ScopeColumn {
+    /// The table's alias.
+    pub(super) table: String,
+    pub(super) name: String,
+    pub(super) ty: Type,
+    /// Not in `*`: a system column.
+    pub(super) hidden: bool,
+    /// (table oid, column number) of a column of a table.
+    pub(super) origin: (u32, i16),
+}
+
+impl ScopeColumn {
+    /// A visible column that belongs to no table of the store.
+    pub(super) fn new(table: &str, name: &str, ty: Type) -> ScopeColumn {
+        ScopeColumn { table: table.to_string(), name: name.to_string(), ty, hidden: false, origin: (0, 0) }
+    }
+}
+
+/// An expression with its type.
+#[derive(Clone, Debug)]
+pub(super) struct Typed {
+    pub(super) expr: Expr,
+    pub(super) ty: Type,
+}
+
+impl Typed {
+    /// An expression of a type.
+    pub(super) fn new(expr: Expr, ty: Type) -> Typed {
+        Typed { expr, ty }
+    }
+
+    /// A condition.
+    pub(super) fn boolean(expr: Expr) -> Typed {
+        Typed { expr, ty: Type::Bool }
+    }
+
+    /// A column of the innermost scope.
+    pub(super) fn column(at: usize, ty: &Type) -> Typed {
+        Typed { expr: Expr::column(at), ty: ty.clone() }
+    }
+}
+
+/// Binds one statement.
+pub(super) struct Binder {
+    snapshot: Arc<Snapshot>,
+    /// Parameter types so far; `Unknown`: not known yet.
+    pub(super) params: Vec<Type>,
+    /// Columns of the queries around, innermost last.
+    pub(super) scopes: Vec<Vec<ScopeColumn>>,
+    /// Aggregates of the query at hand; `None` where none are allowed.
+    pub(super) aggregates: Option<Vec<Aggregate>>,
+    /// A table was not found. It may have been created through another gateway a moment ago.
+    pub(super) unknown_table: bool,
+}
+
+/// The name of a table without the schema `public`; `None` for another schema.
+pub(crate) fn public_name(name: &Name) -> Option<&str> {
+    match name.parts.as_slice() {
+        [table] => Some(table),
+        [schema, table] if schema == "public" => Some(table),
+        [_, schema, table] if schema == "public" => Some(table),
+        _ => None,
+    }
+}
+
+impl Binder {
+    /// A binder with the parameter types that the client declared.
+    pub(super) fn new(snapshot: Arc<Snapshot>, hints: &[Type]) -> Binder {
+        Binder {
+            snapshot,
+            params: hints.to_vec(),
+            scopes: Vec::new(),
+            aggregates: None,
+            unknown_table: false,
+        }
+    }
+
+    /// The parameter types: text where nothing says more.
+    pub(super) fn parameter_types(&self) -> Vec<Type> {
+        let known = |ty: &Type| if *ty == Type::Unknown { Type::Text } else { ty.clone() };
+        self.params.iter().map(known).collect()
+    }
+
+    /// A stored table. 42P01.
+    pub(super) fn table(&mut self, name: &Name) -> Result<Arc<TableSchema>, SqlError> {
+        let found = public_name(name).and_then(|own| self.snapshot.table(own)).cloned();
+        found.ok_or_else(|| {
+            self.unknown_table = true;
+            SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", name.dotted()))
+                .at_if_known(name.position)
+        })
+    }
+
+    /// The columns of a stored table, as a scope.
+    pub(super) fn table_scope(table: &Arc<TableSchema>, alias: &str) -> Vec<ScopeColumn> {
+        let columns = table_columns(table);
+        let own = table.columns.len();
+        columns
+            .into_iter()
+            .enumerate()
+            .map(|(at, (name, ty))| ScopeColumn {
+                table: alias.to_string(),
+                name,
+                ty,
+                hidden: at >= own,
+                origin: if at < own { (table.oid(), at as i16 + 1) } else { (0, 0) },
+            })
+            .collect()
+    }
+
+    /// Binds something inside of one more scope.
+    pub(super) fn within<T>(
+        &mut self,
+        scope: Vec<ScopeColumn>,
+        bind: impl FnOnce(&mut Binder) -> Result<T, SqlError>,
+    ) -> Result<T, SqlError> {
+        self.scopes.push(scope);
+        let bound = bind(self);
+        self.scopes.pop();
+        bound
+    }
+
+    /// Finds a column: in the innermost scope first, then outwards. 42703, 42702 if the name is ambiguous.
+    pub(super) fn find_column(&self, name: &Name) -> Result<Typed, SqlError> {
+        let (table, column) = (name.qualifier(), name.last());
+        for (level, scope) in self.scopes.iter().rev().enumerate() {
+            let mut found = scope
+                .iter()
+                .enumerate()
+                .filter(|(_, own)| own.name == column && table.is_none_or(|table| own.table == table));
+            if let Some((at, own)) = found.next() {
+                if !own.hidden && found.any(|(_, other)| !other.hidden) {
+                    return Err(SqlError::new(
+                        sqlstate::AMBIGUOUS_COLUMN,
+                        format!("column reference \"{column}\" is ambiguous"),
+                    )
+                    .at_if_known(name.position));
+                }
+                return Ok(Typed::new(Expr::Column { level, at }, own.ty.clone()));
+            }
+        }
+        let error = match table {
+            Some(table) if !self.scopes.iter().flatten().any(|own| own.table == table) => SqlError::new(
+                sqlstate::UNDEFINED_TABLE,
+                format!("missing FROM-clause entry for table \"{table}\""),
+            ),
+            _ => SqlError::new(
+                sqlstate::UNDEFINED_COLUMN,
+                format!(
+                    "column {} does not exist",
+                    if table.is_some() { name.dotted() } else { format!("\"{column}\"") }
+                ),
+            ),
+        };
+        Err(error.at_if_known(name.position))
+    }
+
+    /// An undeclared parameter gets its type from what it meets first.
+    pub(super) fn infer_parameter(&mut self, at: usize, ty: &Type) {
+        if self.params[at] == Type::Unknown {
+            self.params[at] = ty.plain();
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Casts that a statement does not write: where types differ, and where a literal or parameter has none yet.
+
+use super::binder::{Binder, Typed};
+use crate::error::{SqlError, sqlstate};
+use crate::expression::{Expr, Strength, implicit, simple};
+use crate::types::{Type, Value};
+
+/// The order of number types: the larger takes both.
+fn rank(ty: &Type) -> Option<u8> {
+    Some(match ty {
+        Type::Int2 => 0,
+        Type::Int4 => 1,
+        Type::Int8 => 2,
+        Type::Numeric(_) => 3,
+        Type::Float4 => 4,
+        Type::Float8 => 5,
+        _ => return None,
+    })
+}
+
+impl Binder {
+    /// A value as a condition. 42804 if it is not boolean.
+    pub(super) fn as_condition(&mut self, value: Typed, clause: &str) -> Result<Expr, SqlError> {
+        match value.ty {
+            Type::Bool => Ok(value.expr),
+            Type::Unknown => self.coerce(value, &Type::Bool, Strength::Implicit),
+            ty => Err(SqlError::new(
+                sqlstate::DATATYPE_MISMATCH,
+                format!("argument of {clause} must be type boolean, not type {ty}"),
+            )),
+        }
+    }
+
+    /// Gives an untyped literal or parameter the type text.
+    pub(super) fn known(&mut self, value: Typed) -> Result<Typed, SqlError> {
+        if value.ty == Type::Unknown {
+            let expr = self.coerce(value, &Type::Text, Strength::Implicit)?;
+            return Ok(Typed::new(expr, Type::Text));
+        }
+        Ok(value)
+    }
+
+    /// The type that two values can share.
+    pub(super) fn common_type(&self, a: &Type, b: &Type) -> Result<Type, SqlError> {
+        if a == b || *b == Type::Unknown {
+            return Ok(a.clone());
+        }
+        if *a == Type::Unknown {
+            return Ok(b.clone());
+        }
+        match (rank(a), rank(b)) {
+            (Some(x), Some(y)) => return Ok(if x >= y { a.plain() } else { b.plain() }),
+            (Some(_), None) if b.is_oid() => return Ok(b.clone()),
+            (None, Some(_)) if a.is_oid() => return Ok(a.clone()),
+            _ => {}
+        }
+        if a.plain() == b.plain() {
+            return Ok(a.plain());
+        }
+        if a.is_text() && b.is_text() {
+            return Ok(Type::Text);
+        }
+        if a.is_oid() && b.is_oid() {
+            return Ok(Type::Oid);
+        }
+        match (a, b) {
+            (Type::Date, Type::Timestamptz) | (Type::Timestamptz, Type::Date) => Ok(Type::Timestamptz),
+            (Type::Array(x), Type::Array(y)) => Ok(Type::Array(Box::new(self.common_type(x, y)?))),
+            _ => Err(SqlError::new(
+                sqlstate::DATATYPE_MISMATCH,
+                format!("types {a} and {b} cannot be matched"),
+            )),
+        }
+    }
+
+    /// Gives values their common type: text if none has a type.
+    pub(super) fn unify(&mut self, values: Vec<Typed>) -> Result<(Vec<Expr>, Type), SqlError> {
+        let mut ty = Type::Unknown;
+        for value in &values {
+            ty = self.common_type(&ty, &value.ty)?;
+        }
+        if ty == Type::Unknown {
+            ty = Type::Text;
+        }
+        let cast = values.into_iter().map(|value| self.coerce(value, &ty, Strength::Implicit));
+        Ok((cast.collect::<Result<_, _>>()?, ty))
+    }
+
+    /// Makes a value of another type out of an expression.
+    pub(super) fn coerce(&mut self, value: Typed, to: &Type, strength: Strength) -> Result<Expr, SqlError> {
+        let Typed { expr, ty: from } = value;
+        if from == *to || *to == Type::Unknown {
+            return Ok(expr);
+        }
+        if from == Type::Unknown {
+            match &expr {
+                Expr::Const(None) => return Ok(expr),
+                Expr::Param(at) => {
+                    self.infer_parameter(*at, to);
+                    let own = self.params[*at].clone();
+                    if own == *to {
+                        return Ok(expr);
+                    }
+                    return Ok(Expr::Cast {
+                        arg: Box::new(expr),
+                        from: own,
+                        to: to.clone(),
+                        explicit: strength == Strength::Explicit,
+                    });
+                }
+                Expr::Const(Some(Value::Text(text))) => match to {
+                    Type::Regclass | Type::Regtype | Type::Opaque(..) => {}
+                    Type::Varchar(Some(_)) => {
+                        let value = Value::text(text.clone());
+                        return simple(value, to, strength == Strength::Explicit)
+                            .map(|value| Expr::Const(Some(value)));
+                    }
+                    to => return Value::from_text(to, text).map(|value| Expr::Const(Some(value))),
+                },
+                _ => {}
+            }
+            let from = Type::Text;
+            return Ok(Expr::Cast { arg: Box::new(expr), from, to: to.clone(), explicit: true });
+        }
+        if !implicit(&from, to, strength) {
+            return Err(match strength {
+                Strength::Explicit => {
+                    SqlError::new(sqlstate::CANNOT_COERCE, format!("cannot cast type {from} to {to}"))
+                }
+                _ => SqlError::new(
+                    sqlstate::DATATYPE_MISMATCH,
+                    format!("expression is of type {from}, but {to} is needed"),
+                )
+                .hint("You will need to rewrite or cast the expression."),
+            });
+        }
+        // The same values under another name need no node.
+        let same_text = from.is_text() && matches!(to, Type::Text | Type::Varchar(None));
+        let same_number = matches!((&from, to), (Type::Numeric(_), Type::Numeric(None)));
+        if same_text && !matches!(from, Type::Opaque(..)) || same_number {
+            return Ok(expr);
+        }
+        if let (Expr::Const(Some(value)), false) = (&expr, to.is_oid() || from.is_oid()) {
+            return simple(value.clone(), to, strength == Strength::Explicit)
+                .map(|value| Expr::Const(Some(value)));
+        }
+        Ok(Expr::Cast { arg: Box::new(expr), from, to: to.clone(), explicit: strength == Strength::Explicit })
+    }
+
+    /// Stores into a column: an assignment cast. 42804 names the column.
+    pub(super) fn assign(&mut self, value: Typed, column: &str, to: &Type) -> Result<Expr, SqlError> {
+        let from = value.ty.clone();
+        self.coerce(value, to, Strength::Assignment).map_err(|error| {
+            if error.sqlstate == sqlstate::DATATYPE_MISMATCH {
+                SqlError::new(
+                    sqlstate::DATATYPE_MISMATCH,
+                    format!("column \"{column}\" is of type {to} but expression is of type {from}"),
+                )
+                .hint("You will need to rewrite or cast the expression.")
+            } else {
+                error
+            }
+        })
+    }
+}

@@ -1,0 +1,253 @@
+//! Operators: comparisons (of rows too), arithmetic, concatenation, IN, ANY and ALL.
+
+use super::binder::{Binder, Typed};
+use crate::error::{SqlError, sqlstate};
+use crate::expression::{Expr, Strength};
+use crate::statement::{Operator, Syntax};
+use crate::types::Type;
+
+fn no_operator(op: &str, left: &Type, right: &Type) -> SqlError {
+    SqlError::new(sqlstate::UNDEFINED_FUNCTION, format!("operator does not exist: {left} {op} {right}")).hint(
+        "No operator matches the given name and argument types. You might need to add explicit type casts.",
+    )
+}
+
+impl Binder {
+    /// Binds a binary operator.
+    pub(super) fn binary(&mut self, op: Operator, left: &Syntax, right: &Syntax) -> Result<Typed, SqlError> {
+        if let (Syntax::Row(left), Syntax::Row(right)) = (left, right) {
+            return self.compare_rows(op, left, right);
+        }
+        if let Operator::Regex { insensitive, negated } = op {
+            let (arg, pattern) = (self.text(left, op.symbol())?, self.text(right, op.symbol())?);
+            return Ok(Typed::boolean(Expr::Regex {
+                arg: Box::new(arg),
+                pattern: Box::new(pattern),
+                insensitive,
+                negated,
+            }));
+        }
+        let (left, right) = (self.expr(left)?, self.expr(right)?);
+        if op.is_comparison() {
+            return self.compare(op, left, right).map(Typed::boolean);
+        }
+        match op {
+            Operator::Concat => self.concat(left, right),
+            Operator::Arrow | Operator::LongArrow => {
+                let text = op == Operator::LongArrow;
+                if !matches!(left.ty, Type::Jsonb | Type::Json) {
+                    return Err(no_operator(op.symbol(), &left.ty, &right.ty));
+                }
+                let key = if right.ty.is_integer() { right } else { self.known(right)? };
+                let ty = if text { Type::Text } else { Type::Jsonb };
+                Ok(Typed::new(Expr::JsonGet { arg: Box::new(left.expr), key: Box::new(key.expr), text }, ty))
+            }
+            _ => self.arithmetic(op, left, right),
+        }
+    }
+
+    /// Binds an argument of a text operator.
+    pub(super) fn text(&mut self, syntax: &Syntax, op: &str) -> Result<Expr, SqlError> {
+        let value = self.expr(syntax)?;
+        let value = self.known(value)?;
+        if !value.ty.is_text() {
+            return Err(no_operator(op, &value.ty, &Type::Unknown));
+        }
+        Ok(value.expr)
+    }
+
+    /// Binds a comparison.
+    pub(super) fn compare(&mut self, op: Operator, left: Typed, right: Typed) -> Result<Expr, SqlError> {
+        let (left, right) = self.comparable(op, left, right)?;
+        Ok(Expr::Compare { op, left, right })
+    }
+
+    /// Casts two values so that they can be compared.
+    pub(super) fn comparable(
+        &mut self,
+        op: Operator,
+        left: Typed,
+        right: Typed,
+    ) -> Result<(Box<Expr>, Box<Expr>), SqlError> {
+        let common = self
+            .common_type(&left.ty, &right.ty)
+            .map_err(|_| no_operator(op.symbol(), &left.ty, &right.ty))?;
+        let common = if common == Type::Unknown { Type::Text } else { common };
+        if common == Type::Json {
+            return Err(no_operator(op.symbol(), &left.ty, &right.ty));
+        }
+        // A column keeps its own type where the values compare alike, so that it can serve as a key.
+        let target = |own: &Type| match own {
+            own if own.is_text() && common.is_text() => own.clone(),
+            Type::Numeric(_) if matches!(common, Type::Numeric(_)) => own.clone(),
+            own if own.is_oid() && common.is_oid() => own.clone(),
+            _ => common.plain(),
+        };
+        let (left_target, right_target) = (target(&left.ty), target(&right.ty));
+        let left = self.coerce(left, &left_target, Strength::Implicit)?;
+        let right = self.coerce(right, &right_target, Strength::Implicit)?;
+        Ok((Box::new(left), Box::new(right)))
+    }
+
+    /// (a, b) = (1, 2) is a = 1 AND b = 2; orderings compare the first columns that differ.
+    fn compare_rows(&mut self, op: Operator, left: &[Syntax], right: &[Syntax]) -> Result<Typed, SqlError> {
+        if left.len() != right.len() {
+            return Err(SqlError::new(sqlstate::SYNTAX, "unequal number of entries in row expressions"));
+        }
+        let pair = |binder: &mut Binder, op: Operator, at: usize| {
+            let (left, right) = (binder.expr(&left[at])?, binder.expr(&right[at])?);
+            binder.compare(op, left, right)
+        };
+        match op {
+            Operator::Eq => {
+                let all = (0..right.len()).map(|at| pair(self, Operator::Eq, at));
+                Ok(Typed::boolean(Expr::And(all.collect::<Result<_, _>>()?)))
+            }
+            Operator::NotEq => {
+                let any = (0..right.len()).map(|at| pair(self, Operator::NotEq, at));
+                Ok(Typed::boolean(Expr::Or(any.collect::<Result<_, _>>()?)))
+            }
+            op => {
+                let strict =
+                    if matches!(op, Operator::Lt | Operator::LtEq) { Operator::Lt } else { Operator::Gt };
+                let mut cases = Vec::new();
+                for at in 0..right.len() {
+                    let mut all = Vec::new();
+                    for before in 0..at {
+                        all.push(pair(self, Operator::Eq, before)?);
+                    }
+                    all.push(pair(self, if at + 1 == right.len() { op } else { strict }, at)?);
+                    cases.push(Expr::And(all));
+                }
+                // The first column alone bounds the key range: implied by the rest, so it changes nothing.
+                let loose = if strict == Operator::Lt { Operator::LtEq } else { Operator::GtEq };
+                Ok(Typed::boolean(Expr::And(vec![pair(self, loose, 0)?, Expr::Or(cases)])))
+            }
+        }
+    }
+
+    fn concat(&mut self, left: Typed, right: Typed) -> Result<Typed, SqlError> {
+        let array = matches!(left.ty, Type::Array(_)) && matches!(right.ty, Type::Array(_));
+        let bytea = left.ty == Type::Bytea && right.ty == Type::Bytea;
+        let ty = if array || bytea { left.ty.clone() } else { Type::Text };
+        if ty == Type::Text && !left.ty.is_text() && !right.ty.is_text() {
+            let unknown = left.ty == Type::Unknown || right.ty == Type::Unknown;
+            if !unknown {
+                return Err(no_operator("||", &left.ty, &right.ty));
+            }
+        }
+        let side = |binder: &mut Binder, value: Typed| {
+            if ty == Type::Text {
+                binder.coerce(value, &Type::Text, Strength::Explicit)
+            } else {
+                Ok(value.expr)
+            }
+        };
+        let (left, right) = (side(self, left)?, side(self, right)?);
+        Ok(Typed::new(Expr::Concat { left: Box::new(left), right: Box::new(right) }, ty))
+    }
+
+    fn arithmetic(&mut self, op: Operator, left: Typed, right: Typed) -> Result<Typed, SqlError> {
+        let failed = no_operator(op.symbol(), &left.ty, &right.ty);
+        // A date moves by whole days.
+        if left.ty == Type::Date && (right.ty.is_integer() || right.ty == Type::Date) {
+            let ty = match (op, &right.ty) {
+                (Operator::Minus, Type::Date) => Type::Int4,
+                (Operator::Plus | Operator::Minus, ty) if ty.is_integer() => Type::Date,
+                _ => return Err(failed),
+            };
+            let (left, right) = (Box::new(left.expr), Box::new(right.expr));
+            return Ok(Typed::new(Expr::Arithmetic { op, ty: ty.clone(), left, right }, ty));
+        }
+        let mut common = match self.common_type(&left.ty, &right.ty) {
+            Ok(Type::Unknown) => Type::Int4,
+            Ok(ty) if ty.is_number() => ty.plain(),
+            _ => return Err(failed),
+        };
+        if common == Type::Float4 || op == Operator::Power {
+            common = if matches!(common, Type::Numeric(_)) { common } else { Type::Float8 };
+        }
+        let allowed = match op {
+            Operator::BitAnd | Operator::BitOr => common.is_integer(),
+            Operator::Modulo => common != Type::Float8,
+            _ => true,
+        };
+        if !allowed {
+            return Err(failed);
+        }
+        let left = Box::new(self.coerce(left, &common, Strength::Implicit)?);
+        let right = Box::new(self.coerce(right, &common, Strength::Implicit)?);
+        Ok(Typed::new(Expr::Arithmetic { op, ty: common.clone(), left, right }, common))
+    }
+
+    /// Binds IN (..).
+    pub(super) fn in_list(
+        &mut self,
+        arg: &Syntax,
+        list: &[Syntax],
+        negated: bool,
+    ) -> Result<Typed, SqlError> {
+        if let Syntax::Row(columns) = arg {
+            let mut any = Vec::new();
+            for item in list {
+                let Syntax::Row(values) = item else {
+                    return Err(SqlError::new(sqlstate::SYNTAX, "a row is needed on both sides of IN"));
+                };
+                any.push(self.compare_rows(Operator::Eq, columns, values)?.expr);
+            }
+            let any = Expr::Or(any);
+            return Ok(Typed::boolean(if negated { Expr::Not(Box::new(any)) } else { any }));
+        }
+        let arg = self.expr(arg)?;
+        let mut common = arg.ty.clone();
+        let mut bound = Vec::with_capacity(list.len());
+        for item in list {
+            let item = self.expr(item)?;
+            common = self.common_type(&common, &item.ty).map_err(|_| no_operator("=", &arg.ty, &item.ty))?;
+            bound.push(item);
+        }
+        let mut cast = Box::new(arg.expr.clone());
+        let mut items = Vec::with_capacity(bound.len());
+        for item in bound {
+            // All items get one type, so that the argument is the same for each of them.
+            let item = Typed::new(self.coerce(item, &common, Strength::Implicit)?, common.clone());
+            let (left, right) = self.comparable(Operator::Eq, arg.clone(), item)?;
+            cast = left;
+            items.push(*right);
+        }
+        let arg = cast;
+        Ok(Typed::boolean(Expr::In { arg, list: items, negated }))
+    }
+
+    /// Binds `left op ANY (array)`, or ALL.
+    pub(super) fn quantified(
+        &mut self,
+        left: &Syntax,
+        op: Operator,
+        array: &Syntax,
+        all: bool,
+    ) -> Result<Typed, SqlError> {
+        let (left, array) = (self.expr(left)?, self.expr(array)?);
+        let (array, element) = match array.ty.clone() {
+            Type::Array(element) => (array.expr, *element),
+            Type::Unknown => {
+                let element = if left.ty == Type::Unknown { Type::Text } else { left.ty.plain() };
+                let ty = Type::Array(Box::new(element.clone()));
+                (self.coerce(array, &ty, Strength::Implicit)?, element)
+            }
+            _ => {
+                return Err(SqlError::new("42809", "op ANY/ALL (array) requires array on right side"));
+            }
+        };
+        if matches!(op, Operator::Regex { .. }) {
+            let left = Box::new(self.known(left)?.expr);
+            return Ok(Typed::boolean(Expr::Quantified { left, op, array: Box::new(array), all }));
+        }
+        // The left side meets the elements' type; whole numbers of other widths compare as they are.
+        let other = Typed::new(Expr::Const(None), element);
+        let both_integers = left.ty.is_integer() && other.ty.is_integer();
+        let left =
+            if both_integers { Box::new(left.expr) } else { self.comparable(Operator::Eq, left, other)?.0 };
+        Ok(Typed::boolean(Expr::Quantified { left, op, array: Box::new(array), all }))
+    }
+}

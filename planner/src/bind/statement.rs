@@ -1,0 +1,97 @@
+//! A whole statement to its plan.
+
+use std::sync::Arc;
+
+use super::binder::Binder;
+use super::{create_table, write};
+use crate::catalog::Snapshot;
+use crate::error::{SqlError, sqlstate};
+use crate::plan::{CopyInPlan, Plan};
+use crate::statement::{Copy, CopySource, Item, Query, Statement, Syntax};
+use crate::types::Type;
+
+/// A bound statement.
+pub(crate) struct Bound {
+    pub(crate) plan: Plan,
+    /// The types of `$1`, `$2`, ..
+    pub(crate) parameters: Vec<Type>,
+}
+
+/// Why a statement could not be bound.
+pub(crate) struct BindError {
+    pub(crate) error: SqlError,
+    /// A table was not found. It may have been created through another gateway a moment ago, so it is worth
+    /// binding again over fresh tables.
+    pub(crate) unknown_table: bool,
+}
+
+/// Binds a statement over the tables of `snapshot`. `hints` are the parameter types that the client declared.
+pub(crate) fn bind(
+    statement: Statement,
+    snapshot: Arc<Snapshot>,
+    hints: &[Type],
+) -> Result<Bound, BindError> {
+    let mut binder = Binder::new(snapshot, hints);
+    match plan(&mut binder, statement) {
+        Ok(plan) => Ok(Bound { plan, parameters: binder.parameter_types() }),
+        Err(error) => Err(BindError { error, unknown_table: binder.unknown_table }),
+    }
+}
+
+fn plan(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
+    Ok(match statement {
+        Statement::Empty => Plan::Empty,
+        Statement::Query(query) => Plan::Select(Arc::new(binder.top_query(&query)?)),
+        Statement::Insert(insert) => Plan::Insert(Arc::new(write::insert(binder, insert)?)),
+        Statement::Update(update) => Plan::Change(Arc::new(write::update(binder, update)?)),
+        Statement::Delete(delete) => Plan::Change(Arc::new(write::delete(binder, delete)?)),
+        Statement::CreateTable(create) => Plan::CreateTable(Box::new(create_table::bind(&create)?)),
+        Statement::DropTable { names, if_exists } => Plan::DropTable { names, if_exists },
+        Statement::Copy(copy) => plan_copy(binder, copy)?,
+        Statement::Explain { analyze, statement } => {
+            let plan = plan(binder, *statement)?;
+            if !matches!(plan, Plan::Select(_) | Plan::Insert(_) | Plan::Change(_)) {
+                return Err(SqlError::unsupported("EXPLAIN of this statement")
+                    .hint("SELECT, INSERT, UPSERT, UPDATE and DELETE can be explained."));
+            }
+            Plan::Explain { analyze, plan: Box::new(plan) }
+        }
+        Statement::Prepare { name, types, sql } => Plan::Prepare { name, types, sql },
+        Statement::Execute { name, arguments } => {
+            let bound = arguments.iter().map(|syntax| Ok(binder.expr(syntax)?.expr));
+            Plan::Execute { name, arguments: bound.collect::<Result<_, SqlError>>()? }
+        }
+        other => Plan::Session(Box::new(other)),
+    })
+}
+
+fn plan_copy(binder: &mut Binder, copy: Copy) -> Result<Plan, SqlError> {
+    let options = Box::new(copy.options);
+    let query = match copy.source {
+        CopySource::Query(_) if copy.from => {
+            return Err(SqlError::new(sqlstate::SYNTAX, "COPY FROM takes a table"));
+        }
+        CopySource::Query(query) => query,
+        CopySource::Table { name, columns } if copy.from => {
+            let table = binder.table(&name)?;
+            let columns = if columns.is_empty() {
+                (0..table.columns.len()).collect()
+            } else {
+                columns.iter().map(|column| table.column(column)).collect::<Result<_, _>>()?
+            };
+            let defaults = binder.defaults(&table)?;
+            return Ok(Plan::CopyIn(Box::new(CopyInPlan { table, columns, defaults, options: *options })));
+        }
+        CopySource::Table { name, columns } if columns.is_empty() => {
+            Query::over_table(name, vec![Item::All(None)])
+        }
+        CopySource::Table { name, columns } => {
+            let items = columns.into_iter().map(|column| {
+                let syntax = Syntax::Column(column);
+                Item::Expression { syntax, alias: None }
+            });
+            Query::over_table(name, items.collect())
+        }
+    };
+    Ok(Plan::CopyOut { select: Arc::new(binder.top_query(&query)?), options })
+}
