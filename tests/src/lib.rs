@@ -22,4 +22,5 @@ pub mod mutants;
 pub mod sim;
 #[cfg(feature = "system")]
 pub mod story;
+#[cfg(feature = "system")]
 pub mod tidy;

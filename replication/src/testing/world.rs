@@ -3,10 +3,8 @@
 //! Checked at every step, by `World::step` and what it calls:
 //! * an entry applied at a sequence number is the same at every member, for all time, and is applied in order;
 //! * a write answered `Written` is the entry applied at its LSN;
-//! * at most one member opens an epoch;
-//! * a strong read (under the published lease, before and after; or answered `ReadReady`) sees every write acknowledged
-//!   before it began;
-//! * promises never go down, over restarts too.
+//! * at most one member opens an epoch; promises never go down, over restarts too;
+//! * a strong read (leased before and after, or answered `ReadReady`) sees all writes acknowledged before it began.
 
 mod clients;
 

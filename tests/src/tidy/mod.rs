@@ -1,7 +1,13 @@
 //! The style of the project as a test, so that it is kept by a machine and not by good intentions.
 //!
-//! Each rule looks at one file at a time and says what is wrong where; [`findings`] runs all of them over the
-//! workspace. Canaries below plant a violation of each rule: a rule that finds nothing proves nothing.
+//! Most rules look at one file at a time and say what is wrong where; [`findings`] runs all of them over the
+//! workspace, and those that need a whole crate (`order`). Canaries below plant a violation of each rule: a rule
+//! that finds nothing proves nothing.
+
+mod functions;
+mod names;
+mod order;
+mod words;
 
 use std::fs;
 use std::path::Path;
@@ -9,12 +15,11 @@ use std::path::Path;
 /// Longest source file. No exceptions.
 const LINES_MAX: usize = 700;
 
+/// The folders of the crates.
+const CRATES: [&str; 6] = ["wal", "replication", "kvstore", "planner", "frontend", "tests"];
+
 /// Our layers, lowest first: a crate may use only those before it.
 const LAYERS: [&str; 6] = ["wal", "replication", "kvstore", "planner", "frontend", "spinnaker-tests"];
-
-/// Words for which the project has others (after the colon). A bar inside keeps this file clean.
-const WORDS: [(&str, &str); 4] =
-    [("te|rm", "epoch"), ("re|gion", "range"), ("sh|ard", "range"), ("bal|lot", "epoch")];
 
 /// Names that say nothing about what a file holds.
 const EMPTY_NAMES: [&str; 7] = ["util", "utils", "common", "helper", "helpers", "misc", "manager"];
@@ -44,14 +49,38 @@ pub struct Source {
     pub text: String,
 }
 
-/// Everything that is wrong below `workspace`, one line each: `path:line: what`.
+/// Everything that is wrong below `workspace` when one file at a time is looked at, one line each: `path:line: what`.
 pub fn findings(workspace: &Path) -> Vec<String> {
+    sources_of(workspace).iter().flat_map(check).collect()
+}
+
+/// What is wrong with the structure: names of rules, lengths of functions, words, the order of modules.
+pub fn structure_findings(workspace: &Path) -> Vec<String> {
+    let sources = sources_of(workspace);
+    let protocol = workspace.join("docs/protocol.md");
+    let protocol = fs::read_to_string(&protocol).unwrap_or_else(|e| panic!("{}: {e}", protocol.display()));
+    let defined = names::defined(&protocol);
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|source| !source.path.ends_with(".toml")) {
+        words::check_words(source, &mut found);
+        names::check_names(source, &defined, &mut found);
+        if source.path.ends_with(".rs") {
+            functions::check_functions(source, &mut found);
+        }
+    }
+    for crate_dir in CRATES {
+        order::check_order(crate_dir, &sources, &mut found);
+    }
+    found
+}
+
+fn sources_of(workspace: &Path) -> Vec<Source> {
     let mut sources = Vec::new();
-    for crate_dir in ["wal", "replication", "kvstore", "planner", "frontend", "tests"] {
+    for crate_dir in CRATES {
         collect(workspace, &workspace.join(crate_dir), &mut sources);
     }
     assert!(sources.len() > 20, "the workspace was not found at {}", workspace.display());
-    sources.iter().flat_map(check).collect()
+    sources
 }
 
 fn collect(workspace: &Path, dir: &Path, sources: &mut Vec<Source>) {
@@ -79,7 +108,6 @@ pub fn check(source: &Source) -> Vec<String> {
     }
     check_size(source, &mut found);
     check_name(source, &mut found);
-    check_words(source, &mut found);
     if source.path.ends_with(".rs") {
         check_story(source, &mut found);
         check_leftovers(source, &mut found);
@@ -100,18 +128,6 @@ fn check_name(source: &Source, found: &mut Vec<String>) {
     let stem = name.split('.').next().unwrap_or_default();
     if EMPTY_NAMES.contains(&stem) {
         found.push(format!("{}:1: name the file for what it holds", source.path));
-    }
-}
-
-fn check_words(source: &Source, found: &mut Vec<String>) {
-    for (number, line) in source.text.lines().enumerate() {
-        for word in line.split(|c: char| !c.is_ascii_alphanumeric()) {
-            for (banned, instead) in WORDS {
-                if word == unbar(banned) {
-                    found.push(format!("{}:{}: say {instead}, not {word}", source.path, number + 1));
-                }
-            }
-        }
     }
 }
 
@@ -198,7 +214,6 @@ mod tests {
             ("wal/src/lsn.rs", "use std::io;\n".to_string(), "must open"),
             ("wal/src/lsn.rs", STORY.repeat(LINES_MAX + 1), "longer"),
             ("wal/src/util.rs", STORY.to_string(), "name the file"),
-            ("wal/src/lsn.rs", format!("{STORY}let current_{} = 1;\n", unbar(WORDS[0].0)), "say epoch"),
             ("wal/src/lsn.rs", format!("{STORY}{})\n", unbar(LEFTOVERS[0])), "leftover"),
             ("replication/src/protocol/x.rs", format!("{STORY}use tokio::sync;\n"), "pure protocol"),
             ("wal/Cargo.toml", "name = \"wal\"\n[dependencies]\nkvstore.workspace = true\n".into(), "below"),
@@ -210,6 +225,55 @@ mod tests {
                 "{path}: {found:?}, expected {expected}"
             );
         }
+    }
+
+    fn source(path: &str, text: &str) -> Source {
+        Source { path: path.to_string(), text: text.to_string() }
+    }
+
+    #[test]
+    fn words_and_long_functions_are_found() {
+        let mut found = Vec::new();
+        let text = format!("let current_{} = 1; // makes no {}\n", unbar(words::WORDS[0].0), "sense");
+        words::check_words(&source("wal/src/x.rs", &text), &mut found);
+        assert!(found.len() == 2 && found[0].contains("say epoch"), "{found:?}");
+        found.clear();
+        let long = format!("fn long() {{\n{}}}\n", "    x();\n".repeat(70));
+        functions::check_functions(&source("wal/src/x.rs", &long), &mut found);
+        functions::check_functions(&source("wal/src/x.rs", "fn short() {}\n"), &mut found);
+        assert!(found.len() == 1 && found[0].contains("72 lines"), "{found:?}");
+    }
+
+    #[test]
+    fn arrows_between_modules_point_down() {
+        let crate_of = |lib: &str, upper: &str, lower: &str, inner: &str| {
+            let sources = [
+                source("wal/src/lib.rs", lib),
+                source("wal/src/upper.rs", upper),
+                source("wal/src/lower/mod.rs", lower),
+                source("wal/src/lower/inner.rs", inner),
+            ];
+            let mut found = Vec::new();
+            order::check_order("wal", &sources, &mut found);
+            found
+        };
+        let lib = "mod upper;\nmod lower;\npub use lower::Thing;\n";
+        let down = "use crate::lower::inner::Part;\n";
+        assert_eq!(crate_of(lib, down, "mod inner;\npub use inner::Thing;\n", ""), Vec::<String>::new());
+        // A file above, by import, by a path in the code, and through a re-export.
+        let found = crate_of(lib, "", "mod inner;\n", "use crate::upper::Thing;\n");
+        assert!(found.len() == 1 && found[0].starts_with("wal/src/lower/inner.rs:1: uses wal/src/upper.rs"));
+        let found = crate_of(lib, "", "mod inner;\nfn f() { crate::upper::g(); }\n", "");
+        assert!(found.len() == 1 && found[0].starts_with("wal/src/lower/mod.rs:1: uses wal/src/upper.rs"));
+        let lib = "mod lower;\nmod upper;\npub use lower::inner::Thing;\n";
+        let found = crate_of(lib, "use crate::Thing;\n", "pub mod inner;\n", "");
+        assert!(found.len() == 1 && found[0].contains("uses wal/src/lower/inner.rs"), "{found:?}");
+        // What an enclosing module defines.
+        let found = crate_of(lib, "", "mod inner;\nstruct S;\n", "use super::S;\n");
+        assert!(found.len() == 1 && found[0].contains("uses wal/src/lower/mod.rs"), "{found:?}");
+        // Tests may use what they test.
+        let tests = "mod inner;\nstruct S;\n#[cfg(test)]\nmod tests { use super::S; use crate::upper::T; }\n";
+        assert_eq!(crate_of(lib, "", tests, ""), Vec::<String>::new());
     }
 
     #[test]
