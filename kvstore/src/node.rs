@@ -110,7 +110,8 @@ impl Node {
         membership::register(&map, me, rebuild).await.map_err(|error| StartError(error.to_string()))?;
         map.refresh().await.map_err(unreachable)?;
 
-        let log = Log::spawn(storage.writer);
+        let log = Log::spawn(storage.writer)
+            .map_err(|error| StartError(format!("starting the log's thread: {error}")))?;
         let runtime = Runtime::new(
             RuntimeConfig { me, cluster: config.cluster.clone(), settings: settings(&config.timing) },
             log.clone(),

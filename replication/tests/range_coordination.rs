@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use replication::coordination::embedded::{Embedded, EmbeddedClient};
 use replication::coordination::range::{NO_EPOCH, RangeCoordination, RangeEvent, leader, range_path};
-use replication::coordination::{CoordinationError, Coordinator, CreateMode, Node, Op, Result, Session};
+use replication::coordination::{CoordinationError, Coordinator, CreateMode, Op, Result, Session, Znode};
 use replication::protocol::coordination::{CoordinationRequest as Request, RangeView};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -219,7 +219,7 @@ impl Coordinator for LossyConnection {
     fn multi(&self, ops: Vec<Op>) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.write(self.inner.multi(ops)))
     }
-    fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Node>>> {
+    fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Znode>>> {
         self.inner.get(path)
     }
     fn list<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {

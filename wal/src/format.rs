@@ -76,8 +76,8 @@ pub(crate) fn put_record(out: &mut Vec<u8>, cohort: CohortId, ordinal: u64, reco
     out.put_u64_le(ordinal);
     let kind = match record {
         Logged::Record(Record::Entry(entry)) => {
-            put_lsn(out, entry.lsn);
-            put_lsn(out, entry.prev);
+            entry.lsn.put(out);
+            entry.prev.put(out);
             out.put_u64_le(entry.chain.0);
             out.extend_from_slice(&entry.payload);
             entry.kind as u8
@@ -87,7 +87,7 @@ pub(crate) fn put_record(out: &mut Vec<u8>, cohort: CohortId, ordinal: u64, reco
             KIND_PROMISE
         }
         Logged::Record(Record::Commit(lsn)) => {
-            put_lsn(out, *lsn);
+            lsn.put(out);
             KIND_COMMIT
         }
         Logged::Record(Record::Skip(skip)) => {
@@ -136,14 +136,14 @@ pub(crate) fn get_record(bytes: &mut Bytes) -> Option<Found> {
             if one.len() < 32 {
                 return None;
             }
-            let lsn = get_lsn(&mut one)?;
-            let prev = get_lsn(&mut one)?;
+            let lsn = Lsn::take(&mut one)?;
+            let prev = Lsn::take(&mut one)?;
             let chain = ChainHash(one.get_u64_le());
             let kind = if kind == KIND_WRITE { EntryKind::Write } else { EntryKind::EpochStart };
             Logged::Record(Record::Entry(Entry { lsn, prev, chain, kind, payload: one }))
         }
         KIND_PROMISE => Logged::Record(Record::Promise(get_promise(&mut one)?)),
-        KIND_COMMIT => Logged::Record(Record::Commit(get_lsn(&mut one)?)),
+        KIND_COMMIT => Logged::Record(Record::Commit(Lsn::take(&mut one)?)),
         KIND_SKIP => Logged::Record(Record::Skip(get_skip(&mut one)?)),
         KIND_CHECKPOINT => Logged::Record(Record::Checkpoint(get_checkpoint(&mut one)?)),
         KIND_SNAPSHOT => Logged::Record(Record::Snapshot(get_checkpoint(&mut one)?)),
@@ -151,15 +151,6 @@ pub(crate) fn get_record(bytes: &mut Bytes) -> Option<Found> {
         _ => return None,
     };
     Some(Found { cohort, ordinal, record })
-}
-
-fn put_lsn(out: &mut Vec<u8>, lsn: Lsn) {
-    out.put_u32_le(lsn.epoch.0);
-    out.put_u64_le(lsn.seq);
-}
-
-fn get_lsn(bytes: &mut Bytes) -> Option<Lsn> {
-    (bytes.len() >= 12).then(|| Lsn { epoch: Epoch(bytes.get_u32_le()), seq: bytes.get_u64_le() })
 }
 
 fn put_promise(out: &mut Vec<u8>, promise: &Promise) {
@@ -220,11 +211,11 @@ fn get_skip(bytes: &mut Bytes) -> Option<SkipList> {
 
 fn put_checkpoint(out: &mut Vec<u8>, checkpoint: &Checkpoint) {
     put_promise(out, &checkpoint.promise);
-    put_lsn(out, checkpoint.flushed);
+    checkpoint.flushed.put(out);
     out.put_u64_le(checkpoint.flushed_chain.0);
-    put_lsn(out, checkpoint.committed);
+    checkpoint.committed.put(out);
     out.put_u32_le(checkpoint.lease_ms_max);
-    put_lsn(out, checkpoint.gc_lsn);
+    checkpoint.gc_lsn.put(out);
     out.put_u8(checkpoint.must_rejoin.into());
 }
 
@@ -235,11 +226,11 @@ fn get_checkpoint(bytes: &mut Bytes) -> Option<Checkpoint> {
     }
     Some(Checkpoint {
         promise,
-        flushed: get_lsn(bytes)?,
+        flushed: Lsn::take(bytes)?,
         flushed_chain: ChainHash(bytes.get_u64_le()),
-        committed: get_lsn(bytes)?,
+        committed: Lsn::take(bytes)?,
         lease_ms_max: bytes.get_u32_le(),
-        gc_lsn: get_lsn(bytes)?,
+        gc_lsn: Lsn::take(bytes)?,
         must_rejoin: bytes.get_u8() != 0,
     })
 }

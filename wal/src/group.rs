@@ -1,15 +1,17 @@
 //! Group commit: a dedicated thread that forces what has collected while the last force ran.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::error::LogError;
 use crate::lsn::CohortId;
 use crate::reader::LogReader;
 use crate::record::{Append, Checkpoint, Record};
+use crate::sync;
 use crate::writer::LogWriter;
 
 /// Called on the log thread when an append is forced, or has failed.
@@ -61,8 +63,8 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
-    /// Starts the log's thread.
-    pub fn spawn(writer: LogWriter) -> Log {
+    /// Starts the log's thread over an opened writer. Fails if the system gives no thread: the log cannot be used then.
+    pub fn spawn(writer: LogWriter) -> io::Result<Log> {
         let inner = Arc::new(Inner {
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -73,11 +75,9 @@ impl Log {
             thread: Mutex::new(None),
         });
         let shared = inner.clone();
-        let thread = std::thread::Builder::new().name("wal".into()).spawn(move || run(&shared, writer));
-        if let Ok(thread) = thread {
-            *inner.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(thread);
-        }
-        Log(inner)
+        let thread = thread::Builder::new().name("wal".into()).spawn(move || run(&shared, writer))?;
+        *sync::lock(&inner.thread) = Some(thread);
+        Ok(Log(inner))
     }
 
     /// Enqueues an append; the order of calls is the order in the log. `done` runs on the log's thread after the
@@ -132,9 +132,9 @@ impl Log {
     }
 
     fn join(&self) {
-        let thread = self.0.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let thread = sync::lock(&self.0.thread).take();
         if let Some(thread) = thread
-            && thread.thread().id() != std::thread::current().id()
+            && thread.thread().id() != thread::current().id()
         {
             let _ = thread.join();
         }
@@ -156,8 +156,8 @@ impl Log {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
-        self.0.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        sync::lock(&self.0.queue)
     }
 }
 
@@ -174,12 +174,11 @@ fn run(inner: &Inner, mut writer: LogWriter) {
     let mut reclaims = Vec::new();
     loop {
         let (jobs, closing) = {
-            let mut queue = inner.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut queue = sync::lock(&inner.queue);
             while !queue.urgent && !queue.closing {
-                let timeout;
-                (queue, timeout) =
-                    inner.wake.wait_timeout(queue, LINGER).unwrap_or_else(|poisoned| poisoned.into_inner());
-                if timeout.timed_out() {
+                let timed_out;
+                (queue, timed_out) = sync::wait_timeout(&inner.wake, queue, LINGER);
+                if timed_out {
                     break;
                 }
             }

@@ -9,6 +9,7 @@ use std::io;
 
 use crate::disk::Disk;
 use crate::lsn::{Incarnation, NodeId};
+use crate::random::random;
 
 const FILE: &str = "IDENTITY";
 const ASIDE: &str = "IDENTITY.new";
@@ -77,12 +78,10 @@ pub fn open_or_create(disk: &dyn Disk, cluster: &str, node: NodeId) -> Result<Id
     if !disk.list_dirs()?.iter().all(known) || !disk.list("")?.iter().all(known) {
         return Err(IdentityError::NotOurs);
     }
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
     let identity = Identity {
         cluster: cluster.to_owned(),
         node,
-        incarnation: Incarnation(u64::from_le_bytes(random)),
+        incarnation: Incarnation(u64::from_le_bytes(random())),
         fresh: true,
     };
     write(disk, &identity)?;
@@ -125,6 +124,6 @@ fn parse(text: &str) -> Option<Identity> {
     }
     let cluster = words.next()?.to_owned();
     let node = NodeId(words.next()?.parse().ok()?);
-    let incarnation = Incarnation(u64::from_str_radix(words.next()?, 16).ok()?);
+    let incarnation = words.next()?.parse().ok()?;
     Some(Identity { cluster, node, incarnation, fresh: false })
 }

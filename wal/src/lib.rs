@@ -19,14 +19,19 @@ mod group;
 pub mod identity;
 mod index;
 mod lsn;
+mod random;
 mod reader;
 mod record;
 mod recovery;
+pub mod sync;
 mod writer;
 
 pub use error::{LogError, OpenError, ReadError};
 pub use group::{Done, Log, LogStats};
-pub use lsn::{ChainHash, CohortId, Epoch, Incarnation, Lsn, NodeId, ParseLsnError, ReplicaId};
+pub use lsn::{
+    ChainHash, CohortId, Epoch, Incarnation, Lsn, NodeId, ParseLsnError, ParseNodeIdError, ReplicaId,
+};
+pub use random::random;
 pub use reader::LogReader;
 pub use record::{Append, Checkpoint, Entry, EntryKind, Promise, Record, SkipList};
 pub use recovery::{CohortRecovery, Corruption, Recovery};

@@ -8,7 +8,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A leadership's number, unique per cohort; 0 means "none yet" (design 4.1).
+use bytes::{Buf, BufMut};
+
+/// A leadership's number, unique per cohort; 0 means "none yet" .
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u32);
 
@@ -29,6 +31,17 @@ impl Lsn {
     pub const fn new(epoch: u32, seq: u64) -> Lsn {
         Lsn { epoch: Epoch(epoch), seq }
     }
+
+    /// Appends the LSN as all our files hold it: epoch, 4 bytes, then sequence number, 8 bytes, both little-endian.
+    pub fn put(self, out: &mut impl BufMut) {
+        out.put_u32_le(self.epoch.0);
+        out.put_u64_le(self.seq);
+    }
+
+    /// Takes an LSN that [`Lsn::put`] wrote off the front of `bytes`; `None`, and nothing taken, if there are too few.
+    pub fn take(bytes: &mut impl Buf) -> Option<Lsn> {
+        (bytes.remaining() >= 12).then(|| Lsn { epoch: Epoch(bytes.get_u32_le()), seq: bytes.get_u64_le() })
+    }
 }
 
 impl fmt::Display for Epoch {
@@ -43,7 +56,7 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// The text was not of the form `epoch.sequence`.
+/// The text does not name an LSN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an LSN (expected epoch.sequence, such as 2.22)")]
 pub struct ParseLsnError;
@@ -60,8 +73,8 @@ impl FromStr for Lsn {
     }
 }
 
-/// A cohort's (range's) identity: random 128 bits, never reused, so that a restored coordinator can
-/// not hand a new range the records of an old one (rule 13).
+/// A cohort's (range's) identity: random 128 bits, never reused, so that a restored coordinator
+/// cannot hand a new range the records of an old one [random-cohort-ids].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CohortId(pub u128);
 
@@ -89,6 +102,21 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// The text does not name a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a node (expected n and its number, such as n2)")]
+pub struct ParseNodeIdError;
+
+impl FromStr for NodeId {
+    type Err = ParseNodeIdError;
+
+    /// Reads what [`fmt::Display`] writes: `n2`.
+    fn from_str(text: &str) -> Result<NodeId, ParseNodeIdError> {
+        let number = text.strip_prefix('n').ok_or(ParseNodeIdError)?;
+        number.parse().map(NodeId).map_err(|_| ParseNodeIdError)
+    }
+}
+
 /// Which life of a node's *disk* this is: random, made with an empty data directory and kept in it.
 /// A node that comes back with an empty disk is another incarnation (rules 5 and 12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +125,15 @@ pub struct Incarnation(pub u64);
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for Incarnation {
+    type Err = std::num::ParseIntError;
+
+    /// Reads what [`fmt::Display`] writes: a hexadecimal number.
+    fn from_str(text: &str) -> Result<Incarnation, Self::Err> {
+        u64::from_str_radix(text, 16).map(Incarnation)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::format::{Logged, get_record};
 use crate::index::{Index, Place};
 use crate::lsn::{CohortId, Lsn};
 use crate::record::{Entry, Record};
+use crate::sync;
 
 /// What writer and readers share.
 pub(crate) struct Shared {
@@ -35,7 +36,7 @@ impl LogReader {
 
     /// The last forced live entry of a cohort.
     pub fn last(&self, cohort: CohortId) -> Lsn {
-        let shared = self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let shared = sync::read(&self.0);
         shared.index.get(&cohort).map_or(Lsn::ZERO, |index| index.last())
     }
 
@@ -43,7 +44,7 @@ impl LogReader {
     pub fn read(&self, cohort: CohortId, after: Lsn, bytes_max: u64) -> Result<Vec<Entry>, ReadError> {
         let mut places = Vec::new();
         {
-            let shared = self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let shared = sync::read(&self.0);
             let Some(index) = shared.index.get(&cohort) else { return Ok(Vec::new()) };
             if after.seq < index.oldest().seq {
                 return Err(ReadError::Gone { oldest: index.oldest() });
@@ -72,7 +73,7 @@ impl LogReader {
 
     /// Entries of a cohort above `base` that stand in one segment.
     pub(crate) fn read_segment(&self, cohort: CohortId, base: u64, id: u64) -> Result<Vec<Entry>, ReadError> {
-        let shared = self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let shared = sync::read(&self.0);
         let Some(index) = shared.index.get(&cohort) else { return Ok(Vec::new()) };
         let mut entries = Vec::new();
         for seq in (base + 1).max(index.oldest().seq + 1).. {

@@ -20,6 +20,7 @@ use crate::lsn::CohortId;
 use crate::reader::{LogReader, Shared};
 use crate::record::{Append, Checkpoint, Promise, Record};
 use crate::recovery::{self, Recovery, Segment, path, scan};
+use crate::sync;
 
 /// Sizes of the log.
 #[derive(Clone, Copy, Debug)]
@@ -266,7 +267,7 @@ impl LogWriter {
         current.used += self.batch.len() as u64;
         self.number += 1;
         (self.marked, self.mark_refused) = (false, false);
-        let mut shared = self.shared.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut shared = sync::write(&self.shared);
         for change in self.pending.drain(..) {
             match change {
                 Pending::Entry { cohort, lsn, prev, at, bytes, copy } => {
@@ -385,7 +386,7 @@ impl LogWriter {
                 return Err(error);
             }
         };
-        let mut shared = self.shared.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut shared = sync::write(&self.shared);
         shared.files.insert(id, file.clone());
         drop(shared);
         let used = header.len() as u64;
@@ -449,7 +450,7 @@ impl LogWriter {
             }
             self.force()?;
             self.segments.remove(0);
-            let mut shared = self.shared.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut shared = sync::write(&self.shared);
             shared.files.remove(&id);
             for index in shared.index.values_mut() {
                 index.drop_below(id + 1);

@@ -294,7 +294,7 @@ fn a_failed_force_is_final() {
 fn group_commit_tells_every_appender() {
     let disk = MemoryDisk::new();
     let (writer, _) = open(&disk);
-    let log = Log::spawn(writer);
+    let log = Log::spawn(writer).expect("a thread");
     std::thread::scope(|scope| {
         for number in 1..=8 {
             let log = log.clone();
@@ -320,7 +320,7 @@ fn group_commit_tells_every_appender() {
 fn a_killed_log_writes_nothing_more() {
     let disk = MemoryDisk::new();
     let (writer, _) = open(&disk);
-    let log = Log::spawn(writer);
+    let log = Log::spawn(writer).expect("a thread");
     log.kill();
     let operations = disk.operations();
     let (done, wait) = std::sync::mpsc::channel();

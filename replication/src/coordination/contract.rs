@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{CoordinationError, Coordinator, CreateMode, Node, Op, Result, SessionState};
+use super::coordinator::{CoordinationError, Coordinator, CreateMode, Op, Result, SessionState, Znode};
 
 /// How long the service may take to show what another client did.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -44,14 +44,14 @@ async fn nodes(client: &dyn Coordinator, root: &str) {
     assert_eq!(client.create(root, text("1"), CreateMode::Persistent).await.unwrap(), root);
     let again = client.create(root, text("2"), CreateMode::Persistent).await;
     assert!(matches!(&again, Err(CoordinationError::NodeExists(path)) if path == root), "{again:?}");
-    assert_eq!(client.get(root).await.unwrap(), Some(Node { data: text("1"), version: 0, mine: false }));
+    assert_eq!(client.get(root).await.unwrap(), Some(Znode { data: text("1"), version: 0, mine: false }));
 
     client.ensure(&orphan).await.unwrap();
     client.ensure(&orphan).await.unwrap();
     client.ensure(&format!("{root}/c")).await.unwrap();
     assert_eq!(
         client.get(&orphan).await.unwrap(),
-        Some(Node { data: Bytes::new(), version: 0, mine: false })
+        Some(Znode { data: Bytes::new(), version: 0, mine: false })
     );
     assert_eq!(client.list(root).await.unwrap(), ["a", "c"]);
     let full = client.delete(&format!("{root}/a"), None).await;
@@ -70,7 +70,7 @@ async fn versions(client: &dyn Coordinator, root: &str) {
     assert_eq!(client.set(root, text("2"), None).await.unwrap(), 2);
     expect_bad_version(client.set(root, text("x"), Some(1)).await, root);
     expect_bad_version(client.delete(root, Some(1)).await, root);
-    assert_eq!(client.get(root).await.unwrap(), Some(Node { data: text("2"), version: 2, mine: false }));
+    assert_eq!(client.get(root).await.unwrap(), Some(Znode { data: text("2"), version: 2, mine: false }));
     client.delete(root, Some(2)).await.unwrap();
     client.create(root, text("n"), CreateMode::Persistent).await.unwrap();
     assert_eq!(client.get(root).await.unwrap().map(|node| node.version), Some(0), "a new node begins at 0");
@@ -94,11 +94,11 @@ async fn multi(client: &dyn Coordinator, root: &str) {
     let failed = client.multi(failing).await;
     let names_the_step = matches!(&failed, Err(CoordinationError::NoNode(path)) if path.ends_with("/none"));
     assert!(names_the_step, "{failed:?}");
-    assert_eq!(client.get(root).await.unwrap(), Some(Node { data: text("0"), version: 0, mine: false }));
+    assert_eq!(client.get(root).await.unwrap(), Some(Znode { data: text("0"), version: 0, mine: false }));
     assert_eq!(client.list(root).await.unwrap(), ["old"], "a failed multi leaves no trace");
 
     client.multi(steps(0)).await.unwrap();
-    assert_eq!(client.get(root).await.unwrap(), Some(Node { data: text("1"), version: 1, mine: false }));
+    assert_eq!(client.get(root).await.unwrap(), Some(Znode { data: text("1"), version: 1, mine: false }));
     assert_eq!(client.list(root).await.unwrap(), ["new"]);
     assert!(client.get(&new).await.unwrap().is_some_and(|node| node.mine));
 
@@ -108,7 +108,7 @@ async fn multi(client: &dyn Coordinator, root: &str) {
         Op::Create { path: new.clone(), data: text("again"), mode: CreateMode::Ephemeral },
     ];
     client.multi(replace).await.unwrap();
-    assert_eq!(client.get(&new).await.unwrap(), Some(Node { data: text("again"), version: 0, mine: true }));
+    assert_eq!(client.get(&new).await.unwrap(), Some(Znode { data: text("again"), version: 0, mine: true }));
 }
 
 async fn sequence(client: &dyn Coordinator, root: &str) {

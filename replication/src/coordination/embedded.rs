@@ -16,17 +16,20 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use wal::disk::Disk;
+use wal::sync;
 
+use super::coordinator::{
+    CoordinationError, Coordinator, CreateMode, Op, Result, Session, SessionState, Znode,
+};
 use super::tree::{SessionId, Tree};
 use super::watches::Watches;
-use super::{CoordinationError, Coordinator, CreateMode, Node, Op, Result, Session, SessionState};
 
 const DIRECTORY: &str = "coordinator";
 const STATE: &str = "coordinator/state";
@@ -171,7 +174,7 @@ impl Drop for EmbeddedClient {
 
 impl Service {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 
     fn end_session(&self, session: SessionId) {
@@ -215,11 +218,11 @@ impl Coordinator for EmbeddedClient {
         Box::pin(async move { self.change(true, |tree, session| tree.multi(session, ops)) })
     }
 
-    fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Node>>> {
+    fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Znode>>> {
         Box::pin(async move {
             let session = self.session_id()?;
             let state = self.service.lock();
-            Ok(state.tree.get(path).map(|node| Node {
+            Ok(state.tree.get(path).map(|node| Znode {
                 data: node.data.clone(),
                 version: node.version,
                 mine: node.owner == Some(session),

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes};
 
-use super::{CoordinationError, CreateMode, Op, Result};
+use super::coordinator::{CoordinationError, CreateMode, Op, Result};
 
 /// Who owns an ephemeral node; counted from 1 in one life of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,7 +25,7 @@ pub struct SessionId(pub u64);
 
 /// One node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Znode {
+pub struct TreeNode {
     /// Content.
     pub data: Bytes,
     /// Number of changes of the content.
@@ -41,7 +41,7 @@ pub struct Znode {
 /// The tree with its sessions. The root `/` always stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
-    nodes: BTreeMap<String, Znode>,
+    nodes: BTreeMap<String, TreeNode>,
     /// Live sessions and their ephemeral nodes.
     sessions: BTreeMap<SessionId, BTreeSet<String>>,
     sessions_opened: u64,
@@ -52,13 +52,13 @@ pub struct Tree {
 enum Undo {
     Create(String),
     Set(String, Bytes, i32),
-    Delete(String, Znode),
+    Delete(String, TreeNode),
 }
 
 impl Default for Tree {
     fn default() -> Tree {
         Tree {
-            nodes: BTreeMap::from([("/".to_string(), Znode::default())]),
+            nodes: BTreeMap::from([("/".to_string(), TreeNode::default())]),
             sessions: BTreeMap::new(),
             sessions_opened: 0,
             changes: Vec::new(),
@@ -112,7 +112,7 @@ impl Tree {
         if let Some(owned) = owner.and_then(|session| self.sessions.get_mut(&session)) {
             owned.insert(actual.clone());
         }
-        self.nodes.insert(actual.clone(), Znode { data, owner, ..Znode::default() });
+        self.nodes.insert(actual.clone(), TreeNode { data, owner, ..TreeNode::default() });
         self.changes.push(actual.clone());
         Ok(actual)
     }
@@ -155,7 +155,7 @@ impl Tree {
     }
 
     /// The node at `path`.
-    pub fn get(&self, path: &str) -> Option<&Znode> {
+    pub fn get(&self, path: &str) -> Option<&TreeNode> {
         self.nodes.get(path)
     }
 
@@ -204,7 +204,7 @@ impl Tree {
                 tree.nodes.get_mut(parent)?.children.insert(name.to_string());
             }
             let children = tree.nodes.remove(&path).map(|node| node.children).unwrap_or_default();
-            tree.nodes.insert(path, Znode { data, version, owner: None, counter, children });
+            tree.nodes.insert(path, TreeNode { data, version, owner: None, counter, children });
         }
         bytes.is_empty().then_some(tree)
     }

@@ -4,9 +4,10 @@
 //! watcher one wake-up and a missed event cannot be mistaken for a quiet time.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::watch;
+use wal::sync;
 
 /// The counters of one client, by watched path.
 #[derive(Default)]
@@ -43,7 +44,7 @@ impl Watches {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<u64>>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.watched)
     }
 }
 

@@ -113,7 +113,8 @@ impl TestNode {
         let config =
             RuntimeConfig { me: member(number), cluster: cluster.to_string(), settings: Settings::default() };
         let addresses = Arc::clone(book) as Arc<dyn Addresses>;
-        let node = Node::start(config, Log::spawn(writer), Embedded::new().client(), addresses);
+        let node =
+            Node::start(config, Log::spawn(writer).expect("a thread"), Embedded::new().client(), addresses);
         let probe = Arc::new(Probe { members: vec![NodeId(1), NodeId(2)], heard: Mutex::default() });
         assert!(node.add(Arc::clone(&probe) as Arc<dyn Driven>));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

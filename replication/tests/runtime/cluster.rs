@@ -208,7 +208,7 @@ impl Cluster {
             }
             None => Recovered { fresh: true, ..Recovered::default() },
         };
-        let log = Log::spawn(writer);
+        let log = Log::spawn(writer).expect("a thread");
         let session = self.coordinator.client();
         let config =
             RuntimeConfig { me: member(number), cluster: "test".to_string(), settings: Settings::default() };

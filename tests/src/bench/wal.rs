@@ -19,7 +19,7 @@ const PAYLOAD_BYTES: usize = 100;
 pub fn run(dir: &std::path::Path, rounds: usize, round: Duration) -> Result<(), Box<dyn std::error::Error>> {
     let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(dir)?);
     let (writer, _) = LogWriter::open(disk.clone(), LogOptions::default())?;
-    let log = Log::spawn(writer);
+    let log = Log::spawn(writer)?;
     let raw_file = raw_file(&*disk)?;
     let mut raw = Vec::new();
     let mut logged = vec![Vec::new(); APPENDERS.len()];

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Disk, DiskFile};
+use crate::sync;
 
 /// Bytes that reach the disk whole or not at all.
 const SECTOR: usize = 512;
@@ -170,7 +171,7 @@ impl MemoryDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        sync::lock(&self.0)
     }
 }
 

@@ -1,23 +1,18 @@
-//! One range's dealings with the coordinator: keeps the protocol's [`RangeView`] up to date and carries out
-//! its [`CoordinationRequest`]s.
+//! The znodes of one range: where they are, what they say, and how each request of the protocol changes them.
 //!
-//! Layout below the cluster's root, all content human-readable:
+//! Below the cluster's root, all content human-readable:
 //!
 //! ```text
 //! ranges/<id>                        made and dropped by the catalog; nothing here brings it back
-//! ranges/<id>/epoch                  "7 n2 00c0ffee00c0ffee": highest epoch won, its holder (design 4.1)
+//! ranges/<id>/epoch                  "7 n2 00c0ffee00c0ffee": highest epoch won, and its holder
 //! ranges/<id>/leader                 the same text, ephemeral: the holder's session lives
 //! ranges/<id>/election/8/n1-0000..3  "00c0ffee00c0ffee 7.41", ephemeral: a candidate and its last LSN
 //! ```
 //!
-//! Views are level-triggered: whenever the watch counter moves, the whole (small) subtree is read again. A burst
-//! of changes costs one read more, not one per change. A view that was being read while a request of ours ended
-//! is thrown away, so after an outcome no view is told that is older than it.
-//!
-//! Requests read before they write, so each can be tried again as often as need be: that is how an unknown
-//! outcome (connection lost) becomes a known one. What is told is the truth at some time after the request:
-//! `done` for [`CoordinationRequest::Win`] means that the epoch znode names (epoch, me), which nobody else can
-//! undo but by winning a later epoch. An outcome is never lost, only late while the service is out of reach.
+//! Requests read before they write, so each can be tried again as often as need be: that is how an unknown outcome
+//! (connection lost) becomes a known one. What is reported is the truth at some time after the request: `done` for
+//! [`CoordinationRequest::Win`] means that the epoch znode names (epoch, me), which nobody else can undo but by winning
+//! a later epoch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,86 +20,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{join_all, try_join3};
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tracing::warn;
-use wal::{CohortId, Epoch, Incarnation, Lsn, NodeId, ReplicaId};
+use wal::{CohortId, Epoch, Lsn, ReplicaId};
 
-use super::slot::{Slot, finish};
-use super::{CoordinationError, Coordinator, CreateMode, Node, Op, Result, SessionState};
+use crate::coordination::coordinator::{
+    CoordinationError, Coordinator, CreateMode, Op, Result, SessionState, Znode,
+};
 use crate::protocol::coordination::{Candidate, CoordinationOutcome, CoordinationRequest, RangeView};
 
-/// [`RangeView::epoch_version`] when the epoch znode does not exist yet: the winner creates it.
+/// Version of the epoch znode in [`RangeView::epoch_version`] while that znode does not exist: the winner creates it.
 pub const NO_EPOCH: i32 = -1;
 
-/// How often a view is read again because something changed meanwhile, before it is told as it is.
-const UNSTABLE_READS_MAX: u32 = 3;
 /// How often a request starts over because it lost a race, before it counts as not done.
 const CONFLICTS_MAX: u32 = 8;
-/// Pause before a failed read or an unknown outcome is tried again.
+/// Pause before an unknown outcome is read back.
 const RETRY: Duration = Duration::from_millis(100);
-
-/// What the adaptor tells the cohort's driver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RangeEvent {
-    /// The coordinator's state of the range, as last read.
-    View(RangeView),
-    /// A request ended.
-    Outcome(CoordinationOutcome),
-}
-
-/// A running adaptor for one range on one node. Dropping it stops it: nothing is told afterwards (but a
-/// request that is on its way to the service may still be carried out there).
-pub struct RangeCoordination {
-    requests: mpsc::UnboundedSender<CoordinationRequest>,
-    task: AbortHandle,
-}
-
-impl RangeCoordination {
-    /// Starts on the current tokio runtime for `range` of the cluster at `root` (`/spinnaker/<cluster>`).
-    /// `events` is called from the adaptor's task, one call at a time; it must not block. The range's own znode
-    /// ([`range_path`]) must have been made by whoever made the range, else nobody can be elected.
-    pub fn spawn(
-        coordinator: Arc<dyn Coordinator>,
-        root: &str,
-        range: CohortId,
-        me: ReplicaId,
-        events: impl Fn(RangeEvent) + Send + Sync + 'static,
-    ) -> RangeCoordination {
-        let znodes = Arc::new(RangeZnodes { coordinator, path: range_path(root, range), me });
-        let (requests, queue) = mpsc::unbounded_channel();
-        let adaptor = Adaptor {
-            znodes,
-            events,
-            view: RangeView { epoch_version: NO_EPOCH, ..RangeView::default() },
-            must_tell: true,
-            unstable_reads: 0,
-            reading: None,
-            running: None,
-            clearing: None,
-        };
-        RangeCoordination { requests, task: tokio::spawn(adaptor.run(queue)).abort_handle() }
-    }
-
-    /// Carries out a request, after those before it; its outcome comes as an event.
-    pub fn request(&self, request: CoordinationRequest) {
-        // The receiver goes only with the task: on shutdown, when nobody waits for outcomes.
-        let _ = self.requests.send(request);
-    }
-}
-
-impl Drop for RangeCoordination {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
 
 /// The znode of a range below a cluster's root.
 pub fn range_path(root: &str, range: CohortId) -> String {
     format!("{}/ranges/{range}", root.trim_end_matches('/'))
 }
 
-/// The leader that stands in a range's ephemeral leader znode, for routing: a hint, never a proof.
+/// The leader named by a range's ephemeral leader znode, for routing: a hint, never a proof.
 pub async fn leader(
     coordinator: &dyn Coordinator,
     root: &str,
@@ -114,104 +51,12 @@ pub async fn leader(
     Ok(coordinator.get(&path).await?.and_then(|node| parse_holder(&node.data)))
 }
 
-/// The state of the adaptor's task.
-struct Adaptor<F> {
-    znodes: Arc<RangeZnodes>,
-    events: F,
-    /// As last told.
-    view: RangeView,
-    /// The next view is told even if it equals the last one.
-    must_tell: bool,
-    unstable_reads: u32,
-    reading: Slot<Result<RangeView>>,
-    running: Slot<CoordinationOutcome>,
-    /// Old election directories are removed behind a win; nobody waits for it.
-    clearing: Slot<()>,
-}
-
-impl<F: Fn(RangeEvent) + Send + Sync + 'static> Adaptor<F> {
-    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<CoordinationRequest>) {
-        let mut changes = self.znodes.coordinator.watch(&self.znodes.path);
-        let mut stale = true;
-        loop {
-            if stale && self.reading.is_none() {
-                changes.mark_unchanged();
-                stale = false;
-                self.start_reading(Duration::ZERO);
-            }
-            tokio::select! {
-                biased;
-                outcome = finish(&mut self.running) => {
-                    self.tell_outcome(outcome);
-                    stale = true;
-                }
-                request = queue.recv(), if self.running.is_none() => {
-                    let Some(request) = request else { return };
-                    self.running = Some(Box::pin(Arc::clone(&self.znodes).carry_out(request)));
-                }
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    stale = true;
-                    if !self.znodes.is_session_live() {
-                        // Told at once: a read would first wait for the service.
-                        self.reading = None;
-                    }
-                }
-                view = finish(&mut self.reading) => match view {
-                    Ok(view) if !stale || self.unstable_reads >= UNSTABLE_READS_MAX => self.tell_view(view),
-                    Ok(_) => self.unstable_reads += 1,
-                    Err(error) => {
-                        warn!(range = %self.znodes.path, %error, "coordination view not read, trying again");
-                        self.start_reading(RETRY);
-                    }
-                },
-                () = finish(&mut self.clearing) => {}
-            }
-        }
-    }
-
-    fn start_reading(&mut self, delay: Duration) {
-        if self.znodes.is_session_live() {
-            let znodes = Arc::clone(&self.znodes);
-            self.reading = Some(Box::pin(async move {
-                if !delay.is_zero() {
-                    tokio::time::sleep(delay).await;
-                }
-                znodes.view().await
-            }));
-        } else {
-            // Read again when the session's return moves the counter.
-            self.tell_view(RangeView { session: false, ..self.view.clone() });
-        }
-    }
-
-    fn tell_outcome(&mut self, outcome: CoordinationOutcome) {
-        if let (CoordinationRequest::Win { epoch, .. }, true) = (outcome.request, outcome.done) {
-            self.clearing = Some(Box::pin(Arc::clone(&self.znodes).clear_elections(epoch)));
-        }
-        // A view that began before the request ended may not know of it.
-        self.reading = None;
-        self.must_tell = true;
-        (self.events)(RangeEvent::Outcome(outcome));
-    }
-
-    fn tell_view(&mut self, view: RangeView) {
-        self.unstable_reads = 0;
-        if self.must_tell || view != self.view {
-            self.must_tell = false;
-            self.view = view.clone();
-            (self.events)(RangeEvent::View(view));
-        }
-    }
-}
-
-/// The range's subtree, as one node uses it.
-struct RangeZnodes {
-    coordinator: Arc<dyn Coordinator>,
-    path: String,
-    me: ReplicaId,
+/// A range's subtree, as one node uses it.
+pub(crate) struct RangeZnodes {
+    pub(crate) coordinator: Arc<dyn Coordinator>,
+    /// The range's own znode.
+    pub(crate) path: String,
+    pub(crate) me: ReplicaId,
 }
 
 /// One attempt at a request: it ended, or lost a race and must start over.
@@ -221,7 +66,7 @@ enum Attempt {
 }
 
 impl RangeZnodes {
-    fn is_session_live(&self) -> bool {
+    pub(crate) fn is_session_live(&self) -> bool {
         self.coordinator.session().borrow().state == SessionState::Live
     }
 
@@ -241,7 +86,9 @@ impl RangeZnodes {
         format!("{}/election/{epoch}", self.path)
     }
 
-    async fn view(&self) -> Result<RangeView> {
+    /// Reads the whole subtree. Its parts are read one after the other: whoever needs a view of one moment reads again if
+    /// the watch has fired meanwhile.
+    pub(crate) async fn view(&self) -> Result<RangeView> {
         let (epoch_path, leader_path) = (self.epoch_path(), self.leader_path());
         let (epoch_node, leader, directories) = try_join3(
             self.coordinator.get(&epoch_path),
@@ -279,7 +126,7 @@ impl RangeZnodes {
         });
         let mut candidates = Vec::with_capacity(names.len());
         for (name, node) in names.iter().zip(join_all(reads).await) {
-            // Gone meanwhile: the watch has told, or will.
+            // Gone meanwhile: the watch has fired, or will.
             let Some(node) = node? else { continue };
             match parse_candidate(name, &node.data) {
                 Some(candidate) => candidates.push(candidate),
@@ -289,8 +136,8 @@ impl RangeZnodes {
         Ok(candidates)
     }
 
-    /// Tries until the outcome is known.
-    async fn carry_out(self: Arc<Self>, request: CoordinationRequest) -> CoordinationOutcome {
+    /// Carries out a request; tries until the outcome is known.
+    pub(crate) async fn carry_out(self: Arc<Self>, request: CoordinationRequest) -> CoordinationOutcome {
         let mut conflicts = 0;
         let mut unknown = false;
         let done = loop {
@@ -343,7 +190,7 @@ impl RangeZnodes {
     }
 
     /// Deletes this node's candidacies in all directories, but keeps the one to `keep` if its content is just
-    /// that and it belongs to the living session; tells whether it was there.
+    /// that and it belongs to the living session; returns whether it was there.
     async fn withdraw(&self, keep: Option<(Epoch, &str)>) -> Result<bool> {
         let prefix = format!("{}-", self.me.node);
         let mut kept = false;
@@ -426,7 +273,7 @@ impl RangeZnodes {
         Ok(Attempt::Ended(true))
     }
 
-    fn replace_leader(&self, old: Option<&Node>, content: Bytes) -> Vec<Op> {
+    fn replace_leader(&self, old: Option<&Znode>, content: Bytes) -> Vec<Op> {
         let path = self.leader_path();
         let delete = old.map(|_| Op::Delete { path: path.clone(), version: None });
         let create = Op::Create { path, data: content, mode: CreateMode::Ephemeral };
@@ -441,7 +288,7 @@ impl RangeZnodes {
     }
 
     /// Removes what elections up to `epoch` left behind. What cannot be removed now goes with the next win.
-    async fn clear_elections(self: Arc<Self>, epoch: Epoch) {
+    pub(crate) async fn clear_elections(self: Arc<Self>, epoch: Epoch) {
         if let Err(error) = self.try_clear_elections(epoch).await {
             warn!(range = %self.path, %error, "old elections not cleared");
         }
@@ -493,8 +340,7 @@ fn conflict(error: CoordinationError) -> Result<Attempt> {
 fn parse_holder(data: &[u8]) -> Option<(Epoch, ReplicaId)> {
     let mut words = std::str::from_utf8(data).ok()?.split(' ');
     let epoch = Epoch(words.next()?.parse().ok()?);
-    let member =
-        ReplicaId { node: parse_node(words.next()?)?, incarnation: parse_incarnation(words.next()?)? };
+    let member = ReplicaId { node: words.next()?.parse().ok()?, incarnation: words.next()?.parse().ok()? };
     words.next().is_none().then_some((epoch, member))
 }
 
@@ -502,14 +348,6 @@ fn parse_holder(data: &[u8]) -> Option<(Epoch, ReplicaId)> {
 fn parse_candidate(name: &str, data: &[u8]) -> Option<Candidate> {
     let (node, order) = name.split_once('-')?;
     let (incarnation, last) = std::str::from_utf8(data).ok()?.split_once(' ')?;
-    let member = ReplicaId { node: parse_node(node)?, incarnation: parse_incarnation(incarnation)? };
+    let member = ReplicaId { node: node.parse().ok()?, incarnation: incarnation.parse().ok()? };
     Some(Candidate { member, last: last.parse().ok()?, order: order.parse().ok()? })
-}
-
-fn parse_node(text: &str) -> Option<NodeId> {
-    text.strip_prefix('n')?.parse().ok().map(NodeId)
-}
-
-fn parse_incarnation(text: &str) -> Option<Incarnation> {
-    u64::from_str_radix(text, 16).ok().map(Incarnation)
 }

@@ -3,10 +3,10 @@
 //! `zookeeper-client` reconnects within a session by itself, but a client whose session has expired is dead for
 //! good. The supervisor here watches one client after the other:
 //!
-//! - *Live* is told only when the session stands and the watch on the whole tree does too, so that nothing that
+//! - *Live* is announced only when the session stands and the watch on the whole tree does too, so that nothing that
 //!   happens afterwards is missed; every (re)connect renews the watch and moves all counters, because events
 //!   may have been lost in between (ZOOKEEPER-4698).
-//! - *Disconnected* is told after 0.4 of the session timeout without a word from the server. The server may end
+//! - *Disconnected* is announced after 0.4 of the session timeout without a word from the server. The server may end
 //!   the session well before the client says *Expired* (at 1.0 against 1.4 timeouts), so whoever must not act
 //!   without a session stops at Disconnected.
 //! - *Expired* ends the client; the next session has the next number.
@@ -23,10 +23,10 @@ use zookeeper_client::{
     AddWatchMode, Client, EventType, PersistentWatcher, SessionState as ClientState, StateWatcher,
 };
 
-use super::slot::{Slot, finish};
-use super::watches::Watches;
-use super::zookeeper::{ConnectString, ZooKeeperOptions};
-use super::{CoordinationError, Result, Session, SessionState};
+use super::options::{ConnectString, ZooKeeperOptions};
+use crate::coordination::coordinator::{CoordinationError, Result, Session, SessionState};
+use crate::coordination::slot::{Slot, finish};
+use crate::coordination::watches::Watches;
 
 /// First and longest pause between attempts to open a new session.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -94,7 +94,7 @@ impl Shared {
         self.doubts_cleared.fetch_max(doubt, Ordering::AcqRel);
     }
 
-    fn tell(&self, state: SessionState) {
+    fn announce(&self, state: SessionState) {
         self.session.send_if_modified(|session| {
             let changed = session.state != state;
             session.state = state;
@@ -147,7 +147,7 @@ impl Shared {
     async fn end(&self, done: Option<oneshot::Sender<()>>) {
         let states = self.client.borrow().as_ref().map(Client::state_watcher);
         self.client.send_replace(None);
-        self.tell(SessionState::Disconnected);
+        self.announce(SessionState::Disconnected);
         if let Some(mut states) = states {
             // Calls under way hold the client a little longer.
             let closed = async { while !states.changed().await.is_terminated() {} };
@@ -159,7 +159,7 @@ impl Shared {
     }
 }
 
-/// Tells what becomes of one session until it ends.
+/// Follows one session until it ends, and announces each change of its state.
 async fn look_after(
     shared: &Shared,
     opened: Opened,
@@ -176,7 +176,7 @@ async fn look_after(
             watcher = finish(&mut renewing) => {
                 events = watcher;
                 shared.doubt();
-                shared.tell(SessionState::Live);
+                shared.announce(SessionState::Live);
                 continue;
             }
             event = events.changed() => match event.event_type {
@@ -194,11 +194,11 @@ async fn look_after(
                 let client = shared.client.borrow().clone();
                 renewing = client.map(|client| renew(client).boxed());
             }
-            ClientState::Disconnected => shared.tell(SessionState::Disconnected),
+            ClientState::Disconnected => shared.announce(SessionState::Disconnected),
             ClientState::Expired | ClientState::Closed | ClientState::AuthFailed => {
                 warn!(%state, "ZooKeeper session ended");
                 shared.client.send_replace(None);
-                shared.tell(SessionState::Expired);
+                shared.announce(SessionState::Expired);
                 return Ended::Expired;
             }
         }

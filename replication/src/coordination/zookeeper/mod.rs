@@ -2,110 +2,36 @@
 //!
 //! - One recursive watch on the root of the connect string serves all watchers of this client, whatever their
 //!   number; give the cluster a chroot of its own in a shared ensemble.
-//! - The crate queues requests while it is disconnected and cannot cancel them, and tells a lost connection in many
+//! - The crate queues requests while it is disconnected and cannot cancel them, and reports a lost connection in many
 //!   ways. Here a call waits for a live session first, so that `Unavailable` means "nothing was done"; every
 //!   failure that is not a definite answer of the server is [`CoordinationError::Unknown`].
 //! - After an unknown outcome or a reconnect the next read syncs first: what this client did, or what is still on
 //!   its way from it, then lies before the read. So "read back" answers the question that the caller has.
 
+mod session;
+
+mod options;
+
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
-use zookeeper_client::{Acls, Client, CreateOptions, Error, MultiWriteError};
+use wal::sync;
+use zookeeper_client::{Client, Error, MultiWriteError};
 
-use super::session::{self, Shared};
-use super::{CoordinationError, Coordinator, CreateMode, Node, Op, Result, Session};
-
-/// How to reach an ensemble and how patient to be with it.
-#[derive(Clone, Debug)]
-pub struct ZooKeeperOptions {
-    /// `HOST:PORT[,HOST:PORT..][/chroot]`. The chroot is made if missing.
-    pub servers: String,
-    /// After this time without contact the service ends the session (it may negotiate another value). Fail-over
-    /// does not wait for it (design 4.4); a short one expires on every hiccup. Default 6 s.
-    pub session_timeout: Duration,
-    /// No call waits longer. Default 5 s.
-    pub request_timeout: Duration,
-    /// How long [`ZooKeeper::connect`] tries. Default 5 s.
-    pub connect_timeout: Duration,
-    /// User and password of digest authentication; what is created is then this user's alone.
-    pub digest: Option<(String, String)>,
-}
-
-impl ZooKeeperOptions {
-    /// The defaults for these servers.
-    pub fn new(servers: impl Into<String>) -> ZooKeeperOptions {
-        ZooKeeperOptions {
-            servers: servers.into(),
-            session_timeout: Duration::from_secs(6),
-            request_timeout: Duration::from_secs(5),
-            connect_timeout: Duration::from_secs(5),
-            digest: None,
-        }
-    }
-
-    /// How plain directories are made.
-    pub(super) fn directory(&self) -> CreateOptions<'static> {
-        zookeeper_client::CreateMode::Persistent.with_acls(self.acls())
-    }
-
-    fn acls(&self) -> Acls<'static> {
-        if self.digest.is_some() { Acls::creator_all() } else { Acls::anyone_all() }
-    }
-
-    fn mode(&self, mode: CreateMode) -> CreateOptions<'static> {
-        match mode {
-            CreateMode::Persistent => zookeeper_client::CreateMode::Persistent,
-            CreateMode::Ephemeral => zookeeper_client::CreateMode::Ephemeral,
-            CreateMode::EphemeralSequential => zookeeper_client::CreateMode::EphemeralSequential,
-        }
-        .with_acls(self.acls())
-    }
-}
-
-/// A connect string in its parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ConnectString {
-    /// `HOST:PORT`, comma-separated.
-    pub(super) hosts: String,
-    /// Absolute path, `/` if none is given.
-    pub(super) chroot: String,
-}
-
-impl ConnectString {
-    fn parse(text: &str) -> Result<ConnectString> {
-        let bad = |why: &str| {
-            let form = "expected HOST:PORT[,HOST:PORT..][/chroot]";
-            CoordinationError::Refused(format!("ZooKeeper address {text:?}: {why}, {form}"))
-        };
-        let (hosts, chroot) = match text.find('/') {
-            Some(at) => (&text[..at], text[at..].trim_end_matches('/')),
-            None => (text, ""),
-        };
-        for host in hosts.split(',') {
-            let (name, port) = host.rsplit_once(':').ok_or_else(|| bad("no port"))?;
-            if name.is_empty() || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-                return Err(bad("no host or a bad port"));
-            }
-        }
-        if chroot.contains("//") {
-            return Err(bad("bad chroot"));
-        }
-        let chroot = if chroot.is_empty() { "/" } else { chroot };
-        Ok(ConnectString { hosts: hosts.to_string(), chroot: chroot.to_string() })
-    }
-}
+use self::options::ConnectString;
+pub use self::options::ZooKeeperOptions;
+use self::session::Shared;
+use super::coordinator::{CoordinationError, Coordinator, CreateMode, Op, Result, Session, Znode};
 
 /// One client of the ensemble, with one session after the other. Dropping it ends its session.
 pub struct ZooKeeper {
     options: ZooKeeperOptions,
     shared: Arc<Shared>,
-    /// Tells the supervisor to end, and whom to tell when it has; taken by the first close.
+    /// Ends the supervisor, which answers through the sender that it is handed; taken by the first close.
     close: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
 }
 
@@ -225,7 +151,7 @@ impl Coordinator for ZooKeeper {
         })
     }
 
-    fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Node>>> {
+    fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Znode>>> {
         Box::pin(async move {
             let deadline = self.deadline();
             let client = self.reading_client(deadline).await?;
@@ -237,7 +163,7 @@ impl Coordinator for ZooKeeper {
                 }
             };
             let found = self.read(deadline, answer).await?;
-            Ok(found.map(|(data, stat)| Node {
+            Ok(found.map(|(data, stat)| Znode {
                 data: Bytes::from(data),
                 version: stat.version,
                 mine: stat.ephemeral_owner == client.session_id().0,
@@ -283,7 +209,7 @@ impl Coordinator for ZooKeeper {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let close = self.close.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let close = sync::lock(&self.close).take();
             let (done, closed) = oneshot::channel();
             if close.is_some_and(|close| close.send(done).is_ok()) {
                 // An error means that the supervisor is gone, and the session with it.
@@ -315,18 +241,9 @@ fn translate(error: Error, path: &str) -> CoordinationError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    #[test]
-    fn connect_strings() {
-        let parsed = ConnectString::parse("a:1,b:2/x/y/").unwrap();
-        assert_eq!((parsed.hosts.as_str(), parsed.chroot.as_str()), ("a:1,b:2", "/x/y"));
-        assert_eq!(ConnectString::parse("[::1]:2181").unwrap().chroot, "/");
-        assert_eq!(ConnectString::parse("a:1/").unwrap().chroot, "/");
-        for bad in ["", "a", "a:", "a:x", "a:0", ":2181", "a:1,", "a:1//x", "/x"] {
-            assert!(matches!(ConnectString::parse(bad), Err(CoordinationError::Refused(_))), "{bad:?}");
-        }
-    }
+    use super::*;
 
     #[tokio::test]
     async fn out_of_reach_is_one_clear_line() {
