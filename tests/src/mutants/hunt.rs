@@ -1,6 +1,6 @@
 //! How sharp the simulator is: each mutant is run under seed after seed, in a process of its own, until somebody notices.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
@@ -62,7 +62,7 @@ pub fn hunt_all(workspace: &Path, names: &[String], effort: Effort) -> Result<us
 }
 
 /// Hunts the mutants that one build holds; returns how many were missed.
-fn hunt_batch(sim: &PathBuf, mutants: &[&Mutant], effort: Effort) -> Result<usize, String> {
+fn hunt_batch(sim: &Path, mutants: &[&Mutant], effort: Effort) -> Result<usize, String> {
     let waiting = Mutex::new(mutants.iter());
     let next = || waiting.lock().expect("no one panics with it").next();
     let work = || {
