@@ -199,3 +199,65 @@ fn remove(path: &Path) -> Result<(), String> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str =
+        "The file holds something else.\nrule: [a-rule]\n\n--- a/wal/src/lib.rs\n+++ b/wal/src/lib.rs\n";
+
+    /// A workspace of one file with the lines 1 to 9.
+    fn workspace() -> PathBuf {
+        let root = env::temp_dir().join(format!("spinnaker-batches-{}", std::process::id()));
+        remove(&root).expect("removed");
+        let lines: String = (1..=9).map(|line| format!("{line}\n")).collect();
+        write(&root.join("wal/src/lib.rs"), lines.as_bytes()).expect("written");
+        root
+    }
+
+    /// A mutant that changes one line.
+    fn mutant(root: &Path, name: &str, line: u32) -> Mutant {
+        let (before, after) = (line - 1, line + 1);
+        let hunk =
+            format!("@@ -{before},3 +{before},3 @@\n {before}\n-{line}\n+{line} if MUTANT\n {after}\n");
+        let patch = root.join(format!("tests/mutants/{name}.patch"));
+        write(&patch, format!("{HEAD}{hunk}").as_bytes()).expect("written");
+        crate::mutants::read(name, patch).expect("is whole")
+    }
+
+    #[test]
+    fn mutants_of_other_lines_go_together_and_those_of_one_line_do_not() {
+        let root = workspace();
+        let mutants = [mutant(&root, "a", 3), mutant(&root, "b", 3), mutant(&root, "c", 6)];
+        let batches = batches(&root, &mutants).expect("all apply");
+        let names = |batch: &Batch| batch.mutants.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+        assert_eq!(batches.iter().map(names).collect::<Vec<_>>(), [vec!["a", "c"], vec!["b"]]);
+        let text = &batches[0].changed["wal/src/lib.rs"];
+        assert!(text.contains("3 if crate::mutant::active(\"a\")\n"), "{text}");
+        assert!(text.contains("6 if crate::mutant::active(\"c\")\n"), "{text}");
+        assert_eq!(
+            read(&root.join("wal/src/lib.rs")).expect("is there").lines().count(),
+            9,
+            "the workspace stays as it is"
+        );
+        remove(&root).expect("removed");
+    }
+
+    #[test]
+    fn only_what_has_changed_is_written_and_what_is_gone_is_removed() {
+        let root = env::temp_dir().join(format!("spinnaker-sweep-{}", std::process::id()));
+        remove(&root).expect("removed");
+        let (kept, gone) = (root.join("a/kept.rs"), root.join("a/b/gone.rs"));
+        for path in [&kept, &gone] {
+            write(path, b"same").expect("written");
+        }
+        let modified = || fs::metadata(&kept).and_then(|found| found.modified()).expect("has a time");
+        let before = modified();
+        write(&kept, b"same").expect("written");
+        assert_eq!(modified(), before);
+        sweep(&root, &BTreeSet::from([kept.clone()])).expect("swept");
+        assert!(kept.is_file() && !gone.exists());
+        remove(&root).expect("removed");
+    }
+}
