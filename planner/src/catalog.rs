@@ -101,7 +101,7 @@ fn type_of(text: &str) -> Option<Type> {
     Some(match (name, numbers?.as_slice()) {
         ("varchar", [length]) => Type::Varchar(Some(*length)),
         ("numeric", [precision, scale]) => Type::Numeric(Some((*precision as u16, *scale as u16))),
-        (name, []) => Type::catalogued().find(|entry| entry.4 == name)?.0.clone(),
+        (name, []) => Type::catalogued().find(|entry| entry.name == name)?.ty.clone(),
         _ => return None,
     })
 }
@@ -167,6 +167,11 @@ impl TableSchema {
     /// pg_class.oid of the primary key's index.
     pub(crate) fn key_oid(&self) -> u32 {
         self.oid().wrapping_add(1)
+    }
+
+    /// pg_constraint.oid of the primary key: apart from the numbers of relations.
+    pub(crate) fn constraint_oid(&self) -> u32 {
+        self.oid() | 0x4000_0000
     }
 
     /// The position of a column (not of a system column).

@@ -9,7 +9,7 @@ use crate::context::{Context, ServerInfo};
 use crate::error::{SqlError, sqlstate};
 use crate::execute::{self, Run};
 use crate::execution::Execution;
-use crate::expression::{Expr, Scope, simple};
+use crate::expression::{Expr, Scope, cast_value};
 use crate::parse::{self, StatementText};
 use crate::plan::Plan;
 use crate::prepared::{PlanCache, Prepared};
@@ -171,7 +171,7 @@ fn arguments_of(
     }
     let value = |(argument, ty): (&Expr, &Type)| {
         let value = argument.eval(&Scope::EMPTY, &run.env)?;
-        value.map(|value| simple(value, ty, false)).transpose()
+        value.map(|value| cast_value(value, ty, false)).transpose()
     };
     arguments.iter().zip(types).map(value).collect()
 }

@@ -2,21 +2,8 @@
 
 use super::binder::{Binder, Typed};
 use crate::error::{SqlError, sqlstate};
-use crate::expression::{Expr, Strength, implicit, simple};
+use crate::expression::{Expr, Strength, cast_value, castable, common_type};
 use crate::types::{Type, Value};
-
-/// The order of number types: the larger takes both.
-fn rank(ty: &Type) -> Option<u8> {
-    Some(match ty {
-        Type::Int2 => 0,
-        Type::Int4 => 1,
-        Type::Int8 => 2,
-        Type::Numeric(_) => 3,
-        Type::Float4 => 4,
-        Type::Float8 => 5,
-        _ => return None,
-    })
-}
 
 impl Binder {
     /// A value as a condition. 42804 if it is not boolean.
@@ -40,37 +27,11 @@ impl Binder {
         Ok(value)
     }
 
-    /// The type that two values can share.
+    /// The type that two values can share. 42804 if there is none.
     pub(super) fn common_type(&self, a: &Type, b: &Type) -> Result<Type, SqlError> {
-        if a == b || *b == Type::Unknown {
-            return Ok(a.clone());
-        }
-        if *a == Type::Unknown {
-            return Ok(b.clone());
-        }
-        match (rank(a), rank(b)) {
-            (Some(x), Some(y)) => return Ok(if x >= y { a.plain() } else { b.plain() }),
-            (Some(_), None) if b.is_oid() => return Ok(b.clone()),
-            (None, Some(_)) if a.is_oid() => return Ok(a.clone()),
-            _ => {}
-        }
-        if a.plain() == b.plain() {
-            return Ok(a.plain());
-        }
-        if a.is_text() && b.is_text() {
-            return Ok(Type::Text);
-        }
-        if a.is_oid() && b.is_oid() {
-            return Ok(Type::Oid);
-        }
-        match (a, b) {
-            (Type::Date, Type::Timestamptz) | (Type::Timestamptz, Type::Date) => Ok(Type::Timestamptz),
-            (Type::Array(x), Type::Array(y)) => Ok(Type::Array(Box::new(self.common_type(x, y)?))),
-            _ => Err(SqlError::new(
-                sqlstate::DATATYPE_MISMATCH,
-                format!("types {a} and {b} cannot be matched"),
-            )),
-        }
+        common_type(a, b).ok_or_else(|| {
+            SqlError::new(sqlstate::DATATYPE_MISMATCH, format!("types {a} and {b} cannot be matched"))
+        })
     }
 
     /// Gives values their common type: text if none has a type.
@@ -112,7 +73,7 @@ impl Binder {
                     Type::Regclass | Type::Regtype | Type::Opaque(..) => {}
                     Type::Varchar(Some(_)) => {
                         let value = Value::text(text.clone());
-                        return simple(value, to, strength == Strength::Explicit)
+                        return cast_value(value, to, strength == Strength::Explicit)
                             .map(|value| Expr::Const(Some(value)));
                     }
                     to => return Value::from_text(to, text).map(|value| Expr::Const(Some(value))),
@@ -122,7 +83,7 @@ impl Binder {
             let from = Type::Text;
             return Ok(Expr::Cast { arg: Box::new(expr), from, to: to.clone(), explicit: true });
         }
-        if !implicit(&from, to, strength) {
+        if !castable(&from, to, strength) {
             return Err(match strength {
                 Strength::Explicit => {
                     SqlError::new(sqlstate::CANNOT_COERCE, format!("cannot cast type {from} to {to}"))
@@ -141,7 +102,7 @@ impl Binder {
             return Ok(expr);
         }
         if let (Expr::Const(Some(value)), false) = (&expr, to.is_oid() || from.is_oid()) {
-            return simple(value.clone(), to, strength == Strength::Explicit)
+            return cast_value(value.clone(), to, strength == Strength::Explicit)
                 .map(|value| Expr::Const(Some(value)));
         }
         Ok(Expr::Cast { arg: Box::new(expr), from, to: to.clone(), explicit: strength == Strength::Explicit })

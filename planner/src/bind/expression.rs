@@ -1,11 +1,8 @@
 //! Expressions: names to columns, literals to values, everything else to a typed node.
 
-use std::sync::Arc;
-
 use super::binder::{Binder, Typed};
 use crate::error::{SqlError, sqlstate};
-use crate::expression::{Expr, Strength, resolve};
-use crate::query::SelectPlan;
+use crate::expression::{Expr, Strength, Subquery, resolve};
 use crate::statement::{Name, Operator, Query, Syntax};
 use crate::types::{Type, Value};
 
@@ -69,15 +66,15 @@ impl Binder {
                 self.case(operand.as_deref(), whens, otherwise.as_deref())?
             }
             Syntax::Call(call) => self.call(call)?,
-            Syntax::Exists(query) => Typed::boolean(Expr::Exists(Arc::new(self.inner_query(query)?))),
+            Syntax::Exists(query) => Typed::boolean(Expr::Exists(Subquery::new(self.inner_query(query)?))),
             Syntax::Subquery(query) => {
-                let (plan, ty) = self.single_column(query)?;
-                Typed::new(Expr::Subquery(plan), ty)
+                let (query, ty) = self.single_column(query)?;
+                Typed::new(Expr::Subquery(query), ty)
             }
             Syntax::ArrayQuery(query) => {
-                let (plan, element) = self.single_column(query)?;
+                let (query, element) = self.single_column(query)?;
                 let ty = Type::Array(Box::new(element.clone()));
-                Typed::new(Expr::ArrayQuery { element, plan }, ty)
+                Typed::new(Expr::ArrayQuery { element, query }, ty)
             }
             Syntax::Array(items) => {
                 let (items, element) = self.same_type(items)?;
@@ -100,11 +97,9 @@ impl Binder {
         self.find_column(name).or_else(|error| {
             // CURRENT_USER and its like may arrive as plain words.
             match (name.parts.as_slice(), resolve(name.last(), &[])) {
-                ([word], Some((function, _, ty)))
-                    if word.starts_with("current_") || word.ends_with("user") =>
-                {
-                    Ok(Typed::new(Expr::Call { function, arguments: Vec::new() }, ty))
-                }
+                ([word], Some(found)) if word.starts_with("current_") || word.ends_with("user") => Ok(
+                    Typed::new(Expr::Call { function: found.function, arguments: Vec::new() }, found.result),
+                ),
                 _ => Err(error),
             }
         })
@@ -130,16 +125,16 @@ impl Binder {
         // The argument meets the column's type.
         let other = Typed::new(Expr::Const(None), column.ty.clone());
         let (arg, _) = self.comparable(Operator::Eq, arg, other)?;
-        Ok(Typed::boolean(Expr::InQuery { arg, plan: Arc::new(plan), negated }))
+        Ok(Typed::boolean(Expr::InQuery { arg, query: Subquery::new(plan), negated }))
     }
 
-    /// A subquery that gives values: its plan, and the type of its only column.
-    fn single_column(&mut self, query: &Query) -> Result<(Arc<SelectPlan>, Type), SqlError> {
+    /// A subquery that gives values, and the type of its only column.
+    fn single_column(&mut self, query: &Query) -> Result<(Subquery, Type), SqlError> {
         let plan = self.inner_query(query)?;
         match plan.columns.as_slice() {
             [column] => {
                 let ty = column.ty.clone();
-                Ok((Arc::new(plan), ty))
+                Ok((Subquery::new(plan), ty))
             }
             _ => Err(SqlError::new(sqlstate::SYNTAX, "subquery must return only one column")),
         }

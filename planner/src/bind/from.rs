@@ -6,7 +6,7 @@ use super::binder::{Binder, ScopeColumn, Typed};
 use crate::access::Access;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength};
-use crate::pg_catalog::VirtualTable;
+use crate::pg_catalog;
 use crate::query::{Input, SelectPlan};
 use crate::statement::{Alias, From, Name, Operator, Syntax};
 use crate::types::Type;
@@ -102,9 +102,9 @@ impl Binder {
         top: bool,
     ) -> Result<Relation, SqlError> {
         let own = alias.as_ref().map_or(name.last(), |alias| &alias.name);
-        if let Some(table) = VirtualTable::find(name) {
-            let columns = table.columns().map(|(column, ty)| ScopeColumn::new(own, column, ty)).collect();
-            return Ok(Relation { input: Input::System(table), columns }.renamed(alias));
+        if let Some(system) = pg_catalog::find(name) {
+            let columns = system.columns().into_iter().map(|(column, ty)| ScopeColumn::new(own, column, ty));
+            return Ok(Relation { input: Input::System(system), columns: columns.collect() }.renamed(alias));
         }
         let table = self.table(name)?;
         if !top {

@@ -59,10 +59,10 @@ pub(crate) async fn stream(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<Ro
     let whole = select.grouping.is_some() || select.distinct || !select.order.is_empty();
     if access.is_points() {
         let found = points(run, table, access).await?;
-        return Ok(RowStream::ready(finish(select, found, env)?));
+        return Ok(RowStream::ready(select.over(found, env, None)?));
     }
     let Some(span) = access.span(table, env)? else {
-        return Ok(RowStream::ready(finish(select, Vec::new(), env)?));
+        return Ok(RowStream::ready(select.over(Vec::new(), env, None)?));
     };
     let reverse = matches!(access, Access::Range { reverse: true, .. });
     let overlay = Overlay::of(table, run.session);
@@ -177,24 +177,6 @@ fn project(select: &SelectPlan, batch: Vec<Row>, env: &Env, cut: &mut Cut) -> Re
     Ok(out)
 }
 
-/// Filters, groups and finishes rows that are all there.
-fn finish(select: &SelectPlan, found: Vec<Row>, env: &Env) -> Result<Vec<Row>, SqlError> {
-    let mut kept = Vec::with_capacity(found.len());
-    for row in found {
-        if select.keeps(&row, env, None)? {
-            kept.push(row);
-        }
-    }
-    if let Some(grouping) = &select.grouping {
-        let mut groups = Groups::new(grouping);
-        for row in &kept {
-            groups.add(&Scope { row, outer: None }, env)?;
-        }
-        kept = groups.finish(env)?;
-    }
-    select.finish(kept, env, None)
-}
-
 /// The rows of a scan for a query that needs them all: groups, or kept rows up to the limit of memory.
 async fn gather(scanner: &mut Scanner, select: &SelectPlan, env: &Env) -> Result<Vec<Row>, SqlError> {
     let mut groups = select.grouping.as_ref().map(Groups::new);
@@ -215,7 +197,7 @@ async fn gather(scanner: &mut Scanner, select: &SelectPlan, env: &Env) -> Result
         })
         .await?;
     match groups {
-        Some(groups) => groups.finish(env),
+        Some(groups) => groups.finish(),
         None => Ok(kept),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::expression::Env;
+use crate::pg_catalog;
 use crate::prepared::Prepared;
 use crate::session::Session;
 use crate::types::Datum;
@@ -26,6 +27,7 @@ impl<'a> Run<'a> {
             params,
             session: session.view(),
             snapshot: prepared.snapshot.clone(),
+            system_relations: pg_catalog::RELATIONS,
             info: context.info.clone(),
             now: session.now(),
         };

@@ -4,7 +4,7 @@ use bigdecimal::{BigDecimal, RoundingMode, Zero};
 
 use crate::error::{SqlError, sqlstate};
 use crate::statement::Operator;
-use crate::types::{MICROS_PER_DAY, Numeric, Type, Value};
+use crate::types::{Numeric, Type, Value};
 
 fn out_of_range(ty: &Type) -> SqlError {
     SqlError::new(sqlstate::OUT_OF_RANGE, format!("{ty} out of range"))
@@ -25,7 +25,7 @@ pub(crate) fn integer(ty: &Type, value: i128) -> Result<Value, SqlError> {
     fitted.ok_or_else(|| out_of_range(ty))
 }
 
-/// `left op right`, both already of the operand type; `ty` is the result's.
+/// `left op right`, both already of the operand type (a date moves by whole days); `ty` is the type of the result.
 pub(crate) fn binary(op: Operator, ty: &Type, left: Value, right: Value) -> Result<Value, SqlError> {
     match (&left, &right) {
         (Value::Float8(a), Value::Float8(b)) => float(op, *a, *b),
@@ -40,13 +40,9 @@ pub(crate) fn binary(op: Operator, ty: &Type, left: Value, right: Value) -> Resu
                 .map(Value::Date)
                 .map_err(|_| SqlError::new(sqlstate::DATETIME_OVERFLOW, "date out of range"))
         }
-        (Value::Timestamptz(a), Value::Timestamptz(b)) => {
-            // There is no interval: the difference in days is offered through date_part and casts.
-            Ok(Value::Int8((a - b) / MICROS_PER_DAY))
-        }
         _ => match (left.as_i64(), right.as_i64()) {
             (Some(a), Some(b)) => whole(op, ty, i128::from(a), i128::from(b)),
-            _ => Err(SqlError::internal("arithmetic on values that are no numbers")),
+            _ => Err(SqlError::internal("arithmetic on values that are not numbers")),
         },
     }
 }
@@ -112,7 +108,9 @@ pub(crate) fn negate(value: Value) -> Result<Value, SqlError> {
         Value::Numeric(Numeric::NaN) => Ok(Value::Numeric(Numeric::NaN)),
         other => {
             let ty = other.natural_type();
-            let value = other.as_i64().ok_or_else(|| SqlError::internal("the negative of no number"))?;
+            let value = other
+                .as_i64()
+                .ok_or_else(|| SqlError::internal("the negative of a value that is not a number"))?;
             integer(&ty, -i128::from(value))
         }
     }

@@ -1,8 +1,7 @@
-//! Casts: which are allowed where, and what they do.
+//! Casts: which are allowed where, what they do, and the type that two values share.
 
-use std::sync::Arc;
-
-use super::{Env, arithmetic};
+use super::env::Env;
+use super::{arithmetic, object_names};
 use crate::error::{SqlError, sqlstate};
 use crate::types::{Array, MICROS_PER_DAY, Numeric, Type, Value, fit_varchar};
 
@@ -17,7 +16,8 @@ pub(crate) enum Strength {
     Explicit,
 }
 
-fn rank(ty: &Type) -> Option<u8> {
+/// The order of the number types: each takes the values of those before it. `None` for other types.
+pub(super) fn number_rank(ty: &Type) -> Option<u8> {
     Some(match ty {
         Type::Int2 => 0,
         Type::Int4 => 1,
@@ -29,12 +29,42 @@ fn rank(ty: &Type) -> Option<u8> {
     })
 }
 
+/// The type that two values can share; `None` if there is none.
+pub(crate) fn common_type(a: &Type, b: &Type) -> Option<Type> {
+    if a == b || *b == Type::Unknown {
+        return Some(a.clone());
+    }
+    if *a == Type::Unknown {
+        return Some(b.clone());
+    }
+    match (number_rank(a), number_rank(b)) {
+        (Some(x), Some(y)) => return Some(if x >= y { a.plain() } else { b.plain() }),
+        (Some(_), None) if b.is_oid() => return Some(b.clone()),
+        (None, Some(_)) if a.is_oid() => return Some(a.clone()),
+        _ => {}
+    }
+    if a.plain() == b.plain() {
+        return Some(a.plain());
+    }
+    if a.is_text() && b.is_text() {
+        return Some(Type::Text);
+    }
+    if a.is_oid() && b.is_oid() {
+        return Some(Type::Oid);
+    }
+    match (a, b) {
+        (Type::Date, Type::Timestamptz) | (Type::Timestamptz, Type::Date) => Some(Type::Timestamptz),
+        (Type::Array(x), Type::Array(y)) => Some(Type::Array(Box::new(common_type(x, y)?))),
+        _ => None,
+    }
+}
+
 /// May a value of `from` become one of `to` at this strength?
-pub(crate) fn implicit(from: &Type, to: &Type, strength: Strength) -> bool {
+pub(crate) fn castable(from: &Type, to: &Type, strength: Strength) -> bool {
     if from.plain() == to.plain() || *from == Type::Unknown || *to == Type::Unknown {
         return true;
     }
-    if let (Some(a), Some(b)) = (rank(from), rank(to)) {
+    if let (Some(a), Some(b)) = (number_rank(from), number_rank(to)) {
         return a <= b || strength >= Strength::Assignment;
     }
     if from.is_text() && to.is_text() {
@@ -50,7 +80,7 @@ pub(crate) fn implicit(from: &Type, to: &Type, strength: Strength) -> bool {
         (Type::Date, Type::Timestamptz) => true,
         (Type::Timestamptz, Type::Date) => strength >= Strength::Assignment,
         (Type::Json, Type::Jsonb) | (Type::Jsonb, Type::Json) => strength >= Strength::Assignment,
-        (Type::Array(a), Type::Array(b)) => implicit(a, b, strength),
+        (Type::Array(a), Type::Array(b)) => castable(a, b, strength),
         (Type::Int4, Type::Bool) | (Type::Bool, Type::Int4) => strength == Strength::Explicit,
         (Type::Jsonb, to) if to.is_number() || *to == Type::Bool => strength == Strength::Explicit,
         // Through text: into text by storing, out of text only when written.
@@ -60,8 +90,8 @@ pub(crate) fn implicit(from: &Type, to: &Type, strength: Strength) -> bool {
     }
 }
 
-/// Casts a value. The pair was allowed when the expression was bound.
-pub(crate) fn cast(
+/// Casts a value that an expression has computed. The pair of types was allowed when the expression was bound.
+pub(super) fn cast(
     value: Value,
     from: &Type,
     to: &Type,
@@ -70,136 +100,160 @@ pub(crate) fn cast(
 ) -> Result<Value, SqlError> {
     // Names of relations and types need the catalog.
     match (to, &value) {
-        (Type::Regclass, Value::Text(text)) => return crate::pg_catalog::to_regclass(text, env),
-        (Type::Regtype, Value::Text(text)) => return crate::pg_catalog::to_regtype(text),
-        (Type::Opaque(..), Value::Oid(_)) => return Ok(value),
+        (Type::Regclass, Value::Text(text)) => object_names::to_regclass(text, env),
+        (Type::Regtype, Value::Text(text)) => object_names::to_regtype(text),
+        (Type::Opaque(..), Value::Oid(_)) => Ok(value),
         (to, Value::Oid(oid)) if to.is_text() && !matches!(from, Type::Oid) => {
-            return Ok(Value::Text(crate::pg_catalog::oid_text(*oid, from, env)));
+            Ok(Value::Text(object_names::oid_text(*oid, from, env)))
         }
-        _ => {}
+        _ => cast_value(value, to, explicit),
     }
-    simple(value, to, explicit)
 }
 
-/// 2^63: the first whole number beyond bigint.
-const TWO_TO_63: f64 = (1u64 << 63) as f64;
-
-/// The casts that need no catalog.
-pub(crate) fn simple(value: Value, to: &Type, explicit: bool) -> Result<Value, SqlError> {
-    let cannot = |value: &Value| {
-        SqlError::new(sqlstate::CANNOT_COERCE, format!("cannot cast type {} to {to}", value.natural_type()))
-    };
+/// Casts a value where no catalog is needed, which is everything but names of relations and types.
+pub(crate) fn cast_value(value: Value, to: &Type, explicit: bool) -> Result<Value, SqlError> {
     match to {
         Type::Unknown => Ok(value),
-        Type::Bool => match &value {
-            Value::Bool(_) => Ok(value),
-            Value::Int4(v) => Ok(Value::Bool(*v != 0)),
-            Value::Text(text) | Value::Jsonb(text) => Value::from_text(to, text),
-            _ => Err(cannot(&value)),
-        },
-        Type::Int2 | Type::Int4 | Type::Int8 => match &value {
-            Value::Text(text) => Value::from_text(to, text),
-            Value::Bool(v) => Ok(Value::Int4(i32::from(*v))),
-            Value::Jsonb(text) => simple(Value::Numeric(Numeric::parse(text)?), to, explicit),
-            Value::Float8(v) => {
-                let rounded = v.round_ties_even();
-                // 2^63 itself does not fit; NaN is in no range.
-                if (-TWO_TO_63..TWO_TO_63).contains(&rounded) {
-                    arithmetic::integer(to, rounded as i128)
-                } else {
-                    Err(SqlError::new(sqlstate::OUT_OF_RANGE, format!("{to} out of range")))
-                }
-            }
-            Value::Numeric(Numeric::NaN) => Err(SqlError::unsupported(format!("converting NaN to {to}"))),
-            Value::Numeric(v) => match v.to_i64() {
-                Some(v) => arithmetic::integer(to, i128::from(v)),
-                None => Err(SqlError::new(sqlstate::OUT_OF_RANGE, format!("{to} out of range"))),
-            },
-            value => match value.as_i64() {
-                Some(v) => arithmetic::integer(to, i128::from(v)),
-                None => Err(cannot(value)),
-            },
-        },
-        Type::Float4 | Type::Float8 => match &value {
-            Value::Float8(v) if *to == Type::Float4 => {
-                let narrow = *v as f32;
-                if narrow.is_infinite() && v.is_finite() {
-                    return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: overflow"));
-                }
-                Ok(Value::Float8(f64::from(narrow)))
-            }
-            Value::Float8(_) => Ok(value),
-            Value::Text(text) | Value::Jsonb(text) => Value::from_text(to, text),
-            Value::Numeric(v) => Ok(Value::Float8(v.to_f64())),
-            value => value.as_i64().map(|v| Value::Float8(v as f64)).ok_or_else(|| cannot(value)),
-        },
-        Type::Numeric(limits) => {
-            let number = match value {
-                Value::Numeric(v) => v,
-                Value::Text(text) | Value::Jsonb(text) => Numeric::parse(&text)?,
-                // 15 significant digits, as PostgreSQL gives.
-                Value::Float8(v) if v.is_nan() => Numeric::NaN,
-                Value::Float8(v) if v.is_infinite() => {
-                    return Err(SqlError::unsupported("numeric infinity"));
-                }
-                Value::Float8(v) => {
-                    let text: f64 = format!("{v:.14e}").parse().unwrap_or(v);
-                    Numeric::parse(&text.to_string())?
-                }
-                value => Numeric::from_i64(value.as_i64().ok_or_else(|| cannot(&value))?),
-            };
-            Ok(Value::Numeric(match limits {
-                Some((precision, scale)) => number.fit(*precision, *scale)?,
-                None => number,
-            }))
-        }
-        Type::Varchar(Some(limit)) => {
-            let text = into_text(value);
-            if explicit {
-                // A written cast cuts silently.
-                let end = text.char_indices().nth(*limit as usize).map_or(text.len(), |(at, _)| at);
-                return Ok(Value::Text(text[..end].to_string()));
-            }
-            fit_varchar(text, *limit).map(Value::Text)
-        }
+        Type::Bool => to_bool(value),
+        Type::Int2 | Type::Int4 | Type::Int8 => to_integer(value, to),
+        Type::Float4 | Type::Float8 => to_float(value, to),
+        Type::Numeric(limits) => to_numeric(value, to, *limits).map(Value::Numeric),
+        Type::Varchar(Some(limit)) => to_varchar(into_text(value), *limit as usize, explicit),
         Type::Name | Type::Char => Value::from_text(to, &into_text(value)),
         Type::Text | Type::Varchar(None) | Type::Opaque(..) | Type::Json => Ok(Value::Text(into_text(value))),
         Type::Date => match value {
             Value::Timestamptz(i64::MAX) => Ok(Value::Date(i32::MAX)),
             Value::Timestamptz(i64::MIN) => Ok(Value::Date(i32::MIN)),
-            Value::Timestamptz(v) => Ok(Value::Date(v.div_euclid(MICROS_PER_DAY) as i32)),
+            Value::Timestamptz(micros) => Ok(Value::Date(micros.div_euclid(MICROS_PER_DAY) as i32)),
             other => through_text(other, to),
         },
         Type::Timestamptz => match value {
             Value::Date(i32::MAX) => Ok(Value::Timestamptz(i64::MAX)),
             Value::Date(i32::MIN) => Ok(Value::Timestamptz(i64::MIN)),
-            Value::Date(v) => i64::from(v)
+            Value::Date(days) => i64::from(days)
                 .checked_mul(MICROS_PER_DAY)
                 .map(Value::Timestamptz)
                 .ok_or_else(|| SqlError::new(sqlstate::DATETIME_OVERFLOW, "date out of range for timestamp")),
             other => through_text(other, to),
         },
-        Type::Oid | Type::Regclass | Type::Regtype => match &value {
-            Value::Oid(_) => Ok(value),
-            Value::Text(text) => Value::from_text(&Type::Oid, text),
-            value => match value.as_i64().map(u32::try_from) {
-                Some(Ok(oid)) => Ok(Value::Oid(oid)),
-                Some(Err(_)) => Err(SqlError::new(sqlstate::OUT_OF_RANGE, "OID out of range")),
-                None => Err(cannot(value)),
-            },
-        },
-        Type::Array(element) => match value {
-            Value::Array(array) if array.element == **element => Ok(Value::Array(array)),
-            Value::Array(array) => {
-                let cast_item = |item: &Option<Value>| {
-                    item.clone().map(|item| simple(item, element, explicit)).transpose()
-                };
-                let items = array.items.iter().map(cast_item).collect::<Result<_, _>>()?;
-                Ok(Value::Array(Arc::new(Array { element: (**element).clone(), items })))
-            }
-            other => through_text(other, to),
-        },
+        Type::Oid | Type::Regclass | Type::Regtype => to_oid(value, to),
+        Type::Array(element) => to_array(value, to, element, explicit),
         Type::Uuid | Type::Bytea | Type::Jsonb => through_text(value, to),
+    }
+}
+
+fn cannot_cast(value: &Value, to: &Type) -> SqlError {
+    SqlError::new(sqlstate::CANNOT_COERCE, format!("cannot cast type {} to {to}", value.natural_type()))
+}
+
+fn out_of_range(to: &Type) -> SqlError {
+    SqlError::new(sqlstate::OUT_OF_RANGE, format!("{to} out of range"))
+}
+
+fn to_bool(value: Value) -> Result<Value, SqlError> {
+    match &value {
+        Value::Bool(_) => Ok(value),
+        Value::Int4(number) => Ok(Value::Bool(*number != 0)),
+        Value::Text(text) | Value::Jsonb(text) => Value::from_text(&Type::Bool, text),
+        _ => Err(cannot_cast(&value, &Type::Bool)),
+    }
+}
+
+/// 2^63: the first whole number beyond bigint.
+const TWO_TO_63: f64 = (1u64 << 63) as f64;
+
+fn to_integer(value: Value, to: &Type) -> Result<Value, SqlError> {
+    match &value {
+        Value::Text(text) => Value::from_text(to, text),
+        Value::Bool(truth) => Ok(Value::Int4(i32::from(*truth))),
+        Value::Jsonb(text) => to_integer(Value::Numeric(Numeric::parse(text)?), to),
+        Value::Float8(number) => {
+            let rounded = number.round_ties_even();
+            // 2^63 itself does not fit; NaN is in no range.
+            if !(-TWO_TO_63..TWO_TO_63).contains(&rounded) {
+                return Err(out_of_range(to));
+            }
+            arithmetic::integer(to, rounded as i128)
+        }
+        Value::Numeric(Numeric::NaN) => Err(SqlError::unsupported(format!("converting NaN to {to}"))),
+        Value::Numeric(number) => {
+            arithmetic::integer(to, i128::from(number.to_i64().ok_or_else(|| out_of_range(to))?))
+        }
+        value => arithmetic::integer(to, i128::from(value.as_i64().ok_or_else(|| cannot_cast(value, to))?)),
+    }
+}
+
+fn to_float(value: Value, to: &Type) -> Result<Value, SqlError> {
+    match &value {
+        Value::Float8(number) if *to == Type::Float4 => {
+            let narrow = *number as f32;
+            if narrow.is_infinite() && number.is_finite() {
+                return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: overflow"));
+            }
+            Ok(Value::Float8(f64::from(narrow)))
+        }
+        Value::Float8(_) => Ok(value),
+        Value::Text(text) | Value::Jsonb(text) => Value::from_text(to, text),
+        Value::Numeric(number) => Ok(Value::Float8(number.to_f64())),
+        value => {
+            value.as_i64().map(|number| Value::Float8(number as f64)).ok_or_else(|| cannot_cast(value, to))
+        }
+    }
+}
+
+fn to_numeric(value: Value, to: &Type, limits: Option<(u16, u16)>) -> Result<Numeric, SqlError> {
+    let number = match value {
+        Value::Numeric(number) => number,
+        Value::Text(text) | Value::Jsonb(text) => Numeric::parse(&text)?,
+        Value::Float8(number) if number.is_nan() => Numeric::NaN,
+        Value::Float8(number) if number.is_infinite() => {
+            return Err(SqlError::unsupported("numeric infinity"));
+        }
+        Value::Float8(number) => {
+            // 15 significant digits, as PostgreSQL gives.
+            let rounded: f64 = format!("{number:.14e}").parse().unwrap_or(number);
+            Numeric::parse(&rounded.to_string())?
+        }
+        value => Numeric::from_i64(value.as_i64().ok_or_else(|| cannot_cast(&value, to))?),
+    };
+    match limits {
+        Some((precision, scale)) => number.fit(precision, scale),
+        None => Ok(number),
+    }
+}
+
+/// A written cast cuts silently; otherwise only spaces may be lost.
+fn to_varchar(text: String, limit: usize, explicit: bool) -> Result<Value, SqlError> {
+    if !explicit {
+        return fit_varchar(text, limit).map(Value::Text);
+    }
+    let end = text.char_indices().nth(limit).map_or(text.len(), |(at, _)| at);
+    Ok(Value::text(&text[..end]))
+}
+
+fn to_oid(value: Value, to: &Type) -> Result<Value, SqlError> {
+    match &value {
+        Value::Oid(_) => Ok(value),
+        Value::Text(text) => Value::from_text(&Type::Oid, text),
+        value => {
+            let number = value.as_i64().ok_or_else(|| cannot_cast(value, to))?;
+            let oid = u32::try_from(number)
+                .map_err(|_| SqlError::new(sqlstate::OUT_OF_RANGE, "OID out of range"))?;
+            Ok(Value::Oid(oid))
+        }
+    }
+}
+
+fn to_array(value: Value, to: &Type, element: &Type, explicit: bool) -> Result<Value, SqlError> {
+    match value {
+        Value::Array(array) if array.element == *element => Ok(Value::Array(array)),
+        Value::Array(array) => {
+            let items = array.items.iter().cloned();
+            let cast = items.map(|item| item.map(|item| cast_value(item, element, explicit)).transpose());
+            let items = cast.collect::<Result<_, _>>()?;
+            Ok(Value::Array(Array { element: element.clone(), items }.into()))
+        }
+        other => through_text(other, to),
     }
 }
 
@@ -216,9 +270,6 @@ fn through_text(value: Value, to: &Type) -> Result<Value, SqlError> {
     match value {
         Value::Text(text) => Value::from_text(to, &text),
         value if value.natural_type() == to.plain() => Ok(value),
-        value => Err(SqlError::new(
-            sqlstate::CANNOT_COERCE,
-            format!("cannot cast type {} to {to}", value.natural_type()),
-        )),
+        value => Err(cannot_cast(&value, to)),
     }
 }

@@ -1,11 +1,12 @@
 //! What an execution gives its expressions besides rows: parameters, the session, the tables, and the time.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::catalog::Snapshot;
 use crate::context::ServerInfo;
 use crate::error::SqlError;
-use crate::types::Datum;
+use crate::types::{Datum, Row, Type};
 
 /// What an execution gives its expressions besides rows. A clone shares the session and the tables.
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub(crate) struct Env {
     pub(crate) session: Arc<dyn SessionView>,
     /// The tables that the statement was bound against.
     pub(crate) snapshot: Arc<Snapshot>,
+    /// The relations of pg_catalog and information_schema.
+    pub(crate) system_relations: &'static [&'static dyn SystemRelation],
     /// What the server says about itself.
     pub(crate) info: Arc<ServerInfo>,
     /// The time that now() gives, in microseconds since 2000.
@@ -44,4 +47,35 @@ pub(crate) trait SessionView: Send + Sync {
 
     /// The names of the session's prepared statements with their texts, sorted by name.
     fn statement_names(&self) -> Vec<(String, String)>;
+}
+
+/// A relation of pg_catalog or information_schema, as expressions see it: something with a number and a name, to which
+/// casts to regclass and their like refer.
+pub(crate) trait SystemRelation: Sync {
+    /// pg_class.oid.
+    fn oid(&self) -> u32;
+
+    /// "pg_catalog" or "information_schema".
+    fn schema(&self) -> &'static str;
+
+    /// Its name, without the schema.
+    fn name(&self) -> &'static str;
+
+    /// The names and types of its columns.
+    fn columns(&self) -> Vec<(&'static str, Type)>;
+
+    /// Its rows now.
+    fn rows(&self, env: &Env) -> Vec<Row>;
+}
+
+impl PartialEq for dyn SystemRelation {
+    fn eq(&self, other: &dyn SystemRelation) -> bool {
+        self.oid() == other.oid()
+    }
+}
+
+impl fmt::Debug for dyn SystemRelation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.schema(), self.name())
+    }
 }

@@ -6,6 +6,7 @@
 
 mod binary;
 mod datetime;
+pub(crate) mod declared;
 mod float;
 mod json;
 mod numeric;
@@ -17,6 +18,7 @@ pub use numeric::Numeric;
 
 pub(crate) use binary::bad_utf8;
 pub(crate) use datetime::{MICROS_PER_DAY, now_micros, timestamp_to_text};
+pub(crate) use declared::DeclaredType;
 pub(crate) use json::member as json_member;
 pub(crate) use text::{fit_varchar, format_array, parse_bool};
 
@@ -128,34 +130,61 @@ pub struct Array {
     pub items: Vec<Datum>,
 }
 
-/// (variant, oid, array oid, size, pg_type name, SQL name) of the plain types.
-const PLAIN: &[(Type, u32, u32, i16, &str, &str)] = &[
-    (Type::Bool, 16, 1000, 1, "bool", "boolean"),
-    (Type::Bytea, 17, 1001, -1, "bytea", "bytea"),
-    (Type::Char, 18, 1002, 1, "char", "\"char\""),
-    (Type::Name, 19, 1003, 64, "name", "name"),
-    (Type::Int8, 20, 1016, 8, "int8", "bigint"),
-    (Type::Int2, 21, 1005, 2, "int2", "smallint"),
-    (Type::Int4, 23, 1007, 4, "int4", "integer"),
-    (Type::Text, 25, 1009, -1, "text", "text"),
-    (Type::Oid, 26, 1028, 4, "oid", "oid"),
-    (Type::Json, 114, 199, -1, "json", "json"),
-    (Type::Float4, 700, 1021, 4, "float4", "real"),
-    (Type::Float8, 701, 1022, 8, "float8", "double precision"),
-    (Type::Varchar(None), 1043, 1015, -1, "varchar", "character varying"),
-    (Type::Date, 1082, 1182, 4, "date", "date"),
-    (Type::Timestamptz, 1184, 1185, 8, "timestamptz", "timestamp with time zone"),
-    (Type::Numeric(None), 1700, 1231, -1, "numeric", "numeric"),
-    (Type::Regclass, 2205, 2210, 4, "regclass", "regclass"),
-    (Type::Regtype, 2206, 2211, 4, "regtype", "regtype"),
-    (Type::Uuid, 2950, 2951, 16, "uuid", "uuid"),
-    (Type::Jsonb, 3802, 3807, -1, "jsonb", "jsonb"),
+/// A type as pg_type lists it.
+pub(crate) struct TypeEntry {
+    /// The type, without length, precision or scale.
+    pub(crate) ty: Type,
+    /// Its number.
+    pub(crate) oid: u32,
+    /// The number of the type of its arrays.
+    pub(crate) array_oid: u32,
+    /// Bytes of a value; -1 if it varies.
+    pub(crate) size: i16,
+    /// pg_type's name of it ("int4").
+    pub(crate) name: &'static str,
+    /// The name in SQL ("integer").
+    sql_name: &'static str,
+}
+
+const fn entry(
+    ty: Type,
+    oid: u32,
+    array_oid: u32,
+    size: i16,
+    name: &'static str,
+    sql_name: &'static str,
+) -> TypeEntry {
+    TypeEntry { ty, oid, array_oid, size, name, sql_name }
+}
+
+/// All types but arrays. (type, oid, oid of its arrays, size, name, name in SQL)
+static TYPES: &[TypeEntry] = &[
+    entry(Type::Bool, 16, 1000, 1, "bool", "boolean"),
+    entry(Type::Bytea, 17, 1001, -1, "bytea", "bytea"),
+    entry(Type::Char, 18, 1002, 1, "char", "\"char\""),
+    entry(Type::Name, 19, 1003, 64, "name", "name"),
+    entry(Type::Int8, 20, 1016, 8, "int8", "bigint"),
+    entry(Type::Int2, 21, 1005, 2, "int2", "smallint"),
+    entry(Type::Int4, 23, 1007, 4, "int4", "integer"),
+    entry(Type::Text, 25, 1009, -1, "text", "text"),
+    entry(Type::Oid, 26, 1028, 4, "oid", "oid"),
+    entry(Type::Json, 114, 199, -1, "json", "json"),
+    entry(Type::Float4, 700, 1021, 4, "float4", "real"),
+    entry(Type::Float8, 701, 1022, 8, "float8", "double precision"),
+    entry(Type::Varchar(None), 1043, 1015, -1, "varchar", "character varying"),
+    entry(Type::Date, 1082, 1182, 4, "date", "date"),
+    entry(Type::Timestamptz, 1184, 1185, 8, "timestamptz", "timestamp with time zone"),
+    entry(Type::Numeric(None), 1700, 1231, -1, "numeric", "numeric"),
+    entry(Type::Regclass, 2205, 2210, 4, "regclass", "regclass"),
+    entry(Type::Regtype, 2206, 2211, 4, "regtype", "regtype"),
+    entry(Type::Uuid, 2950, 2951, 16, "uuid", "uuid"),
+    entry(Type::Jsonb, 3802, 3807, -1, "jsonb", "jsonb"),
 ];
 
 impl Type {
-    /// The types that pg_type lists: (type, oid, array oid, size, pg_type name).
-    pub(crate) fn catalogued() -> impl Iterator<Item = (&'static Type, u32, u32, i16, &'static str)> {
-        PLAIN.iter().map(|(ty, oid, array, size, name, _)| (ty, *oid, *array, *size, *name))
+    /// The types that pg_type lists.
+    pub(crate) fn catalogued() -> impl Iterator<Item = &'static TypeEntry> {
+        TYPES.iter()
     }
 
     /// This type without its length, precision or scale.
@@ -167,9 +196,9 @@ impl Type {
         }
     }
 
-    fn entry(&self) -> Option<&'static (Type, u32, u32, i16, &'static str, &'static str)> {
+    fn entry(&self) -> Option<&'static TypeEntry> {
         let plain = self.plain();
-        PLAIN.iter().find(|entry| entry.0 == plain)
+        TYPES.iter().find(|entry| entry.ty == plain)
     }
 
     /// PostgreSQL's number of the type.
@@ -177,8 +206,8 @@ impl Type {
         match self {
             Type::Unknown => 705,
             Type::Opaque(oid, _) => *oid,
-            Type::Array(element) => element.entry().map_or(2277, |entry| entry.2),
-            other => other.entry().map_or(705, |entry| entry.1),
+            Type::Array(element) => element.entry().map_or(2277, |entry| entry.array_oid),
+            other => other.entry().map_or(705, |entry| entry.oid),
         }
     }
 
@@ -187,7 +216,7 @@ impl Type {
         match self {
             Type::Unknown => -2,
             Type::Opaque(..) | Type::Array(_) => -1,
-            other => other.entry().map_or(-1, |entry| entry.3),
+            other => other.entry().map_or(-1, |entry| entry.size),
         }
     }
 
@@ -211,11 +240,11 @@ impl Type {
             1114 => return Some(Type::Timestamptz),
             _ => {}
         }
-        PLAIN.iter().find_map(|(ty, own, array, ..)| {
-            if *own == oid {
-                Some(ty.clone())
-            } else if *array == oid {
-                Some(Type::Array(Box::new(ty.clone())))
+        TYPES.iter().find_map(|entry| {
+            if entry.oid == oid {
+                Some(entry.ty.clone())
+            } else if entry.array_oid == oid {
+                Some(Type::Array(Box::new(entry.ty.clone())))
             } else {
                 None
             }
@@ -228,7 +257,7 @@ impl Type {
             Type::Unknown => "unknown".into(),
             Type::Opaque(_, name) => (*name).into(),
             Type::Array(element) => format!("_{}", element.name()),
-            other => other.entry().map_or("unknown", |entry| entry.4).into(),
+            other => other.entry().map_or("unknown", |entry| entry.name).into(),
         }
     }
 
@@ -262,7 +291,7 @@ impl fmt::Display for Type {
             Type::Unknown => f.write_str("unknown"),
             Type::Opaque(_, name) => f.write_str(name),
             Type::Array(element) => write!(f, "{element}[]"),
-            other => f.write_str(other.entry().map_or("unknown", |entry| entry.5)),
+            other => f.write_str(other.entry().map_or("unknown", |entry| entry.sql_name)),
         }
     }
 }

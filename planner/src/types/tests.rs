@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Type, Value};
+use super::{Type, TypeEntry, Value};
 
 /// Text to value to both formats and back.
 fn both(ty: &Type, text: &str) {
@@ -125,7 +125,7 @@ proptest! {
 
     #[test]
     fn no_text_breaks_a_parser(text in "\\PC{0,20}") {
-        for (ty, ..) in Type::catalogued() {
+        for TypeEntry { ty, .. } in Type::catalogued() {
             let _ = Value::from_text(ty, &text);
             let _ = Value::from_text(&Type::Array(Box::new(ty.clone())), &text);
         }
@@ -133,7 +133,7 @@ proptest! {
 
     #[test]
     fn no_bytes_break_a_decoder(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-        for (ty, ..) in Type::catalogued() {
+        for TypeEntry { ty, .. } in Type::catalogued() {
             let _ = Value::from_binary(ty, &bytes);
             let _ = Value::from_binary(&Type::Array(Box::new(ty.clone())), &bytes);
         }

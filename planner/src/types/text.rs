@@ -46,7 +46,7 @@ pub(super) fn parse(ty: &Type, text: &str) -> Result<Value, SqlError> {
             })
         }
         Type::Text | Type::Unknown | Type::Opaque(..) | Type::Varchar(None) => Value::text(text),
-        Type::Varchar(Some(limit)) => Value::Text(fit_varchar(text.to_string(), *limit)?),
+        Type::Varchar(Some(limit)) => Value::Text(fit_varchar(text.to_string(), *limit as usize)?),
         Type::Name => Value::text(truncate(text, 63)),
         Type::Char => Value::text(truncate(text, 1)),
         Type::Bytea => Value::Bytea(bytea(text)?),
@@ -83,8 +83,8 @@ fn truncate(text: &str, limit: usize) -> &str {
 }
 
 /// varchar(n): too many characters are an error unless the excess is spaces, which are cut.
-pub(crate) fn fit_varchar(text: String, limit: u32) -> Result<String, SqlError> {
-    match text.char_indices().nth(limit as usize) {
+pub(crate) fn fit_varchar(text: String, limit: usize) -> Result<String, SqlError> {
+    match text.char_indices().nth(limit) {
         None => Ok(text),
         Some((at, _)) if text[at..].bytes().all(|b| b == b' ') => Ok(text[..at].to_string()),
         Some(_) => Err(SqlError::new(

@@ -1,0 +1,261 @@
+//! The value of an expression for a row.
+
+use std::cmp::Ordering;
+
+use super::cast::cast;
+use super::env::Env;
+use super::expr::Expr;
+use super::scope::Scope;
+use super::subquery::Subquery;
+use super::{arithmetic, pattern};
+use crate::error::{SqlError, sqlstate};
+use crate::statement::Operator;
+use crate::types::{Array, Datum, Row, Type, Value};
+
+impl Expr {
+    /// The value for a row.
+    pub(crate) fn eval(&self, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
+        let value = |expr: &Expr| expr.eval(scope, env);
+        match self {
+            Expr::Const(value) => Ok(value.clone()),
+            Expr::Param(at) => parameter(*at, env),
+            Expr::Column { level, at } => column(*level, *at, scope),
+            Expr::Aggregate(_) => Err(SqlError::internal("an aggregate outside of its query")),
+            Expr::Not(arg) => Ok(boolean(truth(&value(arg)?).map(|holds| !holds))),
+            Expr::And(items) => all(items, false, scope, env),
+            Expr::Or(items) => all(items, true, scope, env),
+            Expr::Compare { op, left, right } => Ok(boolean(compare(*op, &value(left)?, &value(right)?)?)),
+            Expr::Arithmetic { op, ty, left, right } => {
+                both(value(left)?, value(right)?, |left, right| arithmetic::binary(*op, ty, left, right))
+            }
+            Expr::Negate(arg) => value(arg)?.map(arithmetic::negate).transpose(),
+            Expr::Concat { left, right } => both(value(left)?, value(right)?, |a, b| Ok(concat(a, b))),
+            Expr::Regex { arg, pattern, insensitive, negated } => {
+                both(value(arg)?, value(pattern)?, |text, pattern| {
+                    let (text, pattern) = (text.to_string_text(), pattern.to_string_text());
+                    Ok(Value::Bool(pattern::regex(&text, &pattern, *insensitive)? != *negated))
+                })
+            }
+            Expr::Like { arg, pattern, escape, insensitive, negated } => {
+                both(value(arg)?, value(pattern)?, |text, pattern| {
+                    let (text, pattern) = (text.to_string_text(), pattern.to_string_text());
+                    Ok(Value::Bool(pattern::like(&text, &pattern, *escape, *insensitive)? != *negated))
+                })
+            }
+            Expr::IsNull { arg, negated } => Ok(boolean(Some(value(arg)?.is_none() != *negated))),
+            Expr::IsBool { arg, value: wanted, negated } => {
+                Ok(boolean(Some((truth(&value(arg)?) == Some(*wanted)) != *negated)))
+            }
+            Expr::IsDistinct { left, right, negated } => {
+                Ok(boolean(Some(distinct(&value(left)?, &value(right)?)? != *negated)))
+            }
+            Expr::In { arg, list, negated } => contains(&value(arg)?, list.iter().map(value), *negated),
+            Expr::Quantified { left, op, array, all } => {
+                Ok(boolean(quantified(&value(left)?, *op, &value(array)?, *all)?))
+            }
+            Expr::Cast { arg, from, to, explicit } => {
+                value(arg)?.map(|value| cast(value, from, to, *explicit, env)).transpose()
+            }
+            Expr::Case { whens, otherwise } => case(whens, otherwise.as_deref(), scope, env),
+            Expr::Coalesce(items) => coalesce(items, scope, env),
+            Expr::Call { function, arguments } => {
+                let values = arguments.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+                function.call(&values, env)
+            }
+            Expr::Array { element, items } => array(element, items.iter().map(value)),
+            Expr::Index { arg, index } => Ok(index_of(&value(arg)?, &value(index)?)),
+            Expr::JsonGet { arg, key, text } => match (value(arg)?, value(key)?) {
+                (Some(document), Some(key)) => pattern::json_get(&document.to_string_text(), &key, *text),
+                _ => Ok(None),
+            },
+            Expr::Exists(query) => Ok(boolean(Some(!query.rows(scope, env)?.is_empty()))),
+            Expr::Subquery(query) => single(query, scope, env),
+            Expr::ArrayQuery { element, query } => array(element, first_column(query.rows(scope, env)?)),
+            Expr::InQuery { arg, query, negated } => {
+                let arg = value(arg)?;
+                contains(&arg, first_column(query.rows(scope, env)?), *negated)
+            }
+        }
+    }
+
+    /// Does the condition hold? NULL does not.
+    pub(crate) fn holds(&self, scope: &Scope<'_>, env: &Env) -> Result<bool, SqlError> {
+        Ok(truth(&self.eval(scope, env)?) == Some(true))
+    }
+}
+
+fn parameter(at: usize, env: &Env) -> Result<Datum, SqlError> {
+    env.params.get(at).cloned().ok_or_else(|| {
+        SqlError::new(sqlstate::UNDEFINED_PARAMETER, format!("there is no parameter ${}", at + 1))
+    })
+}
+
+fn column(level: usize, at: usize, scope: &Scope<'_>) -> Result<Datum, SqlError> {
+    let mut scope = scope;
+    for _ in 0..level {
+        scope = scope.outer.ok_or_else(|| SqlError::internal("a column of a query that is not around"))?;
+    }
+    scope.row.get(at).cloned().ok_or_else(|| SqlError::internal("a column beyond the end of its row"))
+}
+
+fn boolean(value: Option<bool>) -> Datum {
+    value.map(Value::Bool)
+}
+
+fn truth(value: &Datum) -> Option<bool> {
+    match value {
+        Some(Value::Bool(value)) => Some(*value),
+        _ => None,
+    }
+}
+
+/// What `code` makes of two values; NULL if one of them is.
+fn both(
+    left: Datum,
+    right: Datum,
+    code: impl FnOnce(Value, Value) -> Result<Value, SqlError>,
+) -> Result<Datum, SqlError> {
+    match (left, right) {
+        (Some(left), Some(right)) => code(left, right).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// AND (`decisive` is false) and OR (it is true): the first decisive value ends it; else NULL if there was one.
+fn all(items: &[Expr], decisive: bool, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
+    let mut result = Some(!decisive);
+    for item in items {
+        match truth(&item.eval(scope, env)?) {
+            Some(holds) if holds == decisive => return Ok(Some(Value::Bool(decisive))),
+            Some(_) => {}
+            None => result = None,
+        }
+    }
+    Ok(boolean(result))
+}
+
+fn compare(op: Operator, left: &Datum, right: &Datum) -> Result<Option<bool>, SqlError> {
+    let (Some(left), Some(right)) = (left, right) else { return Ok(None) };
+    let order = left.compare(right)?;
+    Ok(Some(match op {
+        Operator::Eq => order == Ordering::Equal,
+        Operator::NotEq => order != Ordering::Equal,
+        Operator::Lt => order == Ordering::Less,
+        Operator::LtEq => order != Ordering::Greater,
+        Operator::Gt => order == Ordering::Greater,
+        Operator::GtEq => order != Ordering::Less,
+        other => return Err(SqlError::internal(format!("{} does not compare", other.symbol()))),
+    }))
+}
+
+/// IS DISTINCT FROM: as `<>`, but NULL is a value like others.
+fn distinct(left: &Datum, right: &Datum) -> Result<bool, SqlError> {
+    match (left, right) {
+        (Some(left), Some(right)) => Ok(left.compare(right)?.is_ne()),
+        (left, right) => Ok(left.is_some() != right.is_some()),
+    }
+}
+
+/// IN over items that are computed one by one, until one is equal.
+fn contains(
+    arg: &Datum,
+    items: impl Iterator<Item = Result<Datum, SqlError>>,
+    negated: bool,
+) -> Result<Datum, SqlError> {
+    let mut found = Some(false);
+    for item in items {
+        match compare(Operator::Eq, arg, &item?)? {
+            Some(true) => return Ok(Some(Value::Bool(!negated))),
+            Some(false) => {}
+            None => found = None,
+        }
+    }
+    Ok(boolean(found.map(|found| found != negated)))
+}
+
+fn quantified(left: &Datum, op: Operator, array: &Datum, all: bool) -> Result<Option<bool>, SqlError> {
+    let Some(Value::Array(array)) = array else { return Ok(None) };
+    let mut result = Some(all);
+    for item in &array.items {
+        let holds = match (op, left, item) {
+            (Operator::Regex { insensitive, negated }, Some(left), Some(item)) => {
+                Some(pattern::regex(&left.to_string_text(), &item.to_string_text(), insensitive)? != negated)
+            }
+            (Operator::Regex { .. }, ..) => None,
+            (op, left, item) => compare(op, left, item)?,
+        };
+        match holds {
+            Some(holds) if holds != all => return Ok(Some(!all)),
+            Some(_) => {}
+            None => result = None,
+        }
+    }
+    Ok(result)
+}
+
+fn concat(left: Value, right: Value) -> Value {
+    match (left, right) {
+        (Value::Bytea(left), Value::Bytea(right)) => Value::Bytea([left, right].concat().into()),
+        (Value::Array(left), Value::Array(right)) => {
+            let items = left.items.iter().chain(&right.items).cloned().collect();
+            Value::Array(Array { element: left.element.clone(), items }.into())
+        }
+        (left, right) => {
+            let mut text = left.to_string_text();
+            text.push_str(&right.to_string_text());
+            Value::Text(text)
+        }
+    }
+}
+
+fn case(
+    whens: &[(Expr, Expr)],
+    otherwise: Option<&Expr>,
+    scope: &Scope<'_>,
+    env: &Env,
+) -> Result<Datum, SqlError> {
+    for (when, then) in whens {
+        if when.holds(scope, env)? {
+            return then.eval(scope, env);
+        }
+    }
+    otherwise.map_or(Ok(None), |otherwise| otherwise.eval(scope, env))
+}
+
+fn coalesce(items: &[Expr], scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
+    for item in items {
+        if let Some(value) = item.eval(scope, env)? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+fn array(element: &Type, items: impl Iterator<Item = Result<Datum, SqlError>>) -> Result<Datum, SqlError> {
+    let items = items.collect::<Result<_, _>>()?;
+    Ok(Some(Value::Array(Array { element: element.clone(), items }.into())))
+}
+
+/// `array[index]`: NULL outside of the array.
+fn index_of(array: &Datum, index: &Datum) -> Datum {
+    let (Some(Value::Array(array)), Some(index)) = (array, index) else { return None };
+    let at = usize::try_from(index.as_i64()?.checked_sub(1)?).ok()?;
+    array.items.get(at)?.clone()
+}
+
+fn first_column(rows: Vec<Row>) -> impl Iterator<Item = Result<Datum, SqlError>> {
+    let outside = || SqlError::internal("a subquery without a column");
+    rows.into_iter().map(move |row| row.into_iter().next().ok_or_else(outside))
+}
+
+/// The value of a subquery of one row and one column; NULL if there is no row.
+fn single(query: &Subquery, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
+    let rows = query.rows(scope, env)?;
+    if rows.len() > 1 {
+        return Err(SqlError::new(
+            sqlstate::CARDINALITY_VIOLATION,
+            "more than one row returned by a subquery used as an expression",
+        ));
+    }
+    first_column(rows).next().unwrap_or(Ok(None))
+}

@@ -1,0 +1,197 @@
+//! A bound expression: a tree of typed nodes.
+
+use super::functions::Function;
+use super::subquery::Subquery;
+use crate::statement::Operator;
+use crate::types::{Datum, Type};
+
+/// A bound expression.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Expr {
+    /// A value.
+    Const(Datum),
+    /// A parameter of the statement, from 0 (`$1`).
+    Param(usize),
+    /// Column `at` of the row `level` queries out.
+    Column {
+        level: usize,
+        at: usize,
+    },
+    /// An aggregate of the query, by its number in the query's list; the binder replaces it by a column.
+    Aggregate(usize),
+    Not(Box<Expr>),
+    And(Vec<Expr>),
+    Or(Vec<Expr>),
+    Compare {
+        op: Operator,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    /// `left op right` on numbers and dates; `ty` is the type of the result.
+    Arithmetic {
+        op: Operator,
+        ty: Type,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    Negate(Box<Expr>),
+    /// `||`.
+    Concat {
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    /// `~`, `~*`, `!~`, `!~*`.
+    Regex {
+        arg: Box<Expr>,
+        pattern: Box<Expr>,
+        insensitive: bool,
+        negated: bool,
+    },
+    Like {
+        arg: Box<Expr>,
+        pattern: Box<Expr>,
+        escape: Option<char>,
+        insensitive: bool,
+        negated: bool,
+    },
+    IsNull {
+        arg: Box<Expr>,
+        negated: bool,
+    },
+    /// IS [NOT] TRUE, IS [NOT] FALSE.
+    IsBool {
+        arg: Box<Expr>,
+        value: bool,
+        negated: bool,
+    },
+    IsDistinct {
+        left: Box<Expr>,
+        right: Box<Expr>,
+        negated: bool,
+    },
+    In {
+        arg: Box<Expr>,
+        list: Vec<Expr>,
+        negated: bool,
+    },
+    /// `left op ANY (array)`, or `ALL`.
+    Quantified {
+        left: Box<Expr>,
+        op: Operator,
+        array: Box<Expr>,
+        all: bool,
+    },
+    /// A cast, written by the user (`explicit`) or added by the binder.
+    Cast {
+        arg: Box<Expr>,
+        from: Type,
+        to: Type,
+        explicit: bool,
+    },
+    /// CASE: the result of the first condition that holds.
+    Case {
+        whens: Vec<(Expr, Expr)>,
+        otherwise: Option<Box<Expr>>,
+    },
+    Coalesce(Vec<Expr>),
+    Call {
+        function: &'static Function,
+        arguments: Vec<Expr>,
+    },
+    Array {
+        element: Type,
+        items: Vec<Expr>,
+    },
+    /// `arg[index]`, from 1.
+    Index {
+        arg: Box<Expr>,
+        index: Box<Expr>,
+    },
+    /// `->` on jsonb, or `->>` if the result is `text`.
+    JsonGet {
+        arg: Box<Expr>,
+        key: Box<Expr>,
+        text: bool,
+    },
+    /// EXISTS (subquery).
+    Exists(Subquery),
+    /// A subquery of one column that gives one row at most: its value.
+    Subquery(Subquery),
+    /// ARRAY(subquery): its only column as an array.
+    ArrayQuery {
+        element: Type,
+        query: Subquery,
+    },
+    /// IN (subquery).
+    InQuery {
+        arg: Box<Expr>,
+        query: Subquery,
+        negated: bool,
+    },
+}
+
+/// The direct parts of an expression, by reference or by mutable reference.
+macro_rules! parts {
+    ($expr:expr, $iter:ident, $as_ref:ident) => {
+        match $expr {
+            Expr::Const(_) | Expr::Param(_) | Expr::Column { .. } | Expr::Aggregate(_) => Vec::new(),
+            Expr::Exists(_) | Expr::Subquery(_) | Expr::ArrayQuery { .. } => Vec::new(),
+            Expr::Not(arg)
+            | Expr::Negate(arg)
+            | Expr::IsNull { arg, .. }
+            | Expr::IsBool { arg, .. }
+            | Expr::Cast { arg, .. }
+            | Expr::InQuery { arg, .. } => vec![arg.$as_ref()],
+            Expr::And(items) | Expr::Or(items) | Expr::Coalesce(items) => items.$iter().collect(),
+            Expr::Call { arguments, .. } => arguments.$iter().collect(),
+            Expr::Array { items, .. } => items.$iter().collect(),
+            Expr::Compare { left, right, .. }
+            | Expr::Arithmetic { left, right, .. }
+            | Expr::Concat { left, right }
+            | Expr::IsDistinct { left, right, .. } => vec![left.$as_ref(), right.$as_ref()],
+            Expr::Regex { arg, pattern, .. } | Expr::Like { arg, pattern, .. } => {
+                vec![arg.$as_ref(), pattern.$as_ref()]
+            }
+            Expr::In { arg, list, .. } => std::iter::once(arg.$as_ref()).chain(list.$iter()).collect(),
+            Expr::Quantified { left, array, .. } => vec![left.$as_ref(), array.$as_ref()],
+            Expr::Index { arg, index } => vec![arg.$as_ref(), index.$as_ref()],
+            Expr::JsonGet { arg, key, .. } => vec![arg.$as_ref(), key.$as_ref()],
+            Expr::Case { whens, otherwise } => {
+                let whens = whens.$iter().flat_map(|(when, then)| [when, then]);
+                whens.chain(otherwise.$iter().map(|otherwise| otherwise.$as_ref())).collect()
+            }
+        }
+    };
+}
+
+impl Expr {
+    /// A column of the row at hand.
+    pub(crate) fn column(at: usize) -> Expr {
+        Expr::Column { level: 0, at }
+    }
+
+    /// The direct parts. Those of a subquery are not among them: its correlated columns count levels of their own.
+    fn parts(&self) -> Vec<&Expr> {
+        parts!(self, iter, as_ref)
+    }
+
+    /// The direct parts, to be changed; those of a subquery are not among them.
+    pub(crate) fn parts_mut(&mut self) -> Vec<&mut Expr> {
+        parts!(self, iter_mut, as_mut)
+    }
+
+    /// Does `test` hold for this node or one below it?
+    pub(crate) fn any(&self, test: &impl Fn(&Expr) -> bool) -> bool {
+        test(self) || self.parts().into_iter().any(|part| part.any(test))
+    }
+
+    /// Is it the same for all rows of an execution: no column, no subquery (which may refer to one)?
+    pub(crate) fn is_constant(&self) -> bool {
+        !self.any(&|expr| match expr {
+            Expr::Column { .. } | Expr::Aggregate(_) => true,
+            Expr::Exists(_) | Expr::Subquery(_) | Expr::ArrayQuery { .. } | Expr::InQuery { .. } => true,
+            Expr::Call { function, .. } => function.is_volatile(),
+            _ => false,
+        })
+    }
+}

@@ -1,0 +1,48 @@
+//! Functions on arrays.
+
+use super::function::{Arguments, Function, count, function, text};
+use crate::error::SqlError;
+use crate::types::declared::{ANYARRAY, ANYELEMENT, INT4, TEXT};
+use crate::types::{Datum, Value};
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    function("array_length", &[ANYARRAY, INT4], INT4, array_length),
+    function("array_position", &[ANYARRAY, ANYELEMENT], INT4, array_position),
+    function("array_to_string", &[ANYARRAY, TEXT, TEXT], TEXT, array_to_string).optional(1).accepts_null(),
+    function("array_upper", &[ANYARRAY, INT4], INT4, array_length),
+    function("cardinality", &[ANYARRAY], INT4, |a| count(items(a).len())),
+];
+
+/// The elements of the first argument.
+fn items<'a>(a: &Arguments<'a>) -> &'a [Datum] {
+    match a.value(0) {
+        Some(Value::Array(array)) => &array.items,
+        _ => &[],
+    }
+}
+
+fn array_length(a: &Arguments<'_>) -> Result<Datum, SqlError> {
+    let items = items(a);
+    if items.is_empty() { Ok(None) } else { count(items.len()) }
+}
+
+fn array_position(a: &Arguments<'_>) -> Result<Datum, SqlError> {
+    let Some(wanted) = a.value(1) else { return Ok(None) };
+    for (at, item) in items(a).iter().enumerate() {
+        if let Some(item) = item
+            && item.compare(wanted)?.is_eq()
+        {
+            return count(at + 1);
+        }
+    }
+    Ok(None)
+}
+
+fn array_to_string(a: &Arguments<'_>) -> Result<Datum, SqlError> {
+    let (Some(Value::Array(array)), Some(separator)) = (a.value(0), a.optional_text(1)) else {
+        return Ok(None);
+    };
+    let null = a.optional_text(2).map(String::from);
+    let shown = |item: &Datum| item.as_ref().map(Value::to_string_text).or_else(|| null.clone());
+    text(array.items.iter().filter_map(shown).collect::<Vec<_>>().join(&separator))
+}

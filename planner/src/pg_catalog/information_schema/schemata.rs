@@ -1,0 +1,16 @@
+//! information_schema.schemata: the schemas.
+
+use crate::pg_catalog::definition::{Definition, INFORMATION_SCHEMA, column, text};
+use crate::types::declared::NAME;
+
+pub(in crate::pg_catalog) static SCHEMATA: Definition<&str> = Definition {
+    oid: 13_005,
+    schema: INFORMATION_SCHEMA,
+    name: "schemata",
+    columns: &[
+        column("catalog_name", NAME, |_, env| text(&*env.info.database)),
+        column("schema_name", NAME, |name, _| text(*name)),
+        column("schema_owner", NAME, |_, env| text(env.session.user())),
+    ],
+    items: |_| vec!["information_schema", "pg_catalog", "public"],
+};

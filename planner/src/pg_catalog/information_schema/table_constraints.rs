@@ -1,0 +1,25 @@
+//! information_schema.table_constraints: the primary keys.
+
+use crate::catalog::TableSchema;
+use crate::pg_catalog::definition::tables;
+use crate::pg_catalog::definition::{Definition, INFORMATION_SCHEMA, column, text};
+use crate::types::declared::{NAME, TEXT};
+use std::sync::Arc;
+
+pub(in crate::pg_catalog) static TABLE_CONSTRAINTS: Definition<Arc<TableSchema>> = Definition {
+    oid: 13_003,
+    schema: INFORMATION_SCHEMA,
+    name: "table_constraints",
+    columns: &[
+        column("constraint_catalog", NAME, |_, env| text(&*env.info.database)),
+        column("constraint_schema", NAME, |_, _| text("public")),
+        column("constraint_name", NAME, |t, _| text(&*t.key_name)),
+        column("table_catalog", NAME, |_, env| text(&*env.info.database)),
+        column("table_schema", NAME, |_, _| text("public")),
+        column("table_name", NAME, |t, _| text(&*t.name)),
+        column("constraint_type", TEXT, |_, _| text("PRIMARY KEY")),
+        column("is_deferrable", TEXT, |_, _| text("NO")),
+        column("initially_deferred", TEXT, |_, _| text("NO")),
+    ],
+    items: tables,
+};

@@ -1,0 +1,39 @@
+//! information_schema.tables: tables and system relations.
+
+use crate::expression::Env;
+use crate::pg_catalog::definition::{Definition, INFORMATION_SCHEMA, column, text};
+use crate::types::declared::{NAME, TEXT};
+
+pub(in crate::pg_catalog) static TABLES: Definition<TableRow> = Definition {
+    oid: 13_001,
+    schema: INFORMATION_SCHEMA,
+    name: "tables",
+    columns: &[
+        column("table_catalog", NAME, |_, env| text(&*env.info.database)),
+        column("table_schema", NAME, |t, _| text(t.schema)),
+        column("table_name", NAME, |t, _| text(&*t.name)),
+        column("table_type", TEXT, |t, _| text(if t.stored { "BASE TABLE" } else { "VIEW" })),
+        column("is_insertable_into", TEXT, |t, _| text(if t.stored { "YES" } else { "NO" })),
+        column("is_typed", TEXT, |_, _| text("NO")),
+    ],
+    items: rows,
+};
+
+pub(in crate::pg_catalog) struct TableRow {
+    schema: &'static str,
+    name: String,
+    /// Is it a table of the store?
+    stored: bool,
+}
+
+fn rows(env: &Env) -> Vec<TableRow> {
+    let tables = env.snapshot.tables.values();
+    let mut rows: Vec<TableRow> =
+        tables.map(|table| TableRow { schema: "public", name: table.name.clone(), stored: true }).collect();
+    rows.extend(env.system_relations.iter().map(|relation| TableRow {
+        schema: relation.schema(),
+        name: relation.name().into(),
+        stored: false,
+    }));
+    rows
+}

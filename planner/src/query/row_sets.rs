@@ -1,0 +1,106 @@
+//! Lists of rows: sorted, without duplicates, and combined by set operations.
+
+use std::cmp::Ordering;
+
+use super::plan::SortKey;
+use crate::error::SqlError;
+use crate::statement::SetOp;
+use crate::types::{Datum, Row};
+
+/// Are all values equal, NULL to NULL (as DISTINCT and set operations see it)?
+pub(super) fn same(a: &[Datum], b: &[Datum]) -> Result<bool, SqlError> {
+    Ok(order_rows(a, b)? == Ordering::Equal)
+}
+
+fn order_rows(a: &[Datum], b: &[Datum]) -> Result<Ordering, SqlError> {
+    for (x, y) in a.iter().zip(b) {
+        let order = order_values(x, y, false)?;
+        if order != Ordering::Equal {
+            return Ok(order);
+        }
+    }
+    Ok(Ordering::Equal)
+}
+
+fn order_values(a: &Datum, b: &Datum, nulls_first: bool) -> Result<Ordering, SqlError> {
+    Ok(match (a, b) {
+        (Some(a), Some(b)) => a.compare(b)?,
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) if nulls_first => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (Some(_), None) if nulls_first => Ordering::Greater,
+        (Some(_), None) => Ordering::Less,
+    })
+}
+
+/// Sorts rows by keys, stably.
+pub(super) fn sort(rows: &mut [Row], keys: &[SortKey]) -> Result<(), SqlError> {
+    sort_by(rows, |a, b| {
+        for key in keys {
+            let (x, y) = (&a[key.at], &b[key.at]);
+            // NULLs are placed by their own rule, whatever the direction.
+            let mut order = order_values(x, y, key.nulls_first)?;
+            if key.descending && x.is_some() && y.is_some() {
+                order = order.reverse();
+            }
+            if order != Ordering::Equal {
+                return Ok(order);
+            }
+        }
+        Ok(Ordering::Equal)
+    })
+}
+
+/// Sorts with a comparison that may fail; the first failure is the result.
+fn sort_by(
+    rows: &mut [Row],
+    mut order: impl FnMut(&Row, &Row) -> Result<Ordering, SqlError>,
+) -> Result<(), SqlError> {
+    let mut failure = None;
+    rows.sort_by(|a, b| {
+        order(a, b).unwrap_or_else(|error| {
+            failure.get_or_insert(error);
+            Ordering::Equal
+        })
+    });
+    failure.map_or(Ok(()), Err)
+}
+
+/// One of each: sorted, equal rows dropped.
+pub(super) fn distinct(mut rows: Vec<Row>) -> Result<Vec<Row>, SqlError> {
+    sort_by(&mut rows, |a, b| order_rows(a, b))?;
+    let mut unique: Vec<Row> = Vec::with_capacity(rows.len());
+    for row in rows {
+        if !unique.last().map(|last| same(last, &row)).transpose()?.unwrap_or(false) {
+            unique.push(row);
+        }
+    }
+    Ok(unique)
+}
+
+/// UNION, INTERSECT, EXCEPT; with ALL, a row stays as often as the rule of the operation says.
+pub(super) fn combine(op: SetOp, all: bool, left: Vec<Row>, right: Vec<Row>) -> Result<Vec<Row>, SqlError> {
+    if op == SetOp::Union {
+        let mut rows = left;
+        rows.extend(right);
+        return if all { Ok(rows) } else { distinct(rows) };
+    }
+    let mut rest = right;
+    let mut kept = Vec::new();
+    for row in if all { left } else { distinct(left)? } {
+        let mut found = None;
+        for (at, other) in rest.iter().enumerate() {
+            if same(&row, other)? {
+                found = Some(at);
+                break;
+            }
+        }
+        if let (Some(at), true) = (found, all) {
+            rest.swap_remove(at);
+        }
+        if found.is_some() == (op == SetOp::Intersect) {
+            kept.push(row);
+        }
+    }
+    Ok(kept)
+}
