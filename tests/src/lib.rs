@@ -14,13 +14,13 @@
 //! `target/spinnaker-tests` and fail with a remedy if they cannot ([`cluster::provision`]). Nothing is skipped.
 
 #[cfg(feature = "system")]
-pub mod bench;
-#[cfg(feature = "system")]
-pub mod cluster;
+pub mod tidy;
 pub mod mutants;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "system")]
+pub mod bench;
+#[cfg(feature = "system")]
 pub mod story;
 #[cfg(feature = "system")]
-pub mod tidy;
+pub mod cluster;

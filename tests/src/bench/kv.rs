@@ -15,7 +15,7 @@ use kvstore::request::{
 use replication::coordination::embedded::Embedded;
 use wal::NodeId;
 
-use super::median;
+use super::median::median;
 
 /// Clients at the same time.
 const CLIENTS: [usize; 3] = [1, 16, 64];

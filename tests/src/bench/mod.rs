@@ -9,12 +9,7 @@
 //!   with `--postgres` against PostgreSQL with two quorum synchronous standbys on the same machine.
 
 pub mod kv;
-pub mod postgres;
 pub mod sql;
 pub mod wal;
-
-/// Median of some figures; 0 for none.
-pub(crate) fn median(figures: &mut [f64]) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
-}
+pub mod postgres;
+mod median;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use super::median;
+use super::median::median;
 use super::postgres::Postgres;
 
 /// Clients at the same time.

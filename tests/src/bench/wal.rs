@@ -8,7 +8,7 @@ use bytes::Bytes;
 use wal::disk::{Disk, DiskFile, FileDisk};
 use wal::{Append, ChainHash, CohortId, Entry, EntryKind, Epoch, Log, LogOptions, LogWriter, Lsn, Record};
 
-use super::median;
+use super::median::median;
 
 /// Appenders at the same time.
 const APPENDERS: [usize; 3] = [1, 16, 64];

@@ -1,4 +1,4 @@
-//! `cargo sim [first-seed] [--seeds N] [--ops N]`: runs the deterministic simulator (`spinnaker_tests::sim`), or measures it
+//! `cargo sim [FIRST-SEED] [--seeds N] [--ops N]`: runs the deterministic simulator (`spinnaker_tests::sim`), or measures it
 //! with planted bugs (`spinnaker_tests::mutants`).
 
 use std::panic;
@@ -30,7 +30,7 @@ struct Arguments {
     /// The first seed.
     #[arg(default_value_t = 1)]
     first_seed: u64,
-    /// How many seeds to run. One seed alone is also told in its options.
+    /// How many seeds to run. For one seed alone its options are printed, too.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// Client operations of each seed.
@@ -62,7 +62,7 @@ fn scenario(name: &str) -> Result<&'static Scenario, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // What is caught is told in our own words.
+    // A caught panic is reported in our own words.
     panic::set_hook(Box::new(|_| {}));
     if let Some(names) = &arguments.planted {
         return hunt_planted(&arguments, names);

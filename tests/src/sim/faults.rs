@@ -7,17 +7,9 @@ use wal::NodeId;
 use wal::disk::Faults;
 
 use super::history::{Node, Range};
+use super::machine::Doom;
 use super::schedule::{Fault, Manner, NodeFault, Snare, Victim};
 use super::world::{Action, World};
-
-/// A node that will end after some more steps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Doom {
-    /// Steps left.
-    pub(crate) steps: u64,
-    /// Whether its machine loses power.
-    pub(crate) power: bool,
-}
 
 impl World {
     /// A fault happens.
@@ -149,7 +141,7 @@ impl World {
                 }
             }
             NodeFault::Rot(pick) => {
-                // Damage to a last batch that nothing has followed looks like a torn write (rule 9): the log was idle.
+                // Damage to a last batch that nothing has followed looks like a torn write ([torn-or-corrupt]): the log was idle.
                 let process = self.machines.get_mut(&node).and_then(|machine| machine.process.as_mut());
                 let marked = process.is_some_and(|process| {
                     let writer = &mut process.writer;

@@ -87,7 +87,7 @@ pub enum Event {
         promise: Promise,
         must_rejoin: bool,
     },
-    /// A replica told others that its promise is durable.
+    /// A replica announced that its promise is durable.
     Promised { node: Node, range: Range, promise: Promise },
     /// A leadership opened.
     Opened { node: Node, range: Range, epoch: Epoch },

@@ -16,7 +16,6 @@ use tokio::sync::oneshot;
 use wal::disk::MemoryDisk;
 use wal::{Entry, Epoch, LogWriter, Lsn, NodeId, Record};
 
-use super::faults::Doom;
 use super::history::{Node, Range};
 
 /// A node's boot-time clock: it starts anywhere at each boot, runs a little too fast or too slow, and goes on while the
@@ -35,6 +34,15 @@ impl Clock {
         let drift = i64::try_from(now).unwrap_or(0) / 1000 * self.rate_per_mille;
         Stamp(self.offset + now.saturating_add_signed(drift))
     }
+}
+
+/// A node that will end after some more steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doom {
+    /// Steps left.
+    pub(crate) steps: u64,
+    /// Whether its machine loses power.
+    pub(crate) power: bool,
 }
 
 /// A node.
@@ -61,9 +69,9 @@ pub(crate) struct Machine {
     pub(crate) adrift_until: u64,
     /// It will end soon.
     pub(crate) doom: Option<Doom>,
-    /// Number of the session, and whether the service still has it.
+    /// Number of the session with the coordinator.
     pub(crate) session: u64,
-    /// See above.
+    /// Whether the coordinator still has that session.
     pub(crate) session_lives: bool,
 }
 
@@ -100,7 +108,7 @@ pub(crate) struct Replica {
     pub(crate) lease: Option<Lease>,
     /// Calls that wait for an answer.
     pub(crate) waiting: Vec<(u64, Receiver)>,
-    /// No view older than this is told any more.
+    /// No view older than this is announced any more.
     pub(crate) change: u64,
 }
 

@@ -14,23 +14,25 @@
 //! around that code in production and not here: the tokio runtime, the gRPC streams, the router (its algorithm is
 //! repeated in `client`), ZooKeeper's client. The same seed gives the same run, always: see [`Report::hash`].
 
-mod calls;
 pub mod checkers;
-mod client;
-mod coordinator;
+mod calls;
 mod faults;
-pub mod history;
-mod machine;
-mod network;
-pub mod options;
+mod gateway;
 mod processes;
 mod replicas;
+mod sessions;
+pub mod world;
+mod client;
+mod call;
+mod coordinator;
+mod machine;
+mod network;
 mod report;
 pub mod scenarios;
 pub mod schedule;
-mod sessions;
 mod workload;
-pub mod world;
+pub mod options;
+pub mod history;
 
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};

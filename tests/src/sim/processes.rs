@@ -9,7 +9,7 @@ use replication::drive::Drive;
 use replication::protocol::Config;
 use replication::protocol::event::Event as CohortEvent;
 use wal::disk::{Disk, MemoryDisk};
-use wal::{LogError, LogWriter, NodeId};
+use wal::{LogError, LogWriter, NodeId, Recovery};
 
 use super::history::{Event, Node, Range};
 use super::machine::{Process, Replica};
@@ -26,7 +26,6 @@ impl World {
             return;
         }
         let Some(machine) = self.machines.get_mut(&node) else { return };
-        let now = machine.clock.at(self.now);
         let disk: Arc<dyn Disk> = Arc::new(machine.disk.clone());
         let opened = LogWriter::open(Arc::clone(&disk), self.options.log);
         if machine.disk.stopped() {
@@ -54,68 +53,18 @@ impl World {
             forcing: false,
             gateway: BTreeMap::new(),
         };
-        let mut settling = Vec::new();
-        for range in self.ranges_of(node) {
-            let cohort = World::cohort(range);
-            let found = Found {
-                log: recovery.cohorts.remove(&cohort),
-                damaged: recovery.damaged.as_ref(),
-                rebuilt: self.machines[&node].disks_lost > 0,
+        let ranges = self.ranges_of(node);
+        for range in &ranges {
+            let Some(replica) = self.open_replica(node, *range, &mut recovery, &process.cache) else {
+                return;
             };
-            let opened = RangeMachine::open(
-                Arc::clone(&disk),
-                cohort,
-                self.options.engine,
-                Arc::clone(&process.cache),
-                self.options.window_len,
-                found,
-            );
-            let (store, recovered) = match opened {
-                Ok(opened) => opened,
-                Err(why) => {
-                    if self.machines[&node].disk.stopped() {
-                        return self.lose_power(node, 0);
-                    }
-                    if why.contains("StorageFull") || why.contains("simulated EIO") || why.contains("storage")
-                    {
-                        return self.plan(100_000, Action::Start { node });
-                    }
-                    return self.violated("restart", format!("n{node} refuses range {range}: {why}"));
-                }
-            };
-            if recovered.must_rejoin && !self.machines[&node].rotten {
-                let text =
-                    format!("n{node} finds the log of range {range} corrupt, and nothing has damaged it");
-                return self.violated("restart", text);
-            }
-            self.counts.rejoins += u64::from(recovered.must_rejoin);
-            let event = Event::Recovered {
-                node,
-                range,
-                flushed: recovered.checkpoint.flushed,
-                entries: recovered.entries.iter().map(|entry| entry.lsn).collect(),
-                promise: recovered.promise,
-                must_rejoin: recovered.must_rejoin,
-            };
-            self.happened(event);
-            let config = Config {
-                cohort,
-                me: self.member(node),
-                members: self.members(range),
-                life,
-                settings: self.options.settings.clone(),
-            };
-            let drive = Drive::recover(config, recovered, store, now);
-            let change = self.services[range as usize].change;
-            let replica = Replica { drive, lease: None, waiting: Vec::new(), change };
-            process.replicas.insert(range, replica);
-            settling.push(range);
+            process.replicas.insert(*range, replica);
         }
         self.note(|| format!("n{node} starts (life {life})"));
         if let Some(machine) = self.machines.get_mut(&node) {
             machine.process = Some(process);
         }
-        for range in settling {
+        for range in ranges {
             self.settle(node, range);
             let me = self.member(node);
             self.services[range as usize].expire(me);
@@ -124,6 +73,62 @@ impl World {
         let stagger = self.random.below(10_000);
         self.plan(stagger, Action::Tick { node, life });
         self.plan(stagger, Action::Maintain { node, life });
+    }
+
+    /// Opens a replica on what its node's disk holds. `None`: the node is down again, and will be started later.
+    fn open_replica(
+        &mut self,
+        node: Node,
+        range: Range,
+        recovery: &mut Recovery,
+        cache: &Arc<BlockCache>,
+    ) -> Option<Replica> {
+        let (machine, cohort) = (&self.machines[&node], World::cohort(range));
+        let (now, life, disk) = (machine.clock.at(self.now), machine.life, Arc::new(machine.disk.clone()));
+        let found = Found {
+            log: recovery.cohorts.remove(&cohort),
+            damaged: recovery.damaged.as_ref(),
+            rebuilt: machine.disks_lost > 0,
+        };
+        let (engine, window_len) = (self.options.engine, self.options.window_len);
+        let opened = RangeMachine::open(disk, cohort, engine, Arc::clone(cache), window_len, found);
+        let (store, recovered) = match opened {
+            Ok(opened) => opened,
+            Err(why) => {
+                if self.machines[&node].disk.stopped() {
+                    self.lose_power(node, 0);
+                } else if ["StorageFull", "simulated EIO", "storage"].iter().any(|part| why.contains(part)) {
+                    self.plan(100_000, Action::Start { node });
+                } else {
+                    self.violated("restart", format!("n{node} refuses range {range}: {why}"));
+                }
+                return None;
+            }
+        };
+        if recovered.must_rejoin && !self.machines[&node].rotten {
+            let text = format!("n{node} finds the log of range {range} corrupt, and nothing has damaged it");
+            self.violated("restart", text);
+            return None;
+        }
+        self.counts.rejoins += u64::from(recovered.must_rejoin);
+        self.happened(Event::Recovered {
+            node,
+            range,
+            flushed: recovered.checkpoint.flushed,
+            entries: recovered.entries.iter().map(|entry| entry.lsn).collect(),
+            promise: recovered.promise,
+            must_rejoin: recovered.must_rejoin,
+        });
+        let config = Config {
+            cohort,
+            me: self.member(node),
+            members: self.members(range),
+            life,
+            settings: self.options.settings.clone(),
+        };
+        let drive = Drive::recover(config, recovered, store, now);
+        let change = self.services[range as usize].change;
+        Some(Replica { drive, lease: None, waiting: Vec::new(), change })
     }
 
     /// The process ends; what it did not force is still in the disk's cache.
@@ -167,7 +172,7 @@ impl World {
             self.calls.iter().filter(|(_, call)| call.target == node).map(|(&id, _)| id).collect::<Vec<_>>()
         {
             if self.random.one_in(2) {
-                self.plan(1000, Action::Answer { call, answer: super::calls::Answer::Lost });
+                self.plan(1000, Action::Answer { call, answer: super::call::Answer::Lost });
             }
         }
         for other in self.nodes() {

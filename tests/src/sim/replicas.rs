@@ -191,7 +191,7 @@ impl World {
         let settled = |fate: fn(Ticket) -> CohortEvent| move |(range, ticket)| (range, fate(ticket));
         let taken = taken.into_iter().map(settled(CohortEvent::Forced));
         let refused = refused.into_iter().map(settled(CohortEvent::AppendFailed));
-        // Who was refused is told so before the force, in production, too: what was taken behind it is superseded.
+        // Who was refused is answered before the force, in production, too: what was taken behind it is superseded.
         for (range, event) in refused.chain(taken).collect::<Vec<_>>() {
             if self.lives(node, life) {
                 self.tell(node, range, event);
@@ -217,7 +217,7 @@ impl World {
         }
     }
 
-    /// The store keeps a part of a snapshot; what is in force then, replication is told a moment later.
+    /// The store keeps a part of a snapshot; what is in force then, replication is notified a moment later.
     pub(super) fn receive(&mut self, node: Node, range: Range, snapshot: u64, part: SnapshotPart) {
         let Some(replica) = self.replica(node, range) else { return };
         let number = part.number;
@@ -257,7 +257,7 @@ fn logged(node: Node, range: Range, record: &Record) -> Option<Event> {
             Some(Event::Skipped { node, range, from })
         }
         // What stands before it is superseded, what it does not reach included: appended again behind a refused append, it may
-        // come after entries that were forced, but that nobody was told of.
+        // come after entries that were forced, but that nobody was notified of.
         Record::Snapshot(checkpoint) => {
             Some(Event::Skipped { node, range, from: checkpoint.flushed.seq + 1 })
         }

@@ -206,7 +206,11 @@ pub const COVERAGE: &[(u32, &str, &[Evidence])] = &[
     (3, "clocks at different rates", &[Generator("clocks"), Planted("lease-without-margin")]),
     (4, "a leader that is not heard", &[Generator("links"), Golden("election/one_bad_link")]),
     (5, "bridges, flapping and clogged links", &[Generator("links")]),
-    (6, "an ack after the last LSN was told", &[Generator("deposed-leaders"), Planted("promise-unforced")]),
+    (
+        6,
+        "an ack after the last LSN was published",
+        &[Generator("deposed-leaders"), Planted("promise-unforced")],
+    ),
     (7, "the trace of P5", &[Generator("traces"), Golden("loss/inherited_entries_do_not_commit")]),
     (8, "a leader restarts within its session", &[Generator("kills"), Planted("epoch-reused")]),
     (9, "the trace of P7", &[Generator("traces"), Golden("loss/truncated_lsn_counts_again")]),

@@ -104,11 +104,11 @@ pub enum Fault {
     BackUp,
     /// The coordinator goes back to what was remembered.
     Restore,
-    /// The next leader of a range ends in the middle of its takeover (P5, P7).
+    /// The next leader of a range ends in the middle of its takeover [own-epoch-commits].
     Trap(u32, Snare),
     /// If fewer than two members of a range run, the one that has been away longest starts.
     Relieve(u32),
-    /// A range's leader is cut off from the others (rules 8, 17).
+    /// A range's leader is cut off from the others [lease-recheck] [suspend-without-majority].
     Depose(u32, Manner),
     /// The leader of a range is asked to hand over, to this node if one is named.
     Transfer(u32, Option<u32>),
@@ -160,7 +160,7 @@ fn depose(random: &mut Random, options: &Options, at: u64, schedule: &mut Schedu
 }
 
 /// Two members of a range at a time run, and leaders end in the middle of their takeovers: what is inherited, truncated
-/// and sent again changes all the time (the traces of P5 and P7).
+/// and sent again changes all the time [own-epoch-commits] [skip-is-positional].
 fn storm(random: &mut Random, options: &Options, at: u64, schedule: &mut Schedule) -> u64 {
     let election = u64::from(options.settings.lease.0 + options.settings.suspect_after.0) * 1000;
     let members = options.members(0);

@@ -68,7 +68,7 @@ impl World {
         let service = &self.services[range as usize];
         let (view, change) = view.unwrap_or_else(|| (service.view(lives), service.change));
         let Some(replica) = self.replica(node, range) else { return };
-        // The adaptor reads one view after the other, and none is older than an outcome told before.
+        // The adaptor reads one view after the other, and none is older than an outcome reported before.
         if change < replica.change {
             return;
         }

@@ -14,13 +14,14 @@ use replication::testing::options::Random;
 use wal::disk::MemoryDisk;
 use wal::{CohortId, Incarnation, NodeId, ReplicaId};
 
-use super::calls::Call;
+use super::call::{Answer, Call, Step};
 use super::client::Client;
 use super::coordinator::Service;
 use super::history::{Checker, Event, Node, Range, Violation};
 use super::machine::{Clock, Machine, Replica};
 use super::network::Network;
 use super::options::{Options, Style};
+use super::report;
 use super::schedule::{Fault, Snare};
 
 /// Something that will happen.
@@ -33,7 +34,7 @@ pub(crate) enum Action {
     Force { node: Node, life: u64 },
     /// A round of background work.
     Maintain { node: Node, life: u64 },
-    /// A replica is told something.
+    /// An event reaches a replica.
     Tell { node: Node, life: u64, range: Range, event: CohortEvent },
     /// A store keeps a part of a snapshot.
     Receive { node: Node, life: u64, range: Range, snapshot: u64, part: SnapshotPart },
@@ -54,9 +55,9 @@ pub(crate) enum Action {
     /// A disk has space again, and takes writes.
     Lift { node: Node },
     /// A call reaches its replica, or goes on there.
-    Serve { call: u64, step: super::calls::Step },
+    Serve { call: u64, step: Step },
     /// An answer reaches the gateway.
-    Answer { call: u64, answer: super::calls::Answer },
+    Answer { call: u64, answer: Answer },
     /// The gateway gives an attempt up.
     Timeout { call: u64 },
     /// A client does its next step.
@@ -80,9 +81,9 @@ pub struct Counts {
     pub crashes: u64,
     /// Damaged tables repaired while their replica went on.
     pub repairs: u64,
-    /// Flushes and compactions.
+    /// Memtables flushed.
     pub flushes: u64,
-    /// See above.
+    /// Compactions done.
     pub compactions: u64,
     /// Snapshots of ranges taken.
     pub snapshots: u64,
@@ -262,7 +263,7 @@ impl World {
     /// Something happened: checkers look at it, the first violation ends the run.
     pub(super) fn happened(&mut self, event: Event) {
         if let Some(trace) = &mut self.trace {
-            let line = super::report::line(self.now, &event);
+            let line = report::line(self.now, &event);
             trace.push(line);
         }
         for checker in &mut self.checkers {

@@ -8,9 +8,13 @@ mod functions;
 mod names;
 mod order;
 mod words;
+mod source;
 
 use std::fs;
 use std::path::Path;
+
+pub use self::source::Source;
+use self::source::unbar;
 
 /// Longest source file. No exceptions.
 const LINES_MAX: usize = 700;
@@ -39,15 +43,6 @@ const IMPURE: [&str; 9] = [
     "rand::",
     "getrandom",
 ];
-
-/// A source file: its path in the workspace (with `/`) and its text.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// Such as `wal/src/lsn.rs`.
-    pub path: String,
-    /// Whole content.
-    pub text: String,
-}
 
 /// Everything that is wrong below `workspace` when one file at a time is looked at, one line each: `path:line: what`.
 pub fn findings(workspace: &Path) -> Vec<String> {
@@ -178,11 +173,6 @@ fn check_arrows(source: &Source, found: &mut Vec<String>) {
             found.push(format!("{}:{}: {dependency} is not below this crate", source.path, number + 1));
         }
     }
-}
-
-/// A word written with a bar, so that this file does not contain it.
-fn unbar(word: &str) -> String {
-    word.replace('|', "")
 }
 
 fn rank_of(name: &str) -> Option<usize> {

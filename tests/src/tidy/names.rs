@@ -1,11 +1,11 @@
-//! The names of rules: `[promise-before-word]` in a comment is defined in docs/protocol.md, and nothing is cited by a
+//! The names of rules: a name in brackets, such as [no-gaps], in a comment is defined in docs/protocol.md, and nothing is cited by a
 //! number that only its author knew.
 
 use std::collections::BTreeSet;
 
-use super::Source;
+use super::source::Source;
 
-/// The names that docs/protocol.md defines, by headings of the form `### [rule-name]`.
+/// The names that docs/protocol.md defines, by headings with the name in brackets.
 pub(super) fn defined(protocol: &str) -> BTreeSet<String> {
     let headings = protocol.lines().filter_map(|line| line.strip_prefix("### "));
     headings.flat_map(bracketed).collect()
@@ -40,7 +40,7 @@ fn bracketed(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// "rule 7", "design 4.1" or "P5": from documents that are not in the repository.
+/// A rule, a section or a pitfall by its number: from documents that are not in the repository.
 fn cited_by_number(comment: &str) -> Option<String> {
     let words: Vec<&str> =
         comment.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').filter(|w| !w.is_empty()).collect();
@@ -62,6 +62,7 @@ fn cited_by_number(comment: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::unbar;
     use super::*;
 
     fn findings_in(text: &str) -> Vec<String> {
@@ -77,9 +78,10 @@ mod tests {
             findings_in("/// Contiguous [no-gaps], as [`Lsn`] says [a link](x).\n"),
             Vec::<String>::new()
         );
-        assert!(findings_in("// It holds [no-such-rule].\n")[0].contains("[no-such-rule]"));
-        for cited in ["/// (rule 8a)", "// see design 4.1", "//! Pitfall P5 of it", "// rules 2, 3"] {
-            assert_eq!(findings_in(cited).len(), 1, "{cited}");
+        let unknown = unbar("// It holds [no-|such-rule].\n");
+        assert!(findings_in(&unknown)[0].contains(&unbar("[no-|such-rule]")));
+        for cited in ["/// (ru|le 8a)", "// see des|ign 4.1", "//! Pitfall P|5 of it", "// ru|les 2, 3"] {
+            assert_eq!(findings_in(&unbar(cited)).len(), 1, "{cited}");
         }
     }
 }

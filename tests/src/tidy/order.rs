@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use syn::visit::Visit;
 use syn::{Attribute, Item, ItemMod, ItemUse, UseTree};
 
-use super::Source;
+use super::source::Source;
 
 /// Arrows that point up today: `user -> used`, files from the crate's folder on. This list only shrinks.
 pub(super) const EXCEPTIONS: &[&str] = &[];

@@ -1,6 +1,6 @@
 //! The project's words: a banned word is found wherever it stands, in code, comments and messages.
 
-use super::{Source, unbar};
+use super::source::{Source, unbar};
 
 /// Words for which the project has others. A bar inside keeps this file clean.
 pub(super) const WORDS: &[(&str, &str)] = &[
@@ -45,7 +45,8 @@ pub(super) fn check_words(source: &Source, found: &mut Vec<String>) {
         }
         for (banned, instead) in PHRASES {
             let banned = unbar(banned);
-            if line.contains(&banned) {
+            let whole = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+            if line.split(&banned).skip(1).any(whole) {
                 found.push(format!("{at}: say {instead}, not \"{banned}\""));
             }
         }

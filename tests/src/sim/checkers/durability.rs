@@ -8,7 +8,7 @@ use wal::Lsn;
 use crate::sim::history::{Checker, Event, Node, Range};
 use crate::sim::options::Options;
 
-/// See above.
+/// Keeps, for each replica, the log as its disk must hold it, and compares it with what comes back.
 pub(crate) struct Durability {
     members: Vec<Vec<Node>>,
     logs: HashMap<(Node, Range), Log>,
@@ -69,7 +69,7 @@ impl Checker for Durability {
                 log.flushed = log.flushed.max(*flushed);
             }
             Event::SnapshotInstalled { node, range, flushed } => {
-                // What the snapshot does not continue is superseded (rule 4).
+                // What the snapshot does not continue is superseded [skip-needs-proof].
                 let log = self.logs.entry((*node, *range)).or_default();
                 if log.flushed != *flushed && log.forced.get(&flushed.seq) != Some(flushed) {
                     log.forced.clear();
@@ -85,31 +85,8 @@ impl Checker for Durability {
             }
             Event::Recovered { node, range, flushed, entries, must_rejoin, .. } => {
                 let log = self.logs.entry((*node, *range)).or_default();
-                if *must_rejoin {
-                    log.rotten.append(&mut log.forced);
-                }
-                let found: BTreeMap<u64, Lsn> = entries.iter().map(|lsn| (lsn.seq, *lsn)).collect();
-                let hidden = log.pending.iter().filter_map(|change| match change {
-                    Change::Skip(from) => Some(*from),
-                    Change::Append(_) => None,
-                });
-                let hidden = hidden.min().unwrap_or(u64::MAX);
-                for (seq, lsn) in &log.forced {
-                    if *seq > flushed.seq && *seq < hidden && found.get(seq) != Some(lsn) {
-                        let back = found.get(seq);
-                        return Err(format!(
-                            "n{node} had forced {lsn} of range {range}; it came back as {back:?}"
-                        ));
-                    }
-                }
-                if flushed.seq < log.flushed.seq {
-                    return Err(format!(
-                        "n{node}: tables of range {range} held {}, now {flushed}",
-                        log.flushed
-                    ));
-                }
-                let (rotten, lost) = (std::mem::take(&mut log.rotten), log.lost);
-                *log = Log { flushed: *flushed, forced: found, rotten, lost, pending: Vec::new() };
+                log.recover(*flushed, entries, *must_rejoin)
+                    .map_err(|what| format!("n{node}, range {range}: {what}"))?;
             }
             Event::Acknowledged { node, range, lsn } => {
                 let members = &self.members[*range as usize];
@@ -129,6 +106,30 @@ impl Checker for Durability {
 }
 
 impl Log {
+    /// A replica came back with these tables and these entries: all that it had forced must be among them.
+    fn recover(&mut self, flushed: Lsn, entries: &[Lsn], must_rejoin: bool) -> Result<(), String> {
+        if must_rejoin {
+            self.rotten.append(&mut self.forced);
+        }
+        let found: BTreeMap<u64, Lsn> = entries.iter().map(|lsn| (lsn.seq, *lsn)).collect();
+        let hidden = self.pending.iter().filter_map(|change| match change {
+            Change::Skip(from) => Some(*from),
+            Change::Append(_) => None,
+        });
+        let hidden = hidden.min().unwrap_or(u64::MAX);
+        for (seq, lsn) in &self.forced {
+            if *seq > flushed.seq && *seq < hidden && found.get(seq) != Some(lsn) {
+                return Err(format!("{lsn} had been forced; it came back as {:?}", found.get(seq)));
+            }
+        }
+        if flushed.seq < self.flushed.seq {
+            return Err(format!("the tables held {}, now {flushed}", self.flushed));
+        }
+        let (rotten, lost) = (std::mem::take(&mut self.rotten), self.lost);
+        *self = Log { flushed, forced: found, rotten, lost, pending: Vec::new() };
+        Ok(())
+    }
+
     fn force(&mut self) {
         for change in self.pending.drain(..) {
             match change {

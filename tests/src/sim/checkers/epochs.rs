@@ -6,7 +6,7 @@ use wal::{ChainHash, Epoch, Lsn, Promise};
 
 use crate::sim::history::{Checker, Event, Node, Range};
 
-/// See above.
+/// Keeps who opened each epoch, which record each LSN names, and the promises of each replica.
 #[derive(Default)]
 pub(crate) struct Epochs {
     openers: HashMap<(Range, Epoch), Node>,

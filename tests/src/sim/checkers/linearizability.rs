@@ -13,7 +13,7 @@ use wal::Lsn;
 
 use crate::sim::history::{Call, Checker, Consistency, Event, OpId, Outcome, Range};
 
-/// See above.
+/// Replays the log of each range and holds every answer against it.
 #[derive(Default)]
 pub(crate) struct Linearizability {
     operations: BTreeMap<OpId, Operation>,
@@ -156,8 +156,8 @@ impl Linearizability {
         let row = state.get(key).unwrap_or(&empty);
         let held = conditions.iter().all(|condition| holds(condition, row));
         if held == refused {
-            let verdict = if refused { "refused" } else { "executed" };
-            return Err(format!("op {op} is {verdict} at {lsn}; {conditions:?} on {row:?}"));
+            let decision = if refused { "refused" } else { "executed" };
+            return Err(format!("op {op} is {decision} at {lsn}; {conditions:?} on {row:?}"));
         }
         if !refused {
             mutate(state.entry(key.clone()).or_default(), lsn, mutations);
@@ -219,15 +219,15 @@ impl Linearizability {
         Ok(())
     }
 
-    /// What became of a write, against what its client was told.
+    /// What became of a write, against what its client was answered.
     fn concluded(&self, op: OpId, done: Option<(Lsn, bool)>) -> Result<(), String> {
         let wrong = |why: &str| Err(format!("op {op} ({:?}) {why}", self.operations[&op].outcome));
         match (&self.operations[&op].outcome, done) {
             (Some(Outcome::Written(lsn)), Some((stands, false))) if *lsn == stands => Ok(()),
-            (Some(Outcome::Written(_)), _) => wrong("is not in the log as it was told"),
+            (Some(Outcome::Written(_)), _) => wrong("is not in the log as it was answered"),
             (Some(Outcome::Refused { .. }), Some((_, false))) => wrong("was executed"),
             (Some(Outcome::Refused { at, current: None }), done) if done.map(|(lsn, _)| lsn) != Some(*at) => {
-                wrong("is not in the log as it was told")
+                wrong("is not in the log as it was answered")
             }
             (Some(Outcome::Failed), Some((_, false))) => wrong("was executed"),
             (

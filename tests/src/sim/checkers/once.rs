@@ -7,7 +7,7 @@ use wal::Lsn;
 
 use crate::sim::history::{Call, Checker, Event, OpId, Outcome, Range};
 
-/// See above.
+/// Keeps which request was applied at which LSN.
 #[derive(Default)]
 pub(crate) struct Once {
     applied: HashMap<(Range, RequestId), Lsn>,
@@ -39,7 +39,7 @@ impl Checker for Once {
                     && applied != lsn
                 {
                     return Err(format!(
-                        "op {op} was told {lsn}, but {:?} was applied as {applied}",
+                        "op {op} was answered {lsn}, but {:?} was applied as {applied}",
                         asked.1
                     ));
                 }

@@ -6,7 +6,7 @@ use wal::{Entry, Lsn};
 
 use crate::sim::history::{Checker, Event, Node, Range};
 
-/// See above.
+/// Keeps what was applied at each sequence number, and the contents of replicas by their LSN.
 #[derive(Default)]
 pub(crate) struct Replicas {
     entries: HashMap<(Range, u64), Entry>,

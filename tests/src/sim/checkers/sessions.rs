@@ -6,7 +6,7 @@ use wal::Lsn;
 
 use crate::sim::history::{Checker, Event, OpId, Outcome, Range};
 
-/// See above.
+/// Keeps the highest LSN that each session has seen of each range.
 #[derive(Default)]
 pub(crate) struct Sessions {
     running: HashMap<OpId, (u32, Range)>,

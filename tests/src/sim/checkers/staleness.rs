@@ -7,7 +7,7 @@ use crate::sim::history::{Checker, Event, OpId, Outcome, Range};
 /// Uncertainty of figures that are whole milliseconds.
 const SLACK: u64 = 1000;
 
-/// See above.
+/// Keeps when each write was acknowledged, to know how old an answer really was.
 pub(crate) struct Staleness {
     drift_per_mille: u64,
     ranges: HashMap<OpId, Range>,

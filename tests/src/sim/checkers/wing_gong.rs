@@ -14,7 +14,7 @@ const OPERATIONS_MAX: usize = 60;
 /// States looked at: a history that needs more is left to the other checkers.
 const STATES_MAX: usize = 20_000;
 
-/// See above.
+/// Searches for an order of all operations of one register that explains what they returned.
 #[derive(Default)]
 pub(crate) struct WingGong {
     clock: usize,
