@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvstore::NodeId;
+use kvstore::command_line::{Failure, Signals, say};
 use kvstore::config::NodeConfig;
 use kvstore::coordination::embedded::{Embedded, EmbeddedClient};
 use kvstore::disk::FileDisk;
@@ -22,9 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::cli::{DemoArgs, Failure, say};
-use crate::listener::{Gateway, GatewayOptions};
-use crate::start::{DATABASE, Signals, listen, open_gateway};
+use crate::listener::{DATABASE, Gateway, GatewayOptions, PG_PORT, listen};
 
 /// All listeners are for this machine only.
 const HOST: &str = "127.0.0.1";
@@ -33,7 +32,21 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 /// What standard input may say.
 const COMMANDS: &str = "commands: status, kill N, start N, quit";
 
-/// Runs a cluster until it is told to stop.
+/// Flags of `demo`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Number of nodes
+    #[arg(long, env = "SPINNAKER_NODES", default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=32))]
+    nodes: u32,
+    /// PostgreSQL port of the first node; the others take the next ones
+    #[arg(long, env = "SPINNAKER_PG_PORT", default_value_t = PG_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    pg_port: u16,
+    /// Directory of the nodes' data [default: a temporary one, removed at the end]
+    #[arg(long, env = "SPINNAKER_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Runs a cluster until it is asked to stop.
 pub(crate) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let directory = Directory::open(args.data_dir.clone())?;
@@ -77,7 +90,7 @@ impl Drop for Directory {
 }
 
 /// Lines of standard input. Reading them blocks a thread of its own; the channel closes with the input, unless
-/// the cluster shall outlive it.
+/// the cluster is meant to outlive it.
 fn commands() -> mpsc::UnboundedReceiver<String> {
     let (sender, receiver) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -112,7 +125,7 @@ struct Running {
     node: Node,
     gateway: Gateway,
     client: Arc<EmbeddedClient>,
-    /// Says so when the node can not go on; ends with this.
+    /// Prints a line when the node cannot go on; ends with this.
     _watch: JoinSet<()>,
 }
 
@@ -247,7 +260,7 @@ impl Demo {
             .ok_or_else(|| format!("there is no node {id}: the nodes are 1 to {count}"))
     }
 
-    /// Ends all nodes politely: sessions first, then leaderships, which the last nodes keep for want of others.
+    /// Ends all nodes politely: sessions first, then leaderships, which the last nodes keep for lack of others.
     async fn shutdown(&mut self) {
         let running: Vec<Running> =
             self.members.iter_mut().filter_map(|member| member.running.take()).collect();
@@ -268,10 +281,10 @@ impl Member {
                 return Err(Failure::run(error));
             }
         };
-        let gateway = open_gateway(listener, node.kv(), GatewayOptions::default())?;
+        let gateway = Gateway::open(listener, node.kv(), GatewayOptions::default()).map_err(Failure::run)?;
         let mut watch = JoinSet::new();
         let (id, failed) = (self.config.node.0, node.failed());
-        watch.spawn(async move { say(format_args!("node {id} can not go on: {}", failed.await)) });
+        watch.spawn(async move { say(format_args!("node {id} cannot go on: {}", failed.await)) });
         self.running = Some(Running { node, gateway, client, _watch: watch });
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A gateway: accepts connections, limits them, and ends them.
 //!
 //! A gateway ends in one of two ways. [`Gateway::shutdown`] is polite: sessions finish the statement that they run
-//! and are told 57P01, and what has not ended after a bounded time is cut off. [`Gateway::kill`] cuts everything
+//! and then get 57P01, and what has not ended after a bounded time is cut off. [`Gateway::kill`] cuts everything
 //! off at once, as the end of the process would.
 
 use std::io;
@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use planner::Planner;
+use kvstore::command_line::Failure;
+use kvstore::request::Kv;
+use planner::{Planner, ServerInfo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,10 @@ use tokio_util::sync::CancellationToken;
 use crate::connection;
 use crate::server::Server;
 
+/// The only database's name.
+pub(crate) const DATABASE: &str = "spinnaker";
+/// Port at which a gateway is expected to serve, unless an address says something else.
+pub(crate) const PG_PORT: u16 = 5433;
 /// Connections that may be in startup (or bring a cancel request) while all sessions are taken.
 const STARTUPS_MAX: usize = 64;
 /// Pause after a failed accept (too many open files): a retry at once would spin.
@@ -47,7 +53,29 @@ pub struct Gateway {
     accepting: JoinHandle<()>,
 }
 
+/// Opens a listener at HOST:PORT as `option` of the command line says; a port in use is one clear line.
+pub(crate) async fn listen(option: &str, address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            Failure::run(format!("{address} is in use: choose another with {option}"))
+        }
+        io::ErrorKind::InvalidInput => Failure::usage(format!("{option} {address}: not a HOST:PORT")),
+        _ => Failure::run(format!("cannot listen on {address} ({option}): {error}")),
+    })
+}
+
 impl Gateway {
+    /// Serves the database on a store.
+    pub(crate) fn open(
+        listener: TcpListener,
+        kv: Arc<dyn Kv>,
+        options: GatewayOptions,
+    ) -> io::Result<Gateway> {
+        let mut info = ServerInfo::new(DATABASE);
+        info.port = listener.local_addr().ok().map(|address| address.port());
+        Gateway::start(listener, Arc::new(Planner::new(kv, info)), options)
+    }
+
     /// Serves on a listener until it is shut down or killed.
     pub fn start(
         listener: TcpListener,

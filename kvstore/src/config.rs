@@ -5,13 +5,23 @@
 //! such keys of the file come back in [`Resolved::extra`]. Everything is checked here, once: a [`NodeConfig`] is
 //! valid by construction and its errors are one line that names the option.
 
+use std::fmt;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use replication::protocol::Settings;
+use replication::protocol::time::Millis;
 use wal::NodeId;
 
-/// Options of `start`, each optional here: what is absent comes from the next layer.
+/// Port at which a node is expected to serve gRPC, unless an address says something else.
+pub const GRPC_PORT: u16 = 7401;
+/// Most bytes of a row that may be configured: above this a row would no longer fit into the messages between nodes.
+const ROW_BYTES_LIMIT: usize = 16 << 20;
+/// Longest period that may be configured, in ms.
+const PERIOD_MS_MAX: u32 = 600_000;
+
+/// Options of `start`, each optional here: what is absent comes from the next layer. The help text gets its defaults
+/// from [`StartArgs::defaults`].
 #[derive(Clone, Debug, Default, clap::Args, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StartArgs {
@@ -24,40 +34,40 @@ pub struct StartArgs {
     /// ZooKeeper servers: HOST:PORT[,HOST:PORT..], then /chroot if wanted
     #[arg(long, env = "SPINNAKER_ZOOKEEPER")]
     pub zookeeper: Option<String>,
-    /// Address of the gRPC listener (clients and peers), HOST:PORT
+    /// Address of the gRPC listener (clients and peers), HOST:PORT, such as 127.0.0.1:7401
     #[arg(long, env = "SPINNAKER_LISTEN")]
     pub listen: Option<String>,
-    /// Address of the HTTP listener for /health and /metrics, HOST:PORT [default: none]
+    /// Address of the HTTP listener for /health and /metrics, HOST:PORT, such as 127.0.0.1:8401 [default: none]
     #[arg(long, env = "SPINNAKER_HTTP_LISTEN")]
     pub http_listen: Option<String>,
-    /// gRPC address that other nodes are told [default: the listener's]
+    /// gRPC address that is announced to other nodes [default: the listener's]
     #[arg(long, env = "SPINNAKER_ADVERTISE")]
     pub advertise: Option<String>,
-    /// Name of the cluster: nodes with the same name and ZooKeeper belong together [default: default]
+    /// Name of the cluster: nodes with the same name and ZooKeeper belong together
     #[arg(long, env = "SPINNAKER_CLUSTER")]
     pub cluster: Option<String>,
-    /// Largest row (key and cells of one write), in bytes [default: 1048576]
+    /// Largest row (key and cells of one write), in bytes
     #[arg(long, env = "SPINNAKER_ROW_BYTES_MAX")]
     pub row_bytes_max: Option<usize>,
-    /// Memory for cached table blocks, in MiB [default: 64]
+    /// Memory for cached table blocks, in MiB
     #[arg(long, env = "SPINNAKER_BLOCK_CACHE_MIB")]
     pub block_cache_mib: Option<u64>,
-    /// Log kept for followers that were away, in MiB [default: 256]
+    /// Log kept for followers that were away, in MiB
     #[arg(long, env = "SPINNAKER_LOG_RETENTION_MIB")]
     pub log_retention_mib: Option<u64>,
-    /// Heartbeat period, in ms [default: 50]
+    /// Heartbeat period, in ms
     #[arg(long, env = "SPINNAKER_HEARTBEAT_MS")]
     pub heartbeat_ms: Option<u32>,
-    /// Commit message period, in ms [default: 50]
+    /// Commit message period, in ms
     #[arg(long, env = "SPINNAKER_COMMIT_PERIOD_MS")]
     pub commit_period_ms: Option<u32>,
-    /// Whether commits ride on proposals; false waits for the commit period as the paper does [default: true]
+    /// Whether commits ride on proposals; false waits for the commit period as the paper does
     #[arg(long, env = "SPINNAKER_COMMIT_PIGGYBACK")]
     pub commit_piggyback: Option<bool>,
-    /// Lease that followers grant the leader for strong reads, in ms [default: 500]
+    /// Lease that followers grant the leader for strong reads, in ms
     #[arg(long, env = "SPINNAKER_LEASE_MS")]
     pub lease_ms: Option<u32>,
-    /// Silence of the leader after which a follower suspects it, in ms [default: 400]
+    /// Silence of the leader after which a follower suspects it, in ms
     #[arg(long, env = "SPINNAKER_SUSPECT_AFTER_MS")]
     pub suspect_after_ms: Option<u32>,
     /// Give this node's number to this empty data directory: the disk that had it is lost for good
@@ -68,6 +78,10 @@ pub struct StartArgs {
     #[arg(long, env = "SPINNAKER_CONFIG")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+    /// Print the configuration that would be used, and exit
+    #[arg(long)]
+    #[serde(skip)]
+    pub check_config: bool,
 }
 
 /// What a node needs to know to start; checked.
@@ -83,9 +97,9 @@ pub struct NodeConfig {
     pub listen: String,
     /// HTTP listener, HOST:PORT; `None`: none.
     pub http_listen: Option<String>,
-    /// gRPC address told to others; `None`: the listener's.
+    /// gRPC address announced to others; `None`: the listener's.
     pub advertise: Option<String>,
-    /// The SQL gateway's address on this node, told to others for information.
+    /// The SQL gateway's address on this node, announced to others for information.
     pub pg_address: Option<String>,
     /// Limits of keys, columns and rows.
     pub limits: Limits,
@@ -93,8 +107,8 @@ pub struct NodeConfig {
     pub block_cache_bytes: u64,
     /// Bytes of log kept for followers that were away.
     pub log_retention_bytes: u64,
-    /// Timing of the replication.
-    pub timing: Timing,
+    /// Periods and limits of the replication.
+    pub replication: Settings,
     /// The disk that had this node's number is lost: this empty one takes its place, refilled by the others.
     pub rebuild: bool,
 }
@@ -116,33 +130,6 @@ impl Default for Limits {
     }
 }
 
-/// Periods of the replication (design 4.2 to 4.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// Heartbeat period.
-    pub heartbeat: Duration,
-    /// Commit message period.
-    pub commit_period: Duration,
-    /// Whether commits ride on proposals.
-    pub commit_piggyback: bool,
-    /// Lease granted to the leader.
-    pub lease: Duration,
-    /// Silence after which the leader is suspected.
-    pub suspect_after: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Timing {
-        Timing {
-            heartbeat: Duration::from_millis(50),
-            commit_period: Duration::from_millis(50),
-            commit_piggyback: true,
-            lease: Duration::from_millis(500),
-            suspect_after: Duration::from_millis(400),
-        }
-    }
-}
-
 /// A wrong flag, variable or file; one line that says which. The process exits with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -159,6 +146,13 @@ pub struct Resolved {
     pub extra: toml::Table,
 }
 
+/// As `--check-config` shows it.
+impl fmt::Display for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#?}\nzookeeper: {}", self.node, self.zookeeper)
+    }
+}
+
 impl NodeConfig {
     /// A configuration with the defaults, for `demo` and tests.
     pub fn new(node: NodeId, data_dir: impl Into<PathBuf>, listen: impl Into<String>) -> NodeConfig {
@@ -173,13 +167,31 @@ impl NodeConfig {
             limits: Limits::default(),
             block_cache_bytes: 64 << 20,
             log_retention_bytes: 256 << 20,
-            timing: Timing::default(),
+            replication: Settings::default(),
             rebuild: false,
         }
     }
 }
 
 impl StartArgs {
+    /// Names (as clap knows them) and defaults of the options that have one, as the help text gives them.
+    pub fn defaults() -> Vec<(&'static str, String)> {
+        let NodeConfig { cluster, limits, block_cache_bytes, log_retention_bytes, replication, .. } =
+            NodeConfig::new(NodeId(1), "", "");
+        let ms = |period: Millis| period.0.to_string();
+        vec![
+            ("cluster", cluster),
+            ("row_bytes_max", limits.row_bytes_max.to_string()),
+            ("block_cache_mib", (block_cache_bytes >> 20).to_string()),
+            ("log_retention_mib", (log_retention_bytes >> 20).to_string()),
+            ("heartbeat_ms", ms(replication.heartbeat)),
+            ("commit_period_ms", ms(replication.commit_period)),
+            ("commit_piggyback", replication.commit_piggyback.to_string()),
+            ("lease_ms", ms(replication.lease)),
+            ("suspect_after_ms", ms(replication.suspect_after)),
+        ]
+    }
+
     /// Reads the file, if one is named, below what flags and environment gave, and checks everything. Keys of the
     /// file named in `extra` are another layer's.
     pub fn resolve(self, extra: &[&str]) -> Result<Resolved, ConfigError> {
@@ -208,9 +220,9 @@ impl StartArgs {
         if id == 0 {
             return Err(ConfigError("--node-id must be 1 or more".into()));
         }
-        let data_dir = args.data_dir.ok_or_else(|| required("data-dir"))?;
-        let zookeeper = args.zookeeper.ok_or_else(|| required("zookeeper"))?;
-        let listen = args.listen.ok_or_else(|| required("listen"))?;
+        let data_dir = args.data_dir.clone().ok_or_else(|| required("data-dir"))?;
+        let zookeeper = args.zookeeper.clone().ok_or_else(|| required("zookeeper"))?;
+        let listen = args.listen.clone().ok_or_else(|| required("listen"))?;
         check_address("listen", &listen)?;
         if let Some(address) = &args.http_listen {
             check_address("http-listen", address)?;
@@ -218,52 +230,62 @@ impl StartArgs {
         if let Some(address) = &args.advertise {
             check_host_port("advertise", address)?;
         }
-        let cluster = args.cluster.unwrap_or_else(|| "default".into());
+        let mut node = NodeConfig::new(NodeId(id), data_dir, listen);
+        args.apply_limits(&mut node)?;
+        node.cluster = args.cluster.unwrap_or(node.cluster);
+        let cluster = &node.cluster;
         if cluster.is_empty() || !cluster.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
             return Err(ConfigError(format!(
                 "--cluster {cluster}: only letters, digits, - and _ are allowed"
             )));
         }
-        let mut node = NodeConfig::new(NodeId(id), data_dir, listen);
-        node.cluster = cluster;
         node.http_listen = args.http_listen;
         node.rebuild = args.rebuild;
         node.advertise = args.advertise;
-        if let Some(bytes) = args.row_bytes_max {
-            // Above this a row would no longer fit into the messages between nodes.
-            if !(1024..=16 << 20).contains(&bytes) {
-                return Err(ConfigError("--row-bytes-max must be between 1024 and 16777216".into()));
+        Ok(Resolved { node, zookeeper, extra })
+    }
+
+    /// Sizes and periods: what is given replaces the default in `node`.
+    fn apply_limits(&self, node: &mut NodeConfig) -> Result<(), ConfigError> {
+        if let Some(bytes) = self.row_bytes_max {
+            if !(1024..=ROW_BYTES_LIMIT).contains(&bytes) {
+                return Err(ConfigError(format!(
+                    "--row-bytes-max must be between 1024 and {ROW_BYTES_LIMIT}"
+                )));
             }
             node.limits.row_bytes_max = bytes;
         }
-        if let Some(mib) = args.block_cache_mib {
+        if let Some(mib) = self.block_cache_mib {
             node.block_cache_bytes = mib.saturating_mul(1 << 20);
         }
-        if let Some(mib) = args.log_retention_mib {
+        if let Some(mib) = self.log_retention_mib {
             node.log_retention_bytes = mib.saturating_mul(1 << 20);
         }
-        let timing = &mut node.timing;
+        let settings = &mut node.replication;
         let periods = [
-            ("heartbeat-ms", args.heartbeat_ms, &mut timing.heartbeat),
-            ("commit-period-ms", args.commit_period_ms, &mut timing.commit_period),
-            ("lease-ms", args.lease_ms, &mut timing.lease),
-            ("suspect-after-ms", args.suspect_after_ms, &mut timing.suspect_after),
+            ("heartbeat-ms", self.heartbeat_ms, &mut settings.heartbeat),
+            ("commit-period-ms", self.commit_period_ms, &mut settings.commit_period),
+            ("lease-ms", self.lease_ms, &mut settings.lease),
+            ("suspect-after-ms", self.suspect_after_ms, &mut settings.suspect_after),
         ];
         for (name, given, period) in periods {
             match given {
                 None => {}
-                Some(ms @ 1..=600_000) => *period = Duration::from_millis(ms.into()),
-                Some(_) => return Err(ConfigError(format!("--{name} must be between 1 and 600000"))),
+                Some(ms @ 1..=PERIOD_MS_MAX) => *period = Millis(ms),
+                Some(_) => {
+                    return Err(ConfigError(format!("--{name} must be between 1 and {PERIOD_MS_MAX}")));
+                }
             }
         }
-        timing.commit_piggyback = args.commit_piggyback.unwrap_or(timing.commit_piggyback);
+        settings.commit_piggyback = self.commit_piggyback.unwrap_or(settings.commit_piggyback);
         // A follower that suspects its leader within two heartbeats would depose it at every hiccup.
-        if timing.suspect_after < timing.heartbeat * 3 || timing.lease < timing.heartbeat * 3 {
+        let least = Millis(settings.heartbeat.0 * 3);
+        if settings.suspect_after < least || settings.lease < least {
             return Err(ConfigError(
                 "--suspect-after-ms and --lease-ms must each be at least three times --heartbeat-ms".into(),
             ));
         }
-        Ok(Resolved { node, zookeeper, extra })
+        Ok(())
     }
 
     /// Takes from `file` what is absent here.
@@ -286,6 +308,7 @@ impl StartArgs {
             suspect_after_ms: self.suspect_after_ms.or(file.suspect_after_ms),
             rebuild: self.rebuild,
             config: self.config,
+            check_config: self.check_config,
         }
     }
 }
@@ -326,7 +349,7 @@ mod tests {
             node_id: Some(1),
             data_dir: Some("/d".into()),
             zookeeper: Some("127.0.0.1:2181".into()),
-            listen: Some("127.0.0.1:7001".into()),
+            listen: Some("127.0.0.1:7401".into()),
             ..StartArgs::default()
         }
     }
@@ -337,8 +360,8 @@ mod tests {
         let resolved = flags().resolve_with_file("f", file, &["pg_listen"]).unwrap();
         assert_eq!(resolved.node.node, NodeId(1));
         assert_eq!(resolved.node.cluster, "c");
-        assert_eq!(resolved.node.timing.lease, Duration::from_millis(900));
-        assert_eq!(resolved.node.timing.heartbeat, Duration::from_millis(50));
+        assert_eq!(resolved.node.replication.lease, Millis(900));
+        assert_eq!(resolved.node.replication.heartbeat, Settings::default().heartbeat);
         assert_eq!(resolved.extra["pg_listen"].as_str(), Some("127.0.0.1:5433"));
     }
 

@@ -2,6 +2,7 @@
 //!
 //! In reading order, callers above what they call:
 //!
+//! - [`command_line`]: what the two programs share.
 //! - [`node`]: a node assembled; [`config`]: what it is told; [`status`]: what it shows.
 //! - `rpc`: the gRPC face; `listener`, `http`: the ports; `metrics`.
 //! - `router`: from a key to the replica that must answer; [`request`]: what can be asked; [`error`].
@@ -10,6 +11,7 @@
 //! - `replica`: a cohort and its data: decides, applies, reads. `conditions`, `dedup`, `payload`: its parts.
 //! - `engine`: one range's data on disk and in memory.
 
+pub mod command_line;
 pub mod config;
 pub mod engine;
 pub mod error;

@@ -15,8 +15,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use replication::coordination::Coordinator;
-use replication::protocol::Settings;
-use replication::protocol::time::Millis;
 use replication::runtime::{Runtime, RuntimeConfig, tuned};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -29,7 +27,7 @@ use crate::cluster::layout::{NodeAddresses, Paths};
 use crate::cluster::map::ClusterMap;
 use crate::cluster::membership::{self, Rebuild};
 use crate::cluster::peers::Peers;
-use crate::config::{NodeConfig, Timing};
+use crate::config::NodeConfig;
 use crate::engine::BlockCache;
 use crate::http::{self, Pages};
 use crate::listener::{self, Incoming};
@@ -113,7 +111,7 @@ impl Node {
         let log = Log::spawn(storage.writer)
             .map_err(|error| StartError(format!("starting the log's thread: {error}")))?;
         let runtime = Runtime::new(
-            RuntimeConfig { me, cluster: config.cluster.clone(), settings: settings(&config.timing) },
+            RuntimeConfig { me, cluster: config.cluster.clone(), settings: config.replication.clone() },
             log.clone(),
             coordinator.clone(),
             map.clone(),
@@ -289,18 +287,6 @@ fn open_storage(config: &NodeConfig) -> Result<Storage, StartError> {
     let holds_data =
         !cohorts.is_empty() || damaged.is_some() || dirs.iter().any(|dir| opening::range_of(dir).is_some());
     Ok(Storage { disk, me, writer, cohorts, damaged, holds_data })
-}
-
-fn settings(timing: &Timing) -> Settings {
-    let millis = |period: Duration| Millis(u32::try_from(period.as_millis()).unwrap_or(u32::MAX));
-    Settings {
-        heartbeat: millis(timing.heartbeat),
-        commit_period: millis(timing.commit_period),
-        commit_piggyback: timing.commit_piggyback,
-        lease: millis(timing.lease),
-        suspect_after: millis(timing.suspect_after),
-        ..Settings::default()
-    }
 }
 
 /// The gRPC listener: public service, peers, gateway streams, health, reflection.

@@ -23,7 +23,11 @@ fn refused(command: &mut Command) -> String {
 }
 
 fn spinnaker(args: &[&str]) -> Command {
-    let mut command = Command::new(provision::binary("spinnaker"));
+    program("spinnaker", args)
+}
+
+fn program(name: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(provision::binary(name));
     command.args(args);
     command
 }
@@ -44,6 +48,36 @@ fn a_wrong_command_line_gets_one_line() {
         let line = refused(&mut spinnaker(&args));
         assert!(line.contains(expected), "{args:?}: {line}");
     }
+}
+
+#[test]
+fn both_programs_refuse_and_explain_alike() {
+    let start =
+        ["start", "--node-id", "1", "--data-dir", "/tmp/x", "--zookeeper", "a:1", "--listen", "127.0.0.1:1"];
+    let said = |name: &str, args: &[&str]| {
+        let output = program(name, args).output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let [sql, kv] = ["spinnaker", "spinnaker-kv"].map(|name| {
+        let lines = [&["start"][..], &["status", "--node", "127.0.0.1:1"], &["start", "--nonsense"]]
+            .map(|args| refused(&mut program(name, args)).replacen(name, "PROGRAM", 1));
+        let log = refused(program(name, &start).env("SPINNAKER_LOG", "loud=loudly"));
+        assert!(log.contains("SPINNAKER_LOG"), "{log}");
+        let missing = refused(&mut program(name, &[]));
+        assert!(missing.contains("a command is missing: start"), "{missing}");
+        let help = said(name, &["start", "--help"]);
+        assert!(help.contains("SPINNAKER_LOG") && help.contains("in ms [default: 500]"), "{help}");
+        let checked = said(name, &[&start[..], &["--check-config"]].concat());
+        assert!(checked.contains("zookeeper: a:1"), "{checked}");
+        let flags = |help: &str| -> Vec<String> {
+            let lines = help.lines().map(str::trim).filter(|line| line.starts_with("--"));
+            lines.filter(|line| !line.starts_with("--pg-")).map(str::to_string).collect()
+        };
+        (lines, flags(&help), flags(&said(name, &["status", "--help"])))
+    });
+    assert_eq!(sql, kv);
+    assert!(sql.1.len() > 10 && sql.2.len() == 2, "{sql:?}");
 }
 
 #[test]

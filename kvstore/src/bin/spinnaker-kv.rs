@@ -1,41 +1,35 @@
 //! `spinnaker-kv`: the store without SQL, and a small client for it.
-//!
-//! Exit codes: 0 done; 1 it did not work (one line says why); 2 wrong flags or configuration.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use kvstore::config::{Resolved, StartArgs};
-use kvstore::coordination::zookeeper::{ZooKeeper, ZooKeeperOptions};
-use kvstore::node::Node;
+use kvstore::command_line::{
+    CLIENT_LOG, Failure, NODE_LOG, NodeArgs, Program, Signals, StatusArgs, leave, say, show_status,
+    start_node, until_stopped,
+};
+use kvstore::config::StartArgs;
 use kvstore::rpc::proto::v1;
 use kvstore::rpc::proto::v1::kv_client::KvClient;
 use kvstore::status;
 use tonic::transport::Channel;
 
 /// The SpinnakerDB key-value store
-#[derive(Parser)]
-#[command(name = "spinnaker-kv", version)]
+#[derive(Debug, Parser)]
+#[command(name = "spinnaker-kv", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a node
-    Start {
-        #[command(flatten)]
-        args: Box<StartArgs>,
-        /// Print the configuration that would be used, and exit
-        #[arg(long)]
-        check_config: bool,
-    },
-    /// Read one row
+    /// Runs one node of the store
+    Start(Box<StartArgs>),
+    /// Reads one row
     Get {
         #[command(flatten)]
-        target: Target,
+        target: NodeArgs,
         #[command(flatten)]
         read: Read,
         /// Table
@@ -43,10 +37,10 @@ enum Command {
         /// Row key
         key: String,
     },
-    /// Put columns of one row
+    /// Puts columns of one row
     Put {
         #[command(flatten)]
-        target: Target,
+        target: NodeArgs,
         /// Table
         table: String,
         /// Row key
@@ -55,10 +49,10 @@ enum Command {
         #[arg(required = true, value_parser = parse_column)]
         columns: Vec<(String, String)>,
     },
-    /// Delete a row, or some of its columns
+    /// Deletes a row, or some of its columns
     Delete {
         #[command(flatten)]
-        target: Target,
+        target: NodeArgs,
         /// Table
         table: String,
         /// Row key
@@ -66,10 +60,10 @@ enum Command {
         /// Columns; none: the row
         columns: Vec<String>,
     },
-    /// Read rows in key order
+    /// Reads rows in key order
     Scan {
         #[command(flatten)]
-        target: Target,
+        target: NodeArgs,
         #[command(flatten)]
         read: Read,
         /// Table
@@ -87,10 +81,10 @@ enum Command {
         #[arg(long)]
         reverse: bool,
     },
-    /// List tables, or make or drop one
+    /// Lists tables, or makes or drops one
     Tables {
         #[command(flatten)]
-        target: Target,
+        target: NodeArgs,
         /// Make this table
         #[arg(long, conflicts_with = "drop")]
         create: Option<String>,
@@ -101,24 +95,11 @@ enum Command {
         #[arg(long)]
         drop: Option<String>,
     },
-    /// Show ranges, leaders and replicas of the cluster
-    Status {
-        #[command(flatten)]
-        target: Target,
-        /// Without the checksum of each replica's content, which reads all of it
-        #[arg(long)]
-        quick: bool,
-    },
+    /// Shows the ranges of a cluster, their leaders and replicas
+    Status(StatusArgs),
 }
 
-#[derive(Args)]
-struct Target {
-    /// Any node's gRPC address, HOST:PORT
-    #[arg(long, env = "SPINNAKER_NODE", default_value = "127.0.0.1:7001")]
-    node: String,
-}
-
-#[derive(Args)]
+#[derive(Debug, Args)]
 struct Read {
     /// Read the nearest replica, which may be behind
     #[arg(long)]
@@ -130,84 +111,49 @@ fn parse_column(text: &str) -> Result<(String, String), String> {
     Ok((column.to_owned(), value.to_owned()))
 }
 
-/// Help goes out as it is; a wrong command line gets one line and exit code 2.
-fn refused(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        print!("{error}");
-        return ExitCode::SUCCESS;
-    }
-    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        eprintln!("spinnaker-kv: a command is missing (see --help)");
-        return ExitCode::from(2);
-    }
-    let text = error.to_string();
-    // What is wrong, and its list of arguments; clap's usage and tip follow behind an empty line.
-    let wrong: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    let wrong = wrong.join(" ");
-    eprintln!("spinnaker-kv: {} (see --help)", wrong.strip_prefix("error: ").unwrap_or(&wrong));
-    ExitCode::from(2)
+fn main() -> ExitCode {
+    kvstore::command_line::main::<Cli>()
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return refused(&error),
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(filter.unwrap_or_else(|_| "warn,kvstore=info".into()))
-        .init();
-    match cli.command {
-        Command::Start { args, check_config } => match args.resolve(&["pg_listen"]) {
-            Err(error) => {
-                eprintln!("spinnaker-kv: {error}");
-                ExitCode::from(2)
-            }
-            Ok(resolved) if check_config => {
-                println!("{:#?}\nzookeeper: {}", resolved.node, resolved.zookeeper);
-                ExitCode::SUCCESS
-            }
-            Ok(resolved) => finish(start(resolved).await),
-        },
-        client => finish(run(client).await),
+impl Program for Cli {
+    fn default_log(&self) -> &'static str {
+        if matches!(self.command, Command::Start(_)) { NODE_LOG } else { CLIENT_LOG }
     }
-}
 
-fn finish(result: Result<(), String>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("spinnaker-kv: {error}");
-            ExitCode::FAILURE
+    async fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Start(args) => start(*args).await,
+            Command::Status(args) => show_status(&args).await,
+            client => ask(client).await.map_err(Failure::run),
         }
     }
 }
 
-async fn start(resolved: Resolved) -> Result<(), String> {
-    let coordinator = ZooKeeper::connect(ZooKeeperOptions::new(&resolved.zookeeper))
-        .await
-        .map_err(|error| error.to_string())?;
-    let id = resolved.node.node;
-    let node = Node::start(resolved.node, coordinator).await.map_err(|error| error.to_string())?;
-    println!("node {} serves on {}", id.0, node.address());
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(|error| format!("cannot wait for signals: {error}"))?;
-    tokio::select! {
-        reason = node.failed() => return Err(reason),
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+/// Runs a node until it is asked to stop.
+async fn start(args: StartArgs) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let check_config = args.check_config;
+    // A file may serve both programs: what belongs to SQL is not used here.
+    let resolved = args.resolve(&["pg_listen", "pg_connections_max"]).map_err(Failure::usage)?;
+    if check_config {
+        say(&resolved);
+        return Ok(());
     }
-    node.shutdown().await;
-    Ok(())
+    let id = resolved.node.node.0;
+    let Some(node) = start_node(resolved.node, &resolved.zookeeper, &mut signals).await? else {
+        return Ok(());
+    };
+    say(format_args!("node {id}  http://{}", node.address()));
+    say("ready");
+    until_stopped(id, &node, &mut signals).await?;
+    leave(node.shutdown(), &mut signals).await
 }
 
-async fn run(command: Command) -> Result<(), String> {
+/// What a client's command asks a node for. The error is one line for the user.
+async fn ask(command: Command) -> Result<(), String> {
     match command {
-        // main() has taken it.
-        Command::Start { .. } => Ok(()),
+        // These are no client's.
+        Command::Start(_) | Command::Status(_) => Ok(()),
         Command::Get { target, read, table, key } => {
             let request =
                 v1::GetRequest { table, key: key.into(), columns: Vec::new(), options: options(&read) };
@@ -226,14 +172,14 @@ async fn run(command: Command) -> Result<(), String> {
             let request =
                 v1::PutRequest { table, key: key.into(), columns: columns.collect(), request: None };
             let answer = client(&target).await?.put(limited(request)).await.map_err(line)?.into_inner();
-            println!("written as {}", printable(answer.lsn));
+            say(format_args!("written as {}", printable(answer.lsn)));
             Ok(())
         }
         Command::Delete { target, table, key, columns } => {
             let columns = columns.into_iter().map(Into::into).collect();
             let request = v1::DeleteRequest { table, key: key.into(), columns, request: None };
             let answer = client(&target).await?.delete(limited(request)).await.map_err(line)?.into_inner();
-            println!("deleted as {}", printable(answer.lsn));
+            say(format_args!("deleted as {}", printable(answer.lsn)));
             Ok(())
         }
         Command::Scan { target, read, table, start, end, limit, reverse } => {
@@ -265,22 +211,14 @@ async fn run(command: Command) -> Result<(), String> {
             }
             let tables = client.list_tables(limited(v1::ListTablesRequest {})).await.map_err(line)?;
             for table in tables.into_inner().tables {
-                println!("{}", table.name);
+                say(table.name);
             }
-            Ok(())
-        }
-        Command::Status { target, quick: false } => {
-            print!("{}", status::fetch(&target.node).await?);
-            Ok(())
-        }
-        Command::Status { target, quick: true } => {
-            print!("{}", status::fetch_quick(&target.node).await?);
             Ok(())
         }
     }
 }
 
-async fn client(target: &Target) -> Result<KvClient<Channel>, String> {
+async fn client(target: &NodeArgs) -> Result<KvClient<Channel>, String> {
     status::connect(&target.node).await
 }
 
@@ -304,7 +242,7 @@ fn print_row(row: &v1::Row) {
     for cell in &row.cells {
         let (key, column, value) =
             (row.key.escape_ascii(), cell.column.escape_ascii(), cell.value.escape_ascii());
-        println!("{key}\t{column}\t{value}\t{}", printable(cell.version));
+        say(format_args!("{key}\t{column}\t{value}\t{}", printable(cell.version)));
     }
 }
 
@@ -317,4 +255,16 @@ fn print_source(source: Option<v1::Source>) {
 
 fn printable(lsn: Option<v1::Lsn>) -> String {
     lsn.map_or("-".to_owned(), |lsn| format!("{}.{}", lsn.epoch, lsn.sequence))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -126,9 +126,7 @@ impl Nodes {
 
     fn wait_ready(&self, number: usize) {
         let process = self.nodes[number - 1].process.as_ref().expect("just started");
-        process.wait_line(WAIT_MAX, "ready", |line| {
-            (line == "ready" || line.starts_with(&format!("node {number} serves on"))).then_some(())
-        });
+        process.wait_line(WAIT_MAX, "ready", |line| (line == "ready").then_some(()));
     }
 }
 

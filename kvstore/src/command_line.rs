@@ -1,0 +1,295 @@
+//! The command line of `spinnaker` and of `spinnaker-kv`: what both do in the same way.
+//!
+//! - A wrong flag, variable or file ends with exit code 2; anything else that keeps a command from its work with 1;
+//!   both with one line on standard error ([`Failure`]).
+//! - The log goes to standard error, and `SPINNAKER_LOG` chooses what of it.
+//! - SIGINT and SIGTERM stop a node politely; a second one stops it at once ([`Signals`]).
+//! - Where the help text names a default, the number comes from the code that uses it.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command};
+use replication::coordination::Coordinator;
+use replication::coordination::zookeeper::{ZooKeeper, ZooKeeperOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{GRPC_PORT, NodeConfig, StartArgs};
+use crate::node::Node;
+use crate::status;
+
+/// Environment variable that chooses what is logged.
+const LOG_VARIABLE: &str = "SPINNAKER_LOG";
+/// What a node logs by default. ZooKeeper's client tells of each session; what becomes of one is ours to tell.
+pub const NODE_LOG: &str = "info,zookeeper_client=warn";
+/// What a command that only asks a node logs by default.
+pub const CLIENT_LOG: &str = "warn";
+
+/// One of the two programs: its commands, as clap reads them.
+pub trait Program: clap::Parser {
+    /// Names and defaults of the flags of `start` that are not the store's, for the help text.
+    fn defaults() -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// What the command logs unless `SPINNAKER_LOG` says something else.
+    fn default_log(&self) -> &'static str;
+
+    /// Does what the command says.
+    fn run(self) -> impl Future<Output = Result<(), Failure>>;
+}
+
+/// Runs the command line of this process.
+pub fn main<P: Program>() -> ExitCode {
+    let command = command::<P>();
+    let name = command.get_name().to_owned();
+    let ended = parse::<P>(command).and_then(|program| match program {
+        None => Ok(()),
+        Some(program) => {
+            start_log(program.default_log())?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| Failure::run(format!("cannot start threads: {error}")))?;
+            let ended = runtime.block_on(program.run());
+            // What still runs in the background (a blocked read of a name server, say) must not hold the process.
+            runtime.shutdown_background();
+            ended
+        }
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _gone = writeln!(io::stderr(), "{name}: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// The program's commands with the help text completed.
+fn command<P: Program>() -> Command {
+    let mut defaults = StartArgs::defaults();
+    defaults.extend(P::defaults());
+    let log = format!(
+        "Environment:\n  {LOG_VARIABLE}  What is logged to standard error: error, warn, info, debug or trace, or \
+         TARGET=LEVEL[,TARGET=LEVEL..] [default: {NODE_LOG} for a node]"
+    );
+    P::command().after_help(log.clone()).mut_subcommands(|sub| match sub.get_name() {
+        "start" => sub.after_help(log.clone()).mut_args(|arg| with_default(arg, &defaults)),
+        _ => sub,
+    })
+}
+
+fn with_default(arg: Arg, defaults: &[(&'static str, String)]) -> Arg {
+    let Some((_, default)) = defaults.iter().find(|(name, _)| arg.get_id() == name) else { return arg };
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    arg.help(format!("{help} [default: {default}]"))
+}
+
+/// The command that was given; `None` if it was a question for help or the version, which is answered here.
+fn parse<P: Program>(command: Command) -> Result<Option<P>, Failure> {
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let error = match command.try_get_matches().and_then(|matches| P::from_arg_matches(&matches)) {
+        Ok(program) => return Ok(Some(program)),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _gone = error.print();
+            Ok(None)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            Err(Failure::usage(format!("a command is missing: {} (see --help)", names.join(", "))))
+        }
+        _ => {
+            // What is wrong, with its list of arguments; clap's usage and tip follow behind an empty line.
+            let text = error.to_string();
+            let wrong = text.split("\n\n").next().unwrap_or(&text);
+            Err(Failure::usage(format!("{} (see --help)", wrong.trim_start_matches("error: "))))
+        }
+    }
+}
+
+/// Logs to standard error from now on.
+fn start_log(default: &str) -> Result<(), Failure> {
+    let filter = match std::env::var(LOG_VARIABLE) {
+        Ok(chosen) => EnvFilter::try_new(&chosen)
+            .map_err(|error| Failure::usage(format!("{LOG_VARIABLE}={chosen}: {error}")))?,
+        Err(_) => EnvFilter::new(default),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+/// Why a command ends early: one line, and the exit code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// The command was called wrongly: exit code 2.
+    pub fn usage(message: impl fmt::Display) -> Failure {
+        Failure { code: 2, message: one_line(message) }
+    }
+
+    /// The command could not do its work: exit code 1.
+    pub fn run(message: impl fmt::Display) -> Failure {
+        Failure { code: 1, message: one_line(message) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+fn one_line(message: impl fmt::Display) -> String {
+    let message = message.to_string();
+    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Prints a line. A reader that went away is no reason to stop.
+pub fn say(line: impl fmt::Display) {
+    let mut out = io::stdout().lock();
+    let _gone = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// SIGINT and SIGTERM.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Catches them from now on; until then they end the process.
+    pub fn new() -> Result<Signals, Failure> {
+        let catch =
+            |kind| signal(kind).map_err(|error| Failure::run(format!("cannot catch signals: {error}")));
+        Ok(Signals { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+    }
+
+    /// Completes when one of them comes.
+    pub async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Connects to ZooKeeper and starts a node; `None` if a signal came before it served.
+pub async fn start_node(
+    config: NodeConfig,
+    zookeeper: &str,
+    signals: &mut Signals,
+) -> Result<Option<Node>, Failure> {
+    let starting = async {
+        let coordinator: Arc<dyn Coordinator> =
+            ZooKeeper::connect(ZooKeeperOptions::new(zookeeper)).await.map_err(Failure::run)?;
+        Node::start(config, coordinator).await.map_err(Failure::run)
+    };
+    tokio::select! {
+        started = starting => started.map(Some),
+        () = signals.stop() => Ok(None),
+    }
+}
+
+/// Waits until a signal asks node `id` to stop. An error: it cannot go on.
+pub async fn until_stopped(id: u32, node: &Node, signals: &mut Signals) -> Result<(), Failure> {
+    tokio::select! {
+        reason = node.failed() => Err(Failure::run(format!("node {id} cannot go on: {reason}"))),
+        () = signals.stop() => Ok(()),
+    }
+}
+
+/// Stops politely: waits for `leaving`, unless another signal comes.
+pub async fn leave(leaving: impl Future<Output = ()>, signals: &mut Signals) -> Result<(), Failure> {
+    tokio::select! {
+        () = leaving => Ok(()),
+        () = signals.stop() => Err(Failure::run("stopped before leaderships were transferred")),
+    }
+}
+
+/// Which node a command asks.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
+    /// gRPC address of any node, HOST:PORT
+    #[arg(long, env = "SPINNAKER_NODE", default_value_t = format!("127.0.0.1:{GRPC_PORT}"))]
+    pub node: String,
+}
+
+/// Flags of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Without the checksum of each replica's content, which reads all of it
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Shows the cluster on standard output.
+pub async fn show_status(args: &StatusArgs) -> Result<(), Failure> {
+    let address = &args.node.node;
+    let status = if args.quick { status::fetch_quick(address).await } else { status::fetch(address).await };
+    say(status.map_err(Failure::run)?.to_string().trim_end());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    /// A program with the flags of `start` alone.
+    #[derive(Debug, Parser)]
+    #[command(name = "program", version, subcommand_required = true)]
+    enum Example {
+        /// Runs a node
+        Start(Box<StartArgs>),
+    }
+
+    impl Program for Example {
+        fn default_log(&self) -> &'static str {
+            NODE_LOG
+        }
+
+        async fn run(self) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_failure_is_one_line() {
+        let error = Example::try_parse_from(["program", "start", "--nonsense"]).unwrap_err().to_string();
+        assert!(error.lines().count() > 1);
+        assert!(!Failure::usage(error).message.contains('\n'));
+    }
+
+    #[test]
+    fn the_help_text_names_the_defaults_that_the_code_has() {
+        let mut command = command::<Example>();
+        command.build();
+        let start = command.find_subcommand_mut("start").unwrap();
+        for (name, default) in StartArgs::defaults() {
+            let arg = start.get_arguments().find(|arg| arg.get_id() == name);
+            let help =
+                arg.unwrap_or_else(|| panic!("there is no flag {name}")).get_help().unwrap().to_string();
+            assert!(help.ends_with(&format!("[default: {default}]")), "{name}: {help}");
+        }
+        assert!(start.render_help().to_string().contains(LOG_VARIABLE));
+    }
+}
