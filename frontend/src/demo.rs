@@ -8,14 +8,14 @@
 //! only meant to start the cluster may close it, so then the demo serves on until it gets a signal.
 
 use std::io::{BufRead, IsTerminal};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kvstore::NodeId;
 use kvstore::command_line::{Failure, Signals, say};
-use kvstore::config::NodeConfig;
+use kvstore::config::{GRPC_PORT, NodeConfig};
 use kvstore::coordination::embedded::{Embedded, EmbeddedClient};
 use kvstore::disk::FileDisk;
 use kvstore::node::Node;
@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use crate::listener::{DATABASE, Gateway, GatewayOptions, PG_PORT, listen};
 
 /// All listeners are for this machine only.
-const HOST: &str = "127.0.0.1";
+const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// How long the coordination session of a killed node lives on.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 /// What standard input may say.
@@ -41,6 +41,9 @@ pub(crate) struct DemoArgs {
     /// PostgreSQL port of the first node; the others take the next ones
     #[arg(long, env = "SPINNAKER_PG_PORT", default_value_t = PG_PORT, value_parser = clap::value_parser!(u16).range(1..))]
     pg_port: u16,
+    /// gRPC port of the first node; the others take the next ones [default: 7401, or any free ports if one is taken]
+    #[arg(long, env = "SPINNAKER_GRPC_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    grpc_port: Option<u16>,
     /// Directory of the nodes' data [default: a temporary one, removed at the end]
     #[arg(long, env = "SPINNAKER_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -109,6 +112,28 @@ fn commands() -> mpsc::UnboundedReceiver<String> {
     receiver
 }
 
+/// Listens on `count` ports of this machine from `first` on; `option` is the flag that chooses them.
+async fn listen_all(option: &str, first: u16, count: u32) -> Result<Vec<TcpListener>, Failure> {
+    let last = u32::from(first) + count - 1;
+    if last > u32::from(u16::MAX) {
+        return Err(Failure::usage(format!("{option} {first}: {count} nodes need ports up to {last}")));
+    }
+    let mut listeners = Vec::new();
+    for port in u32::from(first)..=last {
+        listeners.push(listen(option, &format!("{HOST}:{port}")).await?);
+    }
+    Ok(listeners)
+}
+
+fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, Failure> {
+    listeners.iter().map(|listener| listener.local_addr().map_err(Failure::run)).collect()
+}
+
+/// Lets the node take any free port.
+fn any_port() -> SocketAddr {
+    SocketAddr::from((HOST, 0))
+}
+
 struct Demo {
     coordination: Embedded,
     members: Vec<Member>,
@@ -117,6 +142,8 @@ struct Demo {
 /// A node that runs or was killed.
 struct Member {
     config: NodeConfig,
+    /// Nobody asked for its gRPC port: if that is taken, another one will do.
+    any_grpc_port: bool,
     pg: SocketAddr,
     running: Option<Running>,
 }
@@ -157,31 +184,27 @@ impl Request {
 
 impl Demo {
     async fn new(args: &DemoArgs, directory: &Path) -> Result<Demo, Failure> {
-        let last = u32::from(args.pg_port) + args.nodes - 1;
-        if last > u32::from(u16::MAX) {
-            return Err(Failure::usage(format!(
-                "--pg-port {}: {} nodes need ports up to {last}",
-                args.pg_port, args.nodes
-            )));
-        }
         // All ports first: with one of them taken nothing is started.
-        let mut listeners = Vec::new();
-        for index in 0..args.nodes {
-            let port = u32::from(args.pg_port) + index;
-            listeners.push(listen("--pg-port", &format!("{HOST}:{port}")).await?);
-        }
+        let pg = listen_all("--pg-port", args.pg_port, args.nodes).await?;
+        let grpc = match args.grpc_port {
+            Some(port) => addresses(&listen_all("--grpc-port", port, args.nodes).await?)?,
+            None => match listen_all("--grpc-port", GRPC_PORT, args.nodes).await {
+                Ok(free) => addresses(&free)?,
+                Err(_) => vec![any_port(); args.nodes as usize],
+            },
+        };
         let unusable = |error| Failure::run(format!("--data-dir {}: {error}", directory.display()));
         let disk = FileDisk::open(directory.join("coordination")).map_err(unusable)?;
         let coordination = Embedded::open(Arc::new(disk)).map_err(unusable)?;
         let mut demo = Demo { coordination, members: Vec::new() };
-        for (id, listener) in (1..).zip(listeners) {
+        for (id, (listener, grpc)) in (1..).zip(pg.into_iter().zip(grpc)) {
             let pg = listener.local_addr().map_err(Failure::run)?;
             let mut config =
-                NodeConfig::new(NodeId(id), directory.join(format!("node-{id}")), format!("{HOST}:0"));
+                NodeConfig::new(NodeId(id), directory.join(format!("node-{id}")), grpc.to_string());
             config.pg_address = Some(pg.to_string());
-            demo.members.push(Member { config, pg, running: None });
-            let member = demo.members.last_mut().expect("pushed in the line above");
+            let mut member = Member { config, any_grpc_port: args.grpc_port.is_none(), pg, running: None };
             member.start(&demo.coordination, listener).await?;
+            demo.members.push(member);
         }
         Ok(demo)
     }
@@ -190,7 +213,10 @@ impl Demo {
         for member in &self.members {
             say(format_args!("node {}  postgres://root@{}/{DATABASE}", member.config.node.0, member.pg));
         }
-        say("ready");
+        let running = self.members.iter().filter_map(|member| member.running.as_ref());
+        let grpc: Vec<String> = running.map(|running| running.node.address().to_string()).collect();
+        // One write, so that nobody who waits for `ready` takes the other line for the answer to a command.
+        say(format_args!("ready\ngRPC on {}", grpc.join(", ")));
         while let Some(line) = commands.recv().await {
             match Request::parse(&line) {
                 Request::Nothing => {}
@@ -274,13 +300,16 @@ impl Demo {
 impl Member {
     async fn start(&mut self, coordination: &Embedded, listener: TcpListener) -> Result<(), Failure> {
         let client = coordination.client();
-        let node = match Node::start(self.config.clone(), client.clone()).await {
-            Ok(node) => node,
-            Err(error) => {
-                client.kill(Duration::ZERO);
-                return Err(Failure::run(error));
-            }
-        };
+        let mut started = Node::start(self.config.clone(), client.clone()).await;
+        if started.is_err() && self.any_grpc_port {
+            // Somebody took the port meanwhile, or the node's earlier life has not let go of it yet.
+            let config = NodeConfig { listen: any_port().to_string(), ..self.config.clone() };
+            started = Node::start(config, client.clone()).await;
+        }
+        let node = started.map_err(|error| {
+            client.kill(Duration::ZERO);
+            Failure::run(error)
+        })?;
         let gateway = Gateway::open(listener, node.kv(), GatewayOptions::default()).map_err(Failure::run)?;
         let mut watch = JoinSet::new();
         let (id, failed) = (self.config.node.0, node.failed());
