@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use planner::types::{Datum, Type};
-use planner::{Execution, Overlap, Planner, Prepared, Session, SqlError};
+use planner::{Execution, OnOneRow, Planner, Prepared, Session, SqlError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::cancel::{Registration, Scope};
@@ -57,8 +57,18 @@ impl Backend {
         self.planner.execute(&self.session, prepared, parameters).await
     }
 
-    /// The row that a statement touches, if it may run at the same time as statements on other rows.
-    pub(crate) fn overlap(&self, prepared: &Prepared, parameters: &[Datum]) -> Option<Overlap> {
-        self.planner.overlap(&self.session, prepared, parameters)
+    /// The statement, if it touches one row and may run at the same time as statements on other rows; else its
+    /// parameters come back.
+    pub(crate) fn on_one_row(
+        &self,
+        prepared: &Arc<Prepared>,
+        parameters: Vec<Datum>,
+    ) -> Result<OnOneRow, Vec<Datum>> {
+        self.planner.on_one_row(&self.session, prepared, parameters)
+    }
+
+    /// Executes a statement on one row.
+    pub(crate) async fn execute_on_one_row(&self, statement: OnOneRow) -> Result<Execution, SqlError> {
+        self.planner.execute_on_one_row(&self.session, statement).await
     }
 }

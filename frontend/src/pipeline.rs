@@ -5,7 +5,8 @@
 //! groups are read and started meanwhile, and the replies go out in order.
 //!
 //! When that is allowed:
-//! - The statement touches one row, outside of a block ([`Planner::overlap`](planner::Planner::overlap) says so).
+//! - The statement touches one row, outside of a block
+//!   ([`Planner::on_one_row`](planner::Planner::on_one_row) says so).
 //! - It is the only Execute of its group and the Sync is there already. An error skips the rest of its group, and
 //!   the rest is nothing: no statement runs that PostgreSQL would have skipped. Several Executes in one group
 //!   (JDBC's batches) run one after the other for that reason.

@@ -13,6 +13,9 @@ use crate::types::{Datum, Type, Value};
 /// Keys that one point access may name.
 const POINTS_MAX: usize = 100_000;
 
+/// Bytes that most keys fit into.
+const KEY_BYTES_USUAL: usize = 32;
+
 /// How the rows of a table are reached.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Access {
@@ -30,6 +33,31 @@ pub(crate) enum Candidates {
     Array(Expr),
 }
 
+impl Candidates {
+    /// The values, as the key column's type. Those that no row can have are left out.
+    fn values(&self, ty: &Type, env: &Env) -> Result<Vec<Value>, SqlError> {
+        let mut values = Vec::new();
+        match self {
+            Candidates::List(list) => {
+                for expr in list {
+                    values.extend(fit(expr.eval(&Scope::EMPTY, env)?, ty));
+                }
+            }
+            Candidates::Array(array) => {
+                if let Some(Value::Array(array)) = array.eval(&Scope::EMPTY, env)? {
+                    values.extend(array.items.iter().filter_map(|item| fit(item.clone(), ty)));
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    /// Is it exactly one value, whatever the parameters?
+    fn is_single(&self) -> bool {
+        matches!(self, Candidates::List(list) if list.len() == 1)
+    }
+}
+
 /// One end of a range.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Bound {
@@ -37,7 +65,28 @@ pub(crate) struct Bound {
     pub(crate) inclusive: bool,
 }
 
-/// The access and what is left of the filter.
+/// Where a bound lies among the keys.
+enum Edge {
+    /// Nothing compares with NULL: no row is inside.
+    Null,
+    /// The bound is no value of the column's type. It limits no keys and is left to the filter.
+    BeyondType,
+    /// At the key that begins with these bytes.
+    Key(Vec<u8>),
+}
+
+impl Bound {
+    /// Where the bound lies, behind the encoding of the columns before its own.
+    fn edge(&self, fixed: &[u8], ty: &Type, env: &Env) -> Result<Edge, SqlError> {
+        let Some(value) = self.value.eval(&Scope::EMPTY, env)? else { return Ok(Edge::Null) };
+        let Some(value) = fit(Some(value), ty) else { return Ok(Edge::BeyondType) };
+        let mut key = fixed.to_vec();
+        key_encoding::encode(&value, &mut key)?;
+        Ok(Edge::Key(key))
+    }
+}
+
+/// Chooses the access that a WHERE allows, and gives what is left of the filter.
 pub(crate) fn choose(table: &TableSchema, filter: Option<Expr>) -> (Access, Option<Expr>) {
     let mut conjuncts = Vec::new();
     flatten(filter, &mut conjuncts);
@@ -70,21 +119,16 @@ pub(crate) fn choose(table: &TableSchema, filter: Option<Expr>) -> (Access, Opti
     if let Some(position) = table.key.get(prefix.len()) {
         let ty = &table.columns[*position].ty;
         for conjunct in &conjuncts {
-            match comparison(conjunct, *position, ty) {
-                Some((Operator::Gt, value)) if lower.is_none() => {
-                    lower = Some(Bound { value, inclusive: false });
-                }
-                Some((Operator::GtEq, value)) if lower.is_none() => {
-                    lower = Some(Bound { value, inclusive: true });
-                }
-                Some((Operator::Lt, value)) if upper.is_none() => {
-                    upper = Some(Bound { value, inclusive: false });
-                }
-                Some((Operator::LtEq, value)) if upper.is_none() => {
-                    upper = Some(Bound { value, inclusive: true });
-                }
-                _ => {}
-            }
+            let Some((op, value)) = comparison(conjunct, *position, ty) else { continue };
+            let (end, inclusive) = match op {
+                Operator::Gt => (&mut lower, false),
+                Operator::GtEq => (&mut lower, true),
+                Operator::Lt => (&mut upper, false),
+                Operator::LtEq => (&mut upper, true),
+                _ => continue,
+            };
+            // The first bound of each side is taken; the others stay in the filter as all bounds do.
+            end.get_or_insert(Bound { value, inclusive });
         }
     }
     (Access::Range { prefix, lower, upper, reverse: false }, rest(conjuncts, &used))
@@ -173,6 +217,14 @@ pub(crate) struct KeySpan {
     pub(crate) end: Option<Vec<u8>>,
 }
 
+impl KeySpan {
+    /// The keys from `first` to `last`, both inclusive.
+    pub(crate) fn between(first: &[u8], last: &[u8]) -> KeySpan {
+        // Nothing lies between a key and the same key with a zero byte behind it.
+        KeySpan { start: first.to_vec(), end: Some([last, &[0]].concat()) }
+    }
+}
+
 impl Access {
     /// All rows of a table, in key order.
     pub(crate) const ALL: Access =
@@ -186,43 +238,48 @@ impl Access {
     /// Does it name exactly one key?
     pub(crate) fn is_single_point(&self) -> bool {
         match self {
-            Access::Points(columns) => {
-                columns.iter().all(|c| matches!(c, Candidates::List(list) if list.len() == 1))
-            }
+            Access::Points(columns) => columns.iter().all(Candidates::is_single),
             Access::Range { .. } => false,
         }
     }
 
+    /// The key of an access that names exactly one; `None` if no row can have it (NULL, or beyond the type).
+    pub(crate) fn key(&self, table: &TableSchema, env: &Env) -> Result<Option<Vec<u8>>, SqlError> {
+        let Access::Points(columns) = self else {
+            return Err(SqlError::internal("a key range has no single key"));
+        };
+        let mut key = Vec::with_capacity(KEY_BYTES_USUAL);
+        for (position, candidates) in table.key.iter().zip(columns) {
+            let Candidates::List(list) = candidates else {
+                return Err(SqlError::internal("an array is no single value"));
+            };
+            let [expr] = list.as_slice() else {
+                return Err(SqlError::internal("a list is no single value"));
+            };
+            match fit(expr.eval(&Scope::EMPTY, env)?, &table.columns[*position].ty) {
+                Some(value) => key_encoding::encode(&value, &mut key)?,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(key))
+    }
+
     /// The keys of a point access, sorted and without duplicates.
     pub(crate) fn keys(&self, table: &TableSchema, env: &Env) -> Result<Vec<Vec<u8>>, SqlError> {
+        if self.is_single_point() {
+            return Ok(self.key(table, env)?.into_iter().collect());
+        }
         let Access::Points(columns) = self else {
             return Err(SqlError::internal("a key range has no single keys"));
         };
         let mut keys: Vec<Vec<u8>> = vec![Vec::new()];
         for (position, candidates) in table.key.iter().zip(columns) {
-            let ty = &table.columns[*position].ty;
-            let mut values: Vec<Value> = Vec::new();
-            match candidates {
-                Candidates::List(list) => {
-                    for expr in list {
-                        values.extend(fit(expr.eval(&Scope::EMPTY, env)?, ty));
-                    }
-                }
-                Candidates::Array(array) => {
-                    if let Some(Value::Array(array)) = array.eval(&Scope::EMPTY, env)? {
-                        values.extend(array.items.iter().filter_map(|item| fit(item.clone(), ty)));
-                    }
-                }
-            }
+            let values = candidates.values(&table.columns[*position].ty, env)?;
             if keys.len().saturating_mul(values.len()) > POINTS_MAX {
                 return Err(SqlError::new(
                     sqlstate::LIMIT_EXCEEDED,
                     format!("the WHERE clause names more than {POINTS_MAX} keys"),
                 ));
-            }
-            if let ([key], [value]) = (keys.as_mut_slice(), values.as_slice()) {
-                key_encoding::encode(value, key)?;
-                continue;
             }
             let mut longer = Vec::with_capacity(keys.len() * values.len());
             for key in &keys {
@@ -234,10 +291,8 @@ impl Access {
             }
             keys = longer;
         }
-        if keys.len() > 1 {
-            keys.sort_unstable();
-            keys.dedup();
-        }
+        keys.sort_unstable();
+        keys.dedup();
         Ok(keys)
     }
 
@@ -254,34 +309,25 @@ impl Access {
             }
         }
         let mut span = KeySpan { start: fixed.clone(), end: key_encoding::successor(&fixed) };
-        let ty = table.key.get(prefix.len()).map(|position| &table.columns[*position].ty);
-        // `None`: nothing compares with NULL. `Some(None)`: beyond the type, left to the filter.
-        let bound = |bound: &Bound| -> Result<Option<Option<Vec<u8>>>, SqlError> {
-            let (Some(value), Some(ty)) = (bound.value.eval(&Scope::EMPTY, env)?, ty) else {
-                return Ok(None);
-            };
-            let Some(value) = fit(Some(value), ty) else { return Ok(Some(None)) };
-            let mut key = fixed.clone();
-            key_encoding::encode(&value, &mut key)?;
-            Ok(Some(Some(key)))
-        };
+        let Some(next) = table.key.get(prefix.len()) else { return Ok(Some(span)) };
+        let ty = &table.columns[*next].ty;
         if let Some(lower) = lower {
-            match bound(lower)? {
-                None => return Ok(None),
-                Some(None) => {}
-                Some(Some(key)) if lower.inclusive => span.start = key,
-                Some(Some(key)) => match key_encoding::successor(&key) {
+            match lower.edge(&fixed, ty, env)? {
+                Edge::Null => return Ok(None),
+                Edge::BeyondType => {}
+                Edge::Key(key) if lower.inclusive => span.start = key,
+                Edge::Key(key) => match key_encoding::successor(&key) {
                     Some(next) => span.start = next,
                     None => return Ok(None),
                 },
             }
         }
         if let Some(upper) = upper {
-            match bound(upper)? {
-                None => return Ok(None),
-                Some(None) => {}
-                Some(Some(key)) if upper.inclusive => span.end = key_encoding::successor(&key),
-                Some(Some(key)) => span.end = Some(key),
+            match upper.edge(&fixed, ty, env)? {
+                Edge::Null => return Ok(None),
+                Edge::BeyondType => {}
+                Edge::Key(key) if upper.inclusive => span.end = key_encoding::successor(&key),
+                Edge::Key(key) => span.end = Some(key),
             }
         }
         let empty = span.end.as_ref().is_some_and(|end| *end <= span.start);
@@ -291,9 +337,7 @@ impl Access {
     /// Does the access give rows in the order of these table columns? Sets the direction if so.
     pub(crate) fn order_by(&mut self, table: &TableSchema, columns: &[usize], descending: bool) -> bool {
         let fixed = match self {
-            Access::Points(all) => {
-                all.iter().take_while(|c| matches!(c, Candidates::List(list) if list.len() == 1)).count()
-            }
+            Access::Points(all) => all.iter().take_while(|candidates| candidates.is_single()).count(),
             Access::Range { prefix, .. } => prefix.len(),
         };
         let is_fixed = |column: &usize| table.key[..fixed].contains(column);

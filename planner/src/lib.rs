@@ -44,7 +44,7 @@ pub use copy::{CopyIn, CopyOut};
 pub use error::{SqlError, sqlstate};
 pub use execution::Execution;
 pub use parse::StatementText;
-pub use planner::{Overlap, Planner};
+pub use planner::{OnOneRow, Overlap, Planner};
 pub use prepared::Prepared;
 pub use result::{Column, RowStream, Rows};
 pub use session::{Notice, Session, TransactionStatus};

@@ -85,6 +85,9 @@ pub(crate) struct InsertPlan {
     /// For each column of the table: does the statement give it a value?
     pub(crate) written: Vec<bool>,
     pub(crate) on_conflict: OnConflict,
+    /// Whether it proposes one row whose key depends on parameters only, and which conflicts at most with a row of
+    /// that key.
+    pub(crate) names_one_key: bool,
     pub(crate) returning: Option<Returning>,
     /// The statement: "INSERT" or "UPSERT".
     pub(crate) command: &'static str,
@@ -99,6 +102,8 @@ pub(crate) struct ChangePlan {
     pub(crate) filter: Option<Expr>,
     /// UPDATE's new values; `None`: DELETE.
     pub(crate) assignments: Option<Vec<(usize, Expr)>>,
+    /// Whether a row changes in the same way whatever it holds, so that nobody has to read it.
+    pub(crate) same_for_all_rows: bool,
     pub(crate) returning: Option<Returning>,
     /// The statement: "UPDATE" or "DELETE".
     pub(crate) command: &'static str,

@@ -7,23 +7,39 @@ use kvstore::request::{Consistency, Kv};
 
 use crate::context::{Context, ServerInfo};
 use crate::error::{SqlError, sqlstate};
-use crate::execute::{self, Run};
+use crate::execute::{self, Run, Target};
 use crate::execution::Execution;
-use crate::expression::{Expr, Scope, cast_value};
+use crate::expression::{Env, Expr, Scope, cast_value};
 use crate::parse::{self, StatementText};
 use crate::plan::Plan;
 use crate::prepared::{PlanCache, Prepared};
 use crate::session::Session;
 use crate::types::{Datum, Type};
 
-/// A row that a statement touches: two statements of one session may run at the same time if their rows differ
-/// or both only read.
+/// A row that a statement touches. Two statements of one session may run at the same time if their rows differ or
+/// both only read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Overlap {
     /// Hash of table and key.
     pub row: u64,
     /// Whether the statement writes it.
     pub writes: bool,
+}
+
+/// A statement on one row that is ready to run, and may run at the same time as others of its session.
+pub struct OnOneRow {
+    prepared: Arc<Prepared>,
+    env: Env,
+    target: Target,
+}
+
+impl OnOneRow {
+    /// The row, to find out which other statements it may overlap with.
+    pub fn overlap(&self) -> Overlap {
+        let mut hasher = DefaultHasher::new();
+        (self.target.table, &self.target.key).hash(&mut hasher);
+        Overlap { row: hasher.finish(), writes: self.target.writes }
+    }
 }
 
 /// Turns SQL into store calls. One per gateway, shared by all its sessions.
@@ -65,7 +81,7 @@ impl Planner {
         hints: &[Type],
     ) -> Result<Arc<Prepared>, SqlError> {
         let prepared = self.plans.prepare(&self.context, sql, hints).await;
-        let prepared = prepared.and_then(|prepared| allowed(session, prepared));
+        let prepared = prepared.and_then(|prepared| check_allowed(session, &prepared).map(|()| prepared));
         if prepared.is_err() {
             session.fail_block();
         }
@@ -89,6 +105,49 @@ impl Planner {
         done
     }
 
+    /// Makes a statement on one row ready to run at the same time as others of its session (pipelining). Not every
+    /// statement is one: the parameters come back if it must run alone, by [`Planner::execute`]. It must run alone
+    /// in a block, and as a timeline read: started together, a later one could show an older state.
+    pub fn on_one_row(
+        &self,
+        session: &Session,
+        prepared: &Arc<Prepared>,
+        parameters: Vec<Datum>,
+    ) -> Result<OnOneRow, Vec<Datum>> {
+        let timeline_read = !prepared.writes() && session.read_options().consistency == Consistency::Timeline;
+        if timeline_read
+            || session.in_block()
+            || parameters.len() != prepared.parameter_types().len()
+            || !prepared.is_current(&self.context)
+        {
+            return Err(parameters);
+        }
+        let env = execute::env(&self.context, session, prepared, parameters);
+        match Target::of(&prepared.plan, &env) {
+            Some(target) => Ok(OnOneRow { prepared: prepared.clone(), env, target }),
+            None => Err(env.params),
+        }
+    }
+
+    /// Executes a statement on one row, as [`Planner::execute`] does.
+    pub async fn execute_on_one_row(
+        &self,
+        session: &Session,
+        statement: OnOneRow,
+    ) -> Result<Execution, SqlError> {
+        let OnOneRow { prepared, env, target } = statement;
+        if !prepared.is_current(&self.context) {
+            // Tables changed meanwhile: the key may be another one.
+            return self.execute(session, &prepared, env.params).await;
+        }
+        let run = Run { context: &self.context, session, env, target: Some(target) };
+        let done = execute::execute(&run, &prepared.plan, prepared.columns()).await;
+        if done.is_err() {
+            session.fail_block();
+        }
+        done
+    }
+
     async fn run(
         &self,
         session: &Session,
@@ -105,17 +164,19 @@ impl Planner {
                 ),
             ));
         }
+        let fresh;
         let prepared = if prepared.is_current(&self.context) {
-            prepared.clone()
+            prepared
         } else {
-            prepared.refreshed(&self.context, &self.plans).await?
+            fresh = prepared.refreshed(&self.context, &self.plans).await?;
+            &fresh
         };
-        let prepared = allowed(session, prepared)?;
-        let run = Run::new(&self.context, session, &prepared, parameters);
+        check_allowed(session, prepared)?;
+        let run = Run::new(&self.context, session, prepared, parameters);
         match &prepared.plan {
             Plan::Prepare { name, types, sql } => {
                 // A statement is checked now, as PostgreSQL does.
-                let inner = self.prepare(session, sql, types).await?;
+                let inner = Box::pin(self.prepare(session, sql, types)).await?;
                 session.store_statement(name, inner)?;
                 Ok(Execution::Done { tag: "PREPARE".into() })
             }
@@ -124,34 +185,14 @@ impl Planner {
                 let values = arguments_of(name, arguments, &inner, &run)?;
                 Box::pin(self.execute(session, &inner, values)).await
             }
-            plan => Box::pin(execute::execute(&run, plan, prepared.columns())).await,
+            plan => execute::execute(&run, plan, prepared.columns()).await,
         }
-    }
-
-    /// May this statement run at the same time as others of its session (pipelining)? `Some` for an autocommit
-    /// statement on one row; `None`: it must run alone. Two of them may overlap unless they have the same row and
-    /// one writes it. Timeline reads run alone: started together, a later one could show an older state.
-    pub fn overlap(&self, session: &Session, prepared: &Prepared, parameters: &[Datum]) -> Option<Overlap> {
-        if session.in_block() || parameters.len() != prepared.parameter_types().len() {
-            return None;
-        }
-        let run = Run::new(&self.context, session, prepared, parameters.to_vec());
-        let (table, key, writes) = execute::single_row(&prepared.plan, &run.env)?;
-        if !writes && session.read_options().consistency == Consistency::Timeline {
-            return None;
-        }
-        let mut hasher = DefaultHasher::new();
-        (table.id, key).hash(&mut hasher);
-        Some(Overlap { row: hasher.finish(), writes })
     }
 }
 
-/// The statement, unless the session's block has failed and the statement does not end it (25P02).
-fn allowed(session: &Session, prepared: Arc<Prepared>) -> Result<Arc<Prepared>, SqlError> {
-    if !prepared.ends_block() {
-        session.check_not_failed()?;
-    }
-    Ok(prepared)
+/// 25P02 if the session's block has failed, unless the statement ends it.
+fn check_allowed(session: &Session, prepared: &Prepared) -> Result<(), SqlError> {
+    if prepared.ends_block() { Ok(()) } else { session.check_not_failed() }
 }
 
 /// The values of EXECUTE's arguments, as the types that the statement takes.

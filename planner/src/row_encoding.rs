@@ -118,7 +118,7 @@ fn read_cell(ty: &Type, bytes: &Bytes) -> Option<Value> {
 }
 
 /// The change that sets a column.
-pub(crate) fn set_column(table: &TableSchema, position: usize, value: &Datum) -> Mutation {
+fn set_column(table: &TableSchema, position: usize, value: &Datum) -> Mutation {
     let column = table.columns[position].cell.clone();
     match value {
         Some(value) => Mutation::Put { column, value: cell_value(value) },
@@ -126,27 +126,33 @@ pub(crate) fn set_column(table: &TableSchema, position: usize, value: &Datum) ->
     }
 }
 
-/// Puts the marker cell.
-pub(crate) fn put_marker() -> Mutation {
-    Mutation::Put { column: marker(), value: Bytes::new() }
-}
-
-/// The changes that write a whole row that does not exist: one put for each value, the marker if there is none.
-pub(crate) fn insert_mutations(table: &TableSchema, row: &[Datum]) -> Vec<Mutation> {
+/// The changes that set columns outside of the key, the marker cell among them if the row might be left without
+/// cells. `alive` says that another cell is known to stay.
+pub(crate) fn set_columns<'a>(
+    table: &TableSchema,
+    values: impl Iterator<Item = (usize, &'a Datum)>,
+    mut alive: bool,
+) -> Vec<Mutation> {
     let mut mutations = Vec::with_capacity(table.columns.len());
-    for (position, value) in row.iter().enumerate().take(table.columns.len()) {
-        if !table.is_key(position) && value.is_some() {
-            mutations.push(set_column(table, position, value));
-        }
+    for (position, value) in values {
+        alive |= value.is_some();
+        mutations.push(set_column(table, position, value));
     }
-    if mutations.is_empty() {
-        mutations.push(put_marker());
+    if !alive {
+        mutations.push(Mutation::Put { column: marker(), value: Bytes::new() });
     }
     mutations
 }
 
-/// A stored row as values: the table's columns, then the system columns. 58030-like trouble (bytes that are no
-/// value of the column's type) is an internal error, never a wrong value.
+/// The changes that write a whole row that does not exist: one put for each value, the marker if there is none.
+pub(crate) fn insert_mutations(table: &TableSchema, row: &[Datum]) -> Vec<Mutation> {
+    let cells = row.iter().enumerate().take(table.columns.len());
+    let cells = cells.filter(|(position, value)| !table.is_key(*position) && value.is_some());
+    set_columns(table, cells, false)
+}
+
+/// A stored row as values: the table's columns, then the system columns. Bytes that are no value of the column's
+/// type are an internal error (XX000), never a wrong value.
 pub(crate) fn read_row(table: &TableSchema, stored: &StoredRow, source: &Source) -> Result<Row, SqlError> {
     let mut row: Row = Vec::with_capacity(table.columns.len() + PSEUDO_COLUMNS.len());
     row.resize(table.columns.len(), None);
@@ -191,7 +197,7 @@ pub(crate) fn overlay(stored: &StoredRow, mutations: &[Mutation]) -> StoredRow {
     row
 }
 
-/// The key column positions and values of a row, for messages.
+/// The names and types of a table's columns, the system columns behind its own.
 pub(crate) fn table_columns(table: &Arc<TableSchema>) -> Vec<(String, Type)> {
     let own = table.columns.iter().map(|column| (column.name.clone(), column.ty.clone()));
     own.chain(PSEUDO_COLUMNS.iter().map(|(name, ty)| (name.to_string(), ty.clone()))).collect()

@@ -131,15 +131,20 @@ async fn start_ahead<S: AsyncRead + AsyncWrite + Unpin>(
     if limited || !stream.may_start_ahead() {
         return Ok(Some(portal));
     }
-    let overlap = portal.parameters().and_then(|parameters| backend.overlap(&portal.prepared, parameters));
-    let Some(overlap) = overlap else { return Ok(Some(portal)) };
     let Portal { prepared, formats, progress: Progress::Bound(parameters) } = portal else {
         return Ok(Some(portal));
     };
+    let statement = match backend.on_one_row(&prepared, parameters) {
+        Ok(statement) => statement,
+        Err(parameters) => {
+            return Ok(Some(Portal { prepared, formats, progress: Progress::Bound(parameters) }));
+        }
+    };
+    let overlap = statement.overlap();
     let scope = backend.scope();
     let backend = Arc::clone(backend);
     let work = async move {
-        let execution = scope.guard(backend.execute(&prepared, parameters)).await;
+        let execution = scope.guard(backend.execute_on_one_row(statement)).await;
         Answer::of(execution.map_err(|cancelled| cancelled.error(prepared.writes()))??).await
     };
     stream.start_ahead(overlap, formats, Box::pin(work)).await?;

@@ -57,14 +57,6 @@ impl Cursor {
 }
 
 impl Portal {
-    /// Its parameters, if it has not been executed yet.
-    pub(crate) fn parameters(&self) -> Option<&[Datum]> {
-        match &self.progress {
-            Progress::Bound(parameters) => Some(parameters),
-            Progress::Suspended(_) | Progress::Finished(_) => None,
-        }
-    }
-
     /// The error of executing a portal again whose statement gave no rows.
     pub(crate) fn cannot_run(name: &str) -> SqlError {
         SqlError::new(NOT_IN_STATE, format!("portal \"{name}\" cannot be run"))

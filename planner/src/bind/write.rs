@@ -123,7 +123,14 @@ pub(super) fn insert(binder: &mut Binder, insert: Insert) -> Result<InsertPlan, 
     };
     let returning = returning(binder, &table, &insert.alias, insert.returning)?;
     let command = if insert.upsert { "UPSERT" } else { "INSERT" };
-    Ok(InsertPlan { table, source, written, on_conflict, returning, command })
+    let names_one_key = match &source {
+        InsertSource::Rows(rows) if rows.len() == 1 => {
+            table.key.iter().all(|at| rows[0][*at].is_constant())
+                && !matches!(on_conflict, OnConflict::Update { .. })
+        }
+        _ => false,
+    };
+    Ok(InsertPlan { table, source, written, on_conflict, names_one_key, returning, command })
 }
 
 /// Whether DO UPDATE SET does to a row that is there what an UPSERT of the same columns does: each written column
@@ -278,7 +285,10 @@ fn change(
         Ok((assignments, change_access(binder, &table, filter, command)?))
     })?;
     let returning = returning(binder, &table, alias, items)?;
-    Ok(ChangePlan { table, access, filter, assignments, returning, command })
+    let mut values = assignments.iter().flatten();
+    let same_for_all_rows =
+        filter.is_none() && returning.is_none() && values.all(|(_, value)| value.is_constant());
+    Ok(ChangePlan { table, access, filter, assignments, same_for_all_rows, returning, command })
 }
 
 /// Binds RETURNING.

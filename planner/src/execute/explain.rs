@@ -7,13 +7,14 @@ use bytes::Bytes;
 use kvstore::request::{Columns, Consistency, RangeInfo, ReadOptions};
 
 use super::run::Run;
-use super::{read, write};
+use super::target::Target;
+use super::{change, insert, read};
 use crate::access::{Access, Bound, KeySpan};
 use crate::catalog::TableSchema;
 use crate::error::SqlError;
 use crate::expression::{Env, Expr, Scope};
 use crate::key_encoding;
-use crate::plan::{InsertSource, OnConflict, Plan};
+use crate::plan::{ChangePlan, InsertPlan, InsertSource, OnConflict, Plan};
 use crate::query::SelectPlan;
 
 /// Ranges listed at most.
@@ -128,11 +129,7 @@ fn access_line(
 ) -> Result<(String, Option<KeySpan>), SqlError> {
     if access.is_points() {
         let keys = access.keys(table, env)?;
-        let span = keys.first().zip(keys.last()).map(|(first, last)| {
-            let mut end = last.clone();
-            end.push(0);
-            KeySpan { start: first.clone(), end: Some(end) }
-        });
+        let span = keys.first().zip(keys.last()).map(|(first, last)| KeySpan::between(first, last));
         return Ok(match keys.as_slice() {
             [] => ("Nothing to read".into(), None),
             [key] => (format!("Point read of {}", key_text(table, key)), span),
@@ -185,46 +182,55 @@ pub(super) async fn explain(run: &Run<'_>, plan: &Plan, analyze: bool) -> Result
     let mut lines = Vec::new();
     match plan {
         Plan::Select(select) => select_lines(run, select, &mut lines).await?,
-        Plan::Insert(insert) => {
-            let how = match insert.on_conflict {
-                OnConflict::Fail => "Insert: conditional put, the row must be absent",
-                OnConflict::Skip => "Insert: conditional put, a row that exists is left",
-                OnConflict::Update { .. } => {
-                    "Insert: conditional put, a row that exists is updated by its version"
-                }
-                OnConflict::Replace => "Upsert: put",
-            };
-            lines.push(format!("{how} on {}", insert.table.name));
-            if let InsertSource::Rows(source) = &insert.source {
-                lines.push(format!("  Rows: {}", source.len()));
-            }
-            if let Some((table, key, _)) = super::single_row(plan, &run.env) {
-                let mut end = key.clone();
-                end.push(0);
-                let span = KeySpan { start: key, end: Some(end) };
-                ranges(run, &table, &span, false, &mut lines).await?;
-            }
-        }
-        Plan::Change(change) => {
-            let verb = if change.assignments.is_some() { "Update" } else { "Delete" };
-            let (what, span) = access_line(&change.table, &change.access, &run.env)?;
-            lines.push(format!("{verb} on {}: {}", change.table.name, what.to_lowercase()));
-            if let Some(span) = span {
-                ranges(run, &change.table, &span, false, &mut lines).await?;
-            }
-        }
+        Plan::Insert(insert) => insert_lines(run, plan, insert, &mut lines).await?,
+        Plan::Change(change) => change_lines(run, change, &mut lines).await?,
         _ => return Err(SqlError::internal("a plan that is not explained")),
     }
     if analyze {
         let started = Instant::now();
         let count = match plan {
             Plan::Select(select) => read::collect(run, select).await?.len() as u64,
-            Plan::Insert(insert) => write::insert(run, insert).await?.0,
-            Plan::Change(change) => write::change(run, change).await?.0,
+            Plan::Insert(insert) => insert::insert(run, insert).await?.count,
+            Plan::Change(change) => change::change(run, change).await?.count,
             _ => 0,
         };
         lines.push(format!("  Actual rows: {count}"));
         lines.push(format!("  Execution time: {:.3} ms", started.elapsed().as_secs_f64() * 1e3));
     }
     Ok(lines)
+}
+
+async fn insert_lines(
+    run: &Run<'_>,
+    plan: &Plan,
+    insert: &InsertPlan,
+    lines: &mut Vec<String>,
+) -> Result<(), SqlError> {
+    let how = match insert.on_conflict {
+        OnConflict::Fail => "Insert: conditional put, the row must be absent",
+        OnConflict::Skip => "Insert: conditional put, a row that exists is left",
+        OnConflict::Update { .. } => "Insert: conditional put, a row that exists is updated by its version",
+        OnConflict::Replace => "Upsert: put",
+    };
+    lines.push(format!("{how} on {}", insert.table.name));
+    if let InsertSource::Rows(source) = &insert.source {
+        lines.push(format!("  Rows: {}", source.len()));
+    }
+    match Target::of(plan, &run.env) {
+        Some(target) => {
+            let span = KeySpan::between(&target.key, &target.key);
+            ranges(run, &insert.table, &span, false, lines).await
+        }
+        None => Ok(()),
+    }
+}
+
+async fn change_lines(run: &Run<'_>, change: &ChangePlan, lines: &mut Vec<String>) -> Result<(), SqlError> {
+    let verb = if change.assignments.is_some() { "Update" } else { "Delete" };
+    let (what, span) = access_line(&change.table, &change.access, &run.env)?;
+    lines.push(format!("{verb} on {}: {}", change.table.name, what.to_lowercase()));
+    match span {
+        Some(span) => ranges(run, &change.table, &span, false, lines).await,
+        None => Ok(()),
+    }
 }

@@ -1,323 +1,65 @@
-//! SELECT: points by get, ranges by scan, the block's own write laid over both.
+//! SELECT: points by get, ranges by scan, everything else on this gateway.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use kvstore::request::{Columns, Kv, Row as StoredRow, Scan, ScanBatch, Source};
-use wal::{CohortId, Lsn};
+use kvstore::request::{Columns, ReadRow};
 
+use super::overlay::Overlay;
 use super::run::Run;
+use super::scan;
 use crate::access::Access;
 use crate::catalog::TableSchema;
 use crate::error::SqlError;
-use crate::expression::{Env, Scope};
-use crate::query::{Groups, ROWS_MAX, SelectPlan, too_many_rows};
+use crate::query::SelectPlan;
 use crate::result::RowStream;
 use crate::row_encoding;
-use crate::session::Session;
 use crate::types::Row;
 
-/// Scans of at most so many rows are collected at once; longer ones stream through a task.
-const INLINE_ROWS_MAX: u64 = 1_000;
-/// Batches between a scanning task and its reader.
-const BATCHES_AHEAD: usize = 2;
-
-/// The block's own write, to be laid over what the store returns.
-struct Overlay {
-    key: Bytes,
-    mutations: Vec<kvstore::request::Mutation>,
-    seen: bool,
-}
-
-impl Overlay {
-    fn of(table: &TableSchema, session: &Session) -> Option<Overlay> {
-        let deferred = session.deferred().filter(|deferred| deferred.table == table.id)?;
-        let write = deferred.write?;
-        Some(Overlay { key: write.key, mutations: write.mutations, seen: false })
-    }
-
-    fn apply(&self, row: &StoredRow) -> Option<StoredRow> {
-        let row = row_encoding::overlay(row, &self.mutations);
-        (!row.cells.is_empty()).then_some(row)
-    }
-}
-
 /// All rows of a query.
-pub(crate) async fn collect(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<Vec<Row>, SqlError> {
+pub(super) async fn collect(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<Vec<Row>, SqlError> {
     stream(run, select).await?.collect().await
 }
 
 /// Runs a query.
-pub(crate) async fn stream(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<RowStream, SqlError> {
-    let env = &run.env;
+pub(super) async fn stream(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<RowStream, SqlError> {
     let Some((table, access)) = select.stored() else {
-        return Ok(RowStream::ready(select.run(env, None)?));
+        return Ok(RowStream::ready(select.run(&run.env, None)?));
     };
-    let (limit, offset) = select.limits(env)?;
-    let whole = select.grouping.is_some() || select.distinct || !select.order.is_empty();
-    if access.is_points() {
-        let found = points(run, table, access).await?;
-        return Ok(RowStream::ready(select.over(found, env, None)?));
-    }
-    let Some(span) = access.span(table, env)? else {
-        return Ok(RowStream::ready(select.over(Vec::new(), env, None)?));
+    // A bad LIMIT fails before anything is read.
+    select.limits(&run.env)?;
+    let found = match access {
+        Access::Points(_) => points(run, table, access).await?,
+        Access::Range { reverse, .. } => match access.span(table, &run.env)? {
+            Some(span) => return scan::stream(run, select, table, span, *reverse).await,
+            None => Vec::new(),
+        },
     };
-    let reverse = matches!(access, Access::Range { reverse: true, .. });
-    let overlay = Overlay::of(table, run.session);
-    // Rows that the store may stop after: only if none is dropped or added behind it.
-    let wanted = limit.map(|limit| limit.saturating_add(offset));
-    let pushed = match (&select.filter, whole, wanted) {
-        (None, false, Some(wanted)) => Some(wanted.saturating_add(u64::from(overlay.is_some()))),
-        _ => None,
-    };
-    let scan = Scan {
-        table: table.id,
-        start: span.start.into(),
-        end: span.end.map(Bytes::from),
-        reverse,
-        limit: pushed,
-        columns: Columns::All,
-    };
-    let source = Source {
-        range: CohortId::default(),
-        replica: run.context.kv.node(),
-        lsn: Lsn::ZERO,
-        staleness: Some(Duration::ZERO),
-    };
-    let mut scanner = Scanner {
-        kv: run.context.kv.clone(),
-        session: run.session.clone(),
-        table: table.clone(),
-        scan,
-        overlay,
-        source,
-    };
-    if wanted == Some(0) {
-        return Ok(RowStream::ready(Vec::new()));
-    }
-    if whole {
-        let rows = gather(&mut scanner, select, env).await?;
-        return Ok(RowStream::ready(select.finish(rows, env, None)?));
-    }
-    let mut cut = Cut { skip: offset, left: limit.unwrap_or(u64::MAX) };
-    if pushed.is_some_and(|pushed| pushed <= INLINE_ROWS_MAX) {
-        let mut all = Vec::new();
-        scanner
-            .run(|batch| {
-                all.extend(project(select, batch, env, &mut cut)?);
-                Ok(cut.left > 0)
-            })
-            .await?;
-        return Ok(RowStream::ready(all));
-    }
-    let (sender, receiver) = tokio::sync::mpsc::channel(BATCHES_AHEAD);
-    let (select, env) = (select.clone(), env.clone());
-    // The task ends when the reader goes away: its next send fails.
-    tokio::spawn(async move {
-        if let Err(error) = send_all(&mut scanner, &select, &env, &mut cut, &sender).await {
-            scanner.session.fail_block();
-            let _ = sender.send(Err(error)).await;
-        }
-    });
-    let received = futures::stream::unfold(receiver, async |mut receiver| {
-        receiver.recv().await.map(|batch| (batch, receiver))
-    });
-    Ok(RowStream::streaming(received.boxed()))
-}
-
-/// Sends the rows of a scan as they come, until there are enough or nobody listens.
-async fn send_all(
-    scanner: &mut Scanner,
-    select: &SelectPlan,
-    env: &Env,
-    cut: &mut Cut,
-    sender: &tokio::sync::mpsc::Sender<Result<Vec<Row>, SqlError>>,
-) -> Result<(), SqlError> {
-    let session = scanner.session.clone();
-    let options = session.read_options();
-    let kv = scanner.kv.clone();
-    let mut batches = kv.scan(scanner.scan.clone(), &options, session.token());
-    while let Some(batch) = batches.next().await {
-        let rows = project(select, scanner.rows(batch?)?, env, cut)?;
-        if !rows.is_empty() && sender.send(Ok(rows)).await.is_err() || cut.left == 0 {
-            return Ok(());
-        }
-    }
-    let rows = project(select, scanner.last()?, env, cut)?;
-    if !rows.is_empty() {
-        let _ = sender.send(Ok(rows)).await;
-    }
-    Ok(())
-}
-
-/// OFFSET and LIMIT over batches.
-struct Cut {
-    skip: u64,
-    left: u64,
-}
-
-fn project(select: &SelectPlan, batch: Vec<Row>, env: &Env, cut: &mut Cut) -> Result<Vec<Row>, SqlError> {
-    let mut out = Vec::with_capacity(batch.len());
-    for row in batch {
-        if cut.left == 0 {
-            break;
-        }
-        if !select.keeps(&row, env, None)? {
-            continue;
-        }
-        if cut.skip > 0 {
-            cut.skip -= 1;
-            continue;
-        }
-        cut.left -= 1;
-        out.push(select.project(&row, env, None)?);
-    }
-    Ok(out)
-}
-
-/// The rows of a scan for a query that needs them all: groups, or kept rows up to the limit of memory.
-async fn gather(scanner: &mut Scanner, select: &SelectPlan, env: &Env) -> Result<Vec<Row>, SqlError> {
-    let mut groups = select.grouping.as_ref().map(Groups::new);
-    let mut kept = Vec::new();
-    scanner
-        .run(|batch| {
-            for row in batch {
-                if !select.keeps(&row, env, None)? {
-                    continue;
-                }
-                match &mut groups {
-                    Some(groups) => groups.add(&Scope { row: &row, outer: None }, env)?,
-                    None if kept.len() >= ROWS_MAX => return Err(too_many_rows()),
-                    None => kept.push(row),
-                }
-            }
-            Ok(true)
-        })
-        .await?;
-    match groups {
-        Some(groups) => groups.finish(),
-        None => Ok(kept),
-    }
+    Ok(RowStream::ready(select.over(found, &run.env, None)?))
 }
 
 /// The rows of some keys, in key order.
 async fn points(run: &Run<'_>, table: &Arc<TableSchema>, access: &Access) -> Result<Vec<Row>, SqlError> {
-    let mut keys = access.keys(table, &run.env)?;
-    let options = run.session.read_options();
-    let token = run.session.token();
     let overlay = Overlay::of(table, run.session);
-    let found = if keys.len() == 1 {
-        let key = Bytes::from(keys.swap_remove(0));
-        vec![run.context.kv.get(table.id, key, Columns::All, &options, token).await?]
-    } else if keys.is_empty() {
-        Vec::new()
-    } else {
-        let keys = keys.into_iter().map(Bytes::from).collect();
-        run.context.kv.multi_get(table.id, keys, Columns::All, &options, token).await?
+    let (kv, options, token) = (&run.context.kv, run.session.read_options(), run.session.token());
+    if let Some(target) = &run.target {
+        let read = kv.get(table.id, target.key.clone(), Columns::All, &options, token).await?;
+        return Ok(row(table, &overlay, read)?.into_iter().collect());
+    }
+    let keys: Vec<Bytes> = access.keys(table, &run.env)?.into_iter().map(Bytes::from).collect();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = kv.multi_get(table.id, keys, Columns::All, &options, token).await?;
+    let rows = found.into_iter().filter_map(|read| row(table, &overlay, read).transpose());
+    rows.collect()
+}
+
+/// What was read as a row, the block's own write laid over it; `None` if there is no row.
+fn row(table: &TableSchema, overlay: &Option<Overlay>, read: ReadRow) -> Result<Option<Row>, SqlError> {
+    let stored = match overlay {
+        Some(overlay) if overlay.key == read.row.key => overlay.apply(&read.row),
+        _ => (!read.row.cells.is_empty()).then_some(read.row),
     };
-    let mut rows = Vec::with_capacity(found.len());
-    for read in found {
-        let row = match &overlay {
-            Some(overlay) if overlay.key == read.row.key => overlay.apply(&read.row),
-            _ => (!read.row.cells.is_empty()).then_some(read.row),
-        };
-        if let Some(row) = row {
-            rows.push(row_encoding::read_row(table, &row, &read.source)?);
-        }
-    }
-    Ok(rows)
-}
-
-/// A scan that turns batches into rows.
-struct Scanner {
-    kv: Arc<dyn Kv>,
-    session: Session,
-    table: Arc<TableSchema>,
-    scan: Scan,
-    overlay: Option<Overlay>,
-    /// Where the last batch came from.
-    source: Source,
-}
-
-impl Scanner {
-    /// Hands each batch to `each` until it says to stop.
-    async fn run(
-        &mut self,
-        mut each: impl FnMut(Vec<Row>) -> Result<bool, SqlError> + Send,
-    ) -> Result<(), SqlError> {
-        let (kv, session) = (self.kv.clone(), self.session.clone());
-        let options = session.read_options();
-        let mut batches = kv.scan(self.scan.clone(), &options, session.token());
-        while let Some(batch) = batches.next().await {
-            let rows = self.rows(batch?)?;
-            if !rows.is_empty() && !each(rows)? {
-                return Ok(());
-            }
-        }
-        let rows = self.last()?;
-        if !rows.is_empty() {
-            each(rows)?;
-        }
-        Ok(())
-    }
-
-    /// A batch as rows, the block's own row among them.
-    fn rows(&mut self, batch: ScanBatch) -> Result<Vec<Row>, SqlError> {
-        self.source = batch.source;
-        let mut rows = Vec::with_capacity(batch.rows.len() + 1);
-        for stored in batch.rows {
-            self.lay_before(&stored.key, &mut rows)?;
-            match &mut self.overlay {
-                Some(overlay) if overlay.key == stored.key => {
-                    overlay.seen = true;
-                    if let Some(row) = overlay.apply(&stored) {
-                        rows.push(row_encoding::read_row(&self.table, &row, &batch.source)?);
-                    }
-                }
-                _ => rows.push(row_encoding::read_row(&self.table, &stored, &batch.source)?),
-            }
-        }
-        Ok(rows)
-    }
-
-    /// The block's own row, if it comes after all others.
-    fn last(&mut self) -> Result<Vec<Row>, SqlError> {
-        let mut rows = Vec::new();
-        self.lay(&mut rows)?;
-        Ok(rows)
-    }
-
-    /// Puts the block's own new row where it belongs, if that is before `key`.
-    fn lay_before(&mut self, key: &Bytes, rows: &mut Vec<Row>) -> Result<(), SqlError> {
-        let comes = match &self.overlay {
-            Some(overlay) if !overlay.seen => {
-                if self.scan.reverse {
-                    overlay.key > *key
-                } else {
-                    overlay.key < *key
-                }
-            }
-            _ => false,
-        };
-        if comes { self.lay(rows) } else { Ok(()) }
-    }
-
-    fn lay(&mut self, rows: &mut Vec<Row>) -> Result<(), SqlError> {
-        let Some(overlay) = &mut self.overlay else { return Ok(()) };
-        if overlay.seen {
-            return Ok(());
-        }
-        overlay.seen = true;
-        let inside =
-            overlay.key >= self.scan.start && self.scan.end.as_ref().is_none_or(|end| overlay.key < *end);
-        if inside {
-            let absent = StoredRow { key: overlay.key.clone(), cells: Vec::new() };
-            if let Some(row) = overlay.apply(&absent) {
-                rows.push(row_encoding::read_row(&self.table, &row, &self.source)?);
-            }
-        }
-        Ok(())
-    }
+    stored.map(|stored| row_encoding::read_row(table, &stored, &read.source)).transpose()
 }

@@ -1,5 +1,6 @@
 //! One run of a plan: what the files that execute it need.
 
+use super::target::Target;
 use crate::context::Context;
 use crate::expression::Env;
 use crate::pg_catalog;
@@ -13,6 +14,8 @@ pub(crate) struct Run<'a> {
     pub(crate) session: &'a Session,
     /// For the plan's expressions.
     pub(crate) env: Env,
+    /// The one row that the plan touches, if it has been computed.
+    pub(crate) target: Option<Target>,
 }
 
 impl<'a> Run<'a> {
@@ -23,14 +26,20 @@ impl<'a> Run<'a> {
         prepared: &Prepared,
         params: Vec<Datum>,
     ) -> Run<'a> {
-        let env = Env {
-            params,
-            session: session.view(),
-            snapshot: prepared.snapshot.clone(),
-            system_relations: pg_catalog::RELATIONS,
-            info: context.info.clone(),
-            now: session.now(),
-        };
-        Run { context, session, env }
+        let env = env(context, session, prepared, params);
+        let target = Target::of(&prepared.plan, &env);
+        Run { context, session, env, target }
+    }
+}
+
+/// What the expressions of a statement that starts now see.
+pub(crate) fn env(context: &Context, session: &Session, prepared: &Prepared, params: Vec<Datum>) -> Env {
+    Env {
+        params,
+        session: session.view(),
+        snapshot: prepared.snapshot.clone(),
+        system_relations: pg_catalog::RELATIONS,
+        info: context.info.clone(),
+        now: session.now(),
     }
 }

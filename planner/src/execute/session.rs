@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::run::Run;
-use super::write;
+use super::writer;
 use crate::error::{SqlError, sqlstate};
 use crate::execution::Execution;
 use crate::result::{Column, RowStream, Rows};
@@ -76,7 +76,7 @@ pub(super) async fn run(
             Commit::RolledBack => done("ROLLBACK"),
             Commit::Send(None) => done("COMMIT"),
             Commit::Send(Some(deferred)) => {
-                write::commit(run, deferred).await?;
+                writer::commit(run, deferred).await?;
                 done("COMMIT")
             }
         },

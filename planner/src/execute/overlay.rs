@@ -1,0 +1,31 @@
+//! A block's own write, laid over what the store returns, so that the block reads it.
+
+use bytes::Bytes;
+use kvstore::request::{Mutation, Row as StoredRow};
+
+use crate::catalog::TableSchema;
+use crate::row_encoding;
+use crate::session::Session;
+
+/// A block's own write of a row.
+pub(super) struct Overlay {
+    pub(super) key: Bytes,
+    mutations: Vec<Mutation>,
+    /// Whether a scan has come past the row.
+    pub(super) seen: bool,
+}
+
+impl Overlay {
+    /// The session's own write into a table, if it has one.
+    pub(super) fn of(table: &TableSchema, session: &Session) -> Option<Overlay> {
+        let deferred = session.deferred().filter(|deferred| deferred.table == table.id)?;
+        let write = deferred.write?;
+        Some(Overlay { key: write.key, mutations: write.mutations, seen: false })
+    }
+
+    /// The row as the block sees it; `None` if it has deleted it.
+    pub(super) fn apply(&self, row: &StoredRow) -> Option<StoredRow> {
+        let row = row_encoding::overlay(row, &self.mutations);
+        (!row.cells.is_empty()).then_some(row)
+    }
+}
