@@ -1,4 +1,4 @@
-//! Conditions of writes, decided once by the leader against what is applied and what is pending (design 4.6).
+//! Conditions of writes, decided once by the leader against what is applied and what is pending ([conditions-see-pending]).
 //!
 //! A write that was proposed and not yet applied is *pending*: a later write must see it, or two conditional puts
 //! could both win. [`Pending`] keeps those writes by row key; a row as the leader sees it is the applied row with

@@ -1,5 +1,7 @@
 //! Errors of the store, sorted by what the caller must do.
 
+use std::borrow::Cow;
+
 use wal::NodeId;
 
 /// Why a call to the store ended without its answer.
@@ -38,7 +40,7 @@ pub enum KvError {
     DiskFull(NodeId),
     /// Too much work is queued; nothing was done. Retry later.
     #[error("overloaded: {0}; retry later")]
-    Overloaded(&'static str),
+    Overloaded(Cow<'static, str>),
     /// The deadline passed (or the range had no leader all the time) and nothing was done.
     #[error("deadline passed; nothing was done ({0})")]
     DeadlineExceeded(String),
@@ -58,3 +60,8 @@ pub enum KvError {
     #[error("internal error: {0}")]
     Internal(String),
 }
+
+/// Why a node did not start; one line for the operator. The process exits with code 1.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);

@@ -1,42 +1,42 @@
 //! The key-value store: rows of versioned cells in tables, ranges of rows on cohorts of three nodes.
 //!
-//! In reading order, callers above what they call:
+//! A file uses only modules that are declared below its own. From the top:
 //!
 //! - [`command_line`]: what the two programs share.
-//! - [`node`]: a node assembled; [`config`]: what it is told; [`status`]: what it shows.
-//! - `rpc`: the gRPC face; `listener`, `http`: the ports; `metrics`.
-//! - `router`: from a key to the replica that must answer; [`request`]: what can be asked; [`error`].
-//! - `cluster`: tables, ranges and nodes as the coordinator has them, and streams to the nodes.
-//! - `ranges`, `opening`, `maintenance`: the replicas in this process, their birth, their background work.
+//! - [`node`]: a node assembled and its life. `rpc`: the gRPC services. `reporter`, [`status`]: what it shows.
+//! - `gateway`: from a key to the replica that must answer; every node is one.
+//! - `maintenance`, `opening`, `ranges`: the replicas in this process, their background work, their opening.
 //! - `replica`: a cohort and its data: decides, applies, reads. `conditions`, `dedup`, `payload`: its parts.
-//! - `engine`: one range's data on disk and in memory.
+//! - `engine`: one range's data on disk and in memory; `table`: its files.
+//! - `cluster`: tables, ranges and nodes as the coordinator has them, and streams to the nodes.
+//! - [`proto`]: messages. `operation`: what a replica can be asked. [`request`]: what the store can be asked.
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub mod command_line;
-pub mod config;
-pub mod engine;
-pub mod error;
 pub mod node;
-pub mod request;
-pub mod rpc;
+mod rpc;
+mod reporter;
 pub mod status;
+mod gateway;
+mod maintenance;
+mod opening;
+mod ranges;
+mod replica;
+mod conditions;
+mod dedup;
+mod payload;
+pub mod engine;
 pub mod table;
+mod cluster;
+mod metrics;
+pub mod proto;
+pub mod config;
+mod operation;
+pub mod request;
+pub mod error;
 
 // What those above need of the layers below to assemble a node: its number, its disk, its coordinator.
 pub use replication::coordination;
 pub use wal::{NodeId, disk};
-
-mod cluster;
-mod conditions;
-mod dedup;
-mod http;
-mod listener;
-mod maintenance;
-mod metrics;
-mod opening;
-mod operation;
-mod payload;
-mod ranges;
-mod replica;
-mod router;
-#[cfg(feature = "testing")]
-pub mod testing;

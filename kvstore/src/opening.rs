@@ -27,12 +27,13 @@
 //! say so yet.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures::future::join_all;
 use replication::protocol::Recovered;
 use replication::runtime::Runtime;
 use wal::disk::Disk;
+use wal::sync::lock;
 use wal::{Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Promise, ReplicaId};
 
 use crate::cluster::layout::{self, RangeDescriptor};
@@ -130,7 +131,7 @@ impl Opener {
                 listed.map(|member| member.incarnation).unwrap_or_default()
             ));
         }
-        let log = self.recovered.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let log = lock(&self.recovered).remove(&id);
         let dirs = self.disk.list_dirs().map_err(|error| format!("data directory: {error}"))?;
         let rebuilt = descriptor.rebuilt.contains(&self.me.node);
         let fresh = is_fresh(log.is_none() && !dirs.contains(&directory(id)), rebuilt);
@@ -161,7 +162,7 @@ impl Opener {
         if let Some(LocalRange { replica: Ok(replica), .. }) = self.ranges.remove(range) {
             replica.cohort.clone().close();
         }
-        self.recovered.lock().unwrap_or_else(PoisonError::into_inner).remove(&range);
+        lock(&self.recovered).remove(&range);
         self.log.forget(range);
         // Readers that still hold a table keep their open file; the names go now.
         self.disk.remove_dir(&directory(range)).map_err(|error| error.to_string())?;

@@ -1,5 +1,5 @@
-//! What one replica of one range can be asked, and its answers: the router's words, the same for a replica in this
-//! process and one behind a stream.
+//! What one replica of one range can be asked, and its answers: what gateways send, the same to a
+//! replica in this process and to one behind a stream.
 
 use std::time::Duration;
 
@@ -7,7 +7,6 @@ use bytes::Bytes;
 use wal::{Lsn, NodeId};
 
 use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source};
-use crate::rpc::proto::v1;
 
 /// Whose word a read takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +33,7 @@ pub(crate) struct RangeWrite {
     pub(crate) mutations: Vec<Mutation>,
     /// The same at every attempt.
     pub(crate) request: RequestId,
-    /// The range's LSN known to the gateway before the first attempt (rule 11).
+    /// The range's LSN known to the gateway before the first attempt ([dedup-floor]).
     pub(crate) known: Lsn,
     /// An earlier attempt may still be under way.
     pub(crate) retry: bool,
@@ -58,8 +57,17 @@ pub(crate) struct RangeScan {
 /// A request to one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
+    /// One row; answered by [`Answer::Row`].
+    Get {
+        /// Row key.
+        key: Bytes,
+        /// Columns wanted.
+        columns: Columns,
+        /// Whose word.
+        mode: Mode,
+    },
     /// Rows by key; answered by [`Answer::Rows`] in the order of the keys, one for each.
-    Read {
+    MultiGet {
         /// Row keys.
         keys: Vec<Bytes>,
         /// Columns wanted.
@@ -75,18 +83,20 @@ pub(crate) enum Operation {
     Close(u64),
     /// A write.
     Write(RangeWrite),
-    /// Hand leadership over.
+    /// Transfer the leadership to this node, or to the follower that is furthest.
     Transfer(Option<NodeId>),
-    /// State of all replicas of the node (whatever the range).
-    Status {
-        /// Hash the contents, too.
-        checksums: bool,
-    },
 }
 
 /// A replica's answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
+    /// One row.
+    Row {
+        /// Without cells, if it does not exist.
+        row: Row,
+        /// Where from.
+        source: Source,
+    },
     /// Rows.
     Rows {
         /// In order.
@@ -105,14 +115,12 @@ pub(crate) enum Answer {
         /// Found at this LSN.
         at: Lsn,
     },
-    /// The write is not in the window, and its base lies below the window's floor: it was not executed now, and
-    /// whether it ever was is forgotten.
+    /// The write is not in the window, and its `known` lies below the window's floor: it was not executed now, and
+    /// whether it ever was is forgotten ([dedup-floor]).
     Forgotten {
         /// The range's LSN now.
         applied: Lsn,
     },
     /// Done.
     Done,
-    /// The node's replicas.
-    Status(Box<v1::NodeStatus>),
 }

@@ -1,6 +1,6 @@
 //! A write as the log holds it: all that a replica needs to apply it, and nothing that must be decided again.
 //!
-//! Conditions are gone: the leader has decided them (design 4.6). A *refusal* is a write without effect: it is
+//! Conditions are gone: the leader has decided them ([exactly-once]). A *refusal* is a write without effect: it is
 //! logged when a write whose earlier attempt may still be under way fails its conditions, so that the attempt,
 //! should it arrive late, finds its outcome in the window and is not executed after its client was refused.
 //!

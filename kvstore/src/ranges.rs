@@ -1,14 +1,15 @@
 //! The replicas that are open in this process, and what they answer: the near end of every request, whether it comes
-//! from this node's router or over a peer's stream.
+//! from this node's gateway or over a peer's stream.
 //!
 //! A scan is read page by page at one LSN. The open scan waits here under a cursor number between two
 //! pages; whoever stops asking loses it after [`CURSOR_IDLE`].
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use wal::sync::{lock, read, write};
 use wal::{CohortId, NodeId};
 
 use crate::cluster::layout::RangeDescriptor;
@@ -78,12 +79,12 @@ impl Ranges {
 
     /// One range.
     pub(crate) fn find(&self, range: CohortId) -> Option<LocalRange> {
-        self.ranges.read().unwrap_or_else(PoisonError::into_inner).get(&range).cloned()
+        read(&self.ranges).get(&range).cloned()
     }
 
     /// All ranges.
     pub(crate) fn all(&self) -> Vec<LocalRange> {
-        self.ranges.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        read(&self.ranges).values().cloned().collect()
     }
 
     /// The open replica of a range.
@@ -91,7 +92,7 @@ impl Ranges {
         if self.stopped.load(Ordering::Acquire) {
             return Err(KvError::ShuttingDown);
         }
-        let ranges = self.ranges.read().unwrap_or_else(PoisonError::into_inner);
+        let ranges = read(&self.ranges);
         match ranges.get(&range) {
             None => Err(KvError::RangeMoved),
             Some(LocalRange { replica: Ok(replica), .. }) => Ok(replica.clone()),
@@ -114,7 +115,12 @@ impl Ranges {
         deadline: Instant,
     ) -> Result<Answer, KvError> {
         match operation {
-            Operation::Read { keys, columns, mode } => {
+            Operation::Get { key, columns, mode } => {
+                let replica = self.replica(range)?;
+                let (row, source) = replica.read(mode, deadline, |engine| engine.get(&key, &columns)).await?;
+                Ok(Answer::Row { row, source })
+            }
+            Operation::MultiGet { keys, columns, mode } => {
                 let replica = self.replica(range)?;
                 let read = |engine: &crate::engine::Engine| engine.get_all(&keys, &columns);
                 let (rows, source) = replica.read(mode, deadline, read).await?;
@@ -133,13 +139,10 @@ impl Ranges {
             Operation::Transfer(target) => {
                 let replica = self.replica(range)?;
                 match tokio::time::timeout_at(deadline.into(), replica.cohort.transfer(target)).await {
-                    Err(_) => Err(KvError::DeadlineExceeded("leadership was not handed over in time".into())),
+                    Err(_) => Err(KvError::DeadlineExceeded("the leadership was not transferred in time".into())),
                     Ok(Err(error)) => Err(replica.refusal(error)),
                     Ok(Ok(())) => Ok(Answer::Done),
                 }
-            }
-            Operation::Status { .. } => {
-                Err(KvError::Internal("status is asked of a node, not a range".into()))
             }
         }
     }
@@ -196,7 +199,7 @@ impl Ranges {
             cursors.open.retain(|_, cursor| now.duration_since(cursor.used) < CURSOR_IDLE);
         }
         if cursors.open.len() >= CURSORS_MAX {
-            return Err(KvError::Overloaded("too many scans are open"));
+            return Err(KvError::Overloaded("too many scans are open".into()));
         }
         cursors.next += 1;
         let number = cursors.next;
@@ -210,12 +213,12 @@ impl Ranges {
         self.lock_cursors().open.retain(|_, cursor| now.duration_since(cursor.used) < CURSOR_IDLE);
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<CohortId, LocalRange>> {
-        self.ranges.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<CohortId, LocalRange>> {
+        write(&self.ranges)
     }
 
     fn lock_cursors(&self) -> MutexGuard<'_, Cursors> {
-        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.cursors)
     }
 }
 

@@ -402,7 +402,7 @@ impl RangeReplica {
     /// Writes; an outcome unknown is told as such, everything else did nothing.
     pub(crate) async fn write(&self, write: RangeWrite, deadline: Instant) -> Result<Answer, KvError> {
         if self.store.engine.stalled() {
-            return Err(KvError::Overloaded("the range's tables cannot be written as fast as its rows"));
+            return Err(KvError::Overloaded("write stall: flushes are behind".into()));
         }
         if !write.conditions.is_empty() {
             // The decision reads this row under the cohort's lock: fetch its blocks before.
@@ -438,7 +438,7 @@ fn refusal(node: NodeId, error: ReplicaError) -> KvError {
     match error {
         ReplicaError::NotLeader { hint } => KvError::NotLeader { hint },
         ReplicaError::Unavailable(Unavailable::Overloaded) => {
-            KvError::Overloaded("too many writes are under way")
+            KvError::Overloaded("too many writes are under way".into())
         }
         ReplicaError::Unavailable(Unavailable::DiskFull) => KvError::DiskFull(node),
         ReplicaError::Unavailable(

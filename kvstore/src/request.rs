@@ -1,7 +1,7 @@
 //! What the store can be asked, and what it answers: the calls of the paper (section 3) with several columns,
 //! row conditions, scans, sessions and exactly-once retries on top.
 //!
-//! [`Kv`] is the door that the planner and the gRPC service share; the router implements it.
+//! [`Kv`] is what the planner and the gRPC service call; the gateway implements it.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use wal::sync::lock;
 use wal::{CohortId, Lsn, NodeId};
 
 use crate::error::KvError;
@@ -65,7 +66,7 @@ pub enum Columns {
     Some(Vec<Bytes>),
 }
 
-/// Which replica may answer a read (paper, section 3; design 6).
+/// Which replica may answer a read (paper, section 3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Consistency {
     /// The latest value: the leader answers, under its lease or after a quorum round.
@@ -88,19 +89,19 @@ pub struct ReadOptions {
     pub deadline: Instant,
 }
 
-/// A session's token: the last LSN seen, for each range (design 6). Shared by the statements of one session.
+/// A session's token: the last LSN seen, for each range ([session-floor]). Shared by the statements of one session.
 #[derive(Debug, Default)]
 pub struct SessionToken(Mutex<BTreeMap<CohortId, Lsn>>);
 
 impl SessionToken {
     /// The LSN below which this session may not read in the range.
     pub fn floor(&self, range: CohortId) -> Lsn {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).get(&range).copied().unwrap_or(Lsn::ZERO)
+        lock(&self.0).get(&range).copied().unwrap_or(Lsn::ZERO)
     }
 
     /// The session saw (or wrote) `lsn` in the range.
     pub fn saw(&self, range: CohortId, lsn: Lsn) {
-        let mut seen = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut seen = lock(&self.0);
         let floor = seen.entry(range).or_default();
         *floor = lsn.max(*floor);
     }
@@ -191,7 +192,7 @@ pub enum Mutation {
     DeleteRow,
 }
 
-/// Who writes, so that a retry is recognised (design 4.6).
+/// Who writes, so that a retry is recognised ([exactly-once]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId {
     /// Random 128-bit number of the client (each gateway session has one).
@@ -211,7 +212,7 @@ pub struct Write {
     pub conditions: Vec<Condition>,
     /// Applied in order, as one record.
     pub mutations: Vec<Mutation>,
-    /// For retries; `None`: the router gives one.
+    /// For retries; `None`: the gateway gives one.
     pub request: Option<RequestId>,
 }
 
@@ -253,6 +254,14 @@ pub struct RangeInfo {
     pub members: Vec<NodeId>,
     /// The leader as known here.
     pub leader: Option<NodeId>,
+}
+
+/// The next row key in byte order.
+pub(crate) fn key_after(key: &[u8]) -> Bytes {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    next.into()
 }
 
 /// The store as its users call it. Every call retries inside until its deadline; errors are final for the call.

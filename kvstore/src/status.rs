@@ -2,17 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use replication::protocol::Status;
 use tonic::transport::Endpoint;
 
-use crate::cluster::map::ClusterMap;
-use crate::ranges::{LocalRange, Ranges};
-use crate::rpc::convert;
-use crate::rpc::proto::v1;
-use crate::rpc::proto::v1::kv_client::KvClient;
+use crate::proto::v1::kv_client::KvClient;
+use crate::proto::{MESSAGE_BYTES_MAX, v1};
 
 /// Longest wait for a node's answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,21 +22,43 @@ pub struct ClusterStatus {
 /// Asks the node at `address` (HOST:PORT) for the state of the whole cluster; every replica hashes its whole content
 /// for it. The error is one line for the user.
 pub async fn fetch(address: &str) -> Result<ClusterStatus, String> {
-    ask(address, true).await
+    fetch_cluster(address, true).await
 }
 
 /// The same without the hashes: costs next to nothing.
 pub async fn fetch_quick(address: &str) -> Result<ClusterStatus, String> {
-    ask(address, false).await
+    fetch_cluster(address, false).await
 }
 
-async fn ask(address: &str, checksums: bool) -> Result<ClusterStatus, String> {
-    let mut client = connect(address).await?;
-    let mut request = tonic::Request::new(v1::StatusRequest { cluster: true, checksums });
-    request.set_timeout(TIMEOUT);
-    let response =
-        client.status(request).await.map_err(|status| format!("{address}: {}", status.message()))?;
-    Ok(ClusterStatus { nodes: response.into_inner().nodes })
+async fn fetch_cluster(address: &str, checksums: bool) -> Result<ClusterStatus, String> {
+    let request = v1::StatusRequest { cluster: true, checksums };
+    Ok(ClusterStatus { nodes: ask(address, request, TIMEOUT).await? })
+}
+
+/// Asks the node at `address` for its own state alone.
+pub(crate) async fn fetch_node(
+    address: &str,
+    checksums: bool,
+    timeout: Duration,
+) -> Result<v1::NodeStatus, String> {
+    let nodes = ask(address, v1::StatusRequest { cluster: false, checksums }, timeout).await?;
+    nodes.into_iter().next().ok_or_else(|| format!("{address}: it has nothing to report"))
+}
+
+async fn ask(
+    address: &str,
+    request: v1::StatusRequest,
+    timeout: Duration,
+) -> Result<Vec<v1::NodeStatus>, String> {
+    let asked = async {
+        let mut client = connect(address).await?;
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(timeout);
+        let answer = client.status(request).await;
+        answer.map_err(|status| format!("{address}: {}", status.message()))
+    };
+    let answer = tokio::time::timeout(timeout, asked).await;
+    Ok(answer.map_err(|_| format!("{address}: no answer in time"))??.into_inner().nodes)
 }
 
 /// A client of the public service at HOST:PORT. The error is one line for the user.
@@ -50,90 +67,7 @@ pub async fn connect(address: &str) -> Result<KvClient<tonic::transport::Channel
         .map_err(|error| format!("{address}: not a HOST:PORT ({error})"))?;
     let endpoint = endpoint.connect_timeout(Duration::from_secs(3)).tcp_nodelay(true);
     let channel = endpoint.connect().await.map_err(|_| format!("{address}: no node answers there"))?;
-    Ok(KvClient::new(channel).max_decoding_message_size(crate::rpc::MESSAGE_BYTES_MAX))
-}
-
-/// This node's part.
-pub(crate) async fn describe(
-    address: String,
-    pg_address: Option<String>,
-    ranges: Arc<Ranges>,
-    map: Arc<ClusterMap>,
-    checksums: bool,
-) -> v1::NodeStatus {
-    let node = ranges.node().0;
-    // Hashing reads whole tables: not on the threads that serve.
-    let work = tokio::task::spawn_blocking(move || {
-        let view = map.view();
-        let mut replicas: Vec<v1::ReplicaStatus> = ranges
-            .all()
-            .into_iter()
-            .map(|range| {
-                let table = view.by_id.get(&range.descriptor.table).map(|table| table.table.name.clone());
-                replica(&range, table.unwrap_or_default(), checksums)
-            })
-            .collect();
-        replicas.sort_by(|a, b| (&a.table, &a.start).cmp(&(&b.table, &b.start)));
-        replicas
-    });
-    let (replicas, error) = match work.await {
-        Ok(replicas) => (replicas, String::new()),
-        Err(error) => (Vec::new(), error.to_string()),
-    };
-    v1::NodeStatus { node, address, pg_address: pg_address.unwrap_or_default(), error, replicas }
-}
-
-fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaStatus {
-    let descriptor = &range.descriptor;
-    let mut status = v1::ReplicaStatus {
-        range: descriptor.id.to_string(),
-        table_id: descriptor.table.0,
-        table,
-        start: descriptor.start.clone(),
-        end: descriptor.end.clone(),
-        members: descriptor.nodes().map(|node| node.0).collect(),
-        ..v1::ReplicaStatus::default()
-    };
-    let replica = match &range.replica {
-        Ok(replica) => replica,
-        Err(why) => {
-            status.refusal = why.clone();
-            return status;
-        }
-    };
-    let cohort = replica.cohort.status();
-    status.role = cohort.role.to_string();
-    status.epoch = cohort.epoch.0;
-    status.leader = cohort.leader.map_or(0, |node| node.0);
-    status.open = cohort.open;
-    status.committed = Some(convert::lsn(cohort.committed));
-    status.last = Some(convert::lsn(cohort.last));
-    status.applied = Some(convert::lsn(cohort.applied));
-    status.flushed = Some(convert::lsn(replica.store.engine().flushed()));
-    status.staleness_ms = replica.cohort.staleness().map(convert::millis);
-    status.trouble = trouble(&cohort).unwrap_or_default();
-    if checksums {
-        match replica.store.engine().checksum() {
-            Ok((lsn, checksum)) => {
-                status.checksum = Some(checksum);
-                status.checksum_lsn = Some(convert::lsn(lsn));
-            }
-            Err(error) => status.trouble = format!("{error}; it is being repaired from another replica"),
-        }
-    }
-    status
-}
-
-fn trouble(cohort: &Status) -> Option<String> {
-    let mending = if cohort.learner {
-        "its log was damaged: it is brought level by its leader once all other replicas have answered, and does not count \
-         before"
-    } else if cohort.damaged {
-        "a table is damaged: it is being repaired from another replica"
-    } else {
-        return cohort.broken.clone();
-    };
-    Some(mending.to_owned())
+    Ok(KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
 impl fmt::Display for ClusterStatus {

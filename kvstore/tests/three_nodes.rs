@@ -18,7 +18,7 @@ use kvstore::request::{
     Columns, Condition, Consistency, Kv, Mutation, ReadOptions, RequestId, Row, Scan, SessionToken, Table,
     Write, WriteOutcome, Written,
 };
-use kvstore::rpc::proto::v1;
+use kvstore::proto::v1;
 use kvstore::{NodeId, status};
 use tempfile::TempDir;
 use wal::disk::FileDisk;
@@ -355,7 +355,7 @@ async fn leadership_is_handed_over_and_grpc_tells_typed_errors() {
     written(cluster.kv(0).write(put(&table, "k", "v"), soon(), None).await);
 
     let error = client.get(v1::GetRequest { table: "none".into(), ..Default::default() }).await.unwrap_err();
-    assert_eq!(kvstore::rpc::status::to_error(&error), KvError::NoTable("none".into()));
+    assert_eq!(kvstore::proto::errors::to_error(&error), KvError::NoTable("none".into()));
     let conditional = v1::ConditionalPutRequest {
         put: Some(v1::PutRequest {
             table: "t".into(),
@@ -366,7 +366,7 @@ async fn leadership_is_handed_over_and_grpc_tells_typed_errors() {
         conditions: vec![v1::Condition { kind: Some(v1::condition::Kind::RowAbsent(true)) }],
     };
     let error = client.conditional_put(conditional).await.unwrap_err();
-    let detail = kvstore::rpc::status::detail(&error).and_then(|detail| detail.kind);
+    let detail = kvstore::proto::errors::detail(&error).and_then(|detail| detail.kind);
     assert!(matches!(detail, Some(v1::error_detail::Kind::VersionMismatch(_))), "{error:?}");
 
     // Many requests on one stream, answers in any order.

@@ -9,8 +9,8 @@ use kvstore::command_line::{
     start_node, until_stopped,
 };
 use kvstore::config::StartArgs;
-use kvstore::rpc::proto::v1;
-use kvstore::rpc::proto::v1::kv_client::KvClient;
+use kvstore::proto::v1;
+use kvstore::proto::v1::kv_client::KvClient;
 use kvstore::status;
 use tonic::transport::Channel;
 

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Every text is `word value` lines; a table's schema follows its lines as it is. Members are (node, incarnation), so
-//! that an empty disk under a known node number is recognised (rule 5).
+//! that an empty disk under a known node number is recognised ([rejoin-as-learner]).
 
 use std::fmt::Write;
 
@@ -141,7 +141,7 @@ impl RangeDescriptor {
                     if incarnation != disk {
                         range.rebuilt.push(node);
                     }
-                    range.members.push(ReplicaId { node, incarnation: parse_incarnation(incarnation)? });
+                    range.members.push(ReplicaId { node, incarnation: incarnation.parse().ok()? });
                 }
                 _ => return None,
             }
@@ -206,7 +206,7 @@ impl NodeAddresses {
                 ("grpc", address) => addresses.grpc = address.into(),
                 ("pg", address) => addresses.pg = Some(address.into()),
                 ("http", address) => addresses.http = Some(address.into()),
-                ("disk", incarnation) => addresses.disk = parse_incarnation(incarnation),
+                ("disk", incarnation) => addresses.disk = incarnation.parse().ok(),
                 _ => {}
             }
         }
@@ -221,7 +221,7 @@ pub(crate) fn encode_registration(incarnation: Incarnation) -> Bytes {
 
 /// `registry/<node>`.
 pub(crate) fn decode_registration(data: &[u8]) -> Option<Incarnation> {
-    parse_incarnation(std::str::from_utf8(data).ok()?.strip_prefix("incarnation ")?.trim())
+    std::str::from_utf8(data).ok()?.strip_prefix("incarnation ")?.trim().parse().ok()
 }
 
 /// `dropped/<id>`: nodes that still hold data.
@@ -237,10 +237,6 @@ pub(crate) fn encode_nodes(nodes: impl Iterator<Item = NodeId>) -> Bytes {
 pub(crate) fn decode_nodes(data: &[u8]) -> Option<Vec<NodeId>> {
     let lines = std::str::from_utf8(data).ok()?.lines();
     lines.map(|line| line.strip_prefix("node ")?.parse().ok().map(NodeId)).collect()
-}
-
-fn parse_incarnation(text: &str) -> Option<Incarnation> {
-    u64::from_str_radix(text, 16).ok().map(Incarnation)
 }
 
 fn hex(bytes: &[u8]) -> String {

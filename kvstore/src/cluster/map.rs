@@ -1,24 +1,25 @@
 //! Tables, ranges and live nodes as the coordinator has them, cached in one immutable [`View`].
 //!
 //! A watch on the metadata makes a new view; readers take the current one and never wait for the coordinator. What
-//! changes all the time, a range's leader and its last known LSN, lives in the [`RangeView`], which the views share.
+//! changes all the time, a range's leader and its last known LSN, lives in the [`RangeRoute`], which the views share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use replication::coordination::{CoordinationError, Coordinator};
 use replication::runtime::Addresses;
 use tokio::sync::watch;
+use wal::sync::{lock, read, write};
 use wal::{CohortId, Incarnation, Lsn, NodeId, ReplicaId};
 
 use super::layout::{NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
 use crate::error::KvError;
 use crate::request::{Table, TableId};
 
-/// One range, with what this node has learned about it.
+/// One range, with what this node's gateway has learned about it from answers.
 #[derive(Debug)]
-pub(crate) struct RangeView {
+pub(crate) struct RangeRoute {
     pub(crate) descriptor: Arc<RangeDescriptor>,
     /// Node that was last seen leading; 0: unknown.
     leader: AtomicU32,
@@ -26,7 +27,7 @@ pub(crate) struct RangeView {
     known: Mutex<Lsn>,
 }
 
-impl RangeView {
+impl RangeRoute {
     /// Where the leader is thought to be.
     pub(crate) fn leader(&self) -> Option<NodeId> {
         Some(NodeId(self.leader.load(Ordering::Relaxed))).filter(|node| node.0 != 0)
@@ -39,12 +40,12 @@ impl RangeView {
 
     /// Highest LSN seen in any answer.
     pub(crate) fn known(&self) -> Lsn {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.known)
     }
 
     /// An answer of the range came with this LSN.
     pub(crate) fn saw(&self, lsn: Lsn) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         *known = lsn.max(*known);
     }
 }
@@ -53,7 +54,7 @@ impl RangeView {
 #[derive(Debug)]
 pub(crate) struct TableView {
     pub(crate) table: Table,
-    pub(crate) ranges: Vec<Arc<RangeView>>,
+    pub(crate) ranges: Vec<Arc<RangeRoute>>,
 }
 
 impl TableView {
@@ -73,7 +74,7 @@ impl TableView {
     }
 
     /// The range that holds the key.
-    pub(crate) fn range_of(&self, key: &[u8]) -> &Arc<RangeView> {
+    pub(crate) fn range_of(&self, key: &[u8]) -> &Arc<RangeRoute> {
         // The first range starts at the empty key, so there is always one that starts at or before.
         let after = self.ranges.partition_point(|range| &range.descriptor.start[..] <= key);
         &self.ranges[after.saturating_sub(1)]
@@ -125,7 +126,7 @@ impl ClusterMap {
 
     /// The view now.
     pub(crate) fn view(&self) -> Arc<View> {
-        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.view).clone()
     }
 
     /// Grows with each change of the tables.
@@ -162,7 +163,7 @@ impl ClusterMap {
             let Ok(node) = node.parse().map(NodeId) else { continue };
             let found = self.coordinator.get(&self.paths.node(node)).await?;
             if let Some(addresses) = found.and_then(|found| NodeAddresses::decode(&found.data)) {
-                let mut last = self.last_addresses.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut last = lock(&self.last_addresses);
                 last.insert(node, addresses.grpc.clone());
                 disks.extend(addresses.disk.map(|incarnation| ReplicaId { node, incarnation }));
                 new.nodes.insert(node, addresses);
@@ -189,7 +190,7 @@ impl ClusterMap {
         }
         let changed =
             new.by_id.len() != old.by_id.len() || new.by_id.keys().any(|id| !old.by_id.contains_key(id));
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        *write(&self.view) = Arc::new(new);
         if changed {
             self.version.send_modify(|version| *version += 1);
         }
@@ -209,7 +210,7 @@ impl ClusterMap {
                 tracing::error!(table = id.0, %range, "a range's znode is missing or unreadable; the table is not served");
                 return Ok(None);
             };
-            ranges.push(Arc::new(RangeView {
+            ranges.push(Arc::new(RangeRoute {
                 descriptor: Arc::new(descriptor),
                 leader: AtomicU32::new(0),
                 known: Mutex::default(),
@@ -236,12 +237,12 @@ impl Addresses for ClusterMap {
         let view = self.view();
         let live = view.nodes.get(&node).map(|addresses| addresses.grpc.clone());
         live.or_else(|| {
-            self.last_addresses.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+            lock(&self.last_addresses).get(&node).cloned()
         })
     }
 }
 
-fn covers_all_keys(ranges: &[Arc<RangeView>]) -> bool {
+fn covers_all_keys(ranges: &[Arc<RangeRoute>]) -> bool {
     let first = ranges.first().is_some_and(|range| range.descriptor.start.is_empty());
     let last = ranges.last().is_some_and(|range| range.descriptor.end.is_none());
     let joined =

@@ -39,7 +39,7 @@ pub(crate) enum JoinError {
          start a new cluster"
     )]
     OnlyReplica { node: u32, range: CohortId },
-    /// See the error.
+    /// The coordination service failed.
     #[error("coordination service: {0}")]
     Coordination(#[from] CoordinationError),
 }
@@ -59,8 +59,8 @@ pub(crate) enum Rebuild {
 }
 
 /// Registers the node's disk under its number; refuses if another disk stands there. An empty disk under a known number
-/// would otherwise vote as if it had its log (rule 5): only if told so it takes the other's place, as a replica that
-/// has forgotten everything.
+/// would otherwise vote as if it had its log ([rejoin-as-learner]): only with `--rebuild` it takes the other's place, as
+/// a learner.
 pub(crate) async fn register(map: &ClusterMap, me: ReplicaId, rebuild: Rebuild) -> Result<(), JoinError> {
     let ReplicaId { node, incarnation: own } = me;
     let path = map.paths.registry(node);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_disk_takes_a_number_only_when_told_so_and_when_its_owner_is_gone() {
+    async fn another_disk_takes_a_number_only_with_rebuild_and_when_its_owner_is_gone() {
         let map = map().await;
         map.create_table("t", Bytes::new(), &[]).await.unwrap();
         let refusal = async |incarnation, rebuild| {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_only_replica_can_not_be_rebuilt() {
+    async fn the_only_replica_cannot_be_rebuilt() {
         let map = ClusterMap::new(Embedded::new().client(), Paths::new("c"));
         map.ensure().await.unwrap();
         register(&map, disk(1, 7), Rebuild::Never).await.unwrap();

@@ -1,24 +1,25 @@
 //! Requests to other nodes: one long-lived stream to each, made at first need.
 //!
 //! Whatever has queued up goes out as one frame, answers come back in any order. When the stream breaks, every
-//! request under way is told that its fate is unknown; one that was never sent is told just that. The router knows
-//! what to do with each. There is no retry here.
+//! request under way ends as [`CallError::Lost`], and one that was never sent as [`CallError::NotSent`]. The gateway
+//! knows what to do with each. There is no retry here.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use replication::runtime::Addresses;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
+use wal::sync::lock;
 use wal::{CohortId, NodeId};
 
 use crate::error::KvError;
 use crate::operation::{Answer, Operation};
-use crate::rpc::proto::gateway as wire;
-use crate::rpc::proto::gateway::gateway_client::GatewayClient;
-use crate::rpc::{MESSAGE_BYTES_MAX, wire as convert};
+use crate::proto::gateway::Requests;
+use crate::proto::gateway::gateway_client::GatewayClient;
+use crate::proto::{MESSAGE_BYTES_MAX, peer};
 
 /// Requests that may wait for one peer's stream.
 const QUEUE_LEN: usize = 4096;
@@ -51,7 +52,7 @@ struct Call {
 }
 
 /// Calls sent and not answered.
-type Waiting = Arc<Mutex<HashMap<u64, (CohortId, oneshot::Sender<Result<Answer, CallError>>)>>>;
+type InFlight = Arc<Mutex<HashMap<u64, (CohortId, oneshot::Sender<Result<Answer, CallError>>)>>>;
 
 /// The streams to all other nodes.
 pub(crate) struct Peers {
@@ -94,11 +95,11 @@ impl Peers {
     /// Ends all streams at once.
     pub(crate) fn stop(&self) {
         self.stopped.send_replace(true);
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.queues).clear();
     }
 
     fn queue(&self, node: NodeId) -> mpsc::Sender<Call> {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = lock(&self.queues);
         let start = || {
             let (sender, calls) = mpsc::channel(QUEUE_LEN);
             let (addresses, mut stopped) = (self.addresses.clone(), self.stopped.subscribe());
@@ -172,8 +173,8 @@ async fn session(
     calls: &mut mpsc::Receiver<Call>,
 ) {
     let (frames, outgoing) = mpsc::channel(2);
-    let waiting = Waiting::default();
-    // Calls handed to a stream that never comes to stand are lost, too: dropping `waiting` tells them.
+    let in_flight = InFlight::default();
+    // Calls handed to a stream that never comes to stand are lost, too: dropping `in_flight` tells their callers.
     let mut stream = match client.exchange(ReceiverStream::new(outgoing)).await {
         Ok(response) => response.into_inner(),
         Err(status) => {
@@ -184,9 +185,9 @@ async fn session(
     let receive = async {
         while let Ok(Some(frame)) = stream.message().await {
             for answer in frame.answers {
-                let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&answer.id);
+                let waiter = lock(&in_flight).remove(&answer.id);
                 if let Some((range, reply)) = waiter {
-                    let _ = reply.send(convert::to_answer(range, answer.kind).map_err(CallError::Refused));
+                    let _ = reply.send(peer::to_answer(range, answer.kind).map_err(CallError::Refused));
                 }
             }
         }
@@ -204,10 +205,10 @@ async fn session(
                 let id = next;
                 next += 1;
                 let left = deadline.saturating_duration_since(Instant::now());
-                let request = convert::request(id, range, operation, left);
+                let request = peer::request(id, range, operation, left);
                 bytes += prost::Message::encoded_len(&request);
                 requests.push(request);
-                waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (range, reply));
+                lock(&in_flight).insert(id, (range, reply));
                 if requests.len() < FRAME_LEN && bytes < FRAME_BYTES {
                     call = calls.try_recv().ok();
                 }
@@ -215,12 +216,10 @@ async fn session(
             // Those that gave up at their deadline need no answer any more. Now and then is enough.
             frame += 1;
             if frame % SWEEP_FRAMES == 0 {
-                waiting
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
+                lock(&in_flight)
                     .retain(|_, (_, reply)| !reply.is_closed());
             }
-            if frames.send(wire::Requests { requests }).await.is_err() {
+            if frames.send(Requests { requests }).await.is_err() {
                 return;
             }
         }

@@ -96,7 +96,7 @@ impl ClusterMap {
                 Err(error) => return Err(coordination(error)),
             }
         }
-        Err(KvError::Overloaded("too many tables are being made at once"))
+        Err(KvError::Overloaded("too many tables are being created at once".into()))
     }
 
     /// Drops a table: it is gone for everyone who looks; its data goes when the members see the marks.
@@ -227,12 +227,9 @@ fn new_ranges(table: TableId, splits: &[Bytes], members: Vec<Vec<ReplicaId>>) ->
         .collect()
 }
 
-/// Random, so that a restored coordinator cannot hand out an old one (rule 13).
+/// Random, so that a restored coordinator cannot hand out an old one ([random-cohort-ids]).
 fn random_id() -> CohortId {
-    let mut bytes = [0; 16];
-    // Without the system's randomness nothing here is safe; it fails on no supported system after boot.
-    getrandom::fill(&mut bytes).expect("the operating system provides random numbers");
-    CohortId(u128::from_be_bytes(bytes))
+    CohortId(u128::from_le_bytes(wal::random()))
 }
 
 fn create(path: String, data: Bytes) -> Op {
@@ -258,7 +255,7 @@ mod tests {
     fn ids_of_ranges_are_random() {
         let ids: BTreeSet<CohortId> = (0..1000).map(|_| random_id()).collect();
         assert_eq!(ids.len(), 1000);
-        // Each bit is set in about half of them (rule 13).
+        // Each bit is set in about half of them ([random-cohort-ids]).
         for bit in 0..128 {
             let set = ids.iter().filter(|id| id.0 >> bit & 1 == 1).count();
             assert!((300..700).contains(&set), "bit {bit}: {set} of 1000");

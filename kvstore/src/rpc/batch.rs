@@ -7,19 +7,18 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::proto::v1;
-use super::proto::v1::batch_request::Request;
-use super::proto::v1::batch_response::Answer;
-use super::service::PublicService;
-use super::{convert, status};
+use super::calls::Calls;
 use crate::error::KvError;
+use crate::proto::v1::batch_request::Request;
+use crate::proto::v1::batch_response::Answer;
+use crate::proto::{errors, public, v1};
 
 /// Requests of one stream that run at once; over it the stream is read no further until some have ended.
 const RUNNING_MAX: usize = 1024;
 
 /// Serves the stream until it ends.
 pub(crate) fn serve(
-    service: PublicService,
+    calls: Calls,
     mut requests: Streaming<v1::BatchRequest>,
 ) -> ReceiverStream<Result<v1::BatchResponse, Status>> {
     let (answers, outgoing) = mpsc::channel(256);
@@ -27,12 +26,12 @@ pub(crate) fn serve(
         let running = Arc::new(Semaphore::new(RUNNING_MAX));
         while let Ok(Some(request)) = requests.message().await {
             let Ok(permit) = running.clone().acquire_owned().await else { return };
-            let (service, answers) = (service.clone(), answers.clone());
+            let (calls, answers) = (calls.clone(), answers.clone());
             tokio::spawn(async move {
                 let id = request.id;
-                let answer = execute(&service, request)
+                let answer = execute(&calls, request)
                     .await
-                    .unwrap_or_else(|status| Answer::Error(status::batch_error(&status)));
+                    .unwrap_or_else(|status| Answer::Error(errors::batch_error(&status)));
                 // An error: the client has gone.
                 let _ = answers.send(Ok(v1::BatchResponse { id, answer: Some(answer) })).await;
                 drop(permit);
@@ -42,27 +41,27 @@ pub(crate) fn serve(
     ReceiverStream::new(outgoing)
 }
 
-async fn execute(service: &PublicService, request: v1::BatchRequest) -> Result<Answer, Status> {
+async fn execute(calls: &Calls, request: v1::BatchRequest) -> Result<Answer, Status> {
     let timeout = match request.timeout_ms {
-        0 => convert::TIMEOUT,
+        0 => public::TIMEOUT,
         ms => Duration::from_millis(ms.into()),
     };
     let deadline = Instant::now() + timeout;
-    let incomplete = || status::from_error(&KvError::Invalid("an empty request in a batch".into()));
+    let incomplete = || errors::from_error(&KvError::Invalid("an empty request in a batch".into()));
     match request.request.ok_or_else(incomplete)? {
-        Request::Get(get) => service.read(get, deadline).await.map(Answer::Get),
-        Request::MultiGet(get) => service.read_many(get, deadline).await.map(Answer::MultiGet),
-        Request::Put(put) => service.write_put(put, Vec::new(), deadline).await.map(Answer::Write),
+        Request::Get(get) => calls.read(get, deadline).await.map(Answer::Get),
+        Request::MultiGet(get) => calls.read_many(get, deadline).await.map(Answer::MultiGet),
+        Request::Put(put) => calls.write_put(put, Vec::new(), deadline).await.map(Answer::Write),
         Request::Delete(delete) => {
-            service.write_delete(delete, Vec::new(), deadline).await.map(Answer::Write)
+            calls.write_delete(delete, Vec::new(), deadline).await.map(Answer::Write)
         }
         Request::ConditionalPut(request) => {
             let put = request.put.ok_or_else(incomplete)?;
-            service.write_put(put, request.conditions, deadline).await.map(Answer::Write)
+            calls.write_put(put, request.conditions, deadline).await.map(Answer::Write)
         }
         Request::ConditionalDelete(request) => {
             let delete = request.delete.ok_or_else(incomplete)?;
-            service.write_delete(delete, request.conditions, deadline).await.map(Answer::Write)
+            calls.write_delete(delete, request.conditions, deadline).await.map(Answer::Write)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The public gRPC service: checks, translates, and leaves the rest to the router.
+//! The public gRPC service: checks, translates, and leaves the rest to the gateway.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,111 +10,34 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use wal::{CohortId, NodeId};
 
-use super::proto::v1;
-use super::proto::v1::kv_server::Kv as KvService;
-use super::{batch, convert, status};
+use super::batch;
+use super::calls::Calls;
 use crate::error::KvError;
-use crate::request::{Condition, Kv, Mutation, Scan, Write, WriteOutcome};
-use crate::router::{Identity, Router};
+use crate::gateway::Gateway;
+use crate::proto::v1::kv_server::Kv as KvService;
+use crate::proto::{errors, public, v1};
+use crate::reporter::Reporter;
+use crate::request::{Kv, Scan};
 
 /// Pages of a scan that wait for a slow client.
 const PAGES_AHEAD: usize = 2;
 
 /// Serves clients.
-#[derive(Clone)]
 pub(crate) struct PublicService {
-    router: Arc<Router>,
+    calls: Calls,
+    reporter: Arc<Reporter>,
 }
 
 impl PublicService {
-    pub(crate) fn new(router: Arc<Router>) -> PublicService {
-        PublicService { router }
-    }
-
-    pub(crate) async fn read(
-        &self,
-        get: v1::GetRequest,
-        deadline: Instant,
-    ) -> Result<v1::GetResponse, Status> {
-        let read = async {
-            let options = convert::to_options(get.options, deadline)?;
-            let table = self.router.map().table_named(&get.table).await?.table.id;
-            let columns = convert::to_columns(get.columns);
-            self.router.get(table, get.key, columns, &options, None).await
-        };
-        read.await.map(convert::read_row).map_err(|error| status::from_error(&error))
-    }
-
-    pub(crate) async fn read_many(
-        &self,
-        get: v1::MultiGetRequest,
-        deadline: Instant,
-    ) -> Result<v1::MultiGetResponse, Status> {
-        let read = async {
-            let options = convert::to_options(get.options, deadline)?;
-            let table = self.router.map().table_named(&get.table).await?.table.id;
-            let columns = convert::to_columns(get.columns);
-            self.router.multi_get(table, get.keys, columns, &options, None).await
-        };
-        let rows = read.await.map_err(|error| status::from_error(&error))?;
-        Ok(v1::MultiGetResponse { rows: rows.into_iter().map(convert::read_row).collect() })
-    }
-
-    pub(crate) async fn write_put(
-        &self,
-        put: v1::PutRequest,
-        conditions: Vec<v1::Condition>,
-        deadline: Instant,
-    ) -> Result<v1::WriteResponse, Status> {
-        let mutations = convert::to_puts(put.columns);
-        self.write(put.table, put.key, mutations, conditions, put.request, deadline).await
-    }
-
-    pub(crate) async fn write_delete(
-        &self,
-        delete: v1::DeleteRequest,
-        conditions: Vec<v1::Condition>,
-        deadline: Instant,
-    ) -> Result<v1::WriteResponse, Status> {
-        let mutations = convert::to_deletes(delete.columns);
-        self.write(delete.table, delete.key, mutations, conditions, delete.request, deadline).await
-    }
-
-    async fn write(
-        &self,
-        table: String,
-        key: bytes::Bytes,
-        mutations: Vec<Mutation>,
-        conditions: Vec<v1::Condition>,
-        request: Option<v1::RequestId>,
-        deadline: Instant,
-    ) -> Result<v1::WriteResponse, Status> {
-        let write = async {
-            let conditions: Vec<Condition> = convert::to_conditions(conditions)?;
-            let identity = match request.map(convert::to_request_id).transpose()? {
-                None => None,
-                Some((id, false)) => Some(Identity::New(id)),
-                Some((id, true)) => Some(Identity::Repeated(id)),
-            };
-            let table = self.router.map().table_named(&table).await?.table.id;
-            let write = Write { table, key, conditions, mutations, request: None };
-            self.router.write_as(write, identity, deadline, None).await
-        };
-        match write.await {
-            Ok(WriteOutcome::Written(written)) => Ok(v1::WriteResponse {
-                lsn: Some(convert::lsn(written.lsn)),
-                range: written.range.to_string(),
-            }),
-            Ok(WriteOutcome::ConditionFailed { current, .. }) => Err(status::version_mismatch(current)),
-            Err(error) => Err(status::from_error(&error)),
-        }
+    pub(crate) fn new(gateway: Arc<Gateway>, reporter: Arc<Reporter>) -> PublicService {
+        PublicService { calls: Calls { gateway }, reporter }
     }
 }
 
 /// The call's deadline: the standard header `grpc-timeout` (digits and a unit), else the default.
 pub(crate) fn deadline<T>(request: &Request<T>) -> Instant {
     let header = request.metadata().get("grpc-timeout").and_then(|value| value.to_str().ok());
-    let timeout = header.and_then(parse_timeout).unwrap_or(convert::TIMEOUT);
+    let timeout = header.and_then(parse_timeout).unwrap_or(public::TIMEOUT);
     Instant::now() + timeout
 }
 
@@ -135,7 +58,7 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 }
 
 fn refuse(error: KvError) -> Status {
-    status::from_error(&error)
+    errors::from_error(&error)
 }
 
 #[tonic::async_trait]
@@ -145,7 +68,7 @@ impl KvService for PublicService {
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
         let deadline = deadline(&request);
-        self.read(request.into_inner(), deadline).await.map(Response::new)
+        self.calls.read(request.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn multi_get(
@@ -153,12 +76,12 @@ impl KvService for PublicService {
         request: Request<v1::MultiGetRequest>,
     ) -> Result<Response<v1::MultiGetResponse>, Status> {
         let deadline = deadline(&request);
-        self.read_many(request.into_inner(), deadline).await.map(Response::new)
+        self.calls.read_many(request.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::WriteResponse>, Status> {
         let deadline = deadline(&request);
-        self.write_put(request.into_inner(), Vec::new(), deadline).await.map(Response::new)
+        self.calls.write_put(request.into_inner(), Vec::new(), deadline).await.map(Response::new)
     }
 
     async fn delete(
@@ -166,7 +89,7 @@ impl KvService for PublicService {
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::WriteResponse>, Status> {
         let deadline = deadline(&request);
-        self.write_delete(request.into_inner(), Vec::new(), deadline).await.map(Response::new)
+        self.calls.write_delete(request.into_inner(), Vec::new(), deadline).await.map(Response::new)
     }
 
     async fn conditional_put(
@@ -176,7 +99,7 @@ impl KvService for PublicService {
         let deadline = deadline(&request);
         let v1::ConditionalPutRequest { put, conditions } = request.into_inner();
         let put = put.ok_or_else(|| refuse(KvError::Invalid("the put is missing".into())))?;
-        self.write_put(put, conditions, deadline).await.map(Response::new)
+        self.calls.write_put(put, conditions, deadline).await.map(Response::new)
     }
 
     async fn conditional_delete(
@@ -186,30 +109,30 @@ impl KvService for PublicService {
         let deadline = deadline(&request);
         let v1::ConditionalDeleteRequest { delete, conditions } = request.into_inner();
         let delete = delete.ok_or_else(|| refuse(KvError::Invalid("the delete is missing".into())))?;
-        self.write_delete(delete, conditions, deadline).await.map(Response::new)
+        self.calls.write_delete(delete, conditions, deadline).await.map(Response::new)
     }
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
         let deadline = deadline(&request);
         let request = request.into_inner();
-        let options = convert::to_options(request.options, deadline).map_err(refuse)?;
-        let table = self.router.map().table_named(&request.table).await.map_err(refuse)?.table.id;
+        let options = public::to_options(request.options, deadline).map_err(refuse)?;
+        let table = self.calls.gateway.map().table_named(&request.table).await.map_err(refuse)?.table.id;
         let scan = Scan {
             table,
             start: request.start,
             end: request.end,
             reverse: request.reverse,
             limit: request.limit,
-            columns: convert::to_columns(request.columns),
+            columns: public::to_columns(request.columns),
         };
         let (sink, pages) = mpsc::channel(PAGES_AHEAD);
-        let router = self.router.clone();
+        let gateway = self.calls.gateway.clone();
         tokio::spawn(async move {
-            let mut found = router.scan(scan, &options, None);
+            let mut found = gateway.scan(scan, &options, None);
             while let Some(page) = found.next().await {
                 let page = page.map_err(refuse).map(|page| v1::ScanResponse {
-                    rows: page.rows.into_iter().map(convert::row).collect(),
-                    source: Some(convert::source(page.source)),
+                    rows: page.rows.into_iter().map(public::row).collect(),
+                    source: Some(public::source(page.source)),
                 });
                 if sink.send(page).await.is_err() {
                     return;
@@ -223,7 +146,7 @@ impl KvService for PublicService {
         &self,
         request: Request<Streaming<v1::BatchRequest>>,
     ) -> Result<Response<Self::BatchStream>, Status> {
-        Ok(Response::new(batch::serve(self.clone(), request.into_inner())))
+        Ok(Response::new(batch::serve(self.calls.clone(), request.into_inner())))
     }
 
     async fn create_table(
@@ -233,7 +156,7 @@ impl KvService for PublicService {
         let deadline = deadline(&request);
         let v1::CreateTableRequest { table, splits } = request.into_inner();
         let made =
-            self.router.create_table(&table, bytes::Bytes::new(), splits, deadline).await.map_err(refuse)?;
+            self.calls.gateway.create_table(&table, bytes::Bytes::new(), splits, deadline).await.map_err(refuse)?;
         Ok(Response::new(v1::CreateTableResponse { table_id: made.id.0 }))
     }
 
@@ -242,7 +165,7 @@ impl KvService for PublicService {
         request: Request<v1::DropTableRequest>,
     ) -> Result<Response<v1::DropTableResponse>, Status> {
         let deadline = deadline(&request);
-        self.router.drop_table(&request.into_inner().table, deadline).await.map_err(refuse)?;
+        self.calls.gateway.drop_table(&request.into_inner().table, deadline).await.map_err(refuse)?;
         Ok(Response::new(v1::DropTableResponse {}))
     }
 
@@ -250,7 +173,7 @@ impl KvService for PublicService {
         &self,
         _: Request<v1::ListTablesRequest>,
     ) -> Result<Response<v1::ListTablesResponse>, Status> {
-        let tables = self.router.tables(true).await.map_err(refuse)?;
+        let tables = self.calls.gateway.tables(true).await.map_err(refuse)?;
         let tables = tables.into_iter().map(|table| v1::Table { id: table.id.0, name: table.name }).collect();
         Ok(Response::new(v1::ListTablesResponse { tables }))
     }
@@ -260,9 +183,9 @@ impl KvService for PublicService {
         request: Request<v1::DescribeRangesRequest>,
     ) -> Result<Response<v1::DescribeRangesResponse>, Status> {
         let name = request.into_inner().table;
-        let table = self.router.map().table_named(&name).await.map_err(refuse)?;
-        let ranges = Kv::ranges(&*self.router, table.table.id).await.map_err(refuse)?;
-        let ranges = ranges.into_iter().map(convert::range).collect();
+        let table = self.calls.gateway.map().table_named(&name).await.map_err(refuse)?;
+        let ranges = Kv::ranges(&*self.calls.gateway, table.table.id).await.map_err(refuse)?;
+        let ranges = ranges.into_iter().map(public::range).collect();
         Ok(Response::new(v1::DescribeRangesResponse { ranges }))
     }
 
@@ -273,8 +196,8 @@ impl KvService for PublicService {
         let deadline = deadline(&request);
         let v1::StatusRequest { cluster, checksums } = request.into_inner();
         let nodes = match cluster {
-            true => self.router.cluster_status(checksums, deadline).await,
-            false => vec![self.router.node_status(checksums).await],
+            true => self.reporter.cluster(checksums, deadline).await,
+            false => vec![self.reporter.node(checksums).await],
         };
         Ok(Response::new(v1::StatusResponse { nodes }))
     }
@@ -289,7 +212,7 @@ impl KvService for PublicService {
             .parse()
             .map_err(|_| refuse(KvError::Invalid("range must be 32 hexadecimal digits".into())))?;
         let target = (target != 0).then_some(NodeId(target));
-        self.router.transfer(range, target, deadline).await.map_err(refuse)?;
+        self.calls.gateway.transfer(range, target, deadline).await.map_err(refuse)?;
         Ok(Response::new(v1::TransferLeaderResponse {}))
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use wal::{Epoch, Lsn};
 
-use super::proto::v1;
+use super::v1;
 use crate::error::KvError;
 use crate::request::{
     Cell, Columns, Condition, Consistency, Mutation, RangeInfo, ReadOptions, ReadRow, RequestId, Row, Source,
@@ -41,7 +41,7 @@ pub(crate) fn to_row(row: v1::Row) -> Row {
     Row { key: row.key, cells: cells.collect() }
 }
 
-/// Whole milliseconds, rounded up: an age may not be told too young.
+/// Whole milliseconds, rounded up: an age must not come out too young.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -5,23 +5,28 @@ use std::time::Duration;
 use bytes::Bytes;
 use wal::{CohortId, Lsn, NodeId};
 
-use super::convert;
-use super::proto::gateway as wire;
-use super::proto::gateway::failure::Kind as FailureKind;
+use super::gateway;
+use super::public;
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, Operation, RangeScan, RangeWrite};
 use crate::request::{Columns, Mutation, RequestId, Row, Source};
 
-type OperationKind = wire::request::Operation;
-type AnswerKind = wire::answer::Kind;
+type OperationKind = gateway::request::Operation;
+type AnswerKind = gateway::answer::Kind;
+type FailureKind = gateway::failure::Kind;
 
 /// The request as it travels.
-pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: Duration) -> wire::Request {
+pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: Duration) -> gateway::Request {
     let operation = match operation {
-        Operation::Read { keys, columns: wanted, mode: how } => {
-            OperationKind::Read(wire::Read { keys, columns: Some(columns(wanted)), mode: Some(mode(how)) })
+        Operation::Get { key, columns: wanted, mode: how } => {
+            OperationKind::Get(gateway::Get { key, columns: Some(columns(wanted)), mode: Some(mode(how)) })
         }
-        Operation::Scan(scan, how) => OperationKind::Scan(wire::Scan {
+        Operation::MultiGet { keys, columns: wanted, mode: how } => OperationKind::MultiGet(gateway::MultiGet {
+            keys,
+            columns: Some(columns(wanted)),
+            mode: Some(mode(how)),
+        }),
+        Operation::Scan(scan, how) => OperationKind::Scan(gateway::Scan {
             start: scan.start,
             end: scan.end,
             reverse: scan.reverse,
@@ -31,19 +36,18 @@ pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: D
         }),
         Operation::Next(cursor) => OperationKind::Next(cursor),
         Operation::Close(cursor) => OperationKind::Close(cursor),
-        Operation::Write(write) => OperationKind::Write(wire::Write {
+        Operation::Write(write) => OperationKind::Write(gateway::Write {
             key: write.key,
-            conditions: write.conditions.into_iter().map(convert::condition).collect(),
+            conditions: write.conditions.into_iter().map(public::condition).collect(),
             mutations: write.mutations.into_iter().map(mutation).collect(),
             client: Bytes::copy_from_slice(&write.request.client.to_be_bytes()),
             sequence: write.request.sequence,
-            known: Some(convert::lsn(write.known)),
+            known: Some(public::lsn(write.known)),
             retry: write.retry,
         }),
         Operation::Transfer(target) => OperationKind::Transfer(target.map_or(0, |node| node.0)),
-        Operation::Status { checksums } => OperationKind::Status(checksums),
     };
-    wire::Request {
+    gateway::Request {
         id,
         timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
         range: Bytes::copy_from_slice(&range.0.to_be_bytes()),
@@ -51,20 +55,25 @@ pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: D
     }
 }
 
-/// What a request asks for, or why it makes no sense.
-pub(crate) fn to_operation(request: wire::Request) -> Result<(CohortId, Operation), KvError> {
-    let absent = || KvError::Invalid("incomplete request of a node".into());
+/// What a request asks for; an error if a part of it is missing.
+pub(crate) fn to_operation(request: gateway::Request) -> Result<(CohortId, Operation), KvError> {
+    let absent = || KvError::Invalid("a node sent an incomplete request".into());
     let range = CohortId(u128::from_be_bytes((&request.range[..]).try_into().map_err(|_| absent())?));
     let operation = match request.operation.ok_or_else(absent)? {
-        OperationKind::Read(read) => Operation::Read {
-            keys: read.keys,
-            columns: to_columns(read.columns.ok_or_else(absent)?),
-            mode: to_mode(&read.mode.ok_or_else(absent)?),
+        OperationKind::Get(get) => Operation::Get {
+            key: get.key,
+            columns: to_columns(get.columns.ok_or_else(absent)?),
+            mode: to_mode(&get.mode.ok_or_else(absent)?),
+        },
+        OperationKind::MultiGet(get) => Operation::MultiGet {
+            keys: get.keys,
+            columns: to_columns(get.columns.ok_or_else(absent)?),
+            mode: to_mode(&get.mode.ok_or_else(absent)?),
         },
         OperationKind::Scan(scan) => {
             let mode = to_mode(&scan.mode.ok_or_else(absent)?);
             let columns = to_columns(scan.columns.ok_or_else(absent)?);
-            let wire::Scan { start, end, reverse, limit, .. } = scan;
+            let gateway::Scan { start, end, reverse, limit, .. } = scan;
             Operation::Scan(RangeScan { start, end, reverse, limit, columns }, mode)
         }
         OperationKind::Next(cursor) => Operation::Next(cursor),
@@ -74,7 +83,7 @@ pub(crate) fn to_operation(request: wire::Request) -> Result<(CohortId, Operatio
             let mutations: Option<Vec<_>> = write.mutations.into_iter().map(to_mutation).collect();
             Operation::Write(RangeWrite {
                 key: write.key,
-                conditions: convert::to_conditions(write.conditions)?,
+                conditions: public::to_conditions(write.conditions)?,
                 mutations: mutations.ok_or_else(absent)?,
                 request: RequestId { client, sequence: write.sequence },
                 known: to_lsn(write.known),
@@ -82,89 +91,95 @@ pub(crate) fn to_operation(request: wire::Request) -> Result<(CohortId, Operatio
             })
         }
         OperationKind::Transfer(target) => Operation::Transfer((target != 0).then_some(NodeId(target))),
-        OperationKind::Status(checksums) => Operation::Status { checksums },
     };
     Ok((range, operation))
 }
 
 /// The answer as it travels.
-pub(crate) fn answer(id: u64, answer: Result<Answer, KvError>) -> wire::Answer {
+pub(crate) fn answer(id: u64, answer: Result<Answer, KvError>) -> gateway::Answer {
     let kind = match answer {
-        Ok(Answer::Rows { rows, source, cursor }) => AnswerKind::Rows(wire::Rows {
-            rows: rows.into_iter().map(convert::row).collect(),
-            source: Some(convert::source(source)),
+        Ok(Answer::Row { row, source }) => AnswerKind::Row(gateway::FoundRow {
+            row: Some(public::row(row)),
+            source: Some(public::source(source)),
+        }),
+        Ok(Answer::Rows { rows, source, cursor }) => AnswerKind::Rows(gateway::Rows {
+            rows: rows.into_iter().map(public::row).collect(),
+            source: Some(public::source(source)),
             cursor: cursor.unwrap_or(0),
         }),
-        Ok(Answer::Written(lsn)) => AnswerKind::Written(convert::lsn(lsn)),
-        Ok(Answer::ConditionFailed { current, at }) => AnswerKind::ConditionFailed(wire::ConditionFailed {
-            current: Some(convert::row(current)),
-            at: Some(convert::lsn(at)),
+        Ok(Answer::Written(lsn)) => AnswerKind::Written(public::lsn(lsn)),
+        Ok(Answer::ConditionFailed { current, at }) => AnswerKind::ConditionFailed(gateway::ConditionFailed {
+            current: Some(public::row(current)),
+            at: Some(public::lsn(at)),
         }),
         Ok(Answer::Forgotten { applied }) => {
-            AnswerKind::Forgotten(wire::Forgotten { applied: Some(convert::lsn(applied)) })
+            AnswerKind::Forgotten(gateway::Forgotten { applied: Some(public::lsn(applied)) })
         }
         Ok(Answer::Done) => AnswerKind::Done(true),
-        Ok(Answer::Status(status)) => AnswerKind::Status(*status),
         Err(error) => AnswerKind::Failure(failure(error)),
     };
-    wire::Answer { id, kind: Some(kind) }
+    gateway::Answer { id, kind: Some(kind) }
 }
 
 /// What an answer says; `range` is what was asked for.
 pub(crate) fn to_answer(range: CohortId, kind: Option<AnswerKind>) -> Result<Answer, KvError> {
     match kind {
-        Some(AnswerKind::Rows(page)) => {
-            let source = page.source.unwrap_or_default();
-            Ok(Answer::Rows {
-                rows: page.rows.into_iter().map(convert::to_row).collect(),
-                source: Source {
-                    range,
-                    replica: NodeId(source.replica),
-                    lsn: to_lsn(source.lsn),
-                    staleness: source.staleness_ms.map(Duration::from_millis),
-                },
-                cursor: (page.cursor != 0).then_some(page.cursor),
-            })
-        }
-        Some(AnswerKind::Written(lsn)) => Ok(Answer::Written(convert::to_lsn(&lsn))),
+        Some(AnswerKind::Row(found)) => Ok(Answer::Row {
+            row: found.row.map(public::to_row).unwrap_or_default(),
+            source: to_source(range, found.source.unwrap_or_default()),
+        }),
+        Some(AnswerKind::Rows(page)) => Ok(Answer::Rows {
+            rows: page.rows.into_iter().map(public::to_row).collect(),
+            source: to_source(range, page.source.unwrap_or_default()),
+            cursor: (page.cursor != 0).then_some(page.cursor),
+        }),
+        Some(AnswerKind::Written(lsn)) => Ok(Answer::Written(public::to_lsn(&lsn))),
         Some(AnswerKind::ConditionFailed(failed)) => Ok(Answer::ConditionFailed {
-            current: failed.current.map(convert::to_row).unwrap_or_else(Row::default),
+            current: failed.current.map(public::to_row).unwrap_or_else(Row::default),
             at: to_lsn(failed.at),
         }),
         Some(AnswerKind::Forgotten(forgotten)) => {
             Ok(Answer::Forgotten { applied: to_lsn(forgotten.applied) })
         }
         Some(AnswerKind::Done(_)) => Ok(Answer::Done),
-        Some(AnswerKind::Status(status)) => Ok(Answer::Status(Box::new(status))),
         Some(AnswerKind::Failure(failure)) => Err(to_error(failure)),
-        None => Err(KvError::Internal("a node answered in a way that is not known here".into())),
+        None => Err(KvError::Internal("a node sent an unexpected response type; all nodes must run the same version".into())),
     }
 }
 
-fn columns(columns: Columns) -> wire::Columns {
+fn to_source(range: CohortId, source: super::v1::Source) -> Source {
+    Source {
+        range,
+        replica: NodeId(source.replica),
+        lsn: to_lsn(source.lsn),
+        staleness: source.staleness_ms.map(Duration::from_millis),
+    }
+}
+
+fn columns(columns: Columns) -> gateway::Columns {
     match columns {
-        Columns::All => wire::Columns { all: true, some: Vec::new() },
-        Columns::Some(some) => wire::Columns { all: false, some },
+        Columns::All => gateway::Columns { all: true, some: Vec::new() },
+        Columns::Some(some) => gateway::Columns { all: false, some },
     }
 }
 
-fn to_columns(columns: wire::Columns) -> Columns {
+fn to_columns(columns: gateway::Columns) -> Columns {
     if columns.all { Columns::All } else { Columns::Some(columns.some) }
 }
 
-fn mode(mode: Mode) -> wire::Mode {
+fn mode(mode: Mode) -> gateway::Mode {
     match mode {
-        Mode::Strong => wire::Mode::default(),
-        Mode::Timeline { floor, max_staleness } => wire::Mode {
+        Mode::Strong => gateway::Mode::default(),
+        Mode::Timeline { floor, max_staleness } => gateway::Mode {
             timeline: true,
-            floor: Some(convert::lsn(floor)),
+            floor: Some(public::lsn(floor)),
             // Rounded down: the limit may not grow on the way.
             max_staleness_ms: max_staleness.map(|max| u64::try_from(max.as_millis()).unwrap_or(u64::MAX)),
         },
     }
 }
 
-fn to_mode(mode: &wire::Mode) -> Mode {
+fn to_mode(mode: &gateway::Mode) -> Mode {
     if !mode.timeline {
         return Mode::Strong;
     }
@@ -174,22 +189,22 @@ fn to_mode(mode: &wire::Mode) -> Mode {
     }
 }
 
-fn to_lsn(lsn: Option<super::proto::v1::Lsn>) -> Lsn {
-    lsn.map_or(Lsn::ZERO, |lsn| convert::to_lsn(&lsn))
+fn to_lsn(lsn: Option<super::v1::Lsn>) -> Lsn {
+    lsn.map_or(Lsn::ZERO, |lsn| public::to_lsn(&lsn))
 }
 
-fn mutation(mutation: Mutation) -> wire::Mutation {
-    use wire::mutation::Kind;
+fn mutation(mutation: Mutation) -> gateway::Mutation {
+    use gateway::mutation::Kind;
     let kind = match mutation {
-        Mutation::Put { column, value } => Kind::Put(super::proto::v1::ColumnValue { column, value }),
+        Mutation::Put { column, value } => Kind::Put(super::v1::ColumnValue { column, value }),
         Mutation::Delete { column } => Kind::Delete(column),
         Mutation::DeleteRow => Kind::DeleteRow(true),
     };
-    wire::Mutation { kind: Some(kind) }
+    gateway::Mutation { kind: Some(kind) }
 }
 
-fn to_mutation(mutation: wire::Mutation) -> Option<Mutation> {
-    use wire::mutation::Kind;
+fn to_mutation(mutation: gateway::Mutation) -> Option<Mutation> {
+    use gateway::mutation::Kind;
     Some(match mutation.kind? {
         Kind::Put(put) => Mutation::Put { column: put.column, value: put.value },
         Kind::Delete(column) => Mutation::Delete { column },
@@ -197,7 +212,7 @@ fn to_mutation(mutation: wire::Mutation) -> Option<Mutation> {
     })
 }
 
-fn failure(error: KvError) -> wire::Failure {
+fn failure(error: KvError) -> gateway::Failure {
     let (kind, node) = match &error {
         KvError::NotLeader { hint } => (FailureKind::NotLeader, hint.map_or(0, |node| node.0)),
         KvError::RangeMoved => (FailureKind::RangeMoved, 0),
@@ -216,18 +231,19 @@ fn failure(error: KvError) -> wire::Failure {
         | KvError::Unavailable(text)
         | KvError::Invalid(text)
         | KvError::Internal(text) => text,
+        KvError::Overloaded(what) => what.into_owned(),
         other => other.to_string(),
     };
-    wire::Failure { kind: kind as i32, message, node }
+    gateway::Failure { kind: kind as i32, message, node }
 }
 
-fn to_error(failure: wire::Failure) -> KvError {
+fn to_error(failure: gateway::Failure) -> KvError {
     let (message, node) = (failure.message, NodeId(failure.node));
     match FailureKind::try_from(failure.kind) {
         Ok(FailureKind::NotLeader) => KvError::NotLeader { hint: (node.0 != 0).then_some(node) },
         Ok(FailureKind::RangeMoved) => KvError::RangeMoved,
         Ok(FailureKind::DiskFull) => KvError::DiskFull(node),
-        Ok(FailureKind::Overloaded) => KvError::Overloaded("the leader's queue is full"),
+        Ok(FailureKind::Overloaded) => KvError::Overloaded(message.into()),
         Ok(FailureKind::Deadline) => KvError::DeadlineExceeded(message),
         Ok(FailureKind::OutcomeUnknown) => KvError::OutcomeUnknown(message),
         Ok(FailureKind::Unavailable) => KvError::Unavailable(message),
@@ -271,14 +287,14 @@ mod tests {
             retry: true,
         };
         let operations = [
-            Operation::Read { keys: vec!["k".into()], columns: Columns::All, mode: Mode::Strong },
+            Operation::Get { key: "k".into(), columns: Columns::All, mode: timeline },
+            Operation::MultiGet { keys: vec!["k".into()], columns: Columns::All, mode: Mode::Strong },
             Operation::Scan(scan, timeline),
             Operation::Next(5),
             Operation::Close(6),
             Operation::Write(write),
             Operation::Transfer(None),
             Operation::Transfer(Some(NodeId(2))),
-            Operation::Status { checksums: true },
         ];
         for operation in operations {
             let range = CohortId(77);
@@ -293,6 +309,7 @@ mod tests {
         let source = Source { range, replica: NodeId(2), lsn: Lsn::new(1, 2), staleness: None };
         let row = Row { key: "k".into(), cells: Vec::new() };
         let answers = [
+            Ok(Answer::Row { row: row.clone(), source }),
             Ok(Answer::Rows { rows: vec![row.clone()], source, cursor: Some(4) }),
             Ok(Answer::Written(Lsn::new(1, 3))),
             Ok(Answer::ConditionFailed { current: row, at: Lsn::new(1, 4) }),
@@ -302,6 +319,7 @@ mod tests {
             Err(KvError::RangeMoved),
             Err(KvError::OutcomeUnknown("why".into())),
             Err(KvError::ShuttingDown),
+            Err(KvError::Overloaded("write stall".into())),
         ];
         for sent in answers {
             assert_eq!(to_answer(range, answer(1, sent.clone()).kind), sent);

@@ -7,12 +7,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::proto::gateway as wire;
-use super::proto::gateway::gateway_server::Gateway;
-use super::wire as convert;
 use crate::error::KvError;
-use crate::operation::{Answer, Operation};
-use crate::router::Router;
+use crate::operation;
+use crate::proto::gateway::gateway_server::Gateway;
+use crate::proto::gateway::{self, Answers, Requests};
+use crate::proto::peer;
+use crate::ranges::Ranges;
 
 /// Requests of one peer that run at once; over it they are refused as overload.
 const RUNNING_MAX: usize = 8192;
@@ -21,26 +21,26 @@ const FRAME_BYTES: usize = 1 << 20;
 
 /// Serves other nodes' requests for the ranges that are here.
 pub(crate) struct GatewayService {
-    router: Arc<Router>,
+    ranges: Arc<Ranges>,
 }
 
 impl GatewayService {
-    pub(crate) fn new(router: Arc<Router>) -> GatewayService {
-        GatewayService { router }
+    pub(crate) fn new(ranges: Arc<Ranges>) -> GatewayService {
+        GatewayService { ranges }
     }
 }
 
 #[tonic::async_trait]
 impl Gateway for GatewayService {
-    type ExchangeStream = ReceiverStream<Result<wire::Answers, Status>>;
+    type ExchangeStream = ReceiverStream<Result<Answers, Status>>;
 
     async fn exchange(
         &self,
-        request: Request<Streaming<wire::Requests>>,
+        request: Request<Streaming<Requests>>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
         let (answers, ready) = mpsc::channel(1024);
         let (frames, outgoing) = mpsc::channel(2);
-        tokio::spawn(receive(self.router.clone(), request.into_inner(), answers));
+        tokio::spawn(receive(self.ranges.clone(), request.into_inner(), answers));
         tokio::spawn(send(ready, frames));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
@@ -48,43 +48,40 @@ impl Gateway for GatewayService {
 
 /// Starts each request as it comes. Ends with the stream; what runs then finds nobody to answer.
 async fn receive(
-    router: Arc<Router>,
-    mut requests: Streaming<wire::Requests>,
-    answers: mpsc::Sender<wire::Answer>,
+    ranges: Arc<Ranges>,
+    mut requests: Streaming<Requests>,
+    answers: mpsc::Sender<gateway::Answer>,
 ) {
     let running = Arc::new(Semaphore::new(RUNNING_MAX));
     while let Ok(Some(frame)) = requests.message().await {
         for request in frame.requests {
             let id = request.id;
             let Ok(permit) = running.clone().try_acquire_owned() else {
-                let overload = Err(KvError::Overloaded("the node's requests"));
-                if answers.send(convert::answer(id, overload)).await.is_err() {
+                let overload = Err(KvError::Overloaded("the node serves too many requests".into()));
+                if answers.send(peer::answer(id, overload)).await.is_err() {
                     return;
                 }
                 continue;
             };
-            let (router, answers) = (router.clone(), answers.clone());
+            let (ranges, answers) = (ranges.clone(), answers.clone());
             tokio::spawn(async move {
-                let answer = execute(&router, request).await;
+                let answer = execute(&ranges, request).await;
                 // An error: the stream has gone, and with it whoever asked.
-                let _ = answers.send(convert::answer(id, answer)).await;
+                let _ = answers.send(peer::answer(id, answer)).await;
                 drop(permit);
             });
         }
     }
 }
 
-async fn execute(router: &Router, request: wire::Request) -> Result<Answer, KvError> {
+async fn execute(ranges: &Ranges, request: gateway::Request) -> Result<operation::Answer, KvError> {
     let deadline = Instant::now() + Duration::from_millis(request.timeout_ms.into());
-    let (range, operation) = convert::to_operation(request)?;
-    match operation {
-        Operation::Status { checksums } => Ok(Answer::Status(Box::new(router.node_status(checksums).await))),
-        operation => router.ranges().execute(range, operation, deadline).await,
-    }
+    let (range, operation) = peer::to_operation(request)?;
+    ranges.execute(range, operation, deadline).await
 }
 
 /// Puts whatever is ready into one frame.
-async fn send(mut ready: mpsc::Receiver<wire::Answer>, frames: mpsc::Sender<Result<wire::Answers, Status>>) {
+async fn send(mut ready: mpsc::Receiver<gateway::Answer>, frames: mpsc::Sender<Result<Answers, Status>>) {
     while let Some(answer) = ready.recv().await {
         let mut bytes = prost::Message::encoded_len(&answer);
         let mut answers = vec![answer];
@@ -94,7 +91,7 @@ async fn send(mut ready: mpsc::Receiver<wire::Answer>, frames: mpsc::Sender<Resu
             bytes += prost::Message::encoded_len(&answer);
             answers.push(answer);
         }
-        if frames.send(Ok(wire::Answers { answers })).await.is_err() {
+        if frames.send(Ok(Answers { answers })).await.is_err() {
             return;
         }
     }

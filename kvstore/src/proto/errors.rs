@@ -7,9 +7,9 @@ use prost::Message;
 use tonic::{Code, Status};
 use wal::NodeId;
 
-use super::convert;
-use super::proto::v1;
-use super::proto::v1::error_detail::{
+use super::public;
+use super::v1;
+use super::v1::error_detail::{
     DeadlineExceeded, DiskFull, Kind, NoTable, NotLeader, Overloaded, RangeMoved, TableExists, TooLarge,
     VersionMismatch,
 };
@@ -52,7 +52,7 @@ pub fn version_mismatch(current: Row) -> Status {
         true => "condition failed: the row does not exist".to_owned(),
         false => format!("condition failed: the row has version {version}"),
     };
-    let kind = VersionMismatch { version: Some(convert::lsn(version)), current: Some(convert::row(current)) };
+    let kind = VersionMismatch { version: Some(public::lsn(version)), current: Some(public::row(current)) };
     with_detail(Code::FailedPrecondition, message, Some(Kind::VersionMismatch(kind)))
 }
 
@@ -85,7 +85,7 @@ pub fn to_error(status: &Status) -> KvError {
             limit: it.limit as usize,
         },
         Some(Kind::DiskFull(it)) => KvError::DiskFull(NodeId(it.node)),
-        Some(Kind::Overloaded(_)) => KvError::Overloaded("too much work is queued"),
+        Some(Kind::Overloaded(it)) => KvError::Overloaded(it.what.into()),
         Some(Kind::DeadlineExceeded(it)) if it.outcome_unknown => KvError::OutcomeUnknown(message),
         Some(Kind::DeadlineExceeded(_)) => KvError::DeadlineExceeded(message),
         Some(Kind::NoTable(it)) => KvError::NoTable(it.table),
@@ -117,7 +117,7 @@ fn classify(error: &KvError) -> (Code, Option<Kind>) {
         }
         KvError::RangeMoved => (Code::Unavailable, Some(Kind::RangeMoved(RangeMoved {}))),
         KvError::DiskFull(node) => (Code::ResourceExhausted, Some(Kind::DiskFull(DiskFull { node: node.0 }))),
-        KvError::Overloaded(_) => (Code::ResourceExhausted, Some(Kind::Overloaded(Overloaded {}))),
+        KvError::Overloaded(what) => (Code::ResourceExhausted, Some(Kind::Overloaded(Overloaded { what: what.to_string() }))),
         KvError::DeadlineExceeded(_) => (
             Code::DeadlineExceeded,
             Some(Kind::DeadlineExceeded(DeadlineExceeded { outcome_unknown: false })),
@@ -157,6 +157,7 @@ mod tests {
             KvError::NotLeader { hint: None },
             KvError::RangeMoved,
             KvError::DiskFull(NodeId(2)),
+            KvError::Overloaded("too many scans are open".into()),
         ];
         for error in errors {
             assert_eq!(to_error(&from_error(&error)), error);
@@ -182,7 +183,7 @@ mod tests {
         let Some(Kind::VersionMismatch(it)) = detail(&status).and_then(|detail| detail.kind) else {
             panic!("no detail");
         };
-        assert_eq!(it.version, Some(convert::lsn(Lsn::new(2, 22))));
+        assert_eq!(it.version, Some(public::lsn(Lsn::new(2, 22))));
         assert_eq!(it.current.unwrap().cells.len(), 1);
     }
 }

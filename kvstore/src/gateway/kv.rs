@@ -1,4 +1,4 @@
-//! The router as the [`Kv`] that planner and gRPC service call.
+//! The gateway as the [`Kv`] that planner and gRPC service call.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +10,10 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use wal::NodeId;
 
-use super::{Identity, Router, WRITES_AT_ONCE};
+use super::limits;
+use super::read::Reader;
+use super::routing::Gateway;
+use super::write::Identity;
 use crate::cluster::map::coordination;
 use crate::error::KvError;
 use crate::operation::{Mode, Operation};
@@ -19,7 +22,10 @@ use crate::request::{
     WriteOutcome,
 };
 
-impl Kv for Router {
+/// Writes of one `write_many` under way at once.
+const WRITES_AT_ONCE: usize = 256;
+
+impl Kv for Gateway {
     fn get<'a>(
         &'a self,
         table: TableId,
@@ -29,13 +35,10 @@ impl Kv for Router {
         session: Option<&'a SessionToken>,
     ) -> BoxFuture<'a, Result<ReadRow, KvError>> {
         Box::pin(async move {
-            self.check_key(&key)?;
             let started = Instant::now();
-            let table = self.map.table(table).await?;
-            let range = table.range_of(&key);
-            let mut rows = self.read_keys(range, vec![key], &columns, options, session).await?;
+            let found = self.get_one(table, key, columns, Reader { options, session }).await?;
             self.metrics.reads.took(started.elapsed());
-            rows.pop().ok_or_else(|| KvError::Internal("a get without a row".into()))
+            Ok(found)
         })
     }
 
@@ -49,7 +52,7 @@ impl Kv for Router {
     ) -> BoxFuture<'a, Result<Vec<ReadRow>, KvError>> {
         Box::pin(async move {
             let started = Instant::now();
-            let rows = self.get_many(table, keys, columns, options, session).await?;
+            let rows = self.get_many(table, keys, columns, Reader { options, session }).await?;
             self.metrics.reads.took(started.elapsed());
             Ok(rows)
         })
@@ -64,7 +67,7 @@ impl Kv for Router {
         // One page waits while the next is fetched. The scan runs when the stream is polled, and ends with it.
         let (sink, mut pages) = mpsc::channel(1);
         let run = async move {
-            if let Err(error) = self.scan_all(&scan, options, session, &sink).await {
+            if let Err(error) = self.scan_all(&scan, Reader { options, session }, &sink).await {
                 let _ = sink.send(Err(error)).await;
             }
         };
@@ -112,12 +115,12 @@ impl Kv for Router {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Table, KvError>> {
         Box::pin(async move {
-            splits.iter().try_for_each(|split| self.check_key(split))?;
+            splits.iter().try_for_each(|split| limits::check_key(&self.limits, split))?;
             let table = self.map.create_table(name, schema, &splits).await?;
             self.map.refresh().await.map_err(coordination)?;
             let view = self.map.table(table.id).await?;
             // A strong read of nothing: answered by an open leader only.
-            let probe = Operation::Read { keys: Vec::new(), columns: Columns::All, mode: Mode::Strong };
+            let probe = Operation::MultiGet { keys: Vec::new(), columns: Columns::All, mode: Mode::Strong };
             let open = view.ranges.iter().map(|range| self.ask_leader(range, probe.clone(), deadline));
             for answer in join_all(open).await {
                 answer.map_err(|error| match error {

@@ -1,0 +1,36 @@
+//! How large keys, columns and rows may be, checked before anything is sent.
+
+use crate::config::Limits;
+use crate::error::KvError;
+use crate::request::{Mutation, Write};
+
+/// Whether a row key is short enough.
+pub(super) fn check_key(limits: &Limits, key: &[u8]) -> Result<(), KvError> {
+    check("row key", key.len(), limits.key_bytes_max)
+}
+
+/// Whether a write changes something, and all its parts are within their limits.
+pub(super) fn check_write(limits: &Limits, write: &Write) -> Result<(), KvError> {
+    check_key(limits, &write.key)?;
+    if write.mutations.is_empty() {
+        return Err(KvError::Invalid("a write needs at least one column".into()));
+    }
+    let mut size = write.key.len();
+    for mutation in &write.mutations {
+        let (column, value) = match mutation {
+            Mutation::Put { column, value } => (column, value.len()),
+            Mutation::Delete { column } => (column, 0),
+            Mutation::DeleteRow => continue,
+        };
+        if column.is_empty() {
+            return Err(KvError::Invalid("a column needs a name".into()));
+        }
+        check("column name", column.len(), limits.column_bytes_max)?;
+        size += column.len() + value;
+    }
+    check("row", size, limits.row_bytes_max)
+}
+
+fn check(what: &'static str, size: usize, limit: usize) -> Result<(), KvError> {
+    if size > limit { Err(KvError::TooLarge { what, size, limit }) } else { Ok(()) }
+}

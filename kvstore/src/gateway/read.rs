@@ -1,0 +1,188 @@
+//! Reads of rows by key, from the replica that the options allow.
+//!
+//! A read is never served below its session's floor ([session-floor]). A timeline read says its floor to the replica,
+//! which refuses if it does not reach it in a moment; then the leader is asked. A leader below the floor (a lone
+//! survivor) is asked again until the deadline, at which the read fails.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use wal::{CohortId, Lsn, NodeId};
+
+use super::limits;
+use super::routing::{Gateway, unexpected};
+use crate::cluster::map::RangeRoute;
+use crate::error::KvError;
+use crate::operation::{Answer, Mode, Operation};
+use crate::request::{Columns, Consistency, ReadOptions, ReadRow, Row, SessionToken, Source, TableId};
+
+/// Pause before a leader that lags behind a session is asked again.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Keys read in one request: their rows must fit into one message.
+const KEYS_PER_READ: usize = 32;
+/// Most keys of one `multi_get`.
+const KEYS_MAX: usize = 100_000;
+
+/// How a caller wants to read.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) options: &'a ReadOptions,
+    pub(super) session: Option<&'a SessionToken>,
+}
+
+impl Reader<'_> {
+    /// The LSN below which no answer of this range may be.
+    fn floor(&self, range: CohortId) -> Lsn {
+        let session = self.session.map_or(Lsn::ZERO, |session| session.floor(range));
+        session.max(self.options.min_lsn.unwrap_or(Lsn::ZERO))
+    }
+
+    /// What range and session learn from an answer.
+    fn saw(&self, range: &RangeRoute, lsn: Lsn) {
+        range.saw(lsn);
+        if let Some(session) = self.session {
+            session.saw(range.descriptor.id, lsn);
+        }
+    }
+}
+
+/// Rows as a replica answered with them.
+pub(super) struct Page {
+    /// In order.
+    pub(super) rows: Vec<Row>,
+    /// Where from, and as of when.
+    pub(super) source: Source,
+    /// Of a scan: for the next page; `None`: that was all.
+    pub(super) cursor: Option<u64>,
+}
+
+impl Page {
+    /// The rows of an answer.
+    pub(super) fn of(answer: Answer) -> Result<Page, KvError> {
+        match answer {
+            Answer::Rows { rows, source, cursor } => Ok(Page { rows, source, cursor }),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl Gateway {
+    /// A read, from the replica that the options allow. Returns its answer, and which node gave it.
+    pub(super) async fn read<T>(
+        &self,
+        range: &RangeRoute,
+        reader: Reader<'_>,
+        operation: impl Fn(Mode) -> Operation,
+        accept: impl Fn(Answer) -> Result<(T, Source), KvError>,
+    ) -> Result<(NodeId, T), KvError> {
+        let Reader { options, .. } = reader;
+        let id = range.descriptor.id;
+        let floor = reader.floor(id);
+        if options.consistency == Consistency::Timeline {
+            let mode = Mode::Timeline { floor, max_staleness: options.max_staleness };
+            for node in self.nearest(range) {
+                if let Ok(answer) = self.ask(node, id, operation(mode), options.deadline).await {
+                    let (found, source) = accept(answer)?;
+                    reader.saw(range, source.lsn);
+                    return Ok((source.replica, found));
+                }
+                // Too old, unreachable or out of service: only the leader surely has what is wanted.
+                if options.max_staleness.is_some() || floor > Lsn::ZERO {
+                    break;
+                }
+            }
+        }
+        loop {
+            let answer = self.ask_leader(range, operation(Mode::Strong), options.deadline).await?;
+            let (found, source) = accept(answer)?;
+            if source.lsn >= floor {
+                reader.saw(range, source.lsn);
+                return Ok((source.replica, found));
+            }
+            range.saw(source.lsn);
+            if Instant::now() + PAUSE > options.deadline {
+                return Err(KvError::DeadlineExceeded(format!(
+                    "no replica has reached LSN {floor} of this session"
+                )));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Reads one row.
+    pub(super) async fn get_one(
+        &self,
+        table: TableId,
+        key: Bytes,
+        columns: Columns,
+        reader: Reader<'_>,
+    ) -> Result<ReadRow, KvError> {
+        limits::check_key(&self.limits, &key)?;
+        let table = self.map.table(table).await?;
+        let range = table.range_of(&key);
+        let get = |mode| Operation::Get { key: key.clone(), columns: columns.clone(), mode };
+        let accept = |answer| match answer {
+            Answer::Row { row, source } => Ok((ReadRow { row, source }, source)),
+            other => Err(unexpected(&other)),
+        };
+        Ok(self.read(range, reader, get, accept).await?.1)
+    }
+
+    /// Reads several rows, in the order of the keys; ranges are asked at the same time.
+    pub(super) async fn get_many(
+        &self,
+        table: TableId,
+        keys: Vec<Bytes>,
+        columns: Columns,
+        reader: Reader<'_>,
+    ) -> Result<Vec<ReadRow>, KvError> {
+        if keys.len() > KEYS_MAX {
+            return Err(KvError::TooLarge { what: "list of keys", size: keys.len(), limit: KEYS_MAX });
+        }
+        keys.iter().try_for_each(|key| limits::check_key(&self.limits, key))?;
+        let table = self.map.table(table).await?;
+        let mut groups: BTreeMap<CohortId, (Arc<RangeRoute>, Vec<usize>)> = BTreeMap::new();
+        for (at, key) in keys.iter().enumerate() {
+            let range = table.range_of(key);
+            groups.entry(range.descriptor.id).or_insert_with(|| (range.clone(), Vec::new())).1.push(at);
+        }
+        let chunks = groups
+            .values()
+            .flat_map(|(range, places)| places.chunks(KEYS_PER_READ).map(move |places| (range, places)));
+        let reads = chunks.map(|(range, places)| {
+            let keys: Vec<Bytes> = places.iter().map(|at| keys[*at].clone()).collect();
+            let columns = &columns;
+            async move { (places, self.read_keys(range, &keys, columns, reader).await) }
+        });
+        let mut found: Vec<Option<ReadRow>> = vec![None; keys.len()];
+        for (places, rows) in join_all(reads).await {
+            for (at, row) in places.iter().zip(rows?) {
+                found[*at] = Some(row);
+            }
+        }
+        found
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| KvError::Internal("a key has no answer".into()))
+    }
+
+    /// Reads rows of one range, few enough for one message.
+    async fn read_keys(
+        &self,
+        range: &RangeRoute,
+        keys: &[Bytes],
+        columns: &Columns,
+        reader: Reader<'_>,
+    ) -> Result<Vec<ReadRow>, KvError> {
+        let read = |mode| Operation::MultiGet { keys: keys.to_vec(), columns: columns.clone(), mode };
+        let accept = |answer| Page::of(answer).map(|page| ((page.rows, page.source), page.source));
+        let (_, (rows, source)) = self.read(range, reader, read, accept).await?;
+        if rows.len() != keys.len() {
+            return Err(KvError::Internal("a replica answered with another number of rows".into()));
+        }
+        Ok(rows.into_iter().map(|row| ReadRow { row, source }).collect())
+    }
+}

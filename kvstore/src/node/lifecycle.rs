@@ -1,0 +1,316 @@
+//! The life of a node: start in named steps, serve, kill or shut down.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use replication::coordination::Coordinator;
+use replication::runtime::{Runtime, RuntimeConfig};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use wal::sync::lock;
+use wal::{Log, NodeId};
+
+use super::pages::NodePages;
+use super::server::{self, Services};
+use super::storage::Storage;
+use super::{http, listener};
+use crate::cluster::layout::{NodeAddresses, Paths};
+use crate::cluster::map::ClusterMap;
+use crate::cluster::membership::{self, Rebuild};
+use crate::cluster::peers::Peers;
+use crate::config::NodeConfig;
+use crate::engine::BlockCache;
+use crate::error::StartError;
+use crate::gateway::Gateway;
+use crate::maintenance::Maintenance;
+use crate::metrics::Metrics;
+use crate::opening::Opener;
+use crate::proto::v1;
+use crate::ranges::Ranges;
+use crate::reporter::Reporter;
+use crate::request::Kv;
+use crate::status::ClusterStatus;
+
+/// Pause before the cluster map is read again after the coordinator failed.
+const MAP_RETRY: Duration = Duration::from_millis(200);
+/// Longest wait for the nodes in [`Node::cluster_status`].
+const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a rebuild waits for the end of the session of the process that had the node's number.
+const SESSION_END_MAX: Duration = Duration::from_secs(20);
+
+/// A running node.
+pub struct Node {
+    id: NodeId,
+    address: SocketAddr,
+    addresses: NodeAddresses,
+    map: Arc<ClusterMap>,
+    gateway: Arc<Gateway>,
+    reporter: Arc<Reporter>,
+    ranges: Arc<Ranges>,
+    opener: Arc<Opener>,
+    peers: Arc<Peers>,
+    runtime: Runtime,
+    log: Log,
+    metrics: Arc<Metrics>,
+    coordinator: Arc<dyn Coordinator>,
+    killed: watch::Sender<bool>,
+    /// What runs as long as the node does; taken at its end.
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Default)]
+struct Running {
+    tasks: Vec<JoinHandle<()>>,
+    maintenance: Option<Maintenance>,
+}
+
+/// The ports, taken before anything else: a port in use is the most likely mistake.
+struct Listeners {
+    grpc: TcpListener,
+    http: Option<TcpListener>,
+    /// The gRPC listener's actual address.
+    address: SocketAddr,
+}
+
+impl Node {
+    /// Starts a node: returns when it serves (its ranges may still be electing). `coordinator` is this node's
+    /// own session. Of a start that fails nothing is left running.
+    pub async fn start(config: NodeConfig, coordinator: Arc<dyn Coordinator>) -> Result<Node, StartError> {
+        let listeners = Listeners::bind(&config).await?;
+        let storage = Storage::open(&config).await?;
+        let map = join_cluster(&config, &storage, coordinator.clone()).await?;
+        let node = Node::assemble(config, storage, map, coordinator, listeners.address)?;
+        node.opener.sync().await;
+        node.serve(listeners).await?;
+        tracing::info!(node = %node.id, address = %node.address, "serving");
+        Ok(node)
+    }
+
+    /// Makes the parts of the node and connects them. The log's thread and the runtime's ticker start here.
+    fn assemble(
+        config: NodeConfig,
+        storage: Storage,
+        map: Arc<ClusterMap>,
+        coordinator: Arc<dyn Coordinator>,
+        address: SocketAddr,
+    ) -> Result<Node, StartError> {
+        let me = storage.me;
+        let log = Log::spawn(storage.writer)
+            .map_err(|error| StartError(format!("starting the log's thread: {error}")))?;
+        let runtime = Runtime::new(
+            RuntimeConfig { me, cluster: config.cluster, settings: config.replication },
+            log.clone(),
+            coordinator.clone(),
+            map.clone(),
+        );
+        let ranges = Arc::new(Ranges::new(me.node));
+        let peers = Arc::new(Peers::new(map.clone()));
+        let metrics = Arc::new(Metrics::default());
+        let addresses = NodeAddresses {
+            grpc: config.advertise.unwrap_or_else(|| listener::reachable(&config.listen, address)),
+            pg: config.pg_address,
+            http: config.http_listen,
+            disk: Some(me.incarnation),
+        };
+        let gateway =
+            Gateway::new(map.clone(), ranges.clone(), peers.clone(), config.limits, metrics.clone());
+        let opener = Opener {
+            me,
+            disk: storage.disk,
+            cache: Arc::new(BlockCache::new(config.block_cache_bytes)),
+            log: log.clone(),
+            runtime: runtime.clone(),
+            map: map.clone(),
+            ranges: ranges.clone(),
+            recovered: Mutex::new(storage.cohorts),
+            damaged: storage.damaged,
+        };
+        Ok(Node {
+            id: me.node,
+            address,
+            reporter: Arc::new(Reporter::new(addresses.clone(), ranges.clone(), map.clone())),
+            addresses,
+            map,
+            gateway: Arc::new(gateway),
+            ranges,
+            opener: Arc::new(opener),
+            peers,
+            runtime,
+            log,
+            metrics,
+            coordinator,
+            killed: watch::Sender::new(false),
+            running: Mutex::default(),
+        })
+    }
+
+    /// Starts what serves and what works in the background, and announces the node to the cluster.
+    async fn serve(&self, listeners: Listeners) -> Result<(), StartError> {
+        let services = Services {
+            gateway: self.gateway.clone(),
+            reporter: self.reporter.clone(),
+            ranges: self.ranges.clone(),
+            runtime: self.runtime.clone(),
+        };
+        self.spawn(server::serve(listeners.grpc, self.killed.subscribe(), services));
+        self.spawn(follow(self.map.clone(), self.opener.clone()));
+        membership::announce(&self.map, self.id, &self.addresses).await.map_err(unreachable)?;
+        self.spawn(membership::keep_announced(self.map.clone(), self.id, self.addresses.clone()));
+        if let Some(http) = listeners.http {
+            let pages = NodePages {
+                ranges: self.ranges.clone(),
+                runtime: self.runtime.clone(),
+                metrics: self.metrics.clone(),
+            };
+            self.spawn(http::serve(http, Arc::new(pages)));
+        }
+        let maintenance =
+            Maintenance::start(self.ranges.clone(), self.log.clone(), self.metrics.clone())
+                .map_err(|error| StartError(format!("cannot start a thread: {error}")))?;
+        self.with_running(|running| running.maintenance = Some(maintenance));
+        Ok(())
+    }
+
+    /// Runs a task as long as the node lives.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = tokio::spawn(task);
+        self.with_running(|running| running.tasks.push(task));
+    }
+
+    fn with_running(&self, change: impl FnOnce(&mut Running)) {
+        change(lock(&self.running).get_or_insert_default());
+    }
+
+    /// The store, as callers in this process use it.
+    pub fn kv(&self) -> Arc<dyn Kv> {
+        self.gateway.clone()
+    }
+
+    /// The gRPC listener's actual address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// This node's replicas; with `checksums` each hashes its whole content.
+    pub async fn status(&self, checksums: bool) -> v1::NodeStatus {
+        self.reporter.node(checksums).await
+    }
+
+    /// All nodes' replicas, as `spinnaker status` shows them.
+    pub async fn cluster_status(&self, checksums: bool) -> ClusterStatus {
+        ClusterStatus { nodes: self.reporter.cluster(checksums, Instant::now() + STATUS_TIMEOUT).await }
+    }
+
+    /// Completes, with the reason, when the node cannot go on (poisoned log): the process must exit non-zero.
+    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+        let runtime = self.runtime.clone();
+        async move { runtime.failed().await }
+    }
+
+    /// Stops at once, as a crash would: transfers no leadership, and what is not in the log yet never gets there.
+    /// Blocks until nothing runs any more (a flush that has begun is finished). The coordinator's session is left to
+    /// the caller: a crash leaves it to expire.
+    pub fn kill(&self) {
+        self.killed.send_replace(true);
+        self.runtime.kill();
+        self.log.kill();
+        self.stop();
+    }
+
+    /// Leaves politely: transfers leaderships, forces and closes the log, and ends the coordinator's session.
+    pub async fn shutdown(&self) {
+        self.runtime.drain().await;
+        self.killed.send_replace(true);
+        self.runtime.kill();
+        self.coordinator.close().await;
+        let log = self.log.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
+            tracing::error!(%error, "could not close the log");
+        }
+        self.stop();
+    }
+
+    /// Ends everything beside replication and log.
+    fn stop(&self) {
+        self.peers.stop();
+        let running = lock(&self.running).take();
+        if let Some(Running { tasks, maintenance }) = running {
+            tasks.iter().for_each(JoinHandle::abort);
+            if let Some(maintenance) = maintenance {
+                maintenance.stop();
+            }
+            self.ranges.stop();
+        }
+    }
+}
+
+impl Drop for Node {
+    /// A node that is dropped without a shutdown was killed.
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Listeners {
+    async fn bind(config: &NodeConfig) -> Result<Listeners, StartError> {
+        let grpc = listener::bind(&config.listen).await.map_err(StartError)?;
+        let address = grpc.local_addr().map_err(|error| StartError(error.to_string()))?;
+        let http = match &config.http_listen {
+            None => None,
+            Some(address) => Some(listener::bind(address).await.map_err(StartError)?),
+        };
+        Ok(Listeners { grpc, http, address })
+    }
+}
+
+/// Registers this node's disk at the coordinator, and reads what the cluster consists of.
+async fn join_cluster(
+    config: &NodeConfig,
+    storage: &Storage,
+    coordinator: Arc<dyn Coordinator>,
+) -> Result<Arc<ClusterMap>, StartError> {
+    let map = Arc::new(ClusterMap::new(coordinator, Paths::new(&config.cluster)));
+    map.ensure().await.map_err(unreachable)?;
+    let rebuild = match (config.rebuild, storage.holds_data) {
+        (false, _) => Rebuild::Never,
+        (true, false) => Rebuild::Empty { wait_max: SESSION_END_MAX },
+        (true, true) => Rebuild::Used,
+    };
+    let registered = membership::register(&map, storage.me, rebuild).await;
+    registered.map_err(|error| StartError(error.to_string()))?;
+    map.refresh().await.map_err(unreachable)?;
+    Ok(map)
+}
+
+fn unreachable(error: replication::coordination::CoordinationError) -> StartError {
+    StartError(error.to_string())
+}
+
+/// Keeps the map fresh, and opens and drops ranges as it says.
+async fn follow(map: Arc<ClusterMap>, opener: Arc<Opener>) {
+    let mut watches: Vec<_> =
+        ["tables", "nodes", "dropped"].iter().map(|dir| map.coordinator.watch(&map.paths.dir(dir))).collect();
+    loop {
+        // Mark as seen before reading: a change while reading comes again.
+        watches.iter_mut().for_each(|watch| {
+            watch.borrow_and_update();
+        });
+        match map.refresh().await {
+            Ok(()) => opener.sync().await,
+            Err(error) => {
+                tracing::warn!(%error, "could not read the cluster's metadata; trying again");
+                tokio::time::sleep(MAP_RETRY).await;
+                continue;
+            }
+        }
+        let changes = watches.iter_mut().map(|watch| watch.changed().boxed());
+        if futures::future::select_all(changes).await.0.is_err() {
+            return;
+        }
+    }
+}
+

@@ -1,0 +1,52 @@
+//! What the HTTP listener shows: health and metrics.
+
+use std::sync::Arc;
+
+use replication::runtime::Runtime;
+
+use super::http::Pages;
+use crate::metrics::{self, Metrics};
+use crate::ranges::Ranges;
+
+/// The pages of a node.
+pub(super) struct NodePages {
+    pub(super) ranges: Arc<Ranges>,
+    pub(super) runtime: Runtime,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Pages for NodePages {
+    fn health(&self) -> (bool, String) {
+        let all = self.ranges.all();
+        let refused = all.iter().filter(|range| range.replica.is_err()).count();
+        (refused == 0, format!("{} ranges, {refused} out of service", all.len()))
+    }
+
+    fn metrics(&self) -> String {
+        let mut out = String::new();
+        self.metrics.write(&mut out);
+        let all = self.ranges.all();
+        let leading = all.iter().filter_map(|range| range.replica.as_ref().ok());
+        let leading = leading.filter(|replica| replica.cohort.lease().is_some()).count();
+        let refused = all.iter().filter(|range| range.replica.is_err()).count();
+        metrics::gauge(&mut out, "spinnaker_ranges", "Ranges this node is a member of.", all.len() as u64);
+        metrics::gauge(&mut out, "spinnaker_ranges_leading", "Ranges led with a lease.", leading as u64);
+        metrics::gauge(&mut out, "spinnaker_ranges_refused", "Ranges out of service here.", refused as u64);
+        let done = self.runtime.metrics();
+        let counters = [
+            ("spinnaker_proposals_total", "Writes proposed here.", &done.proposals),
+            ("spinnaker_commits_total", "Writes answered as committed here.", &done.commits),
+            ("spinnaker_applied_total", "Entries applied.", &done.applied),
+            ("spinnaker_messages_sent_total", "Replication messages sent.", &done.messages_sent),
+            ("spinnaker_messages_received_total", "Replication messages received.", &done.messages_received),
+            ("spinnaker_messages_dropped_total", "Replication messages dropped.", &done.messages_dropped),
+            ("spinnaker_frames_sent_total", "Frames sent.", &done.frames_sent),
+            ("spinnaker_elections_total", "Leaderships opened here.", &done.elections),
+            ("spinnaker_alarms_total", "Conditions that need an operator.", &done.alarms),
+        ];
+        for (name, help, value) in counters {
+            metrics::counter(&mut out, name, help, value.get());
+        }
+        out
+    }
+}

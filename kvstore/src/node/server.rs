@@ -1,0 +1,61 @@
+//! The gRPC server: public service, peers, gateway streams, health and reflection on one port.
+
+use std::sync::Arc;
+
+use replication::runtime::{Runtime, tuned};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::transport::Server;
+
+use super::listener::Incoming;
+use crate::gateway::Gateway;
+use crate::proto::gateway::gateway_server::GatewayServer;
+use crate::proto::v1::kv_server::KvServer;
+use crate::proto::{DESCRIPTORS, MESSAGE_BYTES_MAX};
+use crate::ranges::Ranges;
+use crate::reporter::Reporter;
+use crate::rpc::peer_service::GatewayService;
+use crate::rpc::service::PublicService;
+
+/// What the services answer from.
+pub(super) struct Services {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) reporter: Arc<Reporter>,
+    pub(super) ranges: Arc<Ranges>,
+    pub(super) runtime: Runtime,
+}
+
+/// Serves until the flag is up.
+pub(super) async fn serve(listener: TcpListener, killed: watch::Receiver<bool>, services: Services) {
+    let Services { gateway, reporter, ranges, runtime } = services;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<KvServer<PublicService>>().await;
+    let descriptors = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Clients ask for either version: Python's library speaks the older one alone.
+    let reflection = descriptors().build_v1().and_then(|v1| Ok((v1, descriptors().build_v1alpha()?)));
+    let public = KvServer::new(PublicService::new(gateway, reporter))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let peers = GatewayServer::new(GatewayService::new(ranges))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let services = tuned(Server::builder())
+        .add_service(public)
+        .add_service(peers)
+        .add_service(runtime.service())
+        .add_service(health_service);
+    let services = match reflection {
+        Ok((v1, v1alpha)) => services.add_service(v1).add_service(v1alpha),
+        Err(error) => {
+            tracing::error!(%error, "no reflection: the descriptors do not parse");
+            services
+        }
+    };
+    if let Err(error) = services.serve_with_incoming(Incoming::new(listener, killed)).await {
+        tracing::error!(%error, "the gRPC listener ended");
+    }
+}

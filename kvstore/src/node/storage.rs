@@ -1,0 +1,74 @@
+//! What the data directory holds: locked, its identity checked, its log scanned.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wal::disk::{Disk, FileDisk};
+use wal::{CohortId, CohortRecovery, LogOptions, LogWriter, ReplicaId};
+
+use crate::config::NodeConfig;
+use crate::error::StartError;
+use crate::opening;
+
+/// How long, and how often, a start waits for the data directory's lock.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// The open data directory.
+pub(super) struct Storage {
+    pub(super) disk: Arc<dyn Disk>,
+    /// This node, with its disk's incarnation.
+    pub(super) me: ReplicaId,
+    pub(super) writer: LogWriter,
+    /// What the scan of the log found, by range.
+    pub(super) cohorts: HashMap<CohortId, CohortRecovery>,
+    /// Damage that the scan found, wherever it may belong.
+    pub(super) damaged: Option<wal::Corruption>,
+    /// Whether there is anything of any range.
+    pub(super) holds_data: bool,
+}
+
+impl Storage {
+    /// Locks the directory, checks whose it is, and scans the log.
+    pub(super) async fn open(config: &NodeConfig) -> Result<Storage, StartError> {
+        let config = config.clone();
+        let opened = tokio::task::spawn_blocking(move || Storage::open_blocking(&config));
+        opened.await.map_err(|error| StartError(format!("opening the log: {error}")))?
+    }
+
+    fn open_blocking(config: &NodeConfig) -> Result<Storage, StartError> {
+        let named = |error: &dyn Display| {
+            StartError(format!("data directory {}: {error}", config.data_dir.display()))
+        };
+        let disk: Arc<dyn Disk> = Arc::new(lock_directory(config).map_err(|error| named(&error))?);
+        let identity = wal::identity::open_or_create(&*disk, &config.cluster, config.node);
+        let identity = identity.map_err(|error| named(&error))?;
+        let options = LogOptions { retention_bytes: config.log_retention_bytes, ..LogOptions::default() };
+        let (writer, recovery) = LogWriter::open(disk.clone(), options).map_err(|error| named(&error))?;
+        let me = ReplicaId { node: config.node, incarnation: identity.incarnation };
+        let cohorts: HashMap<CohortId, CohortRecovery> = recovery.cohorts.into_iter().collect();
+        let damaged = recovery.damaged;
+        let dirs = disk.list_dirs().map_err(|error| named(&error))?;
+        let holds_data = !cohorts.is_empty()
+            || damaged.is_some()
+            || dirs.iter().any(|dir| opening::range_of(dir).is_some());
+        Ok(Storage { disk, me, writer, cohorts, damaged, holds_data })
+    }
+}
+
+/// Waits a moment: an earlier life of this node, in this process, may still be letting go of its last file.
+fn lock_directory(config: &NodeConfig) -> io::Result<FileDisk> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match FileDisk::open(&config.data_dir) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && waited < LOCK_WAIT => {
+                std::thread::sleep(LOCK_RETRY);
+                waited += LOCK_RETRY;
+            }
+            opened => return opened,
+        }
+    }
+}
