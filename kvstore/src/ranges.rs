@@ -139,7 +139,9 @@ impl Ranges {
             Operation::Transfer(target) => {
                 let replica = self.replica(range)?;
                 match tokio::time::timeout_at(deadline.into(), replica.cohort.transfer(target)).await {
-                    Err(_) => Err(KvError::DeadlineExceeded("the leadership was not transferred in time".into())),
+                    Err(_) => {
+                        Err(KvError::DeadlineExceeded("the leadership was not transferred in time".into()))
+                    }
                     Ok(Err(error)) => Err(replica.refusal(error)),
                     Ok(Ok(())) => Ok(Answer::Done),
                 }

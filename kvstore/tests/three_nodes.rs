@@ -14,11 +14,11 @@ use kvstore::coordination::Coordinator;
 use kvstore::coordination::embedded::{Embedded, EmbeddedClient};
 use kvstore::error::KvError;
 use kvstore::node::Node;
+use kvstore::proto::v1;
 use kvstore::request::{
     Columns, Condition, Consistency, Kv, Mutation, ReadOptions, RequestId, Row, Scan, SessionToken, Table,
     Write, WriteOutcome, Written,
 };
-use kvstore::proto::v1;
 use kvstore::{NodeId, status};
 use tempfile::TempDir;
 use wal::disk::FileDisk;

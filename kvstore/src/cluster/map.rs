@@ -236,9 +236,7 @@ impl Addresses for ClusterMap {
     fn address(&self, node: NodeId) -> Option<String> {
         let view = self.view();
         let live = view.nodes.get(&node).map(|addresses| addresses.grpc.clone());
-        live.or_else(|| {
-            lock(&self.last_addresses).get(&node).cloned()
-        })
+        live.or_else(|| lock(&self.last_addresses).get(&node).cloned())
     }
 }
 

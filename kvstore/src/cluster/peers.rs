@@ -216,8 +216,7 @@ async fn session(
             // Those that gave up at their deadline need no answer any more. Now and then is enough.
             frame += 1;
             if frame % SWEEP_FRAMES == 0 {
-                lock(&in_flight)
-                    .retain(|_, (_, reply)| !reply.is_closed());
+                lock(&in_flight).retain(|_, (_, reply)| !reply.is_closed());
             }
             if frames.send(Requests { requests }).await.is_err() {
                 return;

@@ -51,7 +51,12 @@ impl Gateway {
         let (id, deadline) = (range.descriptor.id, reader.options.deadline);
         'reopened: loop {
             let first = |mode: Mode| Operation::Scan(rest.clone(), mode);
-            let accept = |answer| Page::of(answer).map(|page| { let source = page.source; (page, source) });
+            let accept = |answer| {
+                Page::of(answer).map(|page| {
+                    let source = page.source;
+                    (page, source)
+                })
+            };
             let (node, mut page) = self.read(range, reader, first, accept).await?;
             loop {
                 let Page { rows, source, cursor } = page;

@@ -174,7 +174,11 @@ mod tests {
         search.failed("no route".into());
         assert_eq!(search.step(now, nobody), Step::Ask(NodeId(3)));
         assert_eq!(search.step(now, nobody), Step::Pause(PAUSE_MIN));
-        assert_eq!(search.step(now, || Some(NodeId(2))), Step::Ask(NodeId(2)), "what is known after the pause");
+        assert_eq!(
+            search.step(now, || Some(NodeId(2))),
+            Step::Ask(NodeId(2)),
+            "what is known after the pause"
+        );
         assert_eq!(search.why(), "no route");
     }
 
@@ -188,7 +192,11 @@ mod tests {
         let later = now + PAUSE_MIN;
         assert_eq!(search.step(later, || Some(NodeId(1))), Step::Ask(NodeId(1)));
         search.refused(KvError::Unavailable("taking over".into())).unwrap();
-        assert_eq!(search.step(later, nobody), Step::Pause(Duration::from_millis(1)), "not past the deadline");
+        assert_eq!(
+            search.step(later, nobody),
+            Step::Pause(Duration::from_millis(1)),
+            "not past the deadline"
+        );
         assert_eq!(search.step(later + Duration::from_millis(1), nobody), Step::GiveUp);
     }
 

@@ -168,9 +168,8 @@ impl Node {
             };
             self.spawn(http::serve(http, Arc::new(pages)));
         }
-        let maintenance =
-            Maintenance::start(self.ranges.clone(), self.log.clone(), self.metrics.clone())
-                .map_err(|error| StartError(format!("cannot start a thread: {error}")))?;
+        let maintenance = Maintenance::start(self.ranges.clone(), self.log.clone(), self.metrics.clone())
+            .map_err(|error| StartError(format!("cannot start a thread: {error}")))?;
         self.with_running(|running| running.maintenance = Some(maintenance));
         Ok(())
     }
@@ -313,4 +312,3 @@ async fn follow(map: Arc<ClusterMap>, opener: Arc<Opener>) {
         }
     }
 }
-

@@ -117,7 +117,9 @@ fn classify(error: &KvError) -> (Code, Option<Kind>) {
         }
         KvError::RangeMoved => (Code::Unavailable, Some(Kind::RangeMoved(RangeMoved {}))),
         KvError::DiskFull(node) => (Code::ResourceExhausted, Some(Kind::DiskFull(DiskFull { node: node.0 }))),
-        KvError::Overloaded(what) => (Code::ResourceExhausted, Some(Kind::Overloaded(Overloaded { what: what.to_string() }))),
+        KvError::Overloaded(what) => {
+            (Code::ResourceExhausted, Some(Kind::Overloaded(Overloaded { what: what.to_string() })))
+        }
         KvError::DeadlineExceeded(_) => (
             Code::DeadlineExceeded,
             Some(Kind::DeadlineExceeded(DeadlineExceeded { outcome_unknown: false })),

@@ -21,11 +21,13 @@ pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: D
         Operation::Get { key, columns: wanted, mode: how } => {
             OperationKind::Get(gateway::Get { key, columns: Some(columns(wanted)), mode: Some(mode(how)) })
         }
-        Operation::MultiGet { keys, columns: wanted, mode: how } => OperationKind::MultiGet(gateway::MultiGet {
-            keys,
-            columns: Some(columns(wanted)),
-            mode: Some(mode(how)),
-        }),
+        Operation::MultiGet { keys, columns: wanted, mode: how } => {
+            OperationKind::MultiGet(gateway::MultiGet {
+                keys,
+                columns: Some(columns(wanted)),
+                mode: Some(mode(how)),
+            })
+        }
         Operation::Scan(scan, how) => OperationKind::Scan(gateway::Scan {
             start: scan.start,
             end: scan.end,
@@ -108,10 +110,12 @@ pub(crate) fn answer(id: u64, answer: Result<Answer, KvError>) -> gateway::Answe
             cursor: cursor.unwrap_or(0),
         }),
         Ok(Answer::Written(lsn)) => AnswerKind::Written(public::lsn(lsn)),
-        Ok(Answer::ConditionFailed { current, at }) => AnswerKind::ConditionFailed(gateway::ConditionFailed {
-            current: Some(public::row(current)),
-            at: Some(public::lsn(at)),
-        }),
+        Ok(Answer::ConditionFailed { current, at }) => {
+            AnswerKind::ConditionFailed(gateway::ConditionFailed {
+                current: Some(public::row(current)),
+                at: Some(public::lsn(at)),
+            })
+        }
         Ok(Answer::Forgotten { applied }) => {
             AnswerKind::Forgotten(gateway::Forgotten { applied: Some(public::lsn(applied)) })
         }
@@ -143,7 +147,9 @@ pub(crate) fn to_answer(range: CohortId, kind: Option<AnswerKind>) -> Result<Ans
         }
         Some(AnswerKind::Done(_)) => Ok(Answer::Done),
         Some(AnswerKind::Failure(failure)) => Err(to_error(failure)),
-        None => Err(KvError::Internal("a node sent an unexpected response type; all nodes must run the same version".into())),
+        None => Err(KvError::Internal(
+            "a node sent an unexpected response type; all nodes must run the same version".into(),
+        )),
     }
 }
 

@@ -52,9 +52,7 @@ async fn execute(calls: &Calls, request: v1::BatchRequest) -> Result<Answer, Sta
         Request::Get(get) => calls.read(get, deadline).await.map(Answer::Get),
         Request::MultiGet(get) => calls.read_many(get, deadline).await.map(Answer::MultiGet),
         Request::Put(put) => calls.write_put(put, Vec::new(), deadline).await.map(Answer::Write),
-        Request::Delete(delete) => {
-            calls.write_delete(delete, Vec::new(), deadline).await.map(Answer::Write)
-        }
+        Request::Delete(delete) => calls.write_delete(delete, Vec::new(), deadline).await.map(Answer::Write),
         Request::ConditionalPut(request) => {
             let put = request.put.ok_or_else(incomplete)?;
             calls.write_put(put, request.conditions, deadline).await.map(Answer::Write)

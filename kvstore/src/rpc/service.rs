@@ -155,8 +155,12 @@ impl KvService for PublicService {
     ) -> Result<Response<v1::CreateTableResponse>, Status> {
         let deadline = deadline(&request);
         let v1::CreateTableRequest { table, splits } = request.into_inner();
-        let made =
-            self.calls.gateway.create_table(&table, bytes::Bytes::new(), splits, deadline).await.map_err(refuse)?;
+        let made = self
+            .calls
+            .gateway
+            .create_table(&table, bytes::Bytes::new(), splits, deadline)
+            .await
+            .map_err(refuse)?;
         Ok(Response::new(v1::CreateTableResponse { table_id: made.id.0 }))
     }
 
