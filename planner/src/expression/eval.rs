@@ -10,7 +10,7 @@ use super::subquery::Subquery;
 use super::{arithmetic, pattern};
 use crate::error::{SqlError, sqlstate};
 use crate::statement::Operator;
-use crate::types::{Array, Datum, Row, Type, Value};
+use crate::types::{Array, Datum, JsonKey, Row, Type, Value, json_member};
 
 impl Expr {
     /// The value for a row.
@@ -65,7 +65,7 @@ impl Expr {
             Expr::Array { element, items } => array(element, items.iter().map(value)),
             Expr::Index { arg, index } => Ok(index_of(&value(arg)?, &value(index)?)),
             Expr::JsonGet { arg, key, text } => match (value(arg)?, value(key)?) {
-                (Some(document), Some(key)) => pattern::json_get(&document.to_string_text(), &key, *text),
+                (Some(document), Some(key)) => json_get(&document.to_string_text(), &key, *text),
                 _ => Ok(None),
             },
             Expr::Exists(query) => Ok(boolean(Some(!query.rows(scope, env)?.is_empty()))),
@@ -241,6 +241,14 @@ fn index_of(array: &Datum, index: &Datum) -> Datum {
     let (Some(Value::Array(array)), Some(index)) = (array, index) else { return None };
     let at = usize::try_from(index.as_i64()?.checked_sub(1)?).ok()?;
     array.items.get(at)?.clone()
+}
+
+/// `document -> key`, or (as text) `->>`.
+fn json_get(document: &str, key: &Value, text: bool) -> Result<Datum, SqlError> {
+    let name = key.to_string_text();
+    let key = key.as_i64().map_or(JsonKey::Member(&name), JsonKey::Element);
+    let found = json_member(document, key, text)?;
+    Ok(found.map(|found| if text { Value::Text(found) } else { Value::Jsonb(found) }))
 }
 
 fn first_column(rows: Vec<Row>) -> impl Iterator<Item = Result<Datum, SqlError>> {

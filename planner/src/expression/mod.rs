@@ -4,16 +4,16 @@
 //! parameters, and the session ([`Env`]). Evaluation is synchronous: nothing in it touches the store; subqueries read
 //! system relations only.
 
-mod arithmetic;
-mod cast;
-mod env;
 mod eval;
 mod expr;
 mod functions;
+mod cast;
 mod object_names;
+mod arithmetic;
 mod pattern;
-mod scope;
 mod subquery;
+mod scope;
+mod env;
 
 pub(crate) use arithmetic::integer;
 pub(crate) use cast::{Strength, cast_value, castable, common_type};

@@ -1,4 +1,4 @@
-//! LIKE, regular expressions, and jsonb access.
+//! LIKE and regular expressions.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use regex::Regex;
 
 use crate::error::{SqlError, sqlstate};
-use crate::types::{Datum, Value, json_member};
 
 /// Compiled patterns kept per thread.
 const CACHE_MAX: usize = 64;
@@ -67,13 +66,4 @@ pub(super) fn like(
     }
     regex.push('$');
     matches(text, regex)
-}
-
-/// `document -> key`, or (as text) `->>`.
-pub(super) fn json_get(document: &str, key: &Value, text: bool) -> Result<Datum, SqlError> {
-    let found = match key.as_i64() {
-        Some(index) => json_member(document, Err(index), text)?,
-        None => json_member(document, Ok(&key.to_string_text()), text)?,
-    };
-    Ok(found.map(|found| if text { Value::Text(found) } else { Value::Jsonb(found) }))
 }

@@ -6,14 +6,11 @@
 //! made of. Then add its line to [`RELATIONS`], and a case to `testdata/system_relations`. The rows see an
 //! [`Env`](crate::expression::Env): tables, session, server; not the store.
 
-mod definition;
-mod empty;
 mod information_schema;
-mod pg_am;
+mod empty;
 mod pg_attrdef;
 mod pg_attribute;
 mod pg_class;
-mod pg_collation;
 mod pg_constraint;
 mod pg_database;
 mod pg_index;
@@ -26,6 +23,9 @@ mod pg_tables;
 mod pg_tablespace;
 mod pg_type;
 mod pg_user;
+mod pg_am;
+mod pg_collation;
+mod definition;
 
 use crate::expression::SystemRelation;
 use crate::statement::Name;

@@ -4,10 +4,10 @@
 //! rows and uses the same pieces: filter and projection per batch, or [`Groups`] and [`SelectPlan::finish`] where all
 //! rows are needed.
 
-mod groups;
-mod plan;
-mod row_sets;
 mod run;
+mod groups;
+mod row_sets;
+mod plan;
 
 pub(crate) use groups::Groups;
 pub(crate) use plan::{Aggregate, Grouping, Input, SelectPlan, SortKey};

@@ -5,9 +5,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::sql_type::Type;
+use super::value::{Array, Value};
+use super::{json, numeric, text};
 use crate::error::{SqlError, sqlstate};
 
-use super::{Array, Type, Value, json, numeric, text};
+impl Value {
+    /// Reads PostgreSQL's binary format. 22P03 if it is not that of the type; else the errors of [`Value::from_text`].
+    pub fn from_binary(ty: &Type, bytes: &[u8]) -> Result<Value, SqlError> {
+        decode(ty, bytes)
+    }
+
+    /// Appends PostgreSQL's binary format of the value as type `ty` (its column's).
+    pub fn to_binary(&self, ty: &Type, out: &mut Vec<u8>) {
+        encode(self, ty, out);
+    }
+}
 
 fn invalid(ty: &Type) -> SqlError {
     SqlError::new(sqlstate::INVALID_BINARY, format!("incorrect binary data format for type {ty}"))
@@ -39,7 +52,7 @@ pub(crate) fn bad_utf8(bytes: &[u8]) -> SqlError {
 }
 
 /// Reads a value of the type.
-pub(super) fn decode(ty: &Type, bytes: &[u8]) -> Result<Value, SqlError> {
+fn decode(ty: &Type, bytes: &[u8]) -> Result<Value, SqlError> {
     Ok(match ty {
         Type::Bool => Value::Bool(fixed::<1>(ty, bytes)?[0] != 0),
         Type::Int2 => Value::Int2(i16::from_be_bytes(fixed(ty, bytes)?)),
@@ -113,7 +126,7 @@ fn array(ty: &Type, element: &Type, bytes: &[u8]) -> Result<Array, SqlError> {
 }
 
 /// Appends the value as type `ty`.
-pub(super) fn encode(value: &Value, ty: &Type, out: &mut Vec<u8>) {
+fn encode(value: &Value, ty: &Type, out: &mut Vec<u8>) {
     match value {
         Value::Bool(v) => out.push(u8::from(*v)),
         Value::Int2(v) => out.extend_from_slice(&v.to_be_bytes()),

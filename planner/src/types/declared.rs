@@ -1,7 +1,7 @@
 //! Types as the tables of functions and of system relations declare them: in constants, where an array's type cannot
 //! stand, and with PostgreSQL's polymorphic types.
 
-use super::Type;
+use super::sql_type::Type;
 
 /// The type of an argument, a result or a column.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,16 +5,15 @@
 
 use std::cmp::Ordering;
 
+use super::numeric::Numeric;
 use crate::error::{SqlError, sqlstate};
-
-use super::Numeric;
 
 /// Nesting at most.
 const DEPTH_MAX: usize = 200;
 
 /// A parsed document.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Json {
+pub(super) enum Json {
     Null,
     Bool(bool),
     Number(Numeric),
@@ -32,7 +31,7 @@ pub(super) fn canonical(text: &str) -> Result<String, SqlError> {
 }
 
 /// Reads a JSON text.
-pub(crate) fn parse(text: &str) -> Result<Json, SqlError> {
+pub(super) fn parse(text: &str) -> Result<Json, SqlError> {
     let mut parser = Parser { text, at: 0 };
     let value = parser.value(0)?;
     parser.space();
@@ -266,7 +265,7 @@ impl Parser<'_> {
 }
 
 /// Appends the canonical text.
-pub(crate) fn write(json: &Json, out: &mut String) {
+fn write(json: &Json, out: &mut String) {
     match json {
         Json::Null => out.push_str("null"),
         Json::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -353,21 +352,32 @@ fn order(a: &Json, b: &Json) -> Ordering {
     }
 }
 
-/// A member by key, or an element by index (negative: from the end), as canonical text or as plain text; `None` if
-/// it is not there (or is null, as text).
-pub(crate) fn member(document: &str, key: Result<&str, i64>, text: bool) -> Result<Option<String>, SqlError> {
+/// What `->` asks a document for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum JsonKey<'a> {
+    /// The member of an object.
+    Member(&'a str),
+    /// The element of an array, from 0; negative: from the end.
+    Element(i64),
+}
+
+/// A part of a document, as canonical text, or as plain text (a string without its quotes). `None` if it is not there;
+/// as plain text also if it is null.
+pub(crate) fn member(document: &str, key: JsonKey<'_>, plain: bool) -> Result<Option<String>, SqlError> {
     let parsed = parse(document)?;
     let found = match (&parsed, key) {
-        (Json::Object(entries), Ok(key)) => entries.iter().find(|entry| entry.0 == key).map(|entry| &entry.1),
-        (Json::Array(items), Err(index)) => {
+        (Json::Object(entries), JsonKey::Member(key)) => {
+            entries.iter().find(|entry| entry.0 == key).map(|entry| &entry.1)
+        }
+        (Json::Array(items), JsonKey::Element(index)) => {
             let at = if index < 0 { items.len() as i64 + index } else { index };
             usize::try_from(at).ok().and_then(|at| items.get(at))
         }
         _ => None,
     };
     Ok(match found {
-        Some(Json::Null) if text => None,
-        Some(Json::String(plain)) if text => Some(plain.clone()),
+        Some(Json::Null) if plain => None,
+        Some(Json::String(text)) if plain => Some(text.clone()),
         Some(json) => {
             let mut out = String::new();
             write(json, &mut out);

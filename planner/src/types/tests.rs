@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{Type, TypeEntry, Value};
+use super::sql_type::{Type, TypeEntry};
+use super::value::Value;
 
 /// Text to value to both formats and back.
 fn both(ty: &Type, text: &str) {

@@ -5,9 +5,34 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::numeric::Numeric;
+use super::sql_type::Type;
+use super::value::{Array, Datum, Value};
+use super::{array_literal, datetime, float, json};
 use crate::error::{SqlError, sqlstate};
 
-use super::{Array, Datum, Numeric, Type, Value, datetime, float, json};
+impl Value {
+    /// Reads PostgreSQL's text format. Errors are PostgreSQL's: 22P02 and 22007 for a malformed text, 22003 and 22008
+    /// for a value out of range, 22001 for one that is too long.
+    pub fn from_text(ty: &Type, text: &str) -> Result<Value, SqlError> {
+        parse(ty, text)
+    }
+
+    /// Appends PostgreSQL's text format.
+    pub fn to_text(&self, out: &mut Vec<u8>) {
+        format(self, out);
+    }
+
+    /// The text format as a string.
+    pub fn to_string_text(&self) -> String {
+        if let Value::Text(text) | Value::Jsonb(text) = self {
+            return text.clone();
+        }
+        let mut out = Vec::new();
+        self.to_text(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
 
 fn invalid(ty: &Type, text: &str) -> SqlError {
     SqlError::new(sqlstate::INVALID_TEXT, format!("invalid input syntax for type {}: \"{text}\"", ty.plain()))
@@ -158,68 +183,15 @@ fn bytea(text: &str) -> Result<Bytes, SqlError> {
     Ok(out.into())
 }
 
-/// An array literal of one dimension: `{1,NULL,"a b"}`.
+/// An array of one dimension: `{1,NULL,"a b"}`.
 fn array(element: &Type, text: &str) -> Result<Array, SqlError> {
-    let malformed = |why: &str| {
-        SqlError::new(sqlstate::INVALID_TEXT, format!("malformed array literal: \"{text}\"")).detail(why)
-    };
-    let body = text
-        .trim()
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}'))
-        .ok_or_else(|| malformed("Array value must start with \"{\" and end with \"}\"."))?;
-    let mut items: Vec<Datum> = Vec::new();
-    let mut chars = body.chars().peekable();
-    if body.trim().is_empty() {
-        return Ok(Array { element: element.clone(), items });
-    }
-    loop {
-        while chars.next_if(|c| c.is_ascii_whitespace()).is_some() {}
-        let mut item = String::new();
-        let mut quoted = false;
-        if chars.next_if_eq(&'"').is_some() {
-            quoted = true;
-            loop {
-                match chars.next() {
-                    Some('"') => break,
-                    Some('\\') => {
-                        item.push(chars.next().ok_or_else(|| malformed("Unexpected end of input."))?)
-                    }
-                    Some(c) => item.push(c),
-                    None => return Err(malformed("Unexpected end of input.")),
-                }
-            }
-            while chars.next_if(|c| c.is_ascii_whitespace()).is_some() {}
-        } else {
-            while let Some(c) = chars.next_if(|c| *c != ',') {
-                match c {
-                    '{' | '}' => {
-                        return Err(SqlError::unsupported("an array of several dimensions"));
-                    }
-                    '\\' => item.push(chars.next().ok_or_else(|| malformed("Unexpected end of input."))?),
-                    c => item.push(c),
-                }
-            }
-            item.truncate(item.trim_end().len());
-            if item.is_empty() {
-                return Err(malformed("Unexpected \",\" character."));
-            }
-        }
-        items.push(if !quoted && item.eq_ignore_ascii_case("null") {
-            None
-        } else {
-            Some(parse(element, &item)?)
-        });
-        match chars.next() {
-            None => return Ok(Array { element: element.clone(), items }),
-            Some(',') => {}
-            Some(_) => return Err(malformed("Unexpected array element.")),
-        }
-    }
+    let items = array_literal::split(text)?.into_iter();
+    let items = items.map(|item| item.map(|item| parse(element, &item)).transpose());
+    Ok(Array { element: element.clone(), items: items.collect::<Result<_, _>>()? })
 }
 
 /// Appends the text format.
-pub(super) fn format(value: &Value, out: &mut Vec<u8>) {
+fn format(value: &Value, out: &mut Vec<u8>) {
     use std::io::Write;
     // Writing into a Vec does not fail.
     let _ = match value {
@@ -256,33 +228,5 @@ pub(super) fn format(value: &Value, out: &mut Vec<u8>) {
 
 /// An array's text.
 pub(crate) fn format_array(items: &[Datum]) -> String {
-    let mut out = String::from("{");
-    for (i, item) in items.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        match item {
-            None => out.push_str("NULL"),
-            Some(value) => {
-                let text = value.to_string_text();
-                let plain = !text.is_empty()
-                    && !text.eq_ignore_ascii_case("null")
-                    && !text.contains(|c: char| c.is_ascii_whitespace() || "{},\"\\".contains(c));
-                if plain {
-                    out.push_str(&text);
-                } else {
-                    out.push('"');
-                    for c in text.chars() {
-                        if c == '"' || c == '\\' {
-                            out.push('\\');
-                        }
-                        out.push(c);
-                    }
-                    out.push('"');
-                }
-            }
-        }
-    }
-    out.push('}');
-    out
+    array_literal::join(items.iter().map(|item| item.as_ref().map(Value::to_string_text)))
 }

@@ -8,20 +8,21 @@
 //!
 //! A new family is a new file with such a table, and its line in [`FAMILIES`].
 
-mod aggregate;
 mod array;
 mod catalog;
 mod conditional;
 mod datetime;
-mod function;
 mod json;
 mod numeric;
 mod random;
 mod session;
+mod text;
+mod aggregate;
+mod function;
 mod signature;
+
 #[cfg(test)]
 mod tests;
-mod text;
 
 pub(crate) use aggregate::{Accumulator, AggregateFunction};
 pub(crate) use function::Function;

@@ -1,0 +1,138 @@
+//! The values of SQL, and their order.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::numeric::Numeric;
+use super::sql_type::Type;
+use super::{float, json};
+use crate::error::{SqlError, sqlstate};
+
+/// A value that may be NULL.
+pub type Datum = Option<Value>;
+
+/// A row of values.
+pub type Row = Vec<Datum>;
+
+/// A value of SQL.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// boolean.
+    Bool(bool),
+    /// smallint.
+    Int2(i16),
+    /// integer.
+    Int4(i32),
+    /// bigint.
+    Int8(i64),
+    /// double precision (also real, rounded to it).
+    Float8(f64),
+    /// numeric.
+    Numeric(Numeric),
+    /// text, varchar, name, "char", json.
+    Text(String),
+    /// bytea.
+    Bytea(Bytes),
+    /// uuid.
+    Uuid(Uuid),
+    /// date: days since 2000-01-01; `i32::MIN` and `i32::MAX` are -infinity and infinity.
+    Date(i32),
+    /// timestamptz: microseconds since 2000-01-01 UTC; `i64::MIN` and `i64::MAX` are the infinities.
+    Timestamptz(i64),
+    /// jsonb, in canonical text.
+    Jsonb(String),
+    /// oid, regclass, regtype.
+    Oid(u32),
+    /// An array of one dimension.
+    Array(Arc<Array>),
+}
+
+/// An array's elements and their type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Element type.
+    pub element: Type,
+    /// Elements.
+    pub items: Vec<Datum>,
+}
+
+impl Value {
+    /// Text as a value.
+    pub(crate) fn text(text: impl Into<String>) -> Value {
+        Value::Text(text.into())
+    }
+
+    /// The type that the value has by itself.
+    pub(crate) fn natural_type(&self) -> Type {
+        match self {
+            Value::Bool(_) => Type::Bool,
+            Value::Int2(_) => Type::Int2,
+            Value::Int4(_) => Type::Int4,
+            Value::Int8(_) => Type::Int8,
+            Value::Float8(_) => Type::Float8,
+            Value::Numeric(_) => Type::Numeric(None),
+            Value::Text(_) => Type::Text,
+            Value::Bytea(_) => Type::Bytea,
+            Value::Uuid(_) => Type::Uuid,
+            Value::Date(_) => Type::Date,
+            Value::Timestamptz(_) => Type::Timestamptz,
+            Value::Jsonb(_) => Type::Jsonb,
+            Value::Oid(_) => Type::Oid,
+            Value::Array(array) => Type::Array(Box::new(array.element.clone())),
+        }
+    }
+
+    /// The value as a whole number, if it is one.
+    pub(crate) fn as_i64(&self) -> Option<i64> {
+        match self {
+            Value::Int2(v) => Some(i64::from(*v)),
+            Value::Int4(v) => Some(i64::from(*v)),
+            Value::Int8(v) => Some(*v),
+            Value::Oid(v) => Some(i64::from(*v)),
+            _ => None,
+        }
+    }
+
+    /// SQL's order of two values of the same type (NaN is the largest and equal to itself, as in PostgreSQL).
+    pub(crate) fn compare(&self, other: &Value) -> Result<Ordering, SqlError> {
+        Ok(match (self, other) {
+            (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+            (Value::Int2(a), Value::Int2(b)) => a.cmp(b),
+            (Value::Int4(a), Value::Int4(b)) => a.cmp(b),
+            (Value::Int8(a), Value::Int8(b)) => a.cmp(b),
+            (Value::Float8(a), Value::Float8(b)) => float::compare(*a, *b),
+            (Value::Numeric(a), Value::Numeric(b)) => a.cmp(b),
+            (Value::Text(a), Value::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
+            (Value::Bytea(a), Value::Bytea(b)) => a.cmp(b),
+            (Value::Uuid(a), Value::Uuid(b)) => a.cmp(b),
+            (Value::Date(a), Value::Date(b)) => a.cmp(b),
+            (Value::Timestamptz(a), Value::Timestamptz(b)) => a.cmp(b),
+            (Value::Jsonb(a), Value::Jsonb(b)) => json::compare(a, b),
+            (Value::Oid(a), Value::Oid(b)) => a.cmp(b),
+            (Value::Array(a), Value::Array(b)) => {
+                for (x, y) in a.items.iter().zip(&b.items) {
+                    let order = match (x, y) {
+                        (Some(x), Some(y)) => x.compare(y)?,
+                        (x, y) => x.is_none().cmp(&y.is_none()),
+                    };
+                    if order != Ordering::Equal {
+                        return Ok(order);
+                    }
+                }
+                a.items.len().cmp(&b.items.len())
+            }
+            (a, b) => match (a.as_i64(), b.as_i64()) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                _ => {
+                    return Err(SqlError::new(
+                        sqlstate::UNDEFINED_FUNCTION,
+                        format!("cannot compare {} with {}", a.natural_type(), b.natural_type()),
+                    ));
+                }
+            },
+        })
+    }
+}
