@@ -1,28 +1,25 @@
 //! Follows: appends what the leader of the promised epoch proposes, forces, acks; applies up to the commit point;
-//! grants leases; and when the leader falls silent, asks around before it stands (pre-vote, design 4.4).
-
-use std::collections::BTreeSet;
+//! grants leases; and when the leader falls silent, asks the others before it stands for election [pre-vote].
 
 use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Promise, ReplicaId};
 
 use super::effect::{Effect, Reply};
-use super::event::Token;
-use super::member::{Common, Durable, Member};
-use super::message::{Heartbeat, Message, OwnStamp};
-use super::snapshot::Receiving;
-use super::time::{Millis, Stamp};
-
-/// How long a pre-vote waits for answers before it asks again.
-const PRE_VOTE_ROUND: Millis = Millis(100);
+use super::event::{Event, Token};
+use super::member::{Common, Member, Persisted};
+use super::message::{Ack, BetweenPeers, FromLeader, Heartbeat, OwnStamp, ToLeader};
+use super::pre_vote::PreVote;
+use super::status::Status;
+use super::time::Stamp;
+use super::transition::Transition;
 
 /// The role's own state.
 #[derive(Debug, Default)]
 pub(crate) struct Follower {
     /// The leader as heard of; it is the promised one only if the promise is bound to it.
-    pub(crate) leader: Option<(Epoch, ReplicaId)>,
-    /// Last LSN shown equal to the log of the promised leader, in its epoch (rule 6); then also our last LSN.
+    leader: Option<(Epoch, ReplicaId)>,
+    /// Last LSN shown equal to the log of the promised leader, in its epoch; then also our last LSN [match-before-append].
     pub(crate) matched: Option<Lsn>,
-    /// When a leader, even a refused one, was last heard (rule 14).
+    /// When a leader, even a refused one, was last heard.
     heard: Option<Stamp>,
     /// The leader is likely gone: do not wait for the silence to grow long.
     hint: bool,
@@ -33,27 +30,18 @@ pub(crate) struct Follower {
     pre_vote: PreVote,
     /// A snapshot on its way here.
     pub(crate) receiving: Option<Receiving>,
-    /// All that is here goes when the snapshot that is being put in force is.
-    forgetting: bool,
+    /// Wipe the local data once the snapshot being installed is in place.
+    wipe_when_installed: bool,
 }
 
-/// A question to all others whether they have lost the leader, too.
-#[derive(Debug, Default)]
-struct PreVote {
-    round: u64,
-    asked_at: Option<Stamp>,
-    agreed: BTreeSet<NodeId>,
-}
-
-/// What a follower wants to become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ambition {
-    /// Stay.
-    Stay,
-    /// Stand for election: a majority has lost the leader.
-    Stand,
-    /// Take over at once: the leader has released its leases of this epoch for us.
-    Succeed(Epoch),
+/// A snapshot on its way here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Receiving {
+    pub(crate) snapshot: u64,
+    /// The part that is asked for next.
+    pub(crate) part: u64,
+    /// The store is keeping a part.
+    pub(crate) busy: bool,
 }
 
 impl Follower {
@@ -62,30 +50,150 @@ impl Follower {
         Follower { leader, heard, ..Follower::default() }
     }
 
+    /// The leader as heard of.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.leader.map(|(_, leader)| leader.node)
+    }
+
     /// Whether the leader counts as alive for pre-votes.
     pub(crate) fn leader_alive(&self, common: &Common) -> bool {
         !self.hint && self.heard.is_some_and(|heard| common.now < heard.plus(common.settings().suspect_after))
     }
-}
 
-impl Member<Follower> {
-    /// The leader that our promise is bound to.
-    pub(crate) fn bound(&self) -> Option<ReplicaId> {
-        let able =
-            self.common.promise_forced && self.common.broken.is_none() && !self.common.may_not_promise();
-        self.common.promise.leader.filter(|_| able)
-    }
-
-    /// Someone who claims to lead was heard.
-    pub(crate) fn heard_leader(&mut self, epoch: Epoch, from: ReplicaId) {
-        self.role.heard = Some(self.common.now);
-        self.role.hint = false;
-        if self.role.leader.is_none_or(|(known, _)| known <= epoch) {
-            self.role.leader = Some((epoch, from));
+    /// Someone who claims to lead was heard: even if it is refused, it is alive.
+    pub(crate) fn heard_leader(&mut self, epoch: Epoch, from: ReplicaId, now: Stamp) {
+        self.heard = Some(now);
+        self.hint = false;
+        if self.leader.is_none_or(|(known, _)| known <= epoch) {
+            self.leader = Some((epoch, from));
         }
     }
 
-    pub(crate) fn propose(
+    /// A member's connection is gone, or the leader's znode: if it is the leader, do not wait for silence.
+    fn lost(&mut self, node: NodeId) {
+        if self.leader() == Some(node) {
+            self.hint = true;
+        }
+    }
+
+    pub(crate) fn describe(&self, status: &mut Status) {
+        status.leader = self.leader();
+        status.matched = self.matched;
+    }
+
+    /// Panics if an invariant does not hold.
+    pub(crate) fn check(&self, common: &Common) {
+        let promise = common.promises.current();
+        if let Some(matched) = self.matched {
+            assert!(promise.leader.is_some(), "a log is matched with a leader that the promise is bound to");
+            assert_eq!(matched, common.log.last(), "what follows the matched LSN has been dropped");
+            assert!(common.log.applied().seq <= matched.seq, "only what is matched is applied");
+            assert!(!common.awaits_skip(), "the Skip of a truncation is forced before anything is acked");
+        }
+    }
+}
+
+impl Member<'_, Follower> {
+    /// The leader that our promise is bound to.
+    pub(crate) fn bound(&self) -> Option<ReplicaId> {
+        let common = &*self.common;
+        let able = common.promises.is_forced() && !common.health.is_broken() && !common.may_not_promise();
+        common.promises.current().leader.filter(|_| able)
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.common.promises.current().epoch
+    }
+
+    /// Sends to the leader of our epoch.
+    pub(crate) fn answer(&self, leader: ReplicaId, message: ToLeader, out: &mut Vec<Effect>) {
+        self.common.to_leader(leader.node, self.epoch(), message, out);
+    }
+
+    // Events
+
+    pub(crate) fn on_event(&mut self, event: Event, out: &mut Vec<Effect>) -> Transition {
+        match event {
+            Event::Tick => return self.tick(out),
+            Event::View(view) => {
+                if let Some(leader) = self.common.look_at(view) {
+                    self.role.lost(leader.node);
+                }
+            }
+            Event::Unreachable(node) => self.role.lost(node),
+            Event::SnapshotReceived { snapshot, part, outcome } => {
+                self.snapshot_received(snapshot, part, outcome, out);
+            }
+            Event::DataWiped(outcome) => {
+                *self.role = Follower::new(self.role.leader, Some(self.common.now));
+                self.common.data_wiped(outcome, out);
+            }
+            Event::Write { token, .. } | Event::Read { token, .. } | Event::Transfer { token, .. } => {
+                self.redirect(token, out);
+            }
+            // For a leader, or for all roles alike.
+            _ => {}
+        }
+        Transition::Stay
+    }
+
+    /// A message of a leader that the epoch rule has let through.
+    pub(crate) fn received(
+        &mut self,
+        from: ReplicaId,
+        epoch: Epoch,
+        message: FromLeader,
+        out: &mut Vec<Effect>,
+    ) -> Transition {
+        match message {
+            FromLeader::TransferLeadership { last } => return self.leadership_offered(from, epoch, last),
+            FromLeader::Propose { prev, entries, heartbeat } => {
+                self.propose(from, prev, entries, heartbeat, out);
+            }
+            FromLeader::Heartbeat(heartbeat) => self.heartbeat(from, heartbeat, out),
+            FromLeader::Match { agree, agree_chain, reported } => {
+                self.match_at(from, reported, (agree, agree_chain), out);
+            }
+            FromLeader::RequestPromise { .. } => {
+                // It asks again: it has not heard of our promise, or has lost sight of us since.
+                if self.common.promises.is_forced() && self.role.matched.is_none() {
+                    self.promised(epoch, from, out);
+                }
+            }
+            FromLeader::Promote { upto } => self.promote(from, upto, out),
+            FromLeader::OfferSnapshot { snapshot } => self.snapshot_offered(from, snapshot, out),
+            FromLeader::Snapshot { snapshot, part } => self.snapshot_part(from, snapshot, part, out),
+        }
+        Transition::Stay
+    }
+
+    /// An append is durable.
+    pub(crate) fn persisted(&mut self, persisted: &Persisted, out: &mut Vec<Effect>) {
+        match persisted {
+            Persisted::Entries(_) => {
+                if let Some(leader) = self.bound() {
+                    let (committed, forced) = (self.common.log.committed(), self.common.log.forced());
+                    self.common.commit_and_apply(committed, forced, out);
+                    self.ack(leader, out);
+                }
+            }
+            Persisted::Bound(promise) => {
+                if *promise == self.common.promises.current()
+                    && let Some(leader) = promise.leader
+                {
+                    self.promised(promise.epoch, leader, out);
+                }
+            }
+            Persisted::Truncated { epoch, agree } => self.matched(*epoch, *agree, out),
+            Persisted::Promoted => self.rejoined(out),
+            Persisted::RejoinMarked => self.wipe(out),
+            Persisted::Candidacy(_) | Persisted::LongerLease(_) | Persisted::Checkpoint => {}
+        }
+    }
+
+    // Proposals and commits
+
+    fn propose(
         &mut self,
         from: ReplicaId,
         prev: Lsn,
@@ -97,51 +205,51 @@ impl Member<Follower> {
             return;
         }
         let Some(matched) = self.role.matched else { return self.report(from, out) };
-        self.receive(&heartbeat, out);
+        self.take_stamp(&heartbeat, out);
         let end = entries.last().map_or(prev, |entry| entry.lsn);
         if end.seq <= matched.seq {
-            self.next_heartbeat(&heartbeat, out);
+            self.take_commit_point(&heartbeat, out);
             return self.ack(from, out);
         }
         if prev.seq > matched.seq {
-            let message = Message::Gap { epoch: self.common.promise.epoch, last: matched };
-            return self.common.send(from.node, message, out);
+            return self.answer(from, ToLeader::Gap { last: matched }, out);
         }
         entries.retain(|entry| entry.lsn.seq > matched.seq);
         // An entry's hash covers all before it, so this compares the whole logs.
         let (last, chain) = (self.common.log.last(), self.common.log.last_chain());
         if !entries.first().is_some_and(|first| first.follows(last, chain)) {
             let text = format!("the log differs from the leader's ({}) behind {last}", from.node);
-            return self.common.differs(from, text, out);
+            return self.common.diverge(from, text, out);
         }
         self.role.matched = Some(end);
         self.common.append_entries(entries, out);
-        self.next_heartbeat(&heartbeat, out);
+        self.take_commit_point(&heartbeat, out);
     }
 
-    pub(crate) fn heartbeat(&mut self, from: ReplicaId, heartbeat: Heartbeat, out: &mut Vec<Effect>) {
+    fn heartbeat(&mut self, from: ReplicaId, heartbeat: Heartbeat, out: &mut Vec<Effect>) {
         if self.bound() != Some(from) {
             return;
         }
         if self.role.matched.is_none() {
             return self.report(from, out);
         }
-        self.receive(&heartbeat, out);
-        self.next_heartbeat(&heartbeat, out);
+        self.take_stamp(&heartbeat, out);
+        self.take_commit_point(&heartbeat, out);
         self.ack(from, out);
         self.ask_for_repair(from, out);
     }
 
     /// Takes the leader's stamp and grants a lease from now.
-    fn receive(&mut self, heartbeat: &Heartbeat, out: &mut Vec<Effect>) {
+    fn take_stamp(&mut self, heartbeat: &Heartbeat, out: &mut Vec<Effect>) {
         self.role.newest = self.role.newest.max(heartbeat.stamp);
         if self.common.grant(heartbeat.lease, out) {
             self.role.granted = self.role.granted.max(Some(heartbeat.stamp));
         }
     }
 
-    /// Takes the leader's commit point: compares hashes there, and applies what is forced here and matched.
-    fn next_heartbeat(&mut self, heartbeat: &Heartbeat, out: &mut Vec<Effect>) {
+    /// Takes the leader's commit point: compares hashes there, and applies what is forced here and matched
+    /// [apply-only-matched].
+    fn take_commit_point(&mut self, heartbeat: &Heartbeat, out: &mut Vec<Effect>) {
         let Some(matched) = self.role.matched else { return };
         if let Some((lsn, chain)) = self.common.log.at(heartbeat.committed.seq)
             && heartbeat.committed.seq <= matched.seq
@@ -149,7 +257,7 @@ impl Member<Follower> {
             && let Some(leader) = self.bound()
         {
             let text = format!("hash differs from the leader's ({}) at {}", leader.node, heartbeat.committed);
-            return self.common.differs(leader, text, out);
+            return self.common.diverge(leader, text, out);
         }
         self.common.echoed(heartbeat);
         let committed = if heartbeat.committed.seq <= matched.seq { heartbeat.committed } else { matched };
@@ -160,40 +268,41 @@ impl Member<Follower> {
     pub(crate) fn ack(&self, to: ReplicaId, out: &mut Vec<Effect>) {
         let Some(matched) = self.role.matched else { return };
         let forced = self.common.log.forced();
-        let learner = self.common.is_learner();
+        let learner = self.common.health.is_learner();
         let (stamp, grant) = match self.role.granted {
             Some(granted) if granted == self.role.newest => (granted, true),
             Some(_) | None => (self.role.newest, false),
         };
-        let message = Message::Ack {
-            epoch: self.common.promise.epoch,
+        let ack = Ack {
             forced: if forced.seq < matched.seq { forced } else { matched },
             stamp,
             grant: grant && !learner,
             learner,
             own_stamp: OwnStamp { life: self.common.config.life, at: self.common.now },
         };
-        self.common.send(to.node, message, out);
+        self.answer(to, ToLeader::Ack(ack), out);
     }
 
+    // Matching logs
+
     fn report(&self, to: ReplicaId, out: &mut Vec<Effect>) {
-        let (epoch, report) = (self.common.promise.epoch, self.common.log.report());
-        let message = match self.common.is_learner() {
-            true => Message::LearnerReport { epoch, report },
-            false => Message::Report { epoch, report },
+        let report = self.common.log.report();
+        let message = match self.common.health.is_learner() {
+            true => ToLeader::LearnerReport(report),
+            false => ToLeader::Report(report),
         };
-        self.common.send(to.node, message, out);
+        self.answer(to, message, out);
     }
 
     /// The leader has found where our logs agree.
-    pub(crate) fn match_at(
+    fn match_at(
         &mut self,
         from: ReplicaId,
         reported: Lsn,
         (agree, chain): (Lsn, Option<ChainHash>),
         out: &mut Vec<Effect>,
     ) {
-        let epoch = self.common.promise.epoch;
+        let epoch = self.epoch();
         if self.bound() != Some(from) {
             return;
         }
@@ -209,12 +318,12 @@ impl Member<Follower> {
         let equal = ours.is_some_and(|(lsn, at)| lsn == agree && chain.is_none_or(|chain| chain == at));
         if !equal {
             let text = format!("hash differs from the leader's ({}) at {agree}", from.node);
-            return self.common.differs(from, text, out);
+            return self.common.diverge(from, text, out);
         }
         if agree.seq < log.committed().seq {
             // Perhaps the others have lost what is here: not ours to throw away.
             let text = format!("the leader {} would truncate committed entries: agree={agree}", from.node);
-            return self.common.diverged(text, out);
+            return self.common.stop(text, out);
         }
         match log.truncate(agree) {
             // The Skip must be durable before anything is acked for this leader.
@@ -224,7 +333,7 @@ impl Member<Follower> {
     }
 
     fn matched(&mut self, epoch: Epoch, agree: Lsn, out: &mut Vec<Effect>) {
-        if self.common.promise.epoch == epoch
+        if self.epoch() == epoch
             && let Some(leader) = self.bound()
             && self.common.log.last() == agree
         {
@@ -233,98 +342,63 @@ impl Member<Follower> {
         }
     }
 
-    pub(crate) fn durable(&mut self, durable: &Durable, out: &mut Vec<Effect>) {
-        match durable {
-            Durable::Entries(_) => {
-                if let Some(leader) = self.bound() {
-                    let (committed, forced) = (self.common.log.committed(), self.common.log.forced());
-                    self.common.commit_and_apply(committed, forced, out);
-                    self.ack(leader, out);
-                }
-            }
-            Durable::Bound(promise) => {
-                if *promise == self.common.promise
-                    && let Some(leader) = promise.leader
-                {
-                    self.promised(promise.epoch, leader, out);
-                }
-            }
-            Durable::Truncated { epoch, agree } => self.matched(*epoch, *agree, out),
-            Durable::Promoted => self.rejoined(durable, out),
-            Durable::RejoinMarked => self.forget(out),
-            Durable::Candidacy(_) | Durable::LeaseLogged(_) | Durable::Checkpoint => {}
-        }
-    }
-
-    /// Throws away what differs from the leader's: the mark that says so is durable. A snapshot that is being put in force
-    /// comes first.
-    fn forget(&mut self, out: &mut Vec<Effect>) {
-        match self.common.installing {
-            true => self.role.forgetting = true,
-            false => out.push(Effect::WipeData),
-        }
-    }
-
-    /// The store is empty.
-    pub(crate) fn cleared(&mut self, outcome: Result<(), String>, out: &mut Vec<Effect>) {
-        self.role = Follower::new(self.role.leader, Some(self.common.now));
-        self.common.data_wiped(outcome, out);
-    }
-
-    /// Tells the winner that we are bound to it.
-    pub(crate) fn promised(&self, epoch: Epoch, leader: ReplicaId, out: &mut Vec<Effect>) {
+    /// Reports to the winner that we are bound to it.
+    fn promised(&self, epoch: Epoch, leader: ReplicaId, out: &mut Vec<Effect>) {
         if self.common.may_not_promise() {
             return;
         }
         let report = self.common.log.report();
-        let message = match self.common.is_learner() {
-            true => Message::LearnerReport { epoch, report },
-            false => Message::Promised { epoch, report },
+        let message = match self.common.health.is_learner() {
+            true => ToLeader::LearnerReport(report),
+            false => ToLeader::Promised(report),
         };
-        self.common.send(leader.node, message, out);
+        self.common.to_leader(leader.node, epoch, message, out);
     }
 
-    /// A member's connection is gone, or the leader's znode: if it is the leader, do not wait for silence.
-    pub(crate) fn lost(&mut self, node: NodeId) {
-        if self.role.leader.is_some_and(|(_, leader)| leader.node == node) {
-            self.role.hint = true;
+    // Wiping a history that differs
+
+    /// Wipes the local data, which differ from the leader's: the mark that says so is durable. A snapshot that is being
+    /// installed comes first.
+    fn wipe(&mut self, out: &mut Vec<Effect>) {
+        match self.common.health.installing {
+            true => self.role.wipe_when_installed = true,
+            false => out.push(Effect::WipeData),
         }
     }
 
-    /// Asks around when the leader is silent; says whether to stand.
-    pub(crate) fn tick(&mut self, out: &mut Vec<Effect>) -> Ambition {
-        if self.role.forgetting && !self.common.installing {
-            self.role.forgetting = false;
+    // Elections
+
+    /// Asks the others when the leader is silent; says whether to stand.
+    fn tick(&mut self, out: &mut Vec<Effect>) -> Transition {
+        if self.role.wipe_when_installed && !self.common.health.installing {
+            self.role.wipe_when_installed = false;
             out.push(Effect::WipeData);
         }
-        if self.common.is_learner() {
+        if self.common.health.is_learner() {
             self.probe_voters(out);
-            return Ambition::Stay;
+            return Transition::Stay;
         }
-        if self.common.broken.is_some()
-            || self.role.leader_alive(&self.common)
-            || self.common.lease_runs(None)
-            || !self.common.view.session
-        {
-            self.role.pre_vote.asked_at = None;
-            return Ambition::Stay;
+        if !self.may_stand() {
+            self.role.pre_vote.stop();
+            return Transition::Stay;
         }
         if self.common.majority() == 1 {
-            return Ambition::Stand;
+            return Transition::Stand;
         }
-        let now = self.common.now;
-        let vote = &mut self.role.pre_vote;
-        if vote.asked_at.is_none_or(|asked| now >= asked.plus(PRE_VOTE_ROUND)) {
-            vote.round += 1;
-            vote.asked_at = Some(now);
-            vote.agreed.clear();
-            let (epoch, _) = self.role.leader.unwrap_or_default();
-            let question = Message::PreVote { epoch, last: self.common.log.forced(), round: vote.round };
+        if let Some(round) = self.role.pre_vote.begin_round(self.common.now) {
             for other in self.common.others() {
-                self.common.send(other, question.clone(), out);
+                self.common.to_peer(other, BetweenPeers::PreVote { round }, out);
             }
         }
-        Ambition::Stay
+        Transition::Stay
+    }
+
+    /// Whether it has lost the leader, no lease that it granted runs, and it could win an election.
+    fn may_stand(&self) -> bool {
+        !self.common.health.is_broken()
+            && !self.role.leader_alive(self.common)
+            && !self.common.lease_runs(None)
+            && self.common.view.session
     }
 
     pub(crate) fn pre_vote_answer(
@@ -333,43 +407,28 @@ impl Member<Follower> {
         round: u64,
         agree: bool,
         promise: Promise,
-    ) -> Ambition {
-        self.common.knows_promise(promise);
-        let vote = &mut self.role.pre_vote;
-        if vote.asked_at.is_none() || round != vote.round {
-            return Ambition::Stay;
-        }
-        if agree {
-            vote.agreed.insert(from);
-        }
-        let enough = vote.agreed.len() + 1 >= self.common.majority();
-        let free = !self.role.leader_alive(&self.common) && !self.common.lease_runs(None);
-        if enough && free && self.common.view.session && self.common.broken.is_none() {
-            Ambition::Stand
-        } else {
-            Ambition::Stay
+    ) -> Transition {
+        self.common.promises.note_known(promise);
+        match self.role.pre_vote.answered(round, from, agree) {
+            Some(agreed) if agreed + 1 >= self.common.majority() && self.may_stand() => Transition::Stand,
+            Some(_) | None => Transition::Stay,
         }
     }
 
-    /// The leader hands over to us.
-    pub(crate) fn leadership_offered(&self, from: ReplicaId, epoch: Epoch, last: Lsn) -> Ambition {
+    /// The leader transfers its leadership to us: it has released the leases of its epoch.
+    fn leadership_offered(&self, from: ReplicaId, epoch: Epoch, last: Lsn) -> Transition {
         let whole = self.role.matched == Some(last) && self.common.log.forced() == last;
-        if self.bound() == Some(from)
-            && !self.common.is_learner()
-            && self.common.promise.epoch == epoch
-            && whole
-            && self.common.view.session
-        {
-            Ambition::Succeed(epoch)
+        let able = !self.common.health.is_learner() && self.common.view.session;
+        if self.bound() == Some(from) && self.epoch() == epoch && whole && able {
+            Transition::Claim { released: Some(epoch) }
         } else {
-            Ambition::Stay
+            Transition::Stay
         }
     }
 
     /// A client came to the wrong member.
-    pub(crate) fn redirect(&self, token: Token, out: &mut Vec<Effect>) {
-        let hint =
-            self.role.leader.map(|(_, leader)| leader.node).filter(|node| *node != self.common.me().node);
+    fn redirect(&self, token: Token, out: &mut Vec<Effect>) {
+        let hint = self.role.leader().filter(|node| *node != self.common.me().node);
         out.push(Effect::Reply { token, reply: Reply::NotLeader { hint } });
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `applied <= committed <= last` and `forced <= last` hold at all times. The tail in memory holds every entry
 //! behind `applied` or `forced`, and before it as many applied ones as `tail_bytes_max` allows, for re-sending. Older entries
-//! are on disk behind `oldest`.
+//! are on disk. Each entry carries the hash of all before it, so two logs that hold the same LSN with the same hash are equal
+//! up to it.
 
 use std::collections::VecDeque;
 
@@ -22,10 +23,8 @@ pub(crate) struct CohortLog {
     forced: Lsn,
     committed: Lsn,
     applied: Lsn,
-    /// The last LSN of each epoch behind `oldest` known here, oldest first; the newest is `last`.
+    /// Where entries can be read back from, and the last LSN of each epoch behind that, oldest first; the newest is `last`.
     epoch_ends: Vec<Lsn>,
-    /// Entries behind it can be read back from disk.
-    oldest: Lsn,
 }
 
 impl CohortLog {
@@ -34,7 +33,7 @@ impl CohortLog {
         start: (Lsn, ChainHash),
         entries: Vec<Entry>,
         committed: Lsn,
-        (oldest, mut epoch_ends): (Lsn, Vec<Lsn>),
+        mut epoch_ends: Vec<Lsn>,
     ) -> CohortLog {
         // What is behind `start` comes with the entries.
         epoch_ends.retain(|end| end.seq < start.0.seq);
@@ -47,7 +46,6 @@ impl CohortLog {
             committed: start.0,
             applied: start.0,
             epoch_ends,
-            oldest,
         };
         for entry in entries {
             log.push(entry);
@@ -176,7 +174,7 @@ impl CohortLog {
         self.start = (flushed, chain);
         self.tail.clear();
         self.applied_bytes = 0;
-        (self.forced, self.committed, self.applied, self.oldest) = (flushed, flushed, flushed, flushed);
+        (self.forced, self.committed, self.applied) = (flushed, flushed, flushed);
         self.epoch_ends = vec![flushed];
         false
     }
@@ -184,17 +182,12 @@ impl CohortLog {
     /// What others need to find where our logs agree.
     pub(crate) fn report(&self) -> Report {
         let from = self.epoch_ends.iter().rposition(|end| end.seq <= self.committed.seq).unwrap_or(0);
-        Report {
-            committed: self.committed,
-            last: self.last(),
-            epoch_ends: self.epoch_ends[from..].to_vec(),
-            flushed: self.oldest,
-        }
+        Report { committed: self.committed, last: self.last(), epoch_ends: self.epoch_ends[from..].to_vec() }
     }
 
     /// The last LSN that this log and the reporter's have in common. An epoch has one leader, which proposes one
     /// sequence: where both logs hold an LSN of the same epoch, they are equal up to it. `None` if that cannot be shown,
-    /// because this log no longer knows the epochs so far back (rule 4).
+    /// because this log no longer knows the epochs so far back [skip-needs-proof].
     pub(crate) fn agreement(&self, report: &Report) -> Option<Lsn> {
         let first = self.epoch_ends.first().copied().unwrap_or(Lsn::ZERO);
         for theirs in report.epoch_ends.iter().rev() {
@@ -209,6 +202,25 @@ impl CohortLog {
             }
         }
         Some(report.committed)
+    }
+
+    /// Panics if this does not hold together.
+    pub(crate) fn check(&self) {
+        let last = self.last();
+        assert!(self.applied.seq <= self.committed.seq, "only what is committed is applied");
+        assert!(self.committed.seq <= last.seq, "only what is in the log is committed");
+        assert!(self.forced.seq <= last.seq, "only what is in the log is forced");
+        assert!(self.start.0.seq <= self.applied.seq, "what is not applied is in memory");
+        assert_eq!(self.epoch_ends.last(), Some(&last), "the newest epoch ends with the log");
+        assert_eq!(last.seq, self.start.0.seq + self.tail.len() as u64, "the log has no gaps");
+        if let Some(entry) = self.tail.back() {
+            let before = entry.lsn.seq - 1;
+            assert_eq!(
+                self.at(before).map(|(lsn, _)| lsn),
+                Some(entry.prev),
+                "each entry names the one before"
+            );
+        }
     }
 }
 
@@ -230,7 +242,7 @@ mod tests {
         }
         let committed =
             entries.get((committed as usize).wrapping_sub(1)).map_or(Lsn::ZERO, |entry| entry.lsn);
-        CohortLog::recovered((Lsn::ZERO, ChainHash::ZERO), entries, committed, (Lsn::ZERO, vec![]))
+        CohortLog::recovered((Lsn::ZERO, ChainHash::ZERO), entries, committed, Vec::new())
     }
 
     #[test]

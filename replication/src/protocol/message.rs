@@ -1,8 +1,10 @@
-//! Words between members of one cohort. Each message says who sends it, why, and what the receiver checks.
+//! What members of one cohort say to each other, by direction: from the leader of an epoch, to it, and between peers whoever
+//! leads.
 //!
-//! The first check is common to all (rule 1): a message that speaks for an epoch below the receiver's
-//! promise, or for the promised epoch by someone other than the leader the promise is bound to, is
-//! answered with [`Message::Refuse`] and has no other effect.
+//! The direction decides the first check. A message from a leader is subject to the epoch rule (`cohort.rs`,
+//! [bound-promise]): one that speaks for an epoch below the receiver's promise, or for the promised epoch by someone other
+//! than the leader that the promise is bound to, is answered with [`ToLeader::Refuse`] and has no other effect. A message to
+//! a leader counts only at the leader of that very epoch.
 
 use bytes::Bytes;
 use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Promise, ReplicaId};
@@ -12,7 +14,7 @@ use super::time::{Millis, Stamp};
 /// A message under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// Sender, with its disk's incarnation: what an earlier incarnation said no longer counts (rule 12).
+    /// Sender, with its disk's incarnation: what an earlier incarnation said no longer counts [members-fixed].
     pub from: ReplicaId,
     /// Receiver.
     pub to: NodeId,
@@ -20,77 +22,35 @@ pub struct Envelope {
     pub message: Message,
 }
 
-/// How far a member's log reaches and where its epochs end: all that is needed to find the point up to
-/// which two logs agree (design 4.5).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Last LSN known committed here.
-    pub committed: Lsn,
-    /// Last *forced* LSN here.
-    pub last: Lsn,
-    /// The last LSN of each epoch in the log after `committed` (and the one that `committed` belongs to),
-    /// oldest first.
-    pub epoch_ends: Vec<Lsn>,
-    /// LSN up to which the log can no longer be read back here (the checkpoint, log removed).
-    pub flushed: Lsn,
-}
-
-/// What one member tells another about a cohort.
+/// What one member says to another about a cohort.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Leader to follower: append these (design 4.2). The receiver accepts them only behind exactly
-    /// `prev` (each entry's chain hash covers all before it), or wholly or partly below its `matched` LSN.
+    /// From the leader of this epoch, or the one who is taking it over, to a member.
+    FromLeader(Epoch, FromLeader),
+    /// From a member to the leader of this epoch.
+    ToLeader(Epoch, ToLeader),
+    /// Between members, whoever leads.
+    BetweenPeers(BetweenPeers),
+}
+
+/// What a leader says to a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromLeader {
+    /// Append these (Raft's AppendEntries). The receiver accepts them only behind exactly `prev` (each entry's chain hash
+    /// covers all before it), or wholly or partly below its `matched` LSN.
     Propose {
-        /// Leadership.
-        epoch: Epoch,
         /// LSN before the batch.
         prev: Lsn,
-        /// Contiguous entries; their epochs may be older than `epoch` (inherited tail).
+        /// Contiguous entries; their epochs may be older than the leader's (inherited tail).
         entries: Vec<Entry>,
         /// The leader's heartbeat and commit point, piggybacked.
         heartbeat: Heartbeat,
     },
-    /// Leader to follower: I live, and this is committed (commit message and heartbeat in one).
-    Heartbeat {
-        /// Leadership.
-        epoch: Epoch,
-        /// Stamps, commit point, lease.
-        heartbeat: Heartbeat,
-    },
-    /// Follower to leader: highest contiguous *forced* LSN, and the lease grant.
-    Ack {
-        /// The leadership that is answered.
-        epoch: Epoch,
-        /// Everything up to here is forced and equal to the leader's log.
-        forced: Lsn,
-        /// The newest leader's stamp received: grants run from it (rule 8b).
-        stamp: Stamp,
-        /// Whether the answer grants a lease (false while a higher promise is being forced).
-        grant: bool,
-        /// The follower has lost its log and learns: the ack counts for nothing but the flow (rule 5).
-        learner: bool,
-        /// The follower's own clock now, echoed later for its staleness (rule 21).
-        own_stamp: OwnStamp,
-    },
-    /// Follower to leader: your `prev` lies beyond my log; send again from behind `last`.
-    Gap {
-        /// The leadership that is answered.
-        epoch: Epoch,
-        /// The receiver's last LSN.
-        last: Lsn,
-    },
-    /// Follower to leader: I have not yet been matched with you in this epoch (every stream starts so, rule 6).
-    Report {
-        /// The leadership that is answered.
-        epoch: Epoch,
-        /// The follower's log.
-        report: Report,
-    },
-    /// Leader to follower: our logs agree up to `agree`; drop what you have behind it (rule 4: it is shown to
-    /// differ), force the Skip, then ack.
+    /// The leader lives, and this is committed (commit message and heartbeat in one).
+    Heartbeat(Heartbeat),
+    /// The answer to a report: our logs agree up to `agree`. Drop what you have behind it, which is shown to differ
+    /// [skip-needs-proof], force the Skip, then ack.
     Match {
-        /// Leadership.
-        epoch: Epoch,
         /// Agreement point.
         agree: Lsn,
         /// Chain hash there, if the leader still knows it.
@@ -99,102 +59,82 @@ pub enum Message {
         /// copy would truncate what the follower has been sent since.
         reported: Lsn,
     },
-    /// Learner to all others: what have you promised? (rule 5)
-    VoterProbe {
-        /// To tell answers of this question from older ones.
-        nonce: u64,
+    /// From the winner of the epoch: bind your promise to me (takeover as Paxos phase 1).
+    RequestPromise {
+        /// The epoch before, if its leader released its leases for this transfer [release-is-final].
+        released: Option<Epoch>,
     },
-    /// Answer to [`Message::VoterProbe`]: this, and it is forced.
-    VoterProbeAnswer {
-        /// The question's.
-        nonce: u64,
-        /// The promise in force.
-        promise: Promise,
-    },
-    /// Learner to the leader that it is bound to: bring me up to date; this is where my log stands.
-    LearnerReport {
-        /// The leadership that is answered.
-        epoch: Epoch,
-        /// What is left of its log.
-        report: Report,
-    },
-    /// Leader to learner: you have all that I had when you began.
+    /// To a learner: you have all that the leader had when you began to learn.
     Promote {
-        /// Leadership.
-        epoch: Epoch,
         /// Up to here.
         upto: Lsn,
     },
-    /// Follower to leader: my tables are damaged; let me have a snapshot, whole, that reaches as far.
-    NeedSnapshot {
-        /// Leadership.
-        epoch: Epoch,
-        /// What the damaged tables hold.
-        flushed: Lsn,
-    },
-    /// Leader to follower: my log no longer reaches back to yours; ask for a snapshot of my tables (design 4.5).
+    /// The leader's log does not reach back to yours, or your tables are damaged: fetch a snapshot of its tables.
     OfferSnapshot {
-        /// Leadership.
-        epoch: Epoch,
-        /// Tells this snapshot from others.
+        /// Distinguishes this snapshot from others.
         snapshot: u64,
     },
-    /// Follower to leader: send this part of the snapshot.
-    FetchSnapshot {
-        /// The leadership that is answered.
-        epoch: Epoch,
-        /// Which snapshot.
-        snapshot: u64,
-        /// Which part, from 0.
-        part: u64,
-        /// What the follower's tables hold: it needs no older cells, if no deletion is missing (rule 7).
-        flushed: Lsn,
-    },
-    /// Leader to follower: a part of the snapshot.
+    /// A part of the snapshot.
     Snapshot {
-        /// Leadership.
-        epoch: Epoch,
         /// Which snapshot.
         snapshot: u64,
         /// The part.
         part: SnapshotPart,
     },
-    /// Winner to member: bind your promise for `epoch` to me (takeover as phase 1, design 4.1).
-    RequestPromise {
-        /// The epoch won.
-        epoch: Epoch,
-        /// The winner's last forced LSN.
+    /// To the chosen successor: the leader takes no writes any more, you hold its whole log, its leases are released for you;
+    /// take the next epoch now [release-is-final].
+    TransferLeadership {
+        /// The leader's last LSN, wholly forced at the successor.
         last: Lsn,
-        /// Set if the former leader released its leases for this hand-over (rule 8d): the epoch it released.
-        released: Option<Epoch>,
     },
-    /// Member to winner: bound and forced.
-    Promised {
-        /// The epoch asked for.
-        epoch: Epoch,
-        /// The member's log, for matching.
-        report: Report,
-    },
-    /// Member to anyone who speaks for a refused epoch: my promise. A leader that learns of a higher promise
-    /// acts by rule 14.
+}
+
+/// What a member says to the leader of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToLeader {
+    /// The answer to a request for a promise: bound to you, and forced. With the member's log, for matching.
+    Promised(Report),
+    /// The epoch is refused, because of this promise. What a leader then does says [claim-above-refusal].
     Refuse {
-        /// The epoch that is refused.
-        epoch: Epoch,
         /// The promise in force.
         promise: Promise,
-        /// The refused leader's stamp, if it sent one: it is alive, but gets no grant.
-        stamp: Option<Stamp>,
     },
-    /// Would-be candidate to member: has your leader gone, too? (pre-vote, design 4.4)
-    PreVote {
-        /// The leadership that the asker has lost sight of.
-        epoch: Epoch,
-        /// The asker's last forced LSN.
+    /// The sender has not yet been matched with you in this epoch; every follower starts so [match-before-append].
+    Report(Report),
+    /// A learner is bound to you: bring it up to date; this is what is left of its log.
+    LearnerReport(Report),
+    /// The highest contiguous *forced* LSN, and the lease grant.
+    Ack(Ack),
+    /// Your `prev` lies beyond my log; send again from behind `last` [no-gaps].
+    Gap {
+        /// The sender's last LSN.
         last: Lsn,
-        /// To tell answers of this question from those of an older one.
+    },
+    /// The sender's tables are damaged; let it have a snapshot, whole, that reaches as far.
+    NeedSnapshot {
+        /// Up to where the damaged tables reached.
+        flushed: Lsn,
+    },
+    /// Send this part of the snapshot.
+    FetchSnapshot {
+        /// Which snapshot.
+        snapshot: u64,
+        /// Which part, from 0.
+        part: u64,
+        /// What the follower's tables hold: it needs no older cells, if no deletion is missing [no-resurrection].
+        flushed: Lsn,
+    },
+}
+
+/// What members say to each other whoever leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BetweenPeers {
+    /// From one who may stand for election: have you lost the leader, too? [pre-vote]
+    PreVote {
+        /// Distinguishes answers to this question from those to an older one.
         round: u64,
     },
-    /// Answer to [`Message::PreVote`].
+    /// The answer to a pre-vote.
     PreVoteAnswer {
         /// The question's round.
         round: u64,
@@ -203,14 +143,45 @@ pub enum Message {
         /// The member's promise, so that the election starts above it.
         promise: Promise,
     },
-    /// Leader to the chosen successor: I am fenced, you hold my whole log, my leases are released for you;
-    /// stand now (rule 8d).
-    TransferLeadership {
-        /// The epoch that is released for good.
-        epoch: Epoch,
-        /// The leader's last LSN, wholly forced at the successor.
-        last: Lsn,
+    /// From a learner: what have you promised? [rejoin-as-learner]
+    VoterProbe {
+        /// Distinguishes answers to this question from older ones.
+        nonce: u64,
     },
+    /// The answer to a voter probe: this, and it is forced.
+    VoterProbeAnswer {
+        /// The question's.
+        nonce: u64,
+        /// The promise in force.
+        promise: Promise,
+    },
+}
+
+/// How far a follower's log is forced, and what it grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Everything up to here is forced and equal to the leader's log.
+    pub forced: Lsn,
+    /// The newest leader's stamp received: the grant runs from its receipt.
+    pub stamp: Stamp,
+    /// Whether the answer grants a lease.
+    pub grant: bool,
+    /// The follower has lost its log and learns: the ack counts for nothing but the flow [rejoin-as-learner].
+    pub learner: bool,
+    /// The follower's own clock now, echoed later for its staleness [staleness-by-echo].
+    pub own_stamp: OwnStamp,
+}
+
+/// How far a member's log reaches and where its epochs end: all that is needed to find the point up to which two logs agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Last LSN known committed here.
+    pub committed: Lsn,
+    /// Last LSN here.
+    pub last: Lsn,
+    /// The last LSN of each epoch in the log after `committed` (and the one that `committed` belongs to),
+    /// oldest first.
+    pub epoch_ends: Vec<Lsn>,
 }
 
 /// A part of a snapshot, as the store cuts and reads it.
@@ -226,27 +197,27 @@ pub struct SnapshotPart {
     pub last: bool,
 }
 
-/// A follower's own clock at a moment of one of its lives. A reboot begins the clock anew, so a word of an earlier life says
+/// A follower's own clock at a moment of one of its lives. A reboot begins the clock anew, so a stamp of an earlier life says
 /// nothing about this one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnStamp {
-    /// See [`super::Config::life`].
+    /// The process that gave it out, see [`super::Config::life`].
     pub life: u64,
     /// When.
     pub at: Stamp,
 }
 
-/// What every leader's message carries.
+/// What every message of a serving leader carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// The leader's clock when the message was made.
     pub stamp: Stamp,
     /// Last committed LSN.
     pub committed: Lsn,
-    /// Chain hash at `committed`, so that two replicas that differ find out (design 4.2).
+    /// Chain hash at `committed`, so that two replicas that differ find out.
     pub committed_chain: ChainHash,
     /// How long a grant lasts at the follower.
     pub lease: Millis,
-    /// The receiver's own last stamp, if the leader held its lease when it echoed it (rule 21).
+    /// The receiver's own last stamp, if the leader held its lease when it echoed it [staleness-by-echo].
     pub echo: Option<OwnStamp>,
 }

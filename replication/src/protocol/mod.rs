@@ -9,20 +9,25 @@
 //! each answer; timeline reads are anyone's.
 //!
 //! # Roles
-//! [`Cohort`] is one of three typed roles over what every role keeps (`member.rs`): `follower.rs`, `candidate.rs`,
-//! `leader.rs` (with `takeover.rs`, `catchup.rs` and what it knows of each follower in `progress.rs`). The epoch rule
-//! and the transitions stand in `cohort.rs`, the view of the log in `log.rs`, majorities in `quorum.rs`.
+//! A [`Cohort`] is one of three typed roles at work on what every role keeps: `follower.rs`, `candidate.rs` and `leader/`, over
+//! `member/`. Each takes one event or message at a time, puts out effects, and says which role comes next
+//! (`transition.rs`). `epoch_rule.rs` decides whose word counts.
 //!
 //! # Invariants
-//! 1. A promise is durable before anyone hears of it, and only grows: (epoch, nobody) < (epoch, a leader) < higher
-//!    epochs. A leader's word counts only where the promise is bound to that leader.
-//! 2. An epoch has one leader, and a leadership has one epoch, never resumed after a restart or a release.
-//! 3. Two logs that hold the same LSN are equal up to it; each entry carries the hash of all before it.
-//! 4. `applied <= committed`; on a follower `applied <= min(committed, matched, forced)`.
-//! 5. An ack says what is forced and matched. What a majority acked, and is of the leader's own epoch (or before such an
-//!    entry), is committed, and is in the log of every later leader.
-//! 6. Nothing is truncated but what a bound leader has shown to differ, and the Skip is forced before the next ack.
-//! 7. No higher promise is made while a lease that was granted may run, unless the leader released it.
+//! Each part has a `check`, run at the end of every step in tests and simulations, and asserts where something is about to be
+//! done that cannot be undone. The rules in brackets are explained in docs/protocol.md.
+//!
+//! | | invariant | looked after in |
+//! |---|---|---|
+//! | 1 | What was answered as written is forced by a majority, and in the log of every later leader [own-epoch-commits] | `leader/role.rs`, `leader/commit_queue.rs` |
+//! | 2 | A promise is forced before anyone hears of it, and only grows; a leader's word counts only where the promise is bound to it [bound-promise] | `member/promises.rs`, `epoch_rule.rs`, `follower.rs` |
+//! | 3 | An epoch has one leader, a leadership one epoch, never resumed after a restart or a release [epoch-never-resumed] | `leader/role.rs`, `candidate.rs` |
+//! | 4 | Two logs that hold the same LSN are equal up to it; each entry carries the hash of all before it | `log.rs` |
+//! | 5 | `applied <= committed`; a follower applies only what is matched, too [apply-only-matched] | `log.rs`, `follower.rs` |
+//! | 6 | Only what a bound leader has shown to differ is truncated, and the Skip is forced before the next ack [skip-is-positional] | `log.rs`, `follower.rs` |
+//! | 7 | No higher promise while a granted lease may run; a restart waits out the longest ever logged [lease-margin] | `member/promises.rs` |
+//! | 8 | A write is executed once: the store's part is its window, ours is that one LSN answers one client [exactly-once] | `leader/commit_queue.rs` |
+//! | 9 | A failed force is final, a full disk is not [failed-force-is-final] | `member/appends.rs` |
 //!
 //! # Where this departs from the paper, and why
 //! * Promises (Paxos phase 1) fence old leaders; the paper trusts ZooKeeper's election alone.
@@ -36,27 +41,37 @@
 //! # Left out
 //! Changing which nodes are the members of a cohort; a member may only get another disk ([`event::Event::Members`]).
 
-mod candidate;
-mod catchup;
+// In this order: a file uses only modules that are declared below it.
+mod epoch_rule;
+
 mod cohort;
-pub mod coordination;
+
+mod rejoin;
+mod snapshot;
+
+mod leader;
+
+mod candidate;
+mod follower;
+
+mod member;
+mod pre_vote;
+
+mod config;
+mod log;
+mod transition;
+
 pub mod effect;
 pub mod event;
-mod follower;
-mod leader;
-mod log;
-mod member;
 pub mod message;
-mod progress;
+
+pub mod coordination;
 mod quorum;
-mod rejoin;
 mod settings;
-mod snapshot;
 mod status;
-mod takeover;
 pub mod time;
 
-pub use cohort::Cohort;
-pub use member::{Config, Recovered};
+pub use cohort::{Cohort, INVARIANTS_CHECKED};
+pub use config::{Config, Recovered};
 pub use settings::Settings;
 pub use status::{FollowerStatus, RoleName, Status};

@@ -1,51 +1,42 @@
-//! Brings a follower level that the log no longer reaches: a snapshot of the leader's tables, part by part (design 4.5).
+//! Brings a follower level that the log no longer reaches: a snapshot of the leader's tables, part by part (Raft's
+//! InstallSnapshot).
 //!
 //! The follower pulls: the leader offers, the follower asks for part 0, 1, .. and says what its own tables hold; each part
 //! is kept by its store before it asks for the next, so one part at a time is on its way and a lost one is asked for
-//! again. With the last part the store puts the snapshot in force by one manifest edit. From then on the follower's log
+//! again. With the last part the store puts the snapshot in place by one manifest edit. From then on the follower's log
 //! begins at the snapshot's LSN, which is in the leader's log by construction: it is matched there, and catches up from the
-//! log. Nothing is ever skipped on this path (rule 4): what the snapshot replaces is superseded because the snapshot has it.
+//! log. Nothing is ever skipped on this path [skip-needs-proof]: what the snapshot replaces is superseded because the snapshot
+//! has it.
 
 use wal::{Lsn, NodeId, ReplicaId};
 
 use super::effect::Effect;
 use super::event::Received;
-use super::follower::Follower;
-use super::leader::Leader;
+use super::follower::{Follower, Receiving};
+use super::leader::{Following, Leader, SnapshotTransfer};
 use super::member::Member;
-use super::message::{Message, SnapshotPart};
-use super::progress::{SnapshotProgress, Stage};
+use super::message::{FromLeader, SnapshotPart, ToLeader};
 
-/// A snapshot on its way here.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Receiving {
-    snapshot: u64,
-    /// The part that is asked for next.
-    part: u64,
-    /// The store is keeping a part.
-    busy: bool,
-}
-
-impl Member<Leader> {
+impl Member<'_, Leader> {
     /// Offers a snapshot of the tables.
     pub(crate) fn offer_snapshot(&mut self, to: NodeId, out: &mut Vec<Effect>) {
         let snapshot = self.next_stamp().0;
         if let Some(progress) = self.role.progress.get_mut(&to) {
-            progress.stage = Stage::Snapshot(SnapshotProgress { snapshot, sent: None, reading: false });
+            progress.following = Following::Snapshot(SnapshotTransfer::new(snapshot));
             // One snapshot at a time: it repairs as well, and a part that is still being read is of no use any more.
             progress.repair = None;
         }
-        self.common.send(to, Message::OfferSnapshot { epoch: self.role.epoch, snapshot }, out);
+        self.send(to, FromLeader::OfferSnapshot { snapshot }, out);
     }
 
-    /// Says again what was said last, if it may be lost.
-    pub(crate) fn repeat_snapshot(&self, to: NodeId, transfer: &SnapshotProgress, out: &mut Vec<Effect>) {
-        let (epoch, snapshot) = (self.role.epoch, transfer.snapshot);
+    /// Sends again what was sent last, if it may be lost.
+    pub(crate) fn repeat_snapshot(&self, to: NodeId, transfer: &SnapshotTransfer, out: &mut Vec<Effect>) {
+        let snapshot = transfer.snapshot;
         let message = match &transfer.sent {
-            None => Message::OfferSnapshot { epoch, snapshot },
-            Some(part) => Message::Snapshot { epoch, snapshot, part: part.clone() },
+            None => FromLeader::OfferSnapshot { snapshot },
+            Some(part) => FromLeader::Snapshot { snapshot, part: part.clone() },
         };
-        self.common.send(to, message, out);
+        self.send(to, message, out);
     }
 
     /// The follower asks for a part.
@@ -59,7 +50,7 @@ impl Member<Leader> {
     ) {
         let now = self.common.now;
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
-        progress.heard = Some(now);
+        progress.contact.heard(now);
         let Some(transfer) = progress.transfer() else { return };
         if transfer.snapshot != snapshot || transfer.reading {
             return;
@@ -107,7 +98,7 @@ impl Member<Leader> {
 
     fn offer_again(&mut self, to: NodeId, out: &mut Vec<Effect>) {
         match self.role.progress.get_mut(&to) {
-            Some(progress) if !matches!(progress.stage, Stage::Snapshot(_)) => progress.repair = None,
+            Some(progress) if !progress.takes_snapshot() => progress.repair = None,
             _ => self.offer_snapshot(to, out),
         }
     }
@@ -116,28 +107,27 @@ impl Member<Leader> {
     /// applied since is in its memory.
     pub(crate) fn need_snapshot(&mut self, from: ReplicaId, flushed: Lsn, out: &mut Vec<Effect>) {
         let (now, ours) = (self.common.now, self.common.flushed());
-        if !self.role.is_open() || self.common.damaged {
+        if !self.role.is_open() || self.common.health.damaged {
             return;
         }
         let snapshot = self.next_stamp().0;
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
-        progress.heard = Some(now);
-        if matches!(progress.stage, Stage::Snapshot(_)) {
+        progress.contact.heard(now);
+        if progress.takes_snapshot() {
             return;
         }
         if ours.seq < flushed.seq {
             return out.push(Effect::RequestFlush);
         }
-        let transfer =
-            progress.repair.get_or_insert(SnapshotProgress { snapshot, sent: None, reading: false });
-        let message = Message::OfferSnapshot { epoch: self.role.epoch, snapshot: transfer.snapshot };
+        let transfer = progress.repair.get_or_insert(SnapshotTransfer::new(snapshot));
+        let message = FromLeader::OfferSnapshot { snapshot: transfer.snapshot };
         if !transfer.reading {
-            self.common.send(from.node, message, out);
+            self.send(from.node, message, out);
         }
     }
 }
 
-impl Member<Follower> {
+impl Member<'_, Follower> {
     /// The leader's log does not reach back to ours.
     pub(crate) fn snapshot_offered(&mut self, from: ReplicaId, snapshot: u64, out: &mut Vec<Effect>) {
         if self.bound() != Some(from) {
@@ -151,19 +141,21 @@ impl Member<Follower> {
 
     /// Asks for whole tables, if those here are damaged.
     pub(crate) fn ask_for_repair(&self, to: ReplicaId, out: &mut Vec<Effect>) {
-        let busy = self.common.installing || self.role.receiving.is_some_and(|receiving| receiving.busy);
-        if self.common.damaged && !busy {
-            let (epoch, flushed) = (self.common.promise.epoch, self.common.flushed());
-            self.common.send(to.node, Message::NeedSnapshot { epoch, flushed }, out);
+        let health = &self.common.health;
+        let busy = health.installing || self.role.receiving.is_some_and(|receiving| receiving.busy);
+        if health.damaged && !busy {
+            self.answer(to, ToLeader::NeedSnapshot { flushed: self.common.flushed() }, out);
         }
     }
 
     fn ask_for_snapshot(&self, to: ReplicaId, out: &mut Vec<Effect>) {
         let Some(Receiving { snapshot, part, busy: false }) = self.role.receiving else { return };
-        // What is in damaged tables does not count.
-        let flushed = if self.common.damaged { Lsn::ZERO } else { self.common.flushed() };
-        let epoch = self.common.promise.epoch;
-        self.common.send(to.node, Message::FetchSnapshot { epoch, snapshot, part, flushed }, out);
+        let flushed = match self.common.health.damaged {
+            // What is in damaged tables does not count.
+            true => Lsn::ZERO,
+            false => self.common.flushed(),
+        };
+        self.answer(to, ToLeader::FetchSnapshot { snapshot, part, flushed }, out);
     }
 
     /// A part arrives.
@@ -182,19 +174,19 @@ impl Member<Follower> {
             // We have restarted since, or missed the offer: from the start.
             return self.snapshot_offered(from, snapshot, out);
         };
-        if receiving.snapshot != snapshot || receiving.busy || self.common.installing {
+        if receiving.snapshot != snapshot || receiving.busy || self.common.health.installing {
             return;
         }
         if receiving.part == part.number {
             receiving.busy = true;
-            self.common.installing = part.last;
+            self.common.health.installing = part.last;
             out.push(Effect::ReceiveSnapshot { snapshot, part });
         } else {
             self.ask_for_snapshot(from, out);
         }
     }
 
-    /// The store has kept a part, or the whole snapshot is in force.
+    /// The store has kept a part, or has the whole snapshot in place.
     pub(crate) fn snapshot_received(
         &mut self,
         snapshot: u64,
@@ -202,7 +194,7 @@ impl Member<Follower> {
         outcome: Received,
         out: &mut Vec<Effect>,
     ) {
-        self.common.installing = false;
+        self.common.health.installing = false;
         let leader = self.bound();
         let current = self.role.receiving.as_mut().filter(|one| one.snapshot == snapshot && one.part == part);
         match outcome {
@@ -224,12 +216,9 @@ impl Member<Follower> {
                 // Whoever leads now: the store has it.
                 let same_leader = current.is_some();
                 self.role.receiving = None;
-                if flushed.seq < self.common.log.applied().seq {
-                    // Damaged tables were repaired under what is applied: the log goes on as it was.
-                    return self.common.note_flushed(flushed, flushed_chain, out);
+                if !self.common.snapshot_installed(flushed, flushed_chain, out) {
+                    return;
                 }
-                out.push(Effect::SnapshotInstalled { flushed, flushed_chain });
-                self.common.snapshot_installed(flushed, flushed_chain, out);
                 if self.role.matched.is_some_and(|matched| matched.seq < flushed.seq) {
                     self.role.matched = None;
                 }

@@ -19,7 +19,7 @@ use wal::CohortId;
 
 use super::metrics::Metrics;
 use super::wire::{self, proto};
-use crate::protocol::message::Message;
+use crate::protocol::message::{FromLeader, Message};
 
 /// Once a frame holds so many bytes of proposals, the rest waits for the next one.
 const FRAME_BYTES: usize = 256 << 10;
@@ -204,34 +204,18 @@ impl Stream for Frames {
 
 /// Whether a message goes in the lane that heartbeats do not wait behind.
 fn is_bulk(message: &Message) -> bool {
-    matches!(message, Message::Propose { .. } | Message::Snapshot { .. })
+    use FromLeader::{Propose, Snapshot};
+    matches!(message, Message::FromLeader(_, Propose { .. } | Snapshot { .. }))
 }
 
 /// What a message weighs, roughly.
 pub(crate) fn size(message: &Message) -> usize {
     match message {
-        Message::Propose { entries, .. } => {
+        Message::FromLeader(_, FromLeader::Propose { entries, .. }) => {
             MESSAGE_BYTES + entries.iter().map(|entry| ENTRY_BYTES + entry.payload.len()).sum::<usize>()
         }
-        Message::Snapshot { part, .. } => MESSAGE_BYTES + part.bytes.len(),
-        Message::Heartbeat { .. }
-        | Message::VoterProbe { .. }
-        | Message::VoterProbeAnswer { .. }
-        | Message::LearnerReport { .. }
-        | Message::Promote { .. }
-        | Message::NeedSnapshot { .. }
-        | Message::OfferSnapshot { .. }
-        | Message::FetchSnapshot { .. }
-        | Message::Ack { .. }
-        | Message::Gap { .. }
-        | Message::Report { .. }
-        | Message::Match { .. }
-        | Message::RequestPromise { .. }
-        | Message::Promised { .. }
-        | Message::Refuse { .. }
-        | Message::PreVote { .. }
-        | Message::PreVoteAnswer { .. }
-        | Message::TransferLeadership { .. } => MESSAGE_BYTES,
+        Message::FromLeader(_, FromLeader::Snapshot { part, .. }) => MESSAGE_BYTES + part.bytes.len(),
+        Message::FromLeader(..) | Message::ToLeader(..) | Message::BetweenPeers(_) => MESSAGE_BYTES,
     }
 }
 
@@ -242,11 +226,11 @@ mod tests {
     use wal::{ChainHash, Entry, EntryKind, Epoch, Lsn};
 
     use super::*;
-    use crate::protocol::message::Heartbeat;
+    use crate::protocol::message::{Heartbeat, ToLeader};
     use crate::protocol::time::{Millis, Stamp};
 
     fn gap(seq: u64) -> Message {
-        Message::Gap { epoch: Epoch(1), last: Lsn::new(1, seq) }
+        Message::ToLeader(Epoch(1), ToLeader::Gap { last: Lsn::new(1, seq) })
     }
 
     fn propose(bytes: usize) -> Message {
@@ -259,7 +243,10 @@ mod tests {
             lease: Millis(500),
             echo: None,
         };
-        Message::Propose { epoch: Epoch(1), prev: Lsn::ZERO, entries: vec![entry], heartbeat }
+        Message::FromLeader(
+            Epoch(1),
+            FromLeader::Propose { prev: Lsn::ZERO, entries: vec![entry], heartbeat },
+        )
     }
 
     fn hello() -> proto::Hello {
@@ -270,7 +257,7 @@ mod tests {
     async fn next(frames: &mut Frames) -> String {
         let frame = frames.next().await.expect("the stream goes on");
         let letter = |envelope: proto::Envelope| match wire::decode(envelope).expect("own encoding").1 {
-            Message::Propose { .. } => 'P',
+            Message::FromLeader(_, FromLeader::Propose { .. }) => 'P',
             _ => 'g',
         };
         frame.envelopes.into_iter().map(letter).collect()

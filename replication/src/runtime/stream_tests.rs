@@ -23,7 +23,7 @@ use crate::coordination::embedded::Embedded;
 use crate::drive::ReplicaError;
 use crate::protocol::Settings;
 use crate::protocol::event::Event;
-use crate::protocol::message::Message;
+use crate::protocol::message::{Message, ToLeader};
 
 const COHORT: CohortId = CohortId(7);
 
@@ -82,7 +82,7 @@ impl Probe {
         let heard = self.heard.lock().expect("no panic");
         let gap = |event: &Event| match event {
             Event::Received(envelope) => match envelope.message {
-                Message::Gap { last, .. } => Some((envelope.from, last.seq)),
+                Message::ToLeader(_, ToLeader::Gap { last }) => Some((envelope.from, last.seq)),
                 _ => None,
             },
             _ => None,
@@ -102,7 +102,7 @@ fn member(node: u32) -> ReplicaId {
 }
 
 fn gap(seq: u64) -> Message {
-    Message::Gap { epoch: Epoch(1), last: Lsn::new(1, seq) }
+    Message::ToLeader(Epoch(1), ToLeader::Gap { last: Lsn::new(1, seq) })
 }
 
 impl TestNode {
@@ -285,7 +285,7 @@ async fn what_makes_no_sense_ends_the_stream_and_rejected_peers_are_counted() {
     let hello = proto::Hello { version: 1, cluster: "c".into(), node: 1, incarnation: 101, to: 2 };
     let hello = proto::Frame { hello: Some(hello), envelopes: Vec::new() };
     let stranger = super::wire::encode(CohortId(8), gap(1));
-    let empty = proto::Envelope { cohort_high: 0, cohort_low: 7, message: None };
+    let empty = proto::Envelope { cohort_high: 0, cohort_low: 7, epoch: 0, message: None };
     let frame = |envelope| proto::Frame { hello: None, envelopes: vec![envelope] };
     let mut client = PeerClient::connect(format!("http://{}", two.address)).await.expect("it listens");
     let frames = tokio_stream::iter([hello, frame(stranger), frame(empty)]);

@@ -9,7 +9,9 @@
 use bytes::Bytes;
 use wal::{ChainHash, CohortId, Entry, EntryKind, Epoch, Incarnation, Lsn, NodeId, Promise, ReplicaId};
 
-use crate::protocol::message::{Heartbeat, Message, OwnStamp, Report, SnapshotPart};
+use crate::protocol::message::{
+    Ack, BetweenPeers, FromLeader, Heartbeat, Message, OwnStamp, Report, SnapshotPart, ToLeader,
+};
 use crate::protocol::time::{Millis, Stamp};
 
 /// The generated protobuf types and the gRPC stubs.
@@ -65,12 +67,25 @@ pub(crate) enum WireError {
 
 /// A message of `cohort`, ready for the wire.
 pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
-    let body = match message {
-        Message::Propose { epoch, prev, entries, heartbeat } => {
+    let (epoch, body) = match message {
+        Message::FromLeader(epoch, message) => (epoch, from_leader_to(message)),
+        Message::ToLeader(epoch, message) => (epoch, to_leader_to(message)),
+        Message::BetweenPeers(message) => (Epoch(0), between_peers_to(message)),
+    };
+    proto::Envelope {
+        cohort_high: (cohort.0 >> 64) as u64,
+        cohort_low: cohort.0 as u64,
+        epoch: epoch.0,
+        message: Some(body),
+    }
+}
+
+fn from_leader_to(message: FromLeader) -> Body {
+    match message {
+        FromLeader::Propose { prev, entries, heartbeat } => {
             let first_chain = entries.first().map_or(0, |entry| entry.chain.0);
             let last_chain = entries.last().map_or(0, |entry| entry.chain.0);
             Body::Propose(proto::Propose {
-                epoch: epoch.0,
                 prev: Some(lsn_to(prev)),
                 first_chain,
                 entries: entries.into_iter().map(entry_to).collect(),
@@ -78,162 +93,82 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
                 heartbeat: Some(heartbeat_to(heartbeat)),
             })
         }
-        Message::Heartbeat { epoch, heartbeat } => Body::Heartbeat(proto::HeartbeatMessage {
-            epoch: epoch.0,
-            heartbeat: Some(heartbeat_to(heartbeat)),
-        }),
-        Message::Ack { epoch, forced, stamp, grant, learner, own_stamp } => Body::Ack(proto::Ack {
-            learner,
-            epoch: epoch.0,
-            forced: Some(lsn_to(forced)),
-            stamp: stamp.0,
-            grant,
-            own_stamp: Some(own_to(own_stamp)),
-        }),
-        Message::Gap { epoch, last } => Body::Gap(proto::Gap { epoch: epoch.0, last: Some(lsn_to(last)) }),
-        Message::Report { epoch, report } => {
-            Body::Report(proto::ReportMessage { epoch: epoch.0, report: Some(report_to(report)) })
-        }
-        Message::Match { epoch, agree, agree_chain, reported } => Body::Match(proto::Match {
-            epoch: epoch.0,
+        FromLeader::Heartbeat(heartbeat) => Body::Heartbeat(heartbeat_to(heartbeat)),
+        FromLeader::Match { agree, agree_chain, reported } => Body::Match(proto::Match {
             agree: Some(lsn_to(agree)),
             agree_chain: agree_chain.map(|chain| chain.0),
             reported: Some(lsn_to(reported)),
         }),
-        Message::RequestPromise { epoch, last, released } => Body::RequestPromise(proto::RequestPromise {
-            epoch: epoch.0,
-            last: Some(lsn_to(last)),
-            released: released.map(|epoch| epoch.0),
-        }),
-        Message::Promised { epoch, report } => {
-            Body::Promised(proto::Promised { epoch: epoch.0, report: Some(report_to(report)) })
+        FromLeader::RequestPromise { released } => {
+            Body::RequestPromise(proto::RequestPromise { released: released.map(|epoch| epoch.0) })
         }
-        Message::Refuse { epoch, promise, stamp } => Body::Refuse(proto::Refuse {
-            epoch: epoch.0,
-            promise: Some(promise_to(promise)),
-            stamp: stamp.map(|stamp| stamp.0),
-        }),
-        Message::PreVote { epoch, last, round } => {
-            Body::PreVote(proto::PreVote { epoch: epoch.0, last: Some(lsn_to(last)), round })
+        FromLeader::Promote { upto } => Body::Promote(proto::Promote { upto: Some(lsn_to(upto)) }),
+        FromLeader::OfferSnapshot { snapshot } => Body::OfferSnapshot(proto::OfferSnapshot { snapshot }),
+        FromLeader::Snapshot { snapshot, part: SnapshotPart { number, flushed, bytes, last } } => {
+            Body::Snapshot(proto::Snapshot { snapshot, number, bytes, last, flushed: Some(lsn_to(flushed)) })
         }
-        Message::PreVoteAnswer { round, agree, promise } => {
+        FromLeader::TransferLeadership { last } => {
+            Body::TransferLeadership(proto::TransferLeadership { last: Some(lsn_to(last)) })
+        }
+    }
+}
+
+fn to_leader_to(message: ToLeader) -> Body {
+    match message {
+        ToLeader::Promised(report) => Body::Promised(report_to(report)),
+        ToLeader::Refuse { promise } => Body::Refuse(proto::Refuse { promise: Some(promise_to(promise)) }),
+        ToLeader::Report(report) => Body::Report(report_to(report)),
+        ToLeader::LearnerReport(report) => Body::LearnerReport(report_to(report)),
+        ToLeader::Ack(Ack { forced, stamp, grant, learner, own_stamp }) => Body::Ack(proto::Ack {
+            forced: Some(lsn_to(forced)),
+            stamp: stamp.0,
+            grant,
+            own_stamp: Some(own_to(own_stamp)),
+            learner,
+        }),
+        ToLeader::Gap { last } => Body::Gap(proto::Gap { last: Some(lsn_to(last)) }),
+        ToLeader::NeedSnapshot { flushed } => {
+            Body::NeedSnapshot(proto::NeedSnapshot { flushed: Some(lsn_to(flushed)) })
+        }
+        ToLeader::FetchSnapshot { snapshot, part, flushed } => {
+            Body::FetchSnapshot(proto::FetchSnapshot { snapshot, part, flushed: Some(lsn_to(flushed)) })
+        }
+    }
+}
+
+fn between_peers_to(message: BetweenPeers) -> Body {
+    match message {
+        BetweenPeers::PreVote { round } => Body::PreVote(proto::PreVote { round }),
+        BetweenPeers::PreVoteAnswer { round, agree, promise } => {
             Body::PreVoteAnswer(proto::PreVoteAnswer { round, agree, promise: Some(promise_to(promise)) })
         }
-        Message::VoterProbe { nonce } => Body::VoterProbe(proto::VoterProbe { nonce }),
-        Message::VoterProbeAnswer { nonce, promise } => {
+        BetweenPeers::VoterProbe { nonce } => Body::VoterProbe(proto::VoterProbe { nonce }),
+        BetweenPeers::VoterProbeAnswer { nonce, promise } => {
             Body::VoterProbeAnswer(proto::VoterProbeAnswer { nonce, promise: Some(promise_to(promise)) })
         }
-        Message::LearnerReport { epoch, report } => {
-            Body::LearnerReport(proto::ReportMessage { epoch: epoch.0, report: Some(report_to(report)) })
-        }
-        Message::Promote { epoch, upto } => {
-            Body::Promote(proto::Promote { epoch: epoch.0, upto: Some(lsn_to(upto)) })
-        }
-        Message::OfferSnapshot { epoch, snapshot } => {
-            Body::OfferSnapshot(proto::OfferSnapshot { epoch: epoch.0, snapshot })
-        }
-        Message::NeedSnapshot { epoch, flushed } => {
-            Body::NeedSnapshot(proto::NeedSnapshot { epoch: epoch.0, flushed: Some(lsn_to(flushed)) })
-        }
-        Message::FetchSnapshot { epoch, snapshot, part, flushed } => {
-            Body::FetchSnapshot(proto::FetchSnapshot {
-                epoch: epoch.0,
-                snapshot,
-                part,
-                flushed: Some(lsn_to(flushed)),
-            })
-        }
-        Message::Snapshot { epoch, snapshot, part: SnapshotPart { number, flushed, bytes, last } } => {
-            Body::Snapshot(proto::Snapshot {
-                epoch: epoch.0,
-                snapshot,
-                number,
-                bytes,
-                last,
-                flushed: Some(lsn_to(flushed)),
-            })
-        }
-        Message::TransferLeadership { epoch, last } => {
-            Body::TransferLeadership(proto::TransferLeadership { epoch: epoch.0, last: Some(lsn_to(last)) })
-        }
-    };
-    proto::Envelope { cohort_high: (cohort.0 >> 64) as u64, cohort_low: cohort.0 as u64, message: Some(body) }
+    }
 }
 
 /// What an envelope says, and of which cohort.
 pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), WireError> {
     let cohort = CohortId(u128::from(envelope.cohort_high) << 64 | u128::from(envelope.cohort_low));
+    let epoch = Epoch(envelope.epoch);
+    let from_leader = |message| Message::FromLeader(epoch, message);
+    let to_leader = |message| Message::ToLeader(epoch, message);
     let message = match envelope.message.ok_or(WireError::Missing("message"))? {
-        Body::Propose(propose) => propose_from(propose)?,
-        Body::Heartbeat(heartbeat) => Message::Heartbeat {
-            epoch: Epoch(heartbeat.epoch),
-            heartbeat: heartbeat_from(heartbeat.heartbeat)?,
-        },
-        Body::Ack(ack) => Message::Ack {
-            epoch: Epoch(ack.epoch),
-            forced: lsn_from(ack.forced, "forced")?,
-            stamp: Stamp(ack.stamp),
-            grant: ack.grant,
-            learner: ack.learner,
-            own_stamp: own_from(ack.own_stamp.ok_or(WireError::Missing("own_stamp"))?),
-        },
-        Body::Gap(gap) => Message::Gap { epoch: Epoch(gap.epoch), last: lsn_from(gap.last, "last")? },
-        Body::Report(report) => {
-            Message::Report { epoch: Epoch(report.epoch), report: report_from(report.report)? }
-        }
-        Body::Match(found) => Message::Match {
-            epoch: Epoch(found.epoch),
+        Body::Propose(propose) => from_leader(propose_from(epoch, propose)?),
+        Body::Heartbeat(heartbeat) => from_leader(FromLeader::Heartbeat(heartbeat_from(heartbeat)?)),
+        Body::Match(found) => from_leader(FromLeader::Match {
             agree: lsn_from(found.agree, "agree")?,
             agree_chain: found.agree_chain.map(ChainHash),
             reported: lsn_from(found.reported, "reported")?,
-        },
-        Body::RequestPromise(request) => Message::RequestPromise {
-            epoch: Epoch(request.epoch),
-            last: lsn_from(request.last, "last")?,
-            released: request.released.map(Epoch),
-        },
-        Body::Promised(promised) => {
-            Message::Promised { epoch: Epoch(promised.epoch), report: report_from(promised.report)? }
+        }),
+        Body::RequestPromise(request) => {
+            from_leader(FromLeader::RequestPromise { released: request.released.map(Epoch) })
         }
-        Body::Refuse(refuse) => Message::Refuse {
-            epoch: Epoch(refuse.epoch),
-            promise: promise_from(refuse.promise)?,
-            stamp: refuse.stamp.map(Stamp),
-        },
-        Body::PreVote(question) => Message::PreVote {
-            epoch: Epoch(question.epoch),
-            last: lsn_from(question.last, "last")?,
-            round: question.round,
-        },
-        Body::PreVoteAnswer(answer) => Message::PreVoteAnswer {
-            round: answer.round,
-            agree: answer.agree,
-            promise: promise_from(answer.promise)?,
-        },
-        Body::VoterProbe(probe) => Message::VoterProbe { nonce: probe.nonce },
-        Body::VoterProbeAnswer(answer) => {
-            Message::VoterProbeAnswer { nonce: answer.nonce, promise: promise_from(answer.promise)? }
-        }
-        Body::LearnerReport(learner) => {
-            Message::LearnerReport { epoch: Epoch(learner.epoch), report: report_from(learner.report)? }
-        }
-        Body::Promote(promote) => {
-            Message::Promote { epoch: Epoch(promote.epoch), upto: lsn_from(promote.upto, "upto")? }
-        }
-        Body::NeedSnapshot(need) => {
-            Message::NeedSnapshot { epoch: Epoch(need.epoch), flushed: lsn_from(need.flushed, "flushed")? }
-        }
-        Body::OfferSnapshot(offer) => {
-            Message::OfferSnapshot { epoch: Epoch(offer.epoch), snapshot: offer.snapshot }
-        }
-        Body::FetchSnapshot(take) => Message::FetchSnapshot {
-            epoch: Epoch(take.epoch),
-            snapshot: take.snapshot,
-            part: take.part,
-            flushed: lsn_from(take.flushed, "flushed")?,
-        },
-        Body::Snapshot(snapshot) => Message::Snapshot {
-            epoch: Epoch(snapshot.epoch),
+        Body::Promote(promote) => from_leader(FromLeader::Promote { upto: lsn_from(promote.upto, "upto")? }),
+        Body::OfferSnapshot(offer) => from_leader(FromLeader::OfferSnapshot { snapshot: offer.snapshot }),
+        Body::Snapshot(snapshot) => from_leader(FromLeader::Snapshot {
             snapshot: snapshot.snapshot,
             part: SnapshotPart {
                 number: snapshot.number,
@@ -241,18 +176,47 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), W
                 bytes: snapshot.bytes,
                 last: snapshot.last,
             },
-        },
-        Body::TransferLeadership(transfer) => Message::TransferLeadership {
-            epoch: Epoch(transfer.epoch),
-            last: lsn_from(transfer.last, "last")?,
-        },
+        }),
+        Body::TransferLeadership(transfer) => {
+            from_leader(FromLeader::TransferLeadership { last: lsn_from(transfer.last, "last")? })
+        }
+        Body::Promised(report) => to_leader(ToLeader::Promised(report_from(report)?)),
+        Body::Refuse(refuse) => to_leader(ToLeader::Refuse { promise: promise_from(refuse.promise)? }),
+        Body::Report(report) => to_leader(ToLeader::Report(report_from(report)?)),
+        Body::LearnerReport(report) => to_leader(ToLeader::LearnerReport(report_from(report)?)),
+        Body::Ack(ack) => to_leader(ToLeader::Ack(Ack {
+            forced: lsn_from(ack.forced, "forced")?,
+            stamp: Stamp(ack.stamp),
+            grant: ack.grant,
+            learner: ack.learner,
+            own_stamp: own_from(ack.own_stamp.ok_or(WireError::Missing("own_stamp"))?),
+        })),
+        Body::Gap(gap) => to_leader(ToLeader::Gap { last: lsn_from(gap.last, "last")? }),
+        Body::NeedSnapshot(need) => {
+            to_leader(ToLeader::NeedSnapshot { flushed: lsn_from(need.flushed, "flushed")? })
+        }
+        Body::FetchSnapshot(fetch) => to_leader(ToLeader::FetchSnapshot {
+            snapshot: fetch.snapshot,
+            part: fetch.part,
+            flushed: lsn_from(fetch.flushed, "flushed")?,
+        }),
+        Body::PreVote(question) => Message::BetweenPeers(BetweenPeers::PreVote { round: question.round }),
+        Body::PreVoteAnswer(answer) => Message::BetweenPeers(BetweenPeers::PreVoteAnswer {
+            round: answer.round,
+            agree: answer.agree,
+            promise: promise_from(answer.promise)?,
+        }),
+        Body::VoterProbe(probe) => Message::BetweenPeers(BetweenPeers::VoterProbe { nonce: probe.nonce }),
+        Body::VoterProbeAnswer(answer) => Message::BetweenPeers(BetweenPeers::VoterProbeAnswer {
+            nonce: answer.nonce,
+            promise: promise_from(answer.promise)?,
+        }),
     };
     Ok((cohort, message))
 }
 
 /// Rebuilds the batch entry by entry: contiguous by construction, verified by its last chain hash.
-fn propose_from(propose: proto::Propose) -> Result<Message, WireError> {
-    let epoch = Epoch(propose.epoch);
+fn propose_from(epoch: Epoch, propose: proto::Propose) -> Result<FromLeader, WireError> {
     let prev = lsn_from(propose.prev, "prev")?;
     if propose.entries.len() > ENTRIES_MAX {
         return Err(WireError::Range { what: "number of entries", value: propose.entries.len() as u64 });
@@ -288,7 +252,8 @@ fn propose_from(propose: proto::Propose) -> Result<Message, WireError> {
     if found != expected {
         return Err(WireError::Chain { last, found, expected });
     }
-    Ok(Message::Propose { epoch, prev, entries, heartbeat: heartbeat_from(propose.heartbeat)? })
+    let heartbeat = heartbeat_from(propose.heartbeat.ok_or(WireError::Missing("heartbeat"))?)?;
+    Ok(FromLeader::Propose { prev, entries, heartbeat })
 }
 
 fn kind_from(kind: u32, payload: &Bytes) -> Result<EntryKind, WireError> {
@@ -346,8 +311,7 @@ fn heartbeat_to(heartbeat: Heartbeat) -> proto::Heartbeat {
     }
 }
 
-fn heartbeat_from(heartbeat: Option<proto::Heartbeat>) -> Result<Heartbeat, WireError> {
-    let heartbeat = heartbeat.ok_or(WireError::Missing("heartbeat"))?;
+fn heartbeat_from(heartbeat: proto::Heartbeat) -> Result<Heartbeat, WireError> {
     let lease = Millis(heartbeat.lease_ms);
     if lease > LEASE_MAX {
         return Err(WireError::Range { what: "lease in ms", value: u64::from(lease.0) });
@@ -366,12 +330,10 @@ fn report_to(report: Report) -> proto::Report {
         committed: Some(lsn_to(report.committed)),
         last: Some(lsn_to(report.last)),
         epoch_ends: report.epoch_ends.into_iter().map(lsn_to).collect(),
-        flushed: Some(lsn_to(report.flushed)),
     }
 }
 
-fn report_from(report: Option<proto::Report>) -> Result<Report, WireError> {
-    let report = report.ok_or(WireError::Missing("report"))?;
+fn report_from(report: proto::Report) -> Result<Report, WireError> {
     if report.epoch_ends.len() > EPOCH_ENDS_MAX {
         return Err(WireError::Range { what: "number of epochs", value: report.epoch_ends.len() as u64 });
     }
@@ -387,7 +349,6 @@ fn report_from(report: Option<proto::Report>) -> Result<Report, WireError> {
         committed: lsn_from(report.committed, "committed")?,
         last: lsn_from(report.last, "last")?,
         epoch_ends,
-        flushed: lsn_from(report.flushed, "flushed")?,
     })
 }
 

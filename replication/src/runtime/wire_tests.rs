@@ -34,12 +34,12 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
 
 fn report() -> impl Strategy<Value = Report> {
     let steps = proptest::collection::vec((1..10u32, 1..10u64), 0..5);
-    (lsn(), lsn(), steps, lsn()).prop_map(|(committed, last, steps, flushed)| {
+    (lsn(), lsn(), steps).prop_map(|(committed, last, steps)| {
         let ends = steps.into_iter().scan(Lsn::new(1, 1), |end, (epochs, seqs)| {
             *end = Lsn::new(end.epoch.0 + epochs, end.seq + seqs);
             Some(*end)
         });
-        Report { committed, last, epoch_ends: ends.collect(), flushed }
+        Report { committed, last, epoch_ends: ends.collect() }
     })
 }
 
@@ -60,61 +60,71 @@ fn propose() -> impl Strategy<Value = Message> {
                 };
                 entries.push(Entry::next(last, chain, epoch, kind, payload));
             }
-            Message::Propose { epoch: Epoch(9), prev, entries, heartbeat }
+            Message::FromLeader(Epoch(9), FromLeader::Propose { prev, entries, heartbeat })
         },
     )
 }
 
-fn message() -> impl Strategy<Value = Message> {
-    let epoch = || any::<u32>().prop_map(Epoch);
-    let stamp = || any::<u64>().prop_map(Stamp);
+fn from_leader() -> impl Strategy<Value = FromLeader> {
     prop_oneof![
-        propose(),
-        (epoch(), heartbeat()).prop_map(|(epoch, heartbeat)| Message::Heartbeat { epoch, heartbeat }),
-        (epoch(), lsn(), stamp(), any::<bool>(), any::<bool>(), own()).prop_map(
-            |(epoch, forced, stamp, grant, learner, own_stamp)| {
-                Message::Ack { epoch, forced, stamp, grant, learner, own_stamp }
-            }
-        ),
-        any::<u64>().prop_map(|nonce| Message::VoterProbe { nonce }),
-        (any::<u64>(), promise()).prop_map(|(nonce, promise)| Message::VoterProbeAnswer { nonce, promise }),
-        (epoch(), report()).prop_map(|(epoch, report)| Message::LearnerReport { epoch, report }),
-        (epoch(), lsn()).prop_map(|(epoch, upto)| Message::Promote { epoch, upto }),
-        (epoch(), lsn()).prop_map(|(epoch, last)| Message::Gap { epoch, last }),
-        (epoch(), report()).prop_map(|(epoch, report)| Message::Report { epoch, report }),
-        (epoch(), lsn(), proptest::option::of(any::<u64>()), lsn()).prop_map(
-            |(epoch, agree, chain, reported)| {
-                Message::Match { epoch, agree, agree_chain: chain.map(ChainHash), reported }
-            }
-        ),
-        (epoch(), lsn(), proptest::option::of(epoch()))
-            .prop_map(|(epoch, last, released)| { Message::RequestPromise { epoch, last, released } }),
-        (epoch(), report()).prop_map(|(epoch, report)| Message::Promised { epoch, report }),
-        (epoch(), promise(), proptest::option::of(stamp()))
-            .prop_map(|(epoch, promise, stamp)| Message::Refuse { epoch, promise, stamp }),
-        (epoch(), lsn(), any::<u64>()).prop_map(|(epoch, last, round)| Message::PreVote {
-            epoch,
-            last,
-            round
+        heartbeat().prop_map(FromLeader::Heartbeat),
+        (lsn(), proptest::option::of(any::<u64>()), lsn()).prop_map(|(agree, chain, reported)| {
+            FromLeader::Match { agree, agree_chain: chain.map(ChainHash), reported }
         }),
-        (any::<u64>(), any::<bool>(), promise()).prop_map(|(round, agree, promise)| Message::PreVoteAnswer {
-            round,
-            agree,
-            promise
-        }),
-        (epoch(), lsn()).prop_map(|(epoch, last)| Message::TransferLeadership { epoch, last }),
-        (epoch(), lsn()).prop_map(|(epoch, flushed)| Message::NeedSnapshot { epoch, flushed }),
-        (epoch(), any::<u64>()).prop_map(|(epoch, snapshot)| Message::OfferSnapshot { epoch, snapshot }),
-        (epoch(), any::<u64>(), any::<u64>(), lsn()).prop_map(|(epoch, snapshot, part, flushed)| {
-            Message::FetchSnapshot { epoch, snapshot, part, flushed }
-        }),
-        (epoch(), any::<u64>(), any::<u64>(), lsn(), any::<Vec<u8>>(), any::<bool>()).prop_map(
-            |(epoch, snapshot, number, flushed, bytes, last)| Message::Snapshot {
-                epoch,
+        proptest::option::of(any::<u32>().prop_map(Epoch))
+            .prop_map(|released| FromLeader::RequestPromise { released }),
+        lsn().prop_map(|upto| FromLeader::Promote { upto }),
+        any::<u64>().prop_map(|snapshot| FromLeader::OfferSnapshot { snapshot }),
+        (any::<u64>(), any::<u64>(), lsn(), any::<Vec<u8>>(), any::<bool>()).prop_map(
+            |(snapshot, number, flushed, bytes, last)| FromLeader::Snapshot {
                 snapshot,
                 part: SnapshotPart { number, flushed, bytes: bytes.into(), last },
             }
         ),
+        lsn().prop_map(|last| FromLeader::TransferLeadership { last }),
+    ]
+}
+
+fn to_leader() -> impl Strategy<Value = ToLeader> {
+    let stamp = any::<u64>().prop_map(Stamp);
+    prop_oneof![
+        report().prop_map(ToLeader::Promised),
+        promise().prop_map(|promise| ToLeader::Refuse { promise }),
+        report().prop_map(ToLeader::Report),
+        report().prop_map(ToLeader::LearnerReport),
+        (lsn(), stamp, any::<bool>(), any::<bool>(), own()).prop_map(
+            |(forced, stamp, grant, learner, own_stamp)| {
+                ToLeader::Ack(Ack { forced, stamp, grant, learner, own_stamp })
+            }
+        ),
+        lsn().prop_map(|last| ToLeader::Gap { last }),
+        lsn().prop_map(|flushed| ToLeader::NeedSnapshot { flushed }),
+        (any::<u64>(), any::<u64>(), lsn()).prop_map(|(snapshot, part, flushed)| ToLeader::FetchSnapshot {
+            snapshot,
+            part,
+            flushed
+        }),
+    ]
+}
+
+fn between_peers() -> impl Strategy<Value = BetweenPeers> {
+    prop_oneof![
+        any::<u64>().prop_map(|round| BetweenPeers::PreVote { round }),
+        (any::<u64>(), any::<bool>(), promise())
+            .prop_map(|(round, agree, promise)| BetweenPeers::PreVoteAnswer { round, agree, promise }),
+        any::<u64>().prop_map(|nonce| BetweenPeers::VoterProbe { nonce }),
+        (any::<u64>(), promise())
+            .prop_map(|(nonce, promise)| BetweenPeers::VoterProbeAnswer { nonce, promise }),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let epoch = || any::<u32>().prop_map(Epoch);
+    prop_oneof![
+        1 => propose(),
+        7 => (epoch(), from_leader()).prop_map(|(epoch, message)| Message::FromLeader(epoch, message)),
+        8 => (epoch(), to_leader()).prop_map(|(epoch, message)| Message::ToLeader(epoch, message)),
+        4 => between_peers().prop_map(Message::BetweenPeers),
     ]
 }
 
@@ -140,7 +150,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
         if let Ok(envelope) = proto::Envelope::decode(&bytes[..])
-            && let Ok((_, Message::Propose { entries, .. })) = decode(envelope)
+            && let Ok((_, Message::FromLeader(_, FromLeader::Propose { entries, .. }))) = decode(envelope)
         {
             for pair in entries.windows(2) {
                 prop_assert!(pair[1].follows(pair[0].lsn, pair[0].chain));
@@ -161,7 +171,8 @@ fn good() -> proto::Propose {
         lease: Millis(500),
         echo: None,
     };
-    let message = Message::Propose { epoch: Epoch(2), prev, entries: vec![first, second], heartbeat };
+    let propose = FromLeader::Propose { prev, entries: vec![first, second], heartbeat };
+    let message = Message::FromLeader(Epoch(2), propose);
     match encode(CohortId(7), message).message {
         Some(Body::Propose(propose)) => propose,
         other => panic!("encoded as {other:?}"),
@@ -170,9 +181,9 @@ fn good() -> proto::Propose {
 
 fn refusal(change: impl FnOnce(&mut proto::Propose)) -> WireError {
     let mut propose = good();
-    assert!(propose_from(propose.clone()).is_ok());
+    assert!(propose_from(Epoch(2), propose.clone()).is_ok());
     change(&mut propose);
-    propose_from(propose).expect_err("must be refused")
+    propose_from(Epoch(2), propose).expect_err("must be refused")
 }
 
 #[test]
@@ -207,6 +218,6 @@ fn refuses_what_is_out_of_range_or_missing() {
     assert_eq!(lease, WireError::Range { what: "lease in ms", value: 60_001 });
     let start = refusal(|propose| propose.entries[0].payload = Bytes::from_static(b"x"));
     assert_eq!(start, WireError::Range { what: "payload size of an epoch start", value: 1 });
-    let empty = proto::Envelope { cohort_high: 0, cohort_low: 0, message: None };
+    let empty = proto::Envelope { cohort_high: 0, cohort_low: 0, epoch: 0, message: None };
     assert_eq!(decode(empty), Err(WireError::Missing("message")));
 }

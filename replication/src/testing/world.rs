@@ -23,7 +23,7 @@ use super::options::{Options, Random};
 use crate::protocol::coordination::{CoordinationOutcome, CoordinationRequest};
 use crate::protocol::effect::{Effect, Lease, Reply};
 use crate::protocol::event::{Event, Ticket, Token};
-use crate::protocol::message::{Envelope, Message};
+use crate::protocol::message::{Envelope, Message, ToLeader};
 use crate::protocol::time::{Millis, Stamp};
 use crate::protocol::{Cohort, Config, Recovered, Status};
 
@@ -625,7 +625,7 @@ impl World {
     }
 
     fn send(&mut self, envelope: Envelope) {
-        if let Message::Promised { .. } = envelope.message
+        if let Message::ToLeader(_, ToLeader::Promised(_)) = envelope.message
             && let Some(machine) = self.machines.get_mut(&envelope.from.node.0)
             && let Some(cohort) = &machine.cohort
         {

@@ -7,7 +7,7 @@ use replication::drive::{Drive, Input};
 use replication::protocol::coordination::CoordinationRequest;
 use replication::protocol::effect::Reply;
 use replication::protocol::event::{Event as CohortEvent, Received, Ticket};
-use replication::protocol::message::{Envelope, Message, SnapshotPart};
+use replication::protocol::message::{Envelope, Message, SnapshotPart, ToLeader};
 use replication::store::Store;
 use wal::{Append, EntryKind, LogError, Record};
 
@@ -208,7 +208,7 @@ impl World {
     }
 
     pub(super) fn send(&mut self, node: Node, range: Range, envelope: Envelope) {
-        if matches!(envelope.message, Message::Promised { .. }) {
+        if matches!(envelope.message, Message::ToLeader(_, ToLeader::Promised(_))) {
             self.promised(node, range);
         }
         let to = envelope.to.0;

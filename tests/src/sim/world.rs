@@ -9,7 +9,7 @@ use std::fmt;
 
 use replication::protocol::coordination::{CoordinationOutcome, CoordinationRequest, RangeView};
 use replication::protocol::event::Event as CohortEvent;
-use replication::protocol::message::{Envelope, Message, SnapshotPart};
+use replication::protocol::message::{Envelope, Message, SnapshotPart, ToLeader};
 use replication::testing::options::Random;
 use wal::disk::MemoryDisk;
 use wal::{CohortId, Incarnation, NodeId, ReplicaId};
@@ -367,7 +367,7 @@ impl World {
             Action::Deliver { range, envelope } => {
                 if self.network.carries(envelope.from.node.0, envelope.to.0) {
                     let node = envelope.to.0;
-                    let inherited = matches!(envelope.message, Message::Ack { epoch, forced, .. } if forced.epoch < epoch);
+                    let inherited = matches!(envelope.message, Message::ToLeader(epoch, ToLeader::Ack(ack)) if ack.forced.epoch < epoch);
                     self.tell(node, range, CohortEvent::Received(envelope));
                     if inherited {
                         self.spring(node, range, Snare::Ack);

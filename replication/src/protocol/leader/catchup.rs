@@ -3,50 +3,48 @@
 
 use wal::{Entry, Lsn, NodeId, ReplicaId};
 
-use super::effect::Effect;
-use super::leader::Leader;
-use super::member::Member;
-use super::message::{Message, Report};
-use super::progress::Stage;
-use super::time::Millis;
+use super::progress::{Following, Progress};
+use super::role::{Leader, Phase};
+use crate::protocol::effect::Effect;
+use crate::protocol::member::Member;
+use crate::protocol::message::{FromLeader, Report};
+use crate::protocol::time::Millis;
 
 #[cfg(test)]
 #[path = "catchup_tests.rs"]
 mod tests;
 
-impl Member<Leader> {
+impl Member<'_, Leader> {
     /// Tells every bound follower where our logs agree.
-    pub(crate) fn match_promised(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn match_promised(&mut self, out: &mut Vec<Effect>) {
         for node in self.common.others() {
-            let Some(progress) = self.role.progress.get_mut(&node) else { continue };
-            if let Stage::Promised(report) = &progress.stage {
-                let report = report.clone();
+            let report = self.role.progress.get(&node).and_then(Progress::promised).cloned();
+            if let Some(report) = report {
                 self.match_or_snapshot(node, &report, out);
             }
         }
     }
 
-    pub(crate) fn send_match(&self, node: NodeId, agree: Lsn, reported: Lsn, out: &mut Vec<Effect>) {
+    pub(super) fn send_match(&self, node: NodeId, agree: Lsn, reported: Lsn, out: &mut Vec<Effect>) {
         let agree_chain =
             self.common.log.at(agree.seq).filter(|(lsn, _)| *lsn == agree).map(|(_, chain)| chain);
-        let message = Message::Match { epoch: self.role.epoch, agree, agree_chain, reported };
-        self.common.send(node, message, out);
+        self.send(node, FromLeader::Match { agree, agree_chain, reported }, out);
     }
 
-    /// A follower of this epoch that has restarted tells its log anew.
-    pub(crate) fn reported(&mut self, from: ReplicaId, report: &Report, out: &mut Vec<Effect>) {
-        let now = self.common.now;
+    /// A follower of this epoch that has restarted reports its log anew.
+    pub(super) fn reported(&mut self, from: ReplicaId, report: &Report, out: &mut Vec<Effect>) {
+        let (now, flushed) = (self.common.now, self.common.flushed());
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
-        progress.heard = Some(now);
-        if !matches!(self.role.phase, super::leader::Phase::Leading(_)) {
+        progress.contact.heard(now);
+        if !matches!(self.role.phase, Phase::Leading(_)) {
             return;
         }
-        if matches!(progress.stage, Stage::Snapshot(_)) && report.committed.seq <= self.common.flushed().seq {
-            // It says so with every heartbeat until it has the snapshot.
+        if progress.takes_snapshot() && report.committed.seq <= flushed.seq {
+            // It reports with every heartbeat until it has the snapshot.
             return;
         }
-        if progress.stage == Stage::Matched && report.last.seq < progress.matched.seq {
-            // Said before what it has acked since; that is in its log forever.
+        if progress.is_replicating() && report.last.seq < progress.matched.seq {
+            // Sent before what it has acked since; that is in its log forever.
             return;
         }
         self.match_or_snapshot(from.node, report, out);
@@ -56,55 +54,52 @@ impl Member<Leader> {
         let reported = report.last;
         let Some(agree) = self.common.log.agreement(report) else {
             if report.committed.seq > self.common.flushed().seq {
-                // A snapshot must reach as far as it has applied (rule 7).
+                // A snapshot must reach as far as the receiver has applied.
                 out.push(Effect::RequestFlush);
             }
             return self.offer_snapshot(node, out);
         };
         if let Some(progress) = self.role.progress.get_mut(&node) {
-            progress.stage = Stage::Matching { agree, reported };
+            progress.following = Following::Probe { agree, reported };
         }
         self.send_match(node, agree, reported, out);
     }
 
-    /// The follower's log ends before our proposal begins.
-    pub(crate) fn gap(&mut self, from: ReplicaId, last: Lsn, out: &mut Vec<Effect>) {
+    /// The follower's log ends before our proposal begins [no-gaps].
+    pub(super) fn gap(&mut self, from: ReplicaId, last: Lsn, out: &mut Vec<Effect>) {
         let now = self.common.now;
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
-        progress.heard = Some(now);
-        if progress.stage == Stage::Matched
-            && last.seq < progress.sent.seq
-            && last.seq >= progress.matched.seq
-        {
+        progress.contact.heard(now);
+        let matched = progress.matched;
+        let behind = |sent: Lsn| last.seq < sent.seq && last.seq >= matched.seq;
+        if progress.stream().is_some_and(|stream| behind(stream.sent())) {
             progress.restart(last, now);
             self.send_to(from.node, out);
         }
     }
 
     /// A new stream to the member: what was on the way may be lost.
-    pub(crate) fn connected(&mut self, node: NodeId, out: &mut Vec<Effect>) {
+    pub(super) fn connected(&mut self, node: NodeId, out: &mut Vec<Effect>) {
         let now = self.common.now;
         if let Some(progress) = self.role.progress.get_mut(&node) {
-            let matched = progress.matched;
-            progress.restart(matched, now);
+            progress.restart(progress.matched, now);
             self.nudge(out);
             self.send_to(node, out);
         }
     }
 
-    /// Sends again what has been on the way for too long.
-    pub(crate) fn resend_lost(&mut self, node: NodeId, out: &mut Vec<Effect>) {
+    /// Sends again what has been on the way for too long [lost-is-sent-again].
+    pub(super) fn resend_lost(&mut self, node: NodeId, out: &mut Vec<Effect>) {
         let now = self.common.now;
         let wait_max = Millis(self.common.settings().heartbeat.0 * 10);
         let Some(progress) = self.role.progress.get_mut(&node) else { return };
-        if progress.window_len() > 0 && now >= progress.moved_at.plus(wait_max) {
-            let matched = progress.matched;
-            progress.restart(matched, now);
+        if progress.stream().is_some_and(|stream| stream.stalls(now, wait_max)) {
+            progress.restart(progress.matched, now);
         }
         self.send_to(node, out);
     }
 
-    pub(crate) fn send_to_all(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn send_to_all(&mut self, out: &mut Vec<Effect>) {
         for node in self.common.others() {
             self.send_to(node, out);
         }
@@ -112,21 +107,21 @@ impl Member<Leader> {
 
     /// Sends what the follower lacks, as far as its window allows.
     pub(crate) fn send_to(&mut self, node: NodeId, out: &mut Vec<Effect>) {
-        if self.has_released() {
+        if self.role.transfers.has_released() {
             return;
         }
         loop {
             let settings = self.common.settings();
             let (bytes_max, window_max) = (settings.batch_bytes_max, settings.window_len_max);
             let Some(progress) = self.role.progress.get_mut(&node) else { return };
-            let ready = progress.stage == Stage::Matched && !progress.reading;
-            if !ready
-                || progress.sent.seq >= self.common.log.last().seq
-                || progress.window_len() >= window_max
-            {
+            if progress.reading {
                 return;
             }
-            let after = progress.sent;
+            let Some(stream) = progress.stream() else { return };
+            let after = stream.sent();
+            if after.seq >= self.common.log.last().seq || stream.window_len() >= window_max {
+                return;
+            }
             match self.common.log.behind(after, bytes_max) {
                 Some(entries) => self.propose(node, after, entries, out),
                 None => {
@@ -143,15 +138,14 @@ impl Member<Leader> {
         let sent = last.lsn;
         let heartbeat = self.next_heartbeat(node, false);
         let now = self.common.now;
-        if let Some(progress) = self.role.progress.get_mut(&node) {
-            progress.proposed(sent, now);
+        if let Some(stream) = self.role.progress.get_mut(&node).and_then(Progress::stream) {
+            stream.proposed(sent, now);
         }
-        let message = Message::Propose { epoch: self.role.epoch, prev, entries, heartbeat };
-        self.common.send(node, message, out);
+        self.send(node, FromLeader::Propose { prev, entries, heartbeat }, out);
     }
 
     /// Entries for a follower have been read from the log on disk.
-    pub(crate) fn log_read(
+    pub(super) fn log_read(
         &mut self,
         to: NodeId,
         after: Lsn,
@@ -160,16 +154,14 @@ impl Member<Leader> {
     ) {
         let Some(progress) = self.role.progress.get_mut(&to) else { return };
         progress.reading = false;
+        let sent = progress.stream().map(|stream| stream.sent());
         match entries {
-            None => {
-                if progress.stage == Stage::Matched {
-                    self.offer_snapshot(to, out);
-                }
-            }
+            None if sent.is_some() => self.offer_snapshot(to, out),
+            None => {}
             Some(entries) => {
                 // What was read may end behind what is live now; a truncation cannot have come between, leaders
                 // do not truncate.
-                if progress.stage == Stage::Matched && progress.sent == after && !entries.is_empty() {
+                if sent == Some(after) && !entries.is_empty() {
                     self.propose(to, after, entries, out);
                 }
                 self.send_to(to, out);

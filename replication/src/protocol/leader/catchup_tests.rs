@@ -3,9 +3,11 @@
 use wal::{Checkpoint, CohortId, Epoch, Incarnation, Promise, ReplicaId};
 
 use super::*;
-use crate::protocol::leader::Phase;
-use crate::protocol::member::{Common, Config, Recovered};
-use crate::protocol::progress::SnapshotProgress;
+use crate::protocol::config::{Config, Recovered};
+use crate::protocol::leader::SnapshotTransfer;
+use crate::protocol::member::Common;
+use crate::protocol::message::Message;
+use crate::protocol::settings::Settings;
 use crate::protocol::time::Stamp;
 
 const EPOCH: Epoch = Epoch(3);
@@ -16,7 +18,7 @@ fn peer(node: u32) -> ReplicaId {
 }
 
 /// The leader of epoch 3: its tables reach up to 2.10, its log from there to 3.12.
-fn leader() -> Member<Leader> {
+fn leader() -> (Common, Leader) {
     let flushed = Lsn::new(2, 10);
     let (mut entries, mut last, mut chain) = (Vec::new(), flushed, wal::ChainHash::default());
     for epoch in [Epoch(2), EPOCH] {
@@ -34,32 +36,29 @@ fn leader() -> Member<Leader> {
         epoch_ends: vec![flushed],
         ..Recovered::default()
     };
-    let settings = super::super::settings::Settings::default();
-    let config = Config {
-        cohort: CohortId(1),
-        me: peer(1),
-        members: vec![peer(1), peer(2), peer(3)],
-        life: 1,
-        settings,
-    };
-    let common = Box::new(Common::new(config, recovered, Stamp(1), &mut Vec::new()));
+    let members = vec![peer(1), peer(2), peer(3)];
+    let config = Config { cohort: CohortId(1), me: peer(1), members, life: 1, settings: Settings::default() };
+    let common = Common::new(config, recovered, Stamp(1), &mut Vec::new());
     let mut role = Leader::new(EPOCH, None, &common);
     role.phase = Phase::Leading(last);
-    Member { common, role }
+    (common, role)
 }
 
 fn report(committed: Lsn, last: Lsn) -> Report {
-    Report { committed, last, epoch_ends: vec![last], flushed: Lsn::ZERO }
+    Report { committed, last, epoch_ends: vec![last] }
 }
 
-fn stage(leader: &Member<Leader>) -> &Stage {
-    &leader.role.progress[&FOLLOWER].stage
+fn following<'a>(leader: &'a Member<'_, Leader>) -> &'a Following {
+    &leader.role.progress[&FOLLOWER].following
 }
 
-fn sent(out: &[Effect]) -> Vec<&Message> {
+fn sent(out: &[Effect]) -> Vec<&FromLeader> {
     out.iter()
         .filter_map(|effect| match effect {
-            Effect::Send(envelope) => Some(&envelope.message),
+            Effect::Send(envelope) => match &envelope.message {
+                Message::FromLeader(EPOCH, message) => Some(message),
+                _ => None,
+            },
             _ => None,
         })
         .collect()
@@ -67,11 +66,12 @@ fn sent(out: &[Effect]) -> Vec<&Message> {
 
 #[test]
 fn who_is_behind_the_log_is_offered_a_snapshot_once() {
-    let (mut leader, mut out) = (leader(), Vec::new());
+    let ((mut common, mut role), mut out) = (leader(), Vec::new());
+    let mut leader = Member { common: &mut common, role: &mut role };
     let behind = report(Lsn::new(1, 4), Lsn::new(1, 4));
     leader.reported(peer(2), &behind, &mut out);
-    assert!(matches!(stage(&leader), Stage::Snapshot(_)));
-    assert!(matches!(sent(&out)[..], [Message::OfferSnapshot { .. }]), "{out:?}");
+    assert!(matches!(following(&leader), Following::Snapshot(_)));
+    assert!(matches!(sent(&out)[..], [FromLeader::OfferSnapshot { .. }]), "{out:?}");
     out.clear();
     // It says so with every heartbeat.
     leader.reported(peer(2), &behind, &mut out);
@@ -81,44 +81,49 @@ fn who_is_behind_the_log_is_offered_a_snapshot_once() {
 /// Seed 4055029 of 5000 operations.
 #[test]
 fn a_late_report_changes_nothing_once_its_sender_has_acked_more() {
-    let (mut leader, mut out) = (leader(), Vec::new());
+    let ((mut common, mut role), mut out) = (leader(), Vec::new());
+    let mut leader = Member { common: &mut common, role: &mut role };
     if let Some(progress) = leader.role.progress.get_mut(&FOLLOWER) {
-        progress.match_at(Lsn::new(3, 12), Stamp(1));
+        progress.replicate_from(Lsn::new(3, 12), Stamp(1));
     }
     leader.reported(peer(2), &report(Lsn::new(1, 4), Lsn::new(1, 4)), &mut out);
-    assert_eq!((stage(&leader), &out[..]), (&Stage::Matched, &[][..]));
+    assert!(leader.role.progress[&FOLLOWER].is_replicating());
+    assert_eq!(out, []);
 }
 
 /// The same seed: the follower restarted when it had applied more than the snapshot that it was offered again.
 #[test]
 fn who_is_past_the_snapshot_is_matched_by_its_log() {
-    let (mut leader, mut out) = (leader(), Vec::new());
+    let ((mut common, mut role), mut out) = (leader(), Vec::new());
+    let mut leader = Member { common: &mut common, role: &mut role };
     leader.offer_snapshot(FOLLOWER, &mut out);
     out.clear();
     leader.reported(peer(2), &report(Lsn::new(2, 11), Lsn::new(3, 12)), &mut out);
     let agree = Lsn::new(3, 12);
-    assert_eq!(stage(&leader), &Stage::Matching { agree, reported: agree });
-    assert!(matches!(sent(&out)[..], [Message::Match { .. }]), "{out:?}");
+    assert_eq!(following(&leader), &Following::Probe { agree, reported: agree });
+    assert!(matches!(sent(&out)[..], [FromLeader::Match { .. }]), "{out:?}");
 }
 
-/// Rule 7: a snapshot that does not reach what the receiver has applied is of no use; the tables must come to reach it.
+/// A snapshot that does not reach what the receiver has applied is of no use; the tables must come to reach it [no-resurrection].
 #[test]
 fn a_snapshot_must_reach_as_far_as_its_receiver_has_applied() {
-    let (mut leader, mut out) = (leader(), Vec::new());
+    let ((mut common, mut role), mut out) = (leader(), Vec::new());
+    let mut leader = Member { common: &mut common, role: &mut role };
     // It has applied 2.11; what it has behind that is of an epoch that our log does not know any more.
     let odd = Report { epoch_ends: vec![Lsn::new(1, 12)], ..report(Lsn::new(2, 11), Lsn::new(1, 12)) };
     leader.match_or_snapshot(FOLLOWER, &odd, &mut out);
     assert!(out.contains(&Effect::RequestFlush), "{out:?}");
-    assert!(matches!(stage(&leader), Stage::Snapshot(_)));
+    assert!(matches!(following(&leader), Following::Snapshot(_)));
 }
 
 /// Seed 3132323 of 5000 operations.
 #[test]
 fn a_snapshot_takes_the_place_of_a_repair() {
-    let (mut leader, mut out) = (leader(), Vec::new());
+    let ((mut common, mut role), mut out) = (leader(), Vec::new());
+    let mut leader = Member { common: &mut common, role: &mut role };
     if let Some(progress) = leader.role.progress.get_mut(&FOLLOWER) {
-        progress.match_at(Lsn::new(3, 12), Stamp(1));
-        progress.repair = Some(SnapshotProgress { snapshot: 5, sent: None, reading: true });
+        progress.replicate_from(Lsn::new(3, 12), Stamp(1));
+        progress.repair = Some(SnapshotTransfer { reading: true, ..SnapshotTransfer::new(5) });
     }
     leader.offer_snapshot(FOLLOWER, &mut out);
     assert_eq!(leader.role.progress[&FOLLOWER].repair, None);

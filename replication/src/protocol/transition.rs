@@ -1,0 +1,22 @@
+//! Which role comes next.
+
+use wal::{Epoch, ReplicaId};
+
+/// What becomes of a member after an event. A transition consumes the old role; `cohort.rs` makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transition {
+    /// It goes on in its role.
+    Stay,
+    /// It follows; the leader, as far as it is known.
+    Follow(Option<(Epoch, ReplicaId)>),
+    /// It enters the election that is open, or opens one.
+    Stand,
+    /// It has won the election for this epoch, and takes it.
+    Lead(Epoch),
+    /// It takes an epoch above everything known without an election: a successor for whom the leases of the epoch before were
+    /// `released`, or a living leader that has met a higher promise [claim-above-refusal].
+    Claim {
+        /// The epoch whose leases the leader before released for us.
+        released: Option<Epoch>,
+    },
+}
