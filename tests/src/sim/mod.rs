@@ -45,6 +45,9 @@ use self::scenarios::Scenario;
 use self::schedule::Schedule;
 use self::world::{Counts, World};
 
+// Each step of a cohort ends with a check of its invariants, in a release build, too.
+const _: () = assert!(replication::protocol::INVARIANTS_CHECKED, "replication is to be built with `testing`");
+
 /// After the faults have ended every range must acknowledge a write within so many microseconds.
 const RECOVERY: u64 = 2_000_000;
 /// And every replica must have applied everything within so many more.
