@@ -1,4 +1,4 @@
-//! The window of remembered outcomes: a write that is sent twice is done once (design 4.6, rule 11).
+//! The window of remembered outcomes: a write that is sent twice is done once ([exactly-once], [dedup-floor]).
 //!
 //! Every applied write enters the window with its request id and LSN; a retry finds it and is answered with the
 //! first outcome. The window is a pure function of the log: it remembers the last [`WINDOW_LEN`] writes, so all

@@ -27,14 +27,17 @@ mod replica;
 mod conditions;
 mod dedup;
 mod payload;
-pub mod engine;
-pub mod table;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
+mod engine;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
+mod table;
 mod cluster;
 mod metrics;
 pub mod proto;
 pub mod config;
 mod operation;
 pub mod request;
+mod encoding;
 pub mod error;
 
 // What those above need of the layers below to assemble a node: its number, its disk, its coordinator.

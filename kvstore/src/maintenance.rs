@@ -2,7 +2,7 @@
 //!
 //! None of it is on the path of a write: a memtable is frozen in an instant and written out here. After a flush the
 //! cohort is notified of its flushed LSN, and the log may let go of what lies below. A cohort that holds back the oldest
-//! segment is flushed though its memtable is small (rule 2).
+//! segment is flushed though its memtable is small ([control-state-outlives-segment]).
 
 use std::io;
 use std::sync::Arc;
@@ -120,9 +120,9 @@ fn flush_these(ranges: &Ranges, these: &[CohortId], metrics: &Metrics) {
 
 fn flush(replica: &RangeReplica, metrics: &Metrics) {
     match replica.store.flush(|applied| wait_forced(replica, applied)) {
-        Ok(flushed_state) => {
+        Ok(flushed) => {
             metrics.flushes.count();
-            replica.cohort.note_flushed(flushed_state.flushed, flushed_state.flushed_chain);
+            replica.cohort.note_flushed(flushed.lsn, flushed.chain);
         }
         // The memtable stays, and so does the log: nothing is lost, and the next round tries again.
         Err(error) => tracing::error!(range = %replica.range, %error, "could not flush"),

@@ -1,30 +1,30 @@
 //! Opening, and closing for good, the ranges that this node is a member of.
 //!
 //! [`Opener::sync`] makes what is open match the cluster map: a range that names this node *and this disk* is opened
-//! from its tables and its part of the log; a range marked as dropped is closed and its data destroyed. Nothing is
-//! ever destroyed for lack of a word about it.
+//! from its tables and its part of the log; a range marked as dropped is closed and its data deleted. Data is deleted
+//! only on an explicit drop record, never because metadata is missing.
 //!
-//! A range starts from two sources that must fit: the tables up to a base LSN with its chain hash, and the log behind.
-//! [`join`] decides, by this table (base = what the tables hold):
+//! A range starts from two sources that must fit: its tables, which hold everything up to the flushed LSN, and the log
+//! behind it. [`reconcile`] decides by this table:
 //!
-//! | log of the range     | tables                  | verdict                                         |
-//! |----------------------|-------------------------|-------------------------------------------------|
-//! | none                 | none                    | fresh: the range was just made                  |
-//! | none                 | empty                   | a crash right after that: empty, not fresh      |
-//! | none                 | base > 0                | refused: promises and tail are lost             |
-//! | none, log damaged    | any                     | learner: all its records may have been there   |
-//! | none, disk replaced  | any                     | learner: its records were on the old disk      |
-//! | corrupt              | any                     | learner: what it says is not to be trusted     |
-//! | checkpoint > base    | any                     | refused: tables are older than the log believes |
-//! | same, learner        | any                     | learner: it had thrown its tables away         |
-//! | holds base           | same chain hash         | log behind base                                 |
-//! | no base, or other hash | base of a snapshot      | the snapshot, nothing behind it: the log is superseded   |
-//! | holds base           | another chain hash      | refused: one of them is another history         |
-//! | ends before base     | any                     | refused: the log has lost its tail              |
+//! | log of the range                | tables                           | the replica opens as                         |
+//! |---------------------------------|----------------------------------|----------------------------------------------|
+//! | none                            | none                             | fresh: the range was just created            |
+//! | none                            | empty                            | empty, not fresh: a crash right after that   |
+//! | none                            | hold something                   | refused: promises and the log's tail are lost |
+//! | none, the node's log is damaged | any                              | learner: its records may have been there     |
+//! | none, the disk was replaced     | any                              | learner: its records were on the old disk    |
+//! | corrupt                         | any                              | learner: what the log says is not trusted    |
+//! | begins above the flushed LSN    | any                              | refused: tables are older than the log needs |
+//! | the same, and must rejoin       | any                              | learner: a crash while its data were wiped   |
+//! | holds the flushed LSN           | same chain hash there            | ready: the tables, and the log behind them   |
+//! | does not, or with another hash  | flushed LSN is that of a snapshot | ready: the snapshot alone; the log is superseded |
+//! | holds the flushed LSN           | another chain hash there         | refused: two different histories             |
+//! | ends before the flushed LSN     | any                              | refused: the log has lost its tail           |
 //!
-//! A learner keeps its tables, whose content is committed, and is brought level by its leader (rule 5). The last
-//! but two is a crash between the two steps of taking a snapshot (rule 4): the tables have it, the log does not
-//! say so yet.
+//! A learner keeps its tables, whose content is committed, and its leader catches it up ([rejoin-as-learner]). "The
+//! snapshot alone" is a crash between the two steps of installing one ([skip-needs-proof]): the tables have it, the log
+//! does not say so yet.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -100,7 +100,11 @@ impl Opener {
                 Some(_) => {}
             }
         }
-        // All at once, on blocking threads: each one reads its tables and applies its log.
+        self.open_all(missing).await;
+    }
+
+    /// Opens ranges all at once, on blocking threads: each one reads its tables and applies its log.
+    async fn open_all(self: &Arc<Opener>, missing: Vec<Arc<RangeDescriptor>>) {
         let opening = missing.into_iter().map(|descriptor| {
             let (opener, runtime) = (self.clone(), tokio::runtime::Handle::current());
             tokio::task::spawn_blocking(move || {
@@ -125,33 +129,26 @@ impl Opener {
         let listed = descriptor.members.iter().find(|member| member.node == self.me.node);
         if listed != Some(&self.me) {
             return Err(format!(
-                "the range was made with another disk of node {} (incarnation {}): start the node with that data \
+                "the range was created with another disk of node {} (incarnation {}): start the node with that data \
                  directory",
                 self.me.node.0,
                 listed.map(|member| member.incarnation).unwrap_or_default()
             ));
         }
-        let log = lock(&self.recovered).remove(&id);
-        let dirs = self.disk.list_dirs().map_err(|error| format!("data directory: {error}"))?;
-        let rebuilt = descriptor.rebuilt.contains(&self.me.node);
-        let fresh = is_fresh(log.is_none() && !dirs.contains(&directory(id)), rebuilt);
-        let opened =
-            Engine::open(self.disk.clone(), &directory(id), EngineOptions::default(), self.cache.clone());
-        let (engine, flushed_state) = opened.map_err(|error| match error.is_damage() {
-            true => format!(
-                "tables: {error}; the other replicas go on; to mend this one, start the node once with an empty data \
-                 directory and --rebuild"
-            ),
-            false => format!("tables: {error}"),
-        })?;
-        let recovered = join(log, &flushed_state, fresh, loss(self.damaged.as_ref(), rebuilt))?;
-        let store = Arc::new(RangeStore::new(id, engine, flushed_state.attachment, WINDOW_LEN)?);
+        let found = Found {
+            log: lock(&self.recovered).remove(&id),
+            damaged: self.damaged.as_ref(),
+            rebuilt: descriptor.rebuilt.contains(&self.me.node),
+        };
+        let (disk, cache) = (self.disk.clone(), self.cache.clone());
+        let (store, recovered) = open_store(disk, id, EngineOptions::default(), cache, WINDOW_LEN, found)?;
+        let store = Arc::new(store);
         let cohort = self.runtime.open(id, descriptor.members.clone(), recovered, store.clone());
         let cohort = cohort.map_err(|error| error.to_string())?;
         Ok(Arc::new(RangeReplica { node: self.me.node, range: id, store, cohort }))
     }
 
-    /// Destroys what this node holds of a dropped range, and says so.
+    /// Deletes what this node holds of a dropped range, and takes itself off the drop record.
     async fn drop_range(&self, range: CohortId) -> Result<(), String> {
         let path = self.map.paths.dropped(range);
         let mark = self.map.coordinator.get(&path).await.map_err(|error| error.to_string())?;
@@ -177,90 +174,140 @@ pub(crate) fn is_fresh(nothing: bool, rebuilt: bool) -> bool {
     nothing && !rebuilt
 }
 
-/// Why a range's part of the log may be missing, if there is a reason.
-pub(crate) fn loss(damaged: Option<&Corruption>, rebuilt: bool) -> Option<String> {
-    match damaged {
-        Some(corruption) => Some(corruption.to_string()),
-        None => rebuilt.then(|| "the disk is not the one that the range was made with".to_owned()),
+/// What a node knows of a range's part of the log when it opens the range.
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
+pub struct Found<'a> {
+    /// As the scan recovered it.
+    pub log: Option<CohortRecovery>,
+    /// Damage that the scan found, wherever it may belong.
+    pub damaged: Option<&'a Corruption>,
+    /// The range was not created with this disk.
+    pub rebuilt: bool,
+}
+
+impl Found<'_> {
+    /// Why the range's part of the log may be missing, if there is a reason.
+    fn loss(&self) -> Option<String> {
+        match self.damaged {
+            Some(corruption) => Some(corruption.to_string()),
+            None => {
+                self.rebuilt.then(|| "the disk is not the one that the range was created with".to_owned())
+            }
+        }
     }
 }
 
-/// A replica that has lost its log: its tables stay, what the log says of promises counts at least, all else is superseded.
-fn learner(why: &str, flushed_state: &FlushedState, known: Checkpoint, promise: Promise) -> Recovered {
-    tracing::warn!(why, flushed = %flushed_state.flushed, "the log is lost: this replica must be brought level");
+/// Opens a range's tables, and makes them fit its part of the log.
+pub(crate) fn open_store(
+    disk: Arc<dyn Disk>,
+    range: CohortId,
+    options: EngineOptions,
+    cache: Arc<BlockCache>,
+    window_len: usize,
+    found: Found<'_>,
+) -> Result<(RangeStore, Recovered), String> {
+    let dirs = disk.list_dirs().map_err(|error| format!("data directory: {error}"))?;
+    let dir = directory(range);
+    let fresh = is_fresh(found.log.is_none() && !dirs.contains(&dir), found.rebuilt);
+    let opened = Engine::open(disk, &dir, options, cache);
+    let (engine, flushed) = opened.map_err(|error| match error.is_damage() {
+        true => format!(
+            "tables: {error}; the other replicas go on; to repair this one, start the node once with an empty data \
+             directory and --rebuild"
+        ),
+        false => format!("tables: {error}"),
+    })?;
+    let loss = found.loss();
+    let recovered = reconcile(found.log, &flushed, fresh, loss)?;
+    let store = RangeStore::new(range, engine, flushed.attachment, window_len)?;
+    Ok((store, recovered))
+}
+
+/// A replica that has lost its log: its tables stay, what the log says of promises still binds, all else is superseded.
+fn learner(why: &str, flushed: &FlushedState, known: Checkpoint, promise: Promise) -> Recovered {
+    tracing::warn!(why, flushed = %flushed.lsn, "the log is lost: this replica rejoins as a learner");
     Recovered {
         checkpoint: Checkpoint {
             promise,
-            flushed: flushed_state.flushed,
-            flushed_chain: flushed_state.flushed_chain,
-            committed: flushed_state.flushed,
+            flushed: flushed.lsn,
+            flushed_chain: flushed.chain,
+            committed: flushed.lsn,
             lease_ms_max: known.lease_ms_max,
             gc_lsn: known.gc_lsn,
             must_rejoin: true,
         },
         promise,
-        committed: flushed_state.flushed,
+        committed: flushed.lsn,
         entries: Vec::new(),
-        oldest: flushed_state.flushed,
-        epoch_ends: vec![flushed_state.flushed],
+        oldest: flushed.lsn,
+        epoch_ends: vec![flushed.lsn],
         fresh: false,
         log_superseded: true,
         must_rejoin: true,
     }
 }
 
-/// See the table at the top.
-pub(crate) fn join(
+/// Decides what the replica opens as, by the table at the top of this file.
+fn reconcile(
     log: Option<CohortRecovery>,
-    flushed_state: &FlushedState,
+    flushed: &FlushedState,
     fresh: bool,
     loss: Option<String>,
 ) -> Result<Recovered, String> {
-    let Some(log) = log else {
-        if let Some(why) = loss.filter(|_| !fresh) {
-            return Ok(learner(&why, flushed_state, Checkpoint::default(), Promise::default()));
-        }
-        if flushed_state.flushed > Lsn::ZERO {
-            return Err("the log has lost this range (its tables are there): restore the log, or start the node once with \
+    match log {
+        None => without_log(flushed, fresh, loss),
+        Some(log) => with_log(log, flushed),
+    }
+}
+
+/// The first rows of the table.
+fn without_log(flushed: &FlushedState, fresh: bool, loss: Option<String>) -> Result<Recovered, String> {
+    if let Some(why) = loss.filter(|_| !fresh) {
+        return Ok(learner(&why, flushed, Checkpoint::default(), Promise::default()));
+    }
+    if flushed.lsn > Lsn::ZERO {
+        return Err("the log has lost this range (its tables are there): restore the log, or start the node once with \
                         an empty data directory and --rebuild"
                 .into());
-        }
-        return Ok(Recovered {
-            checkpoint: Checkpoint::default(),
-            promise: Promise::default(),
-            committed: Lsn::ZERO,
-            entries: Vec::new(),
-            oldest: Lsn::ZERO,
-            epoch_ends: vec![Lsn::ZERO],
-            fresh,
-            log_superseded: false,
-            must_rejoin: false,
-        });
-    };
+    }
+    Ok(Recovered {
+        checkpoint: Checkpoint::default(),
+        promise: Promise::default(),
+        committed: Lsn::ZERO,
+        entries: Vec::new(),
+        oldest: Lsn::ZERO,
+        epoch_ends: vec![Lsn::ZERO],
+        fresh,
+        log_superseded: false,
+        must_rejoin: false,
+    })
+}
+
+/// The other rows of the table.
+fn with_log(log: CohortRecovery, flushed: &FlushedState) -> Result<Recovered, String> {
     if let Some(corruption) = &log.corrupt {
-        return Ok(learner(&corruption.to_string(), flushed_state, log.checkpoint, log.promise));
+        return Ok(learner(&corruption.to_string(), flushed, log.checkpoint, log.promise));
     }
     let mut checkpoint = log.checkpoint;
-    if flushed_state.flushed < checkpoint.flushed {
+    if flushed.lsn < checkpoint.flushed {
         if checkpoint.must_rejoin {
-            // Between the two steps of throwing all away that differed from the others' (rule 19).
-            return Ok(learner("it was being thrown away", flushed_state, checkpoint, log.promise));
+            // Between the two steps of wiping data that differed from the others' ([minority-history-is-wiped]).
+            return Ok(learner("its data were being wiped", flushed, checkpoint, log.promise));
         }
         return Err(format!(
             "tables end at {}, but the log begins behind {}",
-            flushed_state.flushed, checkpoint.flushed
+            flushed.lsn, checkpoint.flushed
         ));
     }
-    let entries: Vec<Entry> =
-        log.entries.into_iter().filter(|entry| entry.lsn >= flushed_state.flushed).collect();
+    let entries: Vec<Entry> = log.entries.into_iter().filter(|entry| entry.lsn >= flushed.lsn).collect();
     let (chain, entries) = match entries.first() {
-        Some(first) if first.lsn == flushed_state.flushed => (Some(first.chain), entries[1..].to_vec()),
-        _ if flushed_state.flushed == checkpoint.flushed => (Some(checkpoint.flushed_chain), entries),
+        Some(first) if first.lsn == flushed.lsn => (Some(first.chain), entries[1..].to_vec()),
+        _ if flushed.lsn == checkpoint.flushed => (Some(checkpoint.flushed_chain), entries),
         _ => (None, entries),
     };
     let mut recovered = Recovered {
         promise: log.promise,
-        committed: log.committed.max(flushed_state.flushed),
+        committed: log.committed.max(flushed.lsn),
         entries,
         oldest: log.oldest,
         epoch_ends: log.epoch_ends,
@@ -270,21 +317,19 @@ pub(crate) fn join(
         checkpoint: Checkpoint::default(),
     };
     match chain {
-        Some(chain) if chain == flushed_state.flushed_chain => {}
-        Some(_) | None
-            if flushed_state.snapshot == flushed_state.flushed && flushed_state.flushed > Lsn::ZERO =>
-        {
+        Some(chain) if chain == flushed.chain => {}
+        Some(_) | None if flushed.snapshot == flushed.lsn && flushed.lsn > Lsn::ZERO => {
             recovered.entries.clear();
-            (recovered.oldest, recovered.epoch_ends) = (flushed_state.flushed, vec![flushed_state.flushed]);
-            (recovered.committed, recovered.log_superseded) = (flushed_state.flushed, true);
+            (recovered.oldest, recovered.epoch_ends) = (flushed.lsn, vec![flushed.lsn]);
+            (recovered.committed, recovered.log_superseded) = (flushed.lsn, true);
         }
         Some(_) => {
-            return Err(format!("tables and log hold different histories at {}", flushed_state.flushed));
+            return Err(format!("tables and log hold different histories at {}", flushed.lsn));
         }
-        None => return Err(format!("the log ends before {}, where the tables do", flushed_state.flushed)),
+        None => return Err(format!("the log ends before {}, where the tables do", flushed.lsn)),
     }
-    checkpoint.flushed = flushed_state.flushed;
-    checkpoint.flushed_chain = flushed_state.flushed_chain;
+    checkpoint.flushed = flushed.lsn;
+    checkpoint.flushed_chain = flushed.chain;
     checkpoint.committed = checkpoint.committed.max(recovered.committed);
     recovered.checkpoint = checkpoint;
     Ok(recovered)

@@ -15,6 +15,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::encoding::{put_number, put_string, take_byte, take_number, take_string};
 use crate::request::{Mutation, RequestId};
 
 const VERSION: u8 = 1;
@@ -73,14 +74,18 @@ pub(crate) fn encode(request: RequestId, key: &[u8], mutations: &[Mutation], ref
 }
 
 /// Decodes; strings share the payload's memory.
-pub(crate) fn decode(mut bytes: Bytes) -> Result<Payload, BadPayload> {
+pub(crate) fn decode(bytes: Bytes) -> Result<Payload, BadPayload> {
+    parse(bytes).ok_or(BadPayload)
+}
+
+fn parse(mut bytes: Bytes) -> Option<Payload> {
     if bytes.len() < 18 || bytes.get_u8() != VERSION {
-        return Err(BadPayload);
+        return None;
     }
     let refused = match bytes.get_u8() {
         0 => false,
         REFUSAL => true,
-        _ => return Err(BadPayload),
+        _ => return None,
     };
     let client = bytes.get_u128_le();
     let sequence = take_number(&mut bytes)?;
@@ -88,56 +93,15 @@ pub(crate) fn decode(mut bytes: Bytes) -> Result<Payload, BadPayload> {
     let count = take_number(&mut bytes)?;
     let mut mutations = Vec::with_capacity(count.min(64) as usize);
     for _ in 0..count {
-        if bytes.is_empty() {
-            return Err(BadPayload);
-        }
-        mutations.push(match bytes.get_u8() {
+        mutations.push(match take_byte(&mut bytes)? {
             1 => Mutation::Put { column: take_string(&mut bytes)?, value: take_string(&mut bytes)? },
             2 => Mutation::Delete { column: take_string(&mut bytes)? },
             3 => Mutation::DeleteRow,
-            _ => return Err(BadPayload),
+            _ => return None,
         });
     }
-    if !bytes.is_empty() {
-        return Err(BadPayload);
-    }
-    Ok(Payload { request: RequestId { client, sequence }, key, mutations, refused })
-}
-
-fn put_number(out: &mut BytesMut, mut number: u64) {
-    while number >= 0x80 {
-        out.put_u8(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.put_u8(number as u8);
-}
-
-fn put_string(out: &mut BytesMut, string: &[u8]) {
-    put_number(out, string.len() as u64);
-    out.put_slice(string);
-}
-
-fn take_number(bytes: &mut Bytes) -> Result<u64, BadPayload> {
-    let mut number = 0u64;
-    for shift in (0..64).step_by(7) {
-        if bytes.is_empty() {
-            return Err(BadPayload);
-        }
-        let byte = bytes.get_u8();
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(number);
-        }
-    }
-    Err(BadPayload)
-}
-
-fn take_string(bytes: &mut Bytes) -> Result<Bytes, BadPayload> {
-    let len = take_number(bytes)?;
-    match usize::try_from(len) {
-        Ok(len) if len <= bytes.len() => Ok(bytes.split_to(len)),
-        _ => Err(BadPayload),
-    }
+    let request = RequestId { client, sequence };
+    bytes.is_empty().then_some(Payload { request, key, mutations, refused })
 }
 
 #[cfg(test)]

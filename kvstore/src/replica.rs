@@ -3,7 +3,7 @@
 //! [`RangeStore`] gives the cohort's entries their meaning: it decides writes (window, then conditions), keeps what is
 //! pending, applies what is committed. [`RangeReplica`] adds the reads:
 //!
-//! - strong: see the lease, read, see the same leadership's lease again (rule 8a); without a lease, one quorum round
+//! - strong: see the lease, read, see the same leadership's lease again ([lease-recheck]); without a lease, one quorum round
 //!   first. What is applied at a leader with a valid lease contains every write ever acknowledged, for a write is
 //!   applied before it is answered.
 //! - timeline: what is applied here, if that reaches the floor that the caller gives and is young enough.
@@ -29,7 +29,7 @@ use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
 use crate::request::{Columns, Row, Source};
-use crate::table::format::io_error;
+use crate::table::io_error;
 
 /// How long a timeline read waits for a replica to reach the caller's floor before the leader is asked instead: two
 /// commit periods, after which a healthy follower has it.
@@ -108,7 +108,7 @@ impl RangeStore {
     ///
     /// `forced` returns when this node's own log holds everything up to the LSN on disk: a leader applies what its
     /// followers have forced, perhaps before its own force, and tables that reach further than the log could not be
-    /// opened after a crash (rule 18).
+    /// opened after a crash ([flush-only-forced]).
     pub(crate) fn flush(
         &self,
         forced: impl FnOnce(Lsn) -> io::Result<()>,
@@ -134,7 +134,7 @@ impl RangeStore {
     fn install_snapshot(&self, receipt: Receipt) -> Result<FlushedState, String> {
         let mut state = self.lock();
         let flushed_state = self.engine.install_snapshot(receipt).map_err(|error| error.to_string())?;
-        if flushed_state.flushed < self.engine.applied() {
+        if flushed_state.lsn < self.engine.applied() {
             // Damaged tables were repaired under what is applied; the window knows that, too.
             return Ok(flushed_state);
         }
@@ -150,7 +150,7 @@ impl RangeStore {
             if let Some((_, abandoned)) = snapshots.incoming.take() {
                 self.engine.refuse(abandoned);
             }
-            let head = SnapshotHead::decode(part.bytes).ok_or("its head makes no sense")?;
+            let head = SnapshotHead::decode(part.bytes).ok_or("its head is damaged or of another version")?;
             let receipt = self.engine.receive(head);
             snapshots.incoming = Some((1, receipt));
         } else {
@@ -295,8 +295,8 @@ impl Store for RangeStore {
     fn receive_snapshot(&self, part: SnapshotPart) -> Received {
         match self.receive_part(part) {
             Ok(None) => Received::More,
-            Ok(Some(FlushedState { flushed, flushed_chain, .. })) => {
-                Received::Installed { flushed, flushed_chain }
+            Ok(Some(FlushedState { lsn, chain, .. })) => {
+                Received::Installed { flushed: lsn, flushed_chain: chain }
             }
             Err(text) => Received::Failed(text),
         }
@@ -316,7 +316,7 @@ impl Store for RangeStore {
             self.engine.refuse(abandoned);
         }
         let mut state = self.lock();
-        self.engine.clear().map_err(|error| error.to_string())?;
+        self.engine.wipe().map_err(|error| error.to_string())?;
         state.window = Window::decode(Bytes::new(), self.window_len).map_err(|error| error.to_string())?;
         state.pending.clear();
         Ok(())

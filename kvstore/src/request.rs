@@ -265,6 +265,37 @@ pub(crate) fn key_after(key: &[u8]) -> Bytes {
 }
 
 /// The store as its users call it. Every call retries inside until its deadline; errors are final for the call.
+///
+/// ```no_run
+/// use std::time::{Duration, Instant};
+///
+/// use bytes::Bytes;
+/// use kvstore::error::KvError;
+/// use kvstore::request::{
+///     Columns, Condition, Consistency, Kv, Mutation, ReadOptions, Write, WriteOutcome,
+/// };
+///
+/// async fn example(kv: &dyn Kv) -> Result<(), KvError> {
+///     let deadline = Instant::now() + Duration::from_secs(5);
+///     let table = kv.create_table("animals", Bytes::new(), Vec::new(), deadline).await?;
+///     let write = Write {
+///         table: table.id,
+///         key: "moose".into(),
+///         conditions: vec![Condition::RowAbsent],
+///         mutations: vec![Mutation::Put { column: "legs".into(), value: "4".into() }],
+///         request: None,
+///     };
+///     match kv.write(write, deadline, None).await? {
+///         WriteOutcome::Written(written) => println!("committed as {}", written.lsn),
+///         WriteOutcome::ConditionFailed { current, .. } => println!("it is there already: {current:?}"),
+///     }
+///     let options =
+///         ReadOptions { consistency: Consistency::Strong, max_staleness: None, min_lsn: None, deadline };
+///     let read = kv.get(table.id, "moose".into(), Columns::All, &options, None).await?;
+///     assert_eq!(read.row.cells[0].value, "4");
+///     Ok(())
+/// }
+/// ```
 pub trait Kv: Send + Sync + 'static {
     /// Reads one row.
     fn get<'a>(

@@ -1,5 +1,7 @@
-//! A range without a node around it, for the simulator: the production state machine, its opening and its background
-//! work, each step a call.
+//! For tests: a store in memory ([`MemoryKv`]), and a range without a node around it for the simulator (the production
+//! state machine, its opening and its background work, each step a call).
+
+mod memory_kv;
 
 use std::io;
 use std::sync::Arc;
@@ -10,9 +12,8 @@ use replication::protocol::message::SnapshotPart;
 use replication::protocol::{Recovered, Status};
 use replication::store::{Decision, Store};
 use wal::disk::Disk;
-use wal::{CohortId, CohortRecovery, Corruption, Entry, Lsn, NodeId};
+use wal::{CohortId, Entry, Lsn, NodeId};
 
-use crate::engine::{BlockCache, Engine, EngineError, EngineOptions, FlushedState};
 use crate::maintenance;
 use crate::opening;
 use crate::operation::RangeWrite;
@@ -20,15 +21,9 @@ use crate::payload;
 use crate::replica::{Proposal, RangeStore, Refusal};
 use crate::request::{Condition, Mutation, RequestId, Row};
 
-/// What a node knows of a range's part of the log when it opens the range.
-pub struct Found<'a> {
-    /// As the scan recovered it.
-    pub log: Option<CohortRecovery>,
-    /// Damage that the scan found, wherever it may belong.
-    pub damaged: Option<&'a Corruption>,
-    /// The range was not made with this disk.
-    pub rebuilt: bool,
-}
+pub use self::memory_kv::MemoryKv;
+pub use crate::engine::{BlockCache, Engine, EngineError, EngineOptions, FlushedState};
+pub use crate::opening::Found;
 
 /// The state machine of one range.
 pub struct RangeMachine(RangeStore);
@@ -44,7 +39,7 @@ pub struct MachineWrite {
     pub mutations: Vec<Mutation>,
     /// The same at every attempt.
     pub request: RequestId,
-    /// The range's LSN known to the gateway before the first attempt (rule 11).
+    /// The range's LSN known to the gateway before the first attempt ([dedup-floor]).
     pub known: Lsn,
     /// An earlier attempt may still be under way.
     pub retry: bool,
@@ -101,14 +96,7 @@ impl RangeMachine {
         window_len: usize,
         found: Found<'_>,
     ) -> Result<(Arc<RangeMachine>, Recovered), String> {
-        let Found { log, damaged, rebuilt } = found;
-        let dirs = disk.list_dirs().map_err(|error| error.to_string())?;
-        let dir = opening::directory(range);
-        let fresh = opening::is_fresh(log.is_none() && !dirs.contains(&dir), rebuilt);
-        let (engine, flushed_state) =
-            Engine::open(disk, &dir, options, cache).map_err(|error| format!("tables: {error}"))?;
-        let recovered = opening::join(log, &flushed_state, fresh, opening::loss(damaged, rebuilt))?;
-        let store = RangeStore::new(range, engine, flushed_state.attachment, window_len)?;
+        let (store, recovered) = opening::open_store(disk, range, options, cache, window_len, found)?;
         Ok((Arc::new(RangeMachine(store)), recovered))
     }
 

@@ -7,8 +7,7 @@
 
 use bytes::Bytes;
 
-use super::EngineOptions;
-use super::version::LEVELS;
+use super::options::{EngineOptions, LEVELS};
 
 /// Each level may be so many times larger than the one above.
 const GROWTH: u64 = 10;
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_level_grows_for_ever() {
+    fn the_last_level_grows_forever() {
         let mut levels = vec![Vec::new(); LEVELS];
         levels[LEVELS - 1].push(table(1, "a", "b", u64::MAX));
         assert_eq!(choice(&levels), None);

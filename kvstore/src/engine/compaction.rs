@@ -1,8 +1,8 @@
-//! Carrying out a merge that `choice` decided: read the tables, write their join, name it in the manifest, let the old
+//! Carrying out a merge that `choice` decided: read the tables, write them merged, name that in the manifest, let the old
 //! files go.
 //!
 //! A deletion must outlive everything that it hides. It is dropped only where no deeper level can hold its row, and
-//! only up to an LSN that the caller vouches every member has applied (rule 7); the highest LSN dropped is kept in the
+//! only up to an LSN that the caller vouches every member has applied ([no-resurrection]); the highest LSN dropped is kept in the
 //! same manifest edit as `gc_lsn`, for a member that turns up with less needs a whole snapshot of the range.
 
 use std::sync::Arc;
@@ -10,13 +10,14 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use wal::Lsn;
+use wal::sync::lock;
 
 use super::choice::{Choice, Shape, choose};
+use super::lsm::Engine;
 use super::merge::Walk;
-use super::source::Source;
+use super::row_source::RowSource;
 use super::version::{Version, table_for};
-use super::{Engine, EngineError, lock};
-use crate::table::{Caching, CellVersion, RunCursor, Table};
+use crate::table::{Caching, CellVersion, RunCursor, Table, TableError as EngineError};
 
 impl Engine {
     /// Whether [`Engine::compact`] would do something. Costs next to nothing while no table has changed.
@@ -56,8 +57,8 @@ impl Engine {
         };
         let (inputs, overlaps) = (taken(choice.from, &choice.inputs), taken(into, &choice.overlaps));
         // What is read once and never again has no business in the cache.
-        let run = |run| Source::Run(RunCursor::new(run, Caching::Bypass));
-        let mut sources: Vec<Source> = inputs.iter().map(|table| run(vec![table.clone()])).collect();
+        let run = |run| RowSource::Run(RunCursor::new(run, Caching::Bypass));
+        let mut sources: Vec<RowSource> = inputs.iter().map(|table| run(vec![table.clone()])).collect();
         sources.push(run(overlaps.clone()));
         let mut dropped = Lsn::ZERO;
         let made = self.write_tables(

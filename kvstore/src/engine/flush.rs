@@ -1,27 +1,20 @@
-//! From memory to disk: freezing, flushing, and the one step in which new tables come into force.
+//! From memory to disk: freezing a memtable and writing it out.
 //!
-//! | step                              | what a crash leaves                                   |
-//! |-----------------------------------|-------------------------------------------------------|
-//! | write and force the tables        | files that no manifest names: removed at the next open |
-//! | force the directory               | the same                                              |
-//! | write and force the manifest aside| the same, and a leftover that the next edit replaces  |
-//! | rename it, force the directory    | the old state or the new one, whole                   |
-//!
-//! The log may forget what lies up to [`Durable::base`] once the last step is done.
+//! The log may forget what lies up to the returned LSN once a flush is done.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use wal::Lsn;
+use wal::sync::lock;
 
-use super::manifest::Manifest;
-use super::merge::{self, Walk};
-use super::source::Source;
+use super::lsm::{Engine, State};
+use super::manifest::FlushedState;
+use super::merge::Walk;
+use super::row_source::RowSource;
 use super::version::{Frozen, Version};
-use super::{Engine, EngineError, FlushedState, State, lock};
-use crate::table::format::io_error;
-use crate::table::{CellVersion, RowVersions, Table, TableBuilder};
+use crate::table::TableError as EngineError;
 
 impl Engine {
     /// Starts a new memtable; the old one waits for [`Engine::flush`], together with the store's `attachment` of this
@@ -41,8 +34,8 @@ impl Engine {
         }
         let frozen = Frozen {
             memtable: state.version.active.clone(),
-            flushed: state.applied,
-            flushed_chain: state.chain,
+            lsn: state.applied,
+            chain: state.chain,
             attachment,
         };
         state.version =
@@ -58,119 +51,20 @@ impl Engine {
         let _one = lock(&self.flushing);
         self.check()?;
         let Some(frozen) = self.version().frozen.clone() else {
-            return Ok(lock(&self.manifest).flushed());
+            return Ok(lock(&self.manifest).flushed.clone());
         };
-        let Frozen { memtable, flushed, flushed_chain, attachment } = frozen;
-        ready(flushed)?;
-        let walk = Walk::new(vec![Source::Memtable(memtable)], flushed, Bytes::new(), None, false);
+        let Frozen { memtable, lsn, chain, attachment } = frozen;
+        ready(lsn)?;
+        let walk = Walk::new(vec![RowSource::Memtable(memtable)], lsn, Bytes::new(), None, false);
         let made = self.write_tables(walk, u64::MAX, |_, _| {})?;
-        let snapshot = lock(&self.manifest).snapshot;
-        let flushed_state = FlushedState { flushed, flushed_chain, attachment, snapshot };
+        let snapshot = lock(&self.manifest).flushed.snapshot;
+        let flushed = FlushedState { lsn, chain, attachment, snapshot };
         self.install(&made, |manifest| {
             manifest.tables.splice(0..0, made.iter().map(|table| (0, table.number())));
-            (manifest.flushed, manifest.flushed_chain) = (flushed, flushed_chain);
-            manifest.attachment = flushed_state.attachment.clone();
+            manifest.flushed = flushed.clone();
         })?;
-        self.swap(|version| version.flushed(made, flushed));
+        self.swap(|version| version.flushed(made, lsn));
         self.compaction_due.store(true, Ordering::Release);
-        Ok(flushed_state)
-    }
-
-    /// Writes the joined rows of a walk into new tables of about `bytes` each; nothing names them yet. `edit` may take
-    /// cells out of a row. On failure no file stays behind: a full disk must not fill up with attempts.
-    pub(super) fn write_tables(
-        &self,
-        mut walk: Walk,
-        bytes: u64,
-        mut edit: impl FnMut(&Bytes, &mut Vec<CellVersion>),
-    ) -> Result<Vec<Arc<Table>>, EngineError> {
-        let (mut made, mut open) = (Vec::new(), None);
-        let mut write = || {
-            while let Some((key, parts)) = walk.step()? {
-                let mut cells = merge::join(parts);
-                edit(&key, &mut cells);
-                if cells.is_empty() {
-                    continue;
-                }
-                let (number, mut builder) = match open.take() {
-                    Some(open) => open,
-                    None => self.create_table()?,
-                };
-                // Remembered before anything can fail.
-                let added = builder.add(&RowVersions { key, cells });
-                let full = builder.bytes() >= bytes;
-                open = Some((number, builder));
-                added?;
-                if full && let Some((number, builder)) = open.take() {
-                    made.push(self.finish_table(number, builder)?);
-                }
-            }
-            if let Some((number, builder)) = open.take() {
-                made.push(self.finish_table(number, builder)?);
-            }
-            Ok(())
-        };
-        let written = write();
-        if let Err(error) = written {
-            if let Some((_, builder)) = open {
-                self.discard(builder.name());
-            }
-            made.iter().for_each(|table| self.discard(table.name()));
-            return Err(error);
-        }
-        Ok(made)
-    }
-
-    pub(super) fn create_table(&self) -> Result<(u64, TableBuilder), EngineError> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok((number, TableBuilder::create(&*self.disk, &self.dir, number)?))
-    }
-
-    pub(super) fn finish_table(&self, number: u64, builder: TableBuilder) -> Result<Arc<Table>, EngineError> {
-        let name = builder.name().to_owned();
-        let finished = builder.finish();
-        let opened = finished.and_then(|()| self.open_table(number));
-        opened.map(Arc::new).inspect_err(|_| self.discard(&name))
-    }
-
-    fn open_table(&self, number: u64) -> Result<Table, EngineError> {
-        Table::open(&*self.disk, &self.dir, number, self.cache.clone(), self.damage.clone())
-    }
-
-    /// Changes the manifest, durably, after the names of the new tables are durable.
-    pub(super) fn install(
-        &self,
-        made: &[Arc<Table>],
-        change: impl FnOnce(&mut Manifest),
-    ) -> Result<(), EngineError> {
-        let mut manifest = lock(&self.manifest);
-        let mut next = manifest.clone();
-        change(&mut next);
-        next.next = self.next.load(Ordering::Relaxed);
-        let forced = self.disk.sync_dir(&self.dir).map_err(|error| io_error(&self.dir, error));
-        let prepared = forced.and_then(|()| next.write_aside(&*self.disk, &self.dir));
-        if let Err(error) = prepared {
-            made.iter().for_each(|table| self.discard(table.name()));
-            return Err(error);
-        }
-        // If this fails, either manifest may be the one that a restart finds, so the files of both stay.
-        next.put_in_force(&*self.disk, &self.dir)?;
-        *manifest = next;
-        Ok(())
-    }
-
-    /// Removes a file that nothing names; if that fails, the next open does it.
-    pub(super) fn discard(&self, name: &str) {
-        let _ = self.disk.remove(name);
-    }
-
-    /// Puts another version in the place of the current one.
-    pub(super) fn swap(&self, next: impl FnOnce(&Version) -> Version) {
-        let mut state = self.write_state();
-        let next = Arc::new(next(&state.version));
-        let old = std::mem::replace(&mut state.version, next);
-        drop(state);
-        // Freeing a full memtable takes milliseconds: not under the lock.
-        drop(old);
+        Ok(flushed)
     }
 }

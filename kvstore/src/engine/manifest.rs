@@ -1,8 +1,8 @@
 //! Which tables make up a range, and up to which LSN: one small file, replaced whole.
 //!
 //! ```text
-//! manifest: magic "SPNKMAN1" | CRC32C u32 of the rest | next file number | base epoch, seq | chain u64 LE
-//!           | gc_lsn epoch, seq | tables: count, { level, number } .. | attachment | snapshot epoch, seq
+//! manifest: magic "SPNKMANI" | CRC32C u32 LE of the rest | version u32 LE | next file number | flushed LSN | chain u64 LE
+//!           | gc_lsn | tables: count, { level, number } .. | attachment | snapshot LSN
 //! ```
 //!
 //! Written aside, forced, renamed, directory forced: a crash leaves the old one or the new one. Whatever table file it
@@ -13,34 +13,44 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use wal::disk::Disk;
-use wal::{ChainHash, Epoch, Lsn};
+use wal::{ChainHash, Lsn};
 
-use super::FlushedState;
-use super::version::LEVELS;
-use crate::table::TableError;
-use crate::table::format::{io_error, put_number, put_string, take_number, take_string};
+use super::options::LEVELS;
+use crate::encoding::{put_lsn, put_number, put_string, take_byte, take_lsn, take_number, take_string};
+use crate::table::{TableError, io_error};
 
-const MAGIC: &[u8; 8] = b"SPNKMAN1";
+const MAGIC: &[u8; 8] = b"SPNKMANI";
+/// Version of the manifests that this program writes and reads.
+const VERSION: u32 = 1;
+/// Magic, checksum, version.
+const HEAD_BYTES: usize = 16;
 /// Name, in the range's directory, of a manifest that is not in force yet.
 pub(crate) const ASIDE: &str = "manifest.new";
+
+/// Up to where the tables hold everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlushedState {
+    /// Last LSN.
+    pub lsn: Lsn,
+    /// Chain hash there.
+    pub chain: ChainHash,
+    /// What the store above gave with the flush.
+    pub attachment: Bytes,
+    /// `lsn` of the last snapshot that was installed: a log that does not hold it holds another time's entries.
+    pub snapshot: Lsn,
+}
 
 /// The content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manifest {
     /// Number of the next table file.
     pub(crate) next: u64,
-    /// The tables hold everything up to here.
-    pub(crate) flushed: Lsn,
-    /// Chain hash there.
-    pub(crate) flushed_chain: ChainHash,
+    /// Up to where the tables hold everything.
+    pub(crate) flushed: FlushedState,
     /// Highest LSN of a deletion that compaction dropped.
     pub(crate) gc_lsn: Lsn,
     /// Level and number of each table, newest first within level 0.
     pub(crate) tables: Vec<(u8, u64)>,
-    /// The store's own words, of the same moment as `flushed`.
-    pub(crate) attachment: Bytes,
-    /// `flushed` of the last snapshot that was installed.
-    pub(crate) snapshot: Lsn,
 }
 
 fn path(dir: &str) -> String {
@@ -71,23 +81,17 @@ impl Manifest {
         file.read_exact_at(&mut bytes, 0).map_err(failed)?;
         let corrupt = |what| TableError::Corrupt { file: name.clone(), offset: 0, what };
         let mut bytes = Bytes::from(bytes);
-        if bytes.len() < 12 || &bytes.split_to(8)[..] != MAGIC {
+        if bytes.len() < HEAD_BYTES || &bytes.split_to(MAGIC.len())[..] != MAGIC {
             return Err(corrupt("not a manifest"));
         }
         if bytes.get_u32_le() != crc32c::crc32c(&bytes) {
             return Err(corrupt("the checksum does not match"));
         }
-        Manifest::decode(bytes).ok_or_else(|| corrupt("it makes no sense"))
-    }
-
-    /// How far the tables reach.
-    pub(crate) fn flushed(&self) -> FlushedState {
-        FlushedState {
-            flushed: self.flushed,
-            flushed_chain: self.flushed_chain,
-            attachment: self.attachment.clone(),
-            snapshot: self.snapshot,
+        let found = bytes.get_u32_le();
+        if found != VERSION {
+            return Err(TableError::Version { file: name, found, known: VERSION });
         }
+        Manifest::decode(bytes).ok_or_else(|| corrupt("it does not parse"))
     }
 
     /// Writes and forces it under another name. A failure leaves the one in force as it was.
@@ -116,56 +120,43 @@ impl Manifest {
         disk.sync_dir(dir).map_err(failed)
     }
 
+    /// Version and content.
     fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = VERSION.to_le_bytes().to_vec();
         put_number(&mut out, self.next);
-        put_lsn(&mut out, self.flushed);
-        out.put_u64_le(self.flushed_chain.0);
+        put_lsn(&mut out, self.flushed.lsn);
+        out.put_u64_le(self.flushed.chain.0);
         put_lsn(&mut out, self.gc_lsn);
         put_number(&mut out, self.tables.len() as u64);
         for (level, number) in &self.tables {
             out.push(*level);
             put_number(&mut out, *number);
         }
-        put_string(&mut out, &self.attachment);
-        put_lsn(&mut out, self.snapshot);
+        put_string(&mut out, &self.flushed.attachment);
+        put_lsn(&mut out, self.flushed.snapshot);
         out
     }
 
+    /// The content, behind the version.
     fn decode(mut bytes: Bytes) -> Option<Manifest> {
         let mut manifest = Manifest { next: take_number(&mut bytes)?, ..Manifest::default() };
-        manifest.flushed = take_lsn(&mut bytes)?;
+        manifest.flushed.lsn = take_lsn(&mut bytes)?;
         if bytes.len() < 8 {
             return None;
         }
-        manifest.flushed_chain = ChainHash(bytes.get_u64_le());
+        manifest.flushed.chain = ChainHash(bytes.get_u64_le());
         manifest.gc_lsn = take_lsn(&mut bytes)?;
         for _ in 0..take_number(&mut bytes)? {
-            if bytes.is_empty() {
-                return None;
-            }
-            let level = bytes.get_u8();
+            let level = take_byte(&mut bytes)?;
             if usize::from(level) >= LEVELS {
                 return None;
             }
             manifest.tables.push((level, take_number(&mut bytes)?));
         }
-        manifest.attachment = take_string(&mut bytes)?;
-        // The first manifests ended here.
-        if !bytes.is_empty() {
-            manifest.snapshot = take_lsn(&mut bytes)?;
-        }
+        manifest.flushed.attachment = take_string(&mut bytes)?;
+        manifest.flushed.snapshot = take_lsn(&mut bytes)?;
         bytes.is_empty().then_some(manifest)
     }
-}
-
-pub(super) fn put_lsn(out: &mut Vec<u8>, lsn: Lsn) {
-    put_number(out, lsn.epoch.0.into());
-    put_number(out, lsn.seq);
-}
-
-pub(super) fn take_lsn(bytes: &mut Bytes) -> Option<Lsn> {
-    Some(Lsn { epoch: Epoch(u32::try_from(take_number(bytes)?).ok()?), seq: take_number(bytes)? })
 }
 
 #[cfg(test)]
@@ -178,7 +169,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0..3u8], 0..200)) {
             if let Some(manifest) = Manifest::decode(bytes.into()) {
-                prop_assert_eq!(Manifest::decode(manifest.encode().into()), Some(manifest));
+                prop_assert_eq!(Manifest::decode(Bytes::from(manifest.encode()).slice(4..)), Some(manifest));
             }
         }
     }

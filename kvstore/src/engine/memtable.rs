@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crossbeam_skiplist::SkipMap;
 use wal::{Epoch, Lsn};
 
+use crate::request::key_after;
 use crate::table::{CellVersion, RowVersions};
 
 /// What a version takes beside its bytes, roughly.
@@ -18,7 +19,7 @@ const VERSION_BYTES: usize = 160;
 
 /// Row key, column, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct CellKey {
     row: Bytes,
     column: Bytes,
     lsn: Reverse<Lsn>,
@@ -27,23 +28,23 @@ struct Place {
 /// The memtable.
 #[derive(Default)]
 pub(crate) struct Memtable {
-    cells: SkipMap<Place, Option<Bytes>>,
+    cells: SkipMap<CellKey, Option<Bytes>>,
     bytes: AtomicU64,
 }
 
-impl Place {
+impl CellKey {
     /// Before everything of the row.
-    fn start_of(row: Bytes) -> Place {
-        Place { row, column: Bytes::new(), lsn: Reverse(Lsn { epoch: Epoch(u32::MAX), seq: u64::MAX }) }
+    fn start_of(row: Bytes) -> CellKey {
+        CellKey { row, column: Bytes::new(), lsn: Reverse(Lsn { epoch: Epoch(u32::MAX), seq: u64::MAX }) }
     }
 }
 
 impl Memtable {
-    /// Adds a version (the same place again replaces it: within one write the later mutation wins).
+    /// Adds a version (the same key again replaces it: within one write the later mutation wins).
     pub(crate) fn insert(&self, row: Bytes, column: Bytes, lsn: Lsn, value: Option<Bytes>) {
         let bytes = row.len() + column.len() + value.as_ref().map_or(0, Bytes::len) + VERSION_BYTES;
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.cells.insert(Place { row, column, lsn: Reverse(lsn) }, value);
+        self.cells.insert(CellKey { row, column, lsn: Reverse(lsn) }, value);
     }
 
     /// Memory taken, roughly.
@@ -61,8 +62,8 @@ impl Memtable {
     pub(crate) fn first_from(&self, key: &[u8], read_lsn: Lsn) -> Option<RowVersions> {
         let mut from = Bytes::copy_from_slice(key);
         loop {
-            let row = self.cells.lower_bound(Bound::Included(&Place::start_of(from)))?.key().row.clone();
-            let next = successor(&row);
+            let row = self.cells.lower_bound(Bound::Included(&CellKey::start_of(from)))?.key().row.clone();
+            let next = key_after(&row);
             if let Some(found) = self.collect(row, read_lsn) {
                 return Some(found);
             }
@@ -77,7 +78,7 @@ impl Memtable {
             let row = match below {
                 None => self.cells.back()?.key().row.clone(),
                 Some(key) => {
-                    let end = Place::start_of(key);
+                    let end = CellKey::start_of(key);
                     self.cells.upper_bound(Bound::Excluded(&end))?.key().row.clone()
                 }
             };
@@ -92,30 +93,30 @@ impl Memtable {
     fn collect(&self, row: Bytes, read_lsn: Lsn) -> Option<RowVersions> {
         let mut cells: Vec<CellVersion> = Vec::new();
         let mut deleted = None;
-        let mut next = self.cells.lower_bound(Bound::Included(&Place::start_of(row.clone())));
+        let mut next = self.cells.lower_bound(Bound::Included(&CellKey::start_of(row.clone())));
         while let Some(entry) = next {
-            let place = entry.key();
-            if place.row != row {
+            let at = entry.key();
+            if at.row != row {
                 break;
             }
-            let lsn = place.lsn.0;
+            let lsn = at.lsn.0;
             if lsn > read_lsn {
                 // Rarely more than the write under way.
                 next = entry.next();
                 continue;
             }
-            if place.column.is_empty() {
+            if at.column.is_empty() {
                 deleted = Some(lsn);
             }
             // What the row's deletion hides need not be carried on; the deletion itself must be.
             if deleted.is_none_or(|deleted| lsn >= deleted) {
-                cells.push(CellVersion { column: place.column.clone(), lsn, value: entry.value().clone() });
+                cells.push(CellVersion { column: at.column.clone(), lsn, value: entry.value().clone() });
             }
             // A column written often has many older versions: leap over them, if there are any.
             next = match entry.next() {
-                Some(older) if older.key().row == row && older.key().column == place.column => {
+                Some(older) if older.key().row == row && older.key().column == at.column => {
                     let end =
-                        Place { row: row.clone(), column: place.column.clone(), lsn: Reverse(Lsn::ZERO) };
+                        CellKey { row: row.clone(), column: at.column.clone(), lsn: Reverse(Lsn::ZERO) };
                     self.cells.lower_bound(Bound::Excluded(&end))
                 }
                 other => other,
@@ -123,12 +124,4 @@ impl Memtable {
         }
         (!cells.is_empty()).then_some(RowVersions { key: row, cells })
     }
-}
-
-/// The next key in byte order.
-pub(crate) fn successor(key: &[u8]) -> Bytes {
-    let mut next = Vec::with_capacity(key.len() + 1);
-    next.extend_from_slice(key);
-    next.push(0);
-    next.into()
 }

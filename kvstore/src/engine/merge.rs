@@ -8,9 +8,8 @@ use std::cmp::Reverse;
 use bytes::Bytes;
 use wal::Lsn;
 
-use super::memtable::successor;
-use super::source::Source;
-use crate::request::{Cell, Columns, Row};
+use super::row_source::RowSource;
+use crate::request::{Cell, Columns, Row, key_after};
 use crate::table::{CellVersion, RowVersions, TableError};
 
 /// Joins what the sources hold of one row: the newest version of each column, deletions among them, by column.
@@ -50,7 +49,7 @@ pub(crate) fn visible(key: Bytes, parts: Vec<RowVersions>, columns: &Columns) ->
 /// Walks over the rows of sources in key order, or backwards. Each source's next row is at hand; the nearest one is
 /// joined from all that have it.
 pub(crate) struct Walk {
-    sources: Vec<Source>,
+    sources: Vec<RowSource>,
     read_lsn: Lsn,
     reverse: bool,
     /// Bounds of what is left.
@@ -64,7 +63,7 @@ pub(crate) struct Walk {
 
 impl Walk {
     pub(crate) fn new(
-        sources: Vec<Source>,
+        sources: Vec<RowSource>,
         read_lsn: Lsn,
         start: Bytes,
         end: Option<Bytes>,
@@ -95,7 +94,7 @@ impl Walk {
         if self.reverse {
             self.end = Some(key.clone());
         } else {
-            self.start = successor(&key);
+            self.start = key_after(&key);
         }
         let mut parts = Vec::new();
         for source in 0..self.heads.len() {

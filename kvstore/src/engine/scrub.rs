@@ -1,15 +1,10 @@
 //! Reading everything again, slowly: a block that has rotted is found while other replicas still hold what was in it.
 //!
-//! The cache is passed by, for it is the device that is asked. What is found is noted like any other damage.
+//! It bypasses the block cache, so that the device is really read. Damage is noted as usual.
 
-use super::{Engine, lock};
+use wal::sync::lock;
 
-/// Up to where tables have been read in this round.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Place {
-    table: u64,
-    block: usize,
-}
+use super::lsm::{Engine, ScrubPosition};
 
 impl Engine {
     /// Checks the next blocks, about `bytes_max` of them and at least one; how many bytes. At the last table's end, and
@@ -24,12 +19,12 @@ impl Engine {
             let Some(table) =
                 tables.filter(|table| table.number() >= at.table).min_by_key(|table| table.number())
             else {
-                *at = Place::default();
+                *at = ScrubPosition::default();
                 break;
             };
             if table.number() > at.table || at.block >= table.blocks() {
                 let passed = table.number() == at.table;
-                *at = Place { table: table.number() + u64::from(passed), block: 0 };
+                *at = ScrubPosition { table: table.number() + u64::from(passed), block: 0 };
                 continue;
             }
             let Ok(bytes) = table.verify_block(at.block) else { break };

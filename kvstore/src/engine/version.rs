@@ -10,24 +10,23 @@ use bytes::Bytes;
 use wal::{ChainHash, Lsn};
 
 use super::memtable::Memtable;
-use super::source::Source;
+use super::options::LEVELS;
+use super::row_source::RowSource;
 use crate::table::{Caching, RowVersions, RunCursor, Table, TableError};
-
-/// Levels of tables. With the default sizes the last one but one is full at 25 TB.
-pub(crate) const LEVELS: usize = 7;
 
 /// A memtable on its way into a table, and what the manifest will say of it.
 #[derive(Clone)]
 pub(crate) struct Frozen {
     pub(crate) memtable: Arc<Memtable>,
-    /// The position at the freezing.
-    pub(crate) flushed: Lsn,
-    pub(crate) flushed_chain: ChainHash,
-    /// The store's words of the same moment.
+    /// Everything up to here is in it or in tables.
+    pub(crate) lsn: Lsn,
+    /// Chain hash there.
+    pub(crate) chain: ChainHash,
+    /// What the store gave at the same moment.
     pub(crate) attachment: Bytes,
 }
 
-/// See above.
+/// The memtables and tables of one moment.
 #[derive(Clone)]
 pub(crate) struct Version {
     pub(crate) active: Arc<Memtable>,
@@ -39,6 +38,16 @@ pub(crate) struct Version {
 }
 
 impl Version {
+    /// Tables alone, with an empty memtable; they hold everything up to `flushed`.
+    pub(crate) fn of_tables(levels: Vec<Vec<Arc<Table>>>, flushed: Lsn) -> Version {
+        Version { active: Arc::default(), frozen: None, levels, flushed }
+    }
+
+    /// No tables at all.
+    pub(crate) fn no_tables() -> Vec<Vec<Arc<Table>>> {
+        vec![Vec::new(); LEVELS]
+    }
+
     fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
         std::iter::once(&self.active).chain(self.frozen.iter().map(|frozen| &frozen.memtable))
     }
@@ -60,17 +69,17 @@ impl Version {
     }
 
     /// All sources, for a walk over many rows.
-    pub(crate) fn sources(&self, caching: Caching) -> Vec<Source> {
-        let memtables = self.memtables().map(|memtable| Source::Memtable(memtable.clone()));
+    pub(crate) fn sources(&self, caching: Caching) -> Vec<RowSource> {
+        let memtables = self.memtables().map(|memtable| RowSource::Memtable(memtable.clone()));
         let (overlapping, runs) = self.levels.split_first().map_or((&[][..], &[][..]), |(a, b)| (&a[..], b));
         let overlapping = overlapping.iter().map(|table| vec![table.clone()]);
         let runs = runs.iter().filter(|run| !run.is_empty()).cloned();
-        let tables = overlapping.chain(runs).map(|run| Source::Run(RunCursor::new(run, caching)));
+        let tables = overlapping.chain(runs).map(|run| RowSource::Run(RunCursor::new(run, caching)));
         memtables.chain(tables).collect()
     }
 
     /// The tables alone, for a walk over all that they hold.
-    pub(crate) fn table_sources(&self, caching: Caching) -> Vec<Source> {
+    pub(crate) fn table_sources(&self, caching: Caching) -> Vec<RowSource> {
         let tables_only = Version { active: Arc::default(), frozen: None, ..self.clone() };
         tables_only.sources(caching).split_off(1)
     }

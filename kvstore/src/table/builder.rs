@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
-use wal::Lsn;
 use wal::disk::{Disk, DiskFile};
 
-use super::format::{MAGIC, TableError, VERSION, frame, io_error, put_number, put_string};
-use super::{RowVersions, bloom, file_name};
+use super::bloom;
+use super::format::{MAGIC, TableError, VERSION, file_name, frame, io_error};
+use super::row::{RowVersions, put_cells};
+use crate::encoding::{put_number, put_string};
 
 /// A block is closed once it holds so many bytes.
 const BLOCK_BYTES: usize = 16 << 10;
@@ -15,7 +16,7 @@ const BLOCK_BYTES: usize = 16 << 10;
 const WRITE_BYTES: usize = 256 << 10;
 
 /// Writes one table.
-pub struct TableBuilder {
+pub(crate) struct TableBuilder {
     name: String,
     file: Arc<dyn DiskFile>,
     block: Vec<u8>,
@@ -27,13 +28,11 @@ pub struct TableBuilder {
     blocks: u64,
     hashes: Vec<u64>,
     cells: u64,
-    lsn_min: Option<Lsn>,
-    lsn_max: Lsn,
 }
 
 impl TableBuilder {
     /// Starts the file of that number in `dir`, which must not exist.
-    pub fn create(disk: &dyn Disk, dir: &str, number: u64) -> Result<TableBuilder, TableError> {
+    pub(crate) fn create(disk: &dyn Disk, dir: &str, number: u64) -> Result<TableBuilder, TableError> {
         let name = file_name(dir, number);
         let file = disk.create(&name).map_err(|error| io_error(&name, error))?;
         Ok(TableBuilder {
@@ -48,13 +47,11 @@ impl TableBuilder {
             blocks: 0,
             hashes: Vec::new(),
             cells: 0,
-            lsn_min: None,
-            lsn_max: Lsn::ZERO,
         })
     }
 
     /// Appends the next row; its key must be above all before it.
-    pub fn add(&mut self, row: &RowVersions) -> Result<(), TableError> {
+    pub(crate) fn add(&mut self, row: &RowVersions) -> Result<(), TableError> {
         debug_assert!(self.first_key.is_none() || row.key > self.last_key, "rows come in order");
         let shared = match self.block.is_empty() {
             true => 0,
@@ -62,21 +59,7 @@ impl TableBuilder {
         };
         put_number(&mut self.block, shared as u64);
         put_string(&mut self.block, &row.key[shared..]);
-        put_number(&mut self.block, row.cells.len() as u64);
-        for cell in &row.cells {
-            put_string(&mut self.block, &cell.column);
-            put_number(&mut self.block, cell.lsn.epoch.0.into());
-            put_number(&mut self.block, cell.lsn.seq);
-            match &cell.value {
-                None => self.block.push(0),
-                Some(value) => {
-                    self.block.push(1);
-                    put_string(&mut self.block, value);
-                }
-            }
-            self.lsn_min = Some(self.lsn_min.map_or(cell.lsn, |min| min.min(cell.lsn)));
-            self.lsn_max = self.lsn_max.max(cell.lsn);
-        }
+        put_cells(&mut self.block, &row.cells);
         self.cells += row.cells.len() as u64;
         self.hashes.push(bloom::hash(&row.key));
         self.first_key.get_or_insert_with(|| row.key.clone());
@@ -88,22 +71,17 @@ impl TableBuilder {
     }
 
     /// The file's path.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Bytes written and waiting so far.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.offset + (self.out.len() + self.block.len()) as u64
     }
 
-    /// Whether no row was added.
-    pub fn is_empty(&self) -> bool {
-        self.first_key.is_none()
-    }
-
     /// Writes index, filter and footer and forces the file. Its name is durable once the directory is forced.
-    pub fn finish(mut self) -> Result<(), TableError> {
+    pub(crate) fn finish(mut self) -> Result<(), TableError> {
         self.close_block()?;
         let mut index = Vec::new();
         put_number(&mut index, self.blocks);
@@ -111,10 +89,6 @@ impl TableBuilder {
         put_string(&mut index, &self.first_key.clone().unwrap_or_default());
         put_number(&mut index, self.hashes.len() as u64);
         put_number(&mut index, self.cells);
-        for lsn in [self.lsn_min.unwrap_or(Lsn::ZERO), self.lsn_max] {
-            put_number(&mut index, lsn.epoch.0.into());
-            put_number(&mut index, lsn.seq);
-        }
         let index = self.append(&frame(&index, false))?;
         let filter = self.append(&frame(&bloom::build(&self.hashes), false))?;
         let mut footer = Vec::new();

@@ -2,17 +2,9 @@
 
 use std::sync::Arc;
 
-use super::reader::Block;
-use super::{RowVersions, Table, TableError};
-
-/// Whether blocks read go into the shared cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Caching {
-    /// They do.
-    Fill,
-    /// They are taken from there if they are there, and leave no trace otherwise.
-    Bypass,
-}
+use super::format::TableError;
+use super::reader::{Block, Caching, Table};
+use super::row::RowVersions;
 
 /// Rows of tables in key order without overlaps.
 pub(crate) struct RunCursor {

@@ -1,4 +1,4 @@
-//! Bytes of a table: numbers, frames, footer.
+//! Bytes of a table: frames, footer, and what can be wrong with them.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use wal::disk::DiskFile;
 
 /// Last bytes of a table.
 pub(crate) const MAGIC: &[u8; 8] = b"SPNKTBL1";
-pub(crate) const VERSION: u32 = 1;
+/// Version of the tables that this program writes and reads.
+pub(crate) const VERSION: u32 = 2;
 /// Index offset and length, filter offset and length, version, checksum, magic.
 pub(crate) const FOOTER: usize = 8 * 4 + 4 + 4 + 8;
 /// Raw length, kind and checksum behind a frame's body.
@@ -25,7 +26,7 @@ pub enum TableError {
         /// What it said.
         error: Arc<io::Error>,
     },
-    /// A checksum does not match, or the content makes no sense: the block is not served.
+    /// A checksum does not match, or the content does not parse: the block is not served.
     #[error("{file} is corrupt at offset {offset}: {what}")]
     Corrupt {
         /// Which file.
@@ -35,6 +36,19 @@ pub enum TableError {
         /// What is wrong there.
         what: &'static str,
     },
+    /// The file is sound, and of a version that this program does not read.
+    #[error(
+        "{file} has format version {found}, and this program reads version {known}: start the node with the program \
+         that wrote it, or rebuild it from the other nodes (empty data directory and --rebuild)"
+    )]
+    Version {
+        /// Which file.
+        file: String,
+        /// The file's version.
+        found: u32,
+        /// The version that this program writes and reads.
+        known: u32,
+    },
 }
 
 impl TableError {
@@ -42,48 +56,12 @@ impl TableError {
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             TableError::Corrupt { .. } => true,
+            TableError::Version { .. } => false,
             TableError::Io { error, .. } => {
                 matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
             }
         }
     }
-}
-
-/// Appends a LEB128 number.
-pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// Appends length and bytes.
-pub(crate) fn put_string(out: &mut Vec<u8>, string: &[u8]) {
-    put_number(out, string.len() as u64);
-    out.extend_from_slice(string);
-}
-
-/// Takes a LEB128 number; `None` if the bytes end or overflow.
-pub(crate) fn take_number(bytes: &mut Bytes) -> Option<u64> {
-    let mut number = 0u64;
-    for shift in (0..64).step_by(7) {
-        if bytes.is_empty() {
-            return None;
-        }
-        let byte = bytes.get_u8();
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-/// Takes length and bytes, sharing the memory.
-pub(crate) fn take_string(bytes: &mut Bytes) -> Option<Bytes> {
-    let len = usize::try_from(take_number(bytes)?).ok()?;
-    (len <= bytes.len()).then(|| bytes.split_to(len))
 }
 
 /// Wraps a body into a frame, compressed if asked for and if that pays.
@@ -132,6 +110,11 @@ pub(crate) fn read_frame(
     let mut framed = vec![0; usize::try_from(len).map_err(|_| corrupt("too long"))?];
     file.read_exact_at(&mut framed, offset).map_err(|error| io_error(name, error))?;
     unframe(framed.into()).map_err(corrupt)
+}
+
+/// The path of the table `number` in `dir`.
+pub(crate) fn file_name(dir: &str, number: u64) -> String {
+    format!("{dir}/{number:06}.sst")
 }
 
 /// The device's error with the file's name.

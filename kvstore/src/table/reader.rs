@@ -7,10 +7,21 @@ use bytes::{Buf, Bytes};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use wal::disk::{Disk, DiskFile};
-use wal::{Epoch, Lsn};
 
-use super::format::{FOOTER, MAGIC, TableError, VERSION, io_error, read_frame, take_number, take_string};
-use super::{Caching, CellVersion, Damage, RowVersions, bloom, file_name};
+use super::bloom;
+use super::damage::Damage;
+use super::format::{FOOTER, MAGIC, TableError, VERSION, file_name, io_error, read_frame};
+use super::row::{RowVersions, take_cells};
+use crate::encoding::{take_number, take_string};
+
+/// Whether blocks read go into the shared cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caching {
+    /// They do.
+    Fill,
+    /// They are taken from there if they are there, and leave no trace otherwise.
+    Bypass,
+}
 
 /// Decoded blocks of all tables of a node, the most useful ones within a budget of bytes.
 pub struct BlockCache {
@@ -50,25 +61,21 @@ struct IndexEntry {
 
 /// What a table holds, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// First row key.
-    pub first_key: Bytes,
+    pub(crate) first_key: Bytes,
     /// Last row key.
-    pub last_key: Bytes,
+    pub(crate) last_key: Bytes,
     /// Rows.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Cell versions.
-    pub cells: u64,
-    /// Lowest LSN of a version.
-    pub lsn_min: Lsn,
-    /// Highest LSN of a version.
-    pub lsn_max: Lsn,
+    pub(crate) cells: u64,
     /// Length of the file.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// An open table.
-pub struct Table {
+pub(crate) struct Table {
     name: String,
     number: u64,
     file: Arc<dyn DiskFile>,
@@ -84,7 +91,7 @@ pub struct Table {
 
 impl Table {
     /// Opens and checks footer, index and filter; blocks are checked as they are read.
-    pub fn open(
+    pub(crate) fn open(
         disk: &dyn Disk,
         dir: &str,
         number: u64,
@@ -107,7 +114,7 @@ impl Table {
             return Err(corrupt(at, "the footer is damaged"));
         }
         if version != VERSION {
-            return Err(corrupt(at, "written by another version"));
+            return Err(TableError::Version { file: name.to_owned(), found: version, known: VERSION });
         }
         let [index_at, index_len, filter_at, filter_len] = places;
         let inside = |offset: u64, bytes: u64| offset.checked_add(bytes).is_some_and(|end| end <= at);
@@ -116,7 +123,7 @@ impl Table {
         }
         let body = read_frame(&*file, name, index_at, index_len)?;
         let (index, mut summary) =
-            decode_index(body).ok_or_else(|| corrupt(index_at, "the index makes no sense"))?;
+            decode_index(body).ok_or_else(|| corrupt(index_at, "the index does not parse"))?;
         summary.bytes = len;
         if !index.iter().all(|entry| inside(entry.offset, entry.len)) {
             return Err(corrupt(index_at, "the index points outside"));
@@ -127,12 +134,12 @@ impl Table {
     }
 
     /// Numbers.
-    pub fn summary(&self) -> &Summary {
+    pub(crate) fn summary(&self) -> &Summary {
         &self.summary
     }
 
     /// The file's number in the range.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
@@ -142,12 +149,12 @@ impl Table {
     }
 
     /// The file's path.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The row, if the table has it.
-    pub fn get(&self, key: &[u8]) -> Result<Option<RowVersions>, TableError> {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<RowVersions>, TableError> {
         if !bloom::may_hold(&self.filter, bloom::hash(key)) {
             return Ok(None);
         }
@@ -202,7 +209,7 @@ impl Table {
         let block = decode_block(body).ok_or_else(|| TableError::Corrupt {
             file: self.name.clone(),
             offset: entry.offset,
-            what: "the block makes no sense",
+            what: "the block does not parse",
         })?;
         // A device may answer with a sound block from elsewhere.
         if block.rows.last().is_none_or(|row| row.key != entry.last_key) {
@@ -211,10 +218,6 @@ impl Table {
         }
         Ok(Arc::new(block))
     }
-}
-
-fn take_lsn(bytes: &mut Bytes) -> Option<Lsn> {
-    Some(Lsn { epoch: Epoch(u32::try_from(take_number(bytes)?).ok()?), seq: take_number(bytes)? })
 }
 
 fn decode_index(mut body: Bytes) -> Option<(Vec<IndexEntry>, Summary)> {
@@ -229,8 +232,6 @@ fn decode_index(mut body: Bytes) -> Option<(Vec<IndexEntry>, Summary)> {
         last_key: index.last().map(|entry| entry.last_key.clone()).unwrap_or_default(),
         rows: take_number(&mut body)?,
         cells: take_number(&mut body)?,
-        lsn_min: take_lsn(&mut body)?,
-        lsn_max: take_lsn(&mut body)?,
         bytes: 0,
     };
     (!index.is_empty()).then_some((index, summary))
@@ -247,20 +248,7 @@ fn decode_block(mut body: Bytes) -> Option<Block> {
         }
         key.truncate(shared);
         key.extend_from_slice(&suffix);
-        let count = take_number(&mut body)?;
-        let mut row = RowVersions { key: Bytes::copy_from_slice(&key), cells: Vec::new() };
-        for _ in 0..count {
-            let (column, lsn) = (take_string(&mut body)?, take_lsn(&mut body)?);
-            if body.is_empty() {
-                return None;
-            }
-            let value = match body.get_u8() {
-                0 => None,
-                1 => Some(take_string(&mut body)?),
-                _ => return None,
-            };
-            row.cells.push(CellVersion { column, lsn, value });
-        }
+        let row = RowVersions { key: Bytes::copy_from_slice(&key), cells: take_cells(&mut body)? };
         block.bytes += (key.len() + row.cells.len() * 88 + 56) as u64;
         block.rows.push(row);
     }

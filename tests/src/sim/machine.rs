@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvstore::engine::BlockCache;
+use kvstore::testing::BlockCache;
 use kvstore::testing::{MachineRefusal, RangeMachine, request_of};
 use replication::drive::{Drive, Environment, ReplicaError, WriteReply};
 use replication::protocol::coordination::CoordinationRequest;

@@ -1,7 +1,7 @@
 //! What a seed means: the size of the world, its periods and limits, and how it misbehaves by itself. Small constants,
 //! so that what is rare in production (a log segment filling up, a flush, a forgotten outcome) happens all the time.
 
-use kvstore::engine::EngineOptions;
+use kvstore::testing::EngineOptions;
 use replication::protocol::Settings;
 use replication::protocol::time::Millis;
 use replication::testing::options::Random;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvstore::engine::BlockCache;
+use kvstore::testing::BlockCache;
 use kvstore::testing::{Found, RangeMachine};
 use replication::drive::Drive;
 use replication::protocol::Config;

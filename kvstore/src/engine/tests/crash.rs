@@ -8,7 +8,7 @@ use super::*;
 /// last one that it reported as durable.
 struct Story {
     model: Model,
-    /// By the base's sequence number.
+    /// By the flushed LSN's sequence number.
     states: BTreeMap<u64, Model>,
     reported: u64,
 }
@@ -33,7 +33,7 @@ impl Story {
             self.model.apply(Lsn::new(1, seq), &key, &mutations);
             if seq % 3 == 0 {
                 self.states.insert(seq, self.model.clone());
-                self.reported = flush(engine)?.flushed.seq;
+                self.reported = flush(engine)?.lsn.seq;
                 engine.compact(Lsn::new(1, seq.saturating_sub(6)))?;
             }
         }
@@ -83,7 +83,7 @@ fn a_crash_at_any_step_leaves_a_state_that_was_flushed() {
                 assert_eq!(flushed_state, FlushedState::default());
                 continue;
             };
-            let flushed = flushed_state.flushed.seq;
+            let flushed = flushed_state.lsn.seq;
             assert!(
                 flushed >= story.reported,
                 "stopped after {stop}: {} reported, {flushed} found",
@@ -91,7 +91,7 @@ fn a_crash_at_any_step_leaves_a_state_that_was_flushed() {
             );
             assert_eq!(scan(&engine).unwrap(), story.states[&flushed].rows(), "stopped after {stop}");
             if flushed > 0 {
-                assert_eq!(flushed_state.flushed_chain, ChainHash(flushed));
+                assert_eq!(flushed_state.chain, ChainHash(flushed));
                 assert_eq!(flushed_state.attachment, Lsn::new(1, flushed).to_string());
             }
             assert_eq!(leftovers(&after), Vec::<String>::new());
@@ -123,7 +123,7 @@ fn a_failed_force_is_an_error_and_the_next_attempt_is_whole() {
         // What was frozen is flushed as it was then, with the attachment of that moment.
         engine.freeze(|| "a later window".into());
         let flushed_state = engine.flush(|_| Ok(())).unwrap();
-        assert_eq!((flushed_state.flushed.seq, &flushed_state.attachment[..]), (1, &b"window"[..]));
+        assert_eq!((flushed_state.lsn.seq, &flushed_state.attachment[..]), (1, &b"window"[..]));
         assert_eq!(show(&engine, "k"), "a=2@2");
         assert_eq!(show(&open(&disk.crash(1), SMALL), "k"), "a=1@1");
     }
@@ -149,12 +149,12 @@ fn a_full_disk_keeps_no_attempts_and_recovers_when_space_is_back() {
         assert_eq!(show(&engine, "k50").len(), "a=".len() + 100 + "@50".len());
     }
     disk.set_capacity(None);
-    assert_eq!(flush(&engine).unwrap().flushed.seq, 50);
+    assert_eq!(flush(&engine).unwrap().lsn.seq, 50);
     assert_eq!(scan(&open(&disk, SMALL)).unwrap().len(), 50);
 }
 
 #[test]
-fn a_lost_manifest_is_told_and_nothing_is_thrown_away() {
+fn a_lost_manifest_is_an_error_and_nothing_is_deleted() {
     let disk = MemoryDisk::new();
     let engine = open(&disk, SMALL);
     write(&engine, 1, "k", &[put("a", "1")]);
@@ -175,11 +175,11 @@ fn flushing_nothing_changes_nothing() {
     let operations = disk.operations();
     assert_eq!(flush(&engine).unwrap(), first);
     assert_eq!(disk.operations(), operations);
-    // An entry without data moves the base without a table.
+    // An entry without data moves the flushed LSN without a table.
     engine.skip(Lsn::new(2, 2), ChainHash(7));
-    assert_eq!(flush(&engine).unwrap().flushed, Lsn::new(2, 2));
+    assert_eq!(flush(&engine).unwrap().lsn, Lsn::new(2, 2));
     assert_eq!(engine.stats().tables, 1);
-    assert_eq!(try_open(&disk, SMALL).unwrap().1.flushed_chain, ChainHash(7));
+    assert_eq!(try_open(&disk, SMALL).unwrap().1.chain, ChainHash(7));
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn a_whole_snapshot_repairs_damaged_tables_under_what_is_applied() {
             engine.receive_chunk(&mut receipt, chunk).unwrap();
         }
         let flushed_state = engine.install_snapshot(receipt).unwrap();
-        assert_eq!((flushed_state.flushed.seq, engine.applied().seq), (source, 9));
+        assert_eq!((flushed_state.lsn.seq, engine.applied().seq), (source, 9));
         assert!(!engine.damaged());
         assert_eq!(scan(&engine).unwrap().len(), 9);
         flush(&engine).unwrap();

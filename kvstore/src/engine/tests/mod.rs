@@ -6,14 +6,19 @@ mod model;
 mod readers;
 mod snapshot;
 mod tombstones;
+mod versions;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use wal::disk::MemoryDisk;
+use wal::disk::{Disk, MemoryDisk};
+use wal::{ChainHash, Lsn};
 
-use super::*;
-use crate::request::Cell;
+use super::manifest::{self, Manifest};
+use super::{BlockCache, Engine, EngineError, EngineOptions, FlushedState};
+use crate::request::{Cell, Columns, Mutation, Row};
+use crate::table::{Table, file_name, io_error};
 
 const DIR: &str = "r-1";
 

@@ -53,8 +53,8 @@ proptest! {
                 }
                 Step::Flush => {
                     let flushed_state = flush(&engine).unwrap();
-                    prop_assert_eq!((flushed_state.flushed.seq, flushed_state.flushed_chain), (seq, ChainHash(seq)));
-                    flushed = flushed_state.flushed;
+                    prop_assert_eq!((flushed_state.lsn.seq, flushed_state.chain), (seq, ChainHash(seq)));
+                    flushed = flushed_state.lsn;
                     log.clear();
                 }
                 Step::Compact(floor) => {
@@ -65,7 +65,7 @@ proptest! {
                     let sum = engine.checksum().unwrap();
                     let flushed_state;
                     (engine, flushed_state) = try_open(&disk, SMALL).unwrap();
-                    prop_assert_eq!(flushed_state.flushed, flushed);
+                    prop_assert_eq!(flushed_state.lsn, flushed);
                     for (lsn, key, mutations) in &log {
                         engine.apply(*lsn, ChainHash(lsn.seq), key, mutations);
                     }

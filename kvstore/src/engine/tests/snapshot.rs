@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use wal::disk::Faults;
 
 use super::*;
-use crate::engine::snapshot::{Receipt, SnapshotHead};
+use crate::engine::snapshot::{Extent, Receipt, SnapshotHead};
 
 /// Sends what `from` has in tables to `to`, whose own tables reach up to `tables`, in chunks of about so many bytes.
 fn ship(from: &Engine, to: &Engine, tables: Lsn, bytes: usize) -> Result<FlushedState, EngineError> {
@@ -22,7 +22,7 @@ fn ship(from: &Engine, to: &Engine, tables: Lsn, bytes: usize) -> Result<Flushed
 
 #[test]
 fn a_deletion_that_is_gone_takes_a_whole_snapshot() {
-    // Rule 7: put k@50, delete k@90; the sender has compacted both away, the receiver still holds the put.
+    // [no-resurrection]: put k@50, delete k@90; the sender has compacted both away, the receiver still holds the put.
     let (sender, receiver) = (open(&MemoryDisk::new(), SMALL), open(&MemoryDisk::new(), SMALL));
     for engine in [&sender, &receiver] {
         write(engine, 50, "k", &[put("a", "old")]);
@@ -37,8 +37,8 @@ fn a_deletion_that_is_gone_takes_a_whole_snapshot() {
 
     let tables = receiver.flushed();
     assert_eq!(
-        sender.snapshot(tables).unwrap().head().above,
-        Lsn::ZERO,
+        sender.snapshot(tables).unwrap().head().extent,
+        Extent::Whole,
         "nothing less than a whole snapshot will do"
     );
     ship(&sender, &receiver, tables, 10).unwrap();
@@ -61,9 +61,9 @@ fn a_partial_snapshot_has_new_cells_only_and_hides_old_ones() {
     // What the receiver holds in memory only is in the snapshot, too.
     write(&receiver, 3, "k", &[put("a", "new")]);
     let tables = receiver.flushed();
-    assert_eq!(sender.snapshot(tables).unwrap().head().above, tables);
+    assert_eq!(sender.snapshot(tables).unwrap().head().extent, Extent::Above(tables));
     let flushed_state = ship(&sender, &receiver, tables, 10).unwrap();
-    assert_eq!((flushed_state.flushed, flushed_state.snapshot), (Lsn::new(1, 4), Lsn::new(1, 4)));
+    assert_eq!((flushed_state.lsn, flushed_state.snapshot), (Lsn::new(1, 4), Lsn::new(1, 4)));
     assert_eq!(show(&receiver, "k"), "a=new@3 b=stays@1");
     assert_eq!(show(&receiver, "gone"), "");
     assert_eq!(receiver.applied(), Lsn::new(1, 4));
@@ -115,7 +115,7 @@ fn a_crash_at_any_step_leaves_the_old_state_or_the_new_one() {
                 news += 1;
             } else {
                 assert!(shipped.is_err() && rows == old, "stopped after {stop}: {rows:?}");
-                assert_eq!((flushed_state.flushed, flushed_state.snapshot), (Lsn::new(1, 1), Lsn::ZERO));
+                assert_eq!((flushed_state.lsn, flushed_state.snapshot), (Lsn::new(1, 1), Lsn::ZERO));
                 olds += 1;
             }
         }
@@ -139,7 +139,7 @@ fn a_crash_while_all_is_thrown_away_leaves_all_or_nothing() {
     let whole = MemoryDisk::new();
     let engine = begin(&whole);
     let first = whole.operations();
-    engine.clear().unwrap();
+    engine.wipe().unwrap();
     assert_eq!((scan(&engine).unwrap().len(), engine.applied(), engine.flushed()), (0, Lsn::ZERO, Lsn::ZERO));
     // It takes up from the first write again.
     write(&engine, 1, "key1", &[put("a", "again")]);
@@ -151,17 +151,17 @@ fn a_crash_while_all_is_thrown_away_leaves_all_or_nothing() {
             let disk = MemoryDisk::new();
             let engine = begin(&disk);
             disk.set_faults(Faults { stop_after: Some(stop), ..Faults::default() });
-            let cleared = engine.clear();
+            let cleared = engine.wipe();
             let (after, flushed_state) = try_open(&disk.crash(seed), SMALL).unwrap();
             let rows = scan(&after).unwrap().len();
-            match flushed_state.flushed {
+            match flushed_state.lsn {
                 Lsn::ZERO => nothing += 1,
                 flushed => {
                     assert!(cleared.is_err() && flushed == Lsn::new(1, 9));
                     all += 1;
                 }
             }
-            assert_eq!(rows, if flushed_state.flushed == Lsn::ZERO { 0 } else { 9 });
+            assert_eq!(rows, if flushed_state.lsn == Lsn::ZERO { 0 } else { 9 });
         }
     }
     assert!(all > 4 && nothing > 4, "{all} {nothing}");
@@ -183,26 +183,6 @@ fn a_full_disk_refuses_the_snapshot_and_takes_it_later() {
     disk.set_capacity(None);
     ship(&sender, &receiver, Lsn::ZERO, 64).unwrap();
     assert_eq!(scan(&receiver).unwrap(), scan(&sender).unwrap());
-}
-
-#[test]
-fn the_first_manifests_still_open() {
-    let disk = MemoryDisk::new();
-    let engine = open(&disk, SMALL);
-    write(&engine, 1, "k", &[put("a", "1")]);
-    flush(&engine).unwrap();
-    drop(engine);
-    // As it was written before snapshots were known: without the last LSN.
-    let file = Disk::open(&disk, "r-1/manifest").unwrap();
-    let mut bytes = vec![0; file.len().unwrap() as usize];
-    file.read_exact_at(&mut bytes, 0).unwrap();
-    bytes.truncate(bytes.len() - 2);
-    let checksum = crc32c::crc32c(&bytes[12..]);
-    bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
-    file.set_len(0).unwrap();
-    file.write_all_at(&bytes, 0).unwrap();
-    let (engine, flushed_state) = try_open(&disk, SMALL).unwrap();
-    assert_eq!((show(&engine, "k"), flushed_state.snapshot), ("a=1@1".to_owned(), Lsn::ZERO));
 }
 
 proptest! {
@@ -248,7 +228,7 @@ proptest! {
         let head = SnapshotHead {
             flushed: Lsn::new(1, 9),
             flushed_chain: ChainHash(7),
-            above: Lsn::ZERO,
+            extent: Extent::Whole,
             gc_lsn: Lsn::ZERO,
             attachment: bytes.clone().into(),
         };

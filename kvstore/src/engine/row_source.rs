@@ -8,12 +8,12 @@ use super::memtable::Memtable;
 use crate::table::{RowVersions, RunCursor, TableError};
 
 /// One source.
-pub(crate) enum Source {
+pub(crate) enum RowSource {
     Memtable(Arc<Memtable>),
     Run(RunCursor),
 }
 
-impl Source {
+impl RowSource {
     /// The first row at or above `start` and below `end`.
     pub(crate) fn first_from(
         &mut self,
@@ -22,8 +22,8 @@ impl Source {
         read_lsn: Lsn,
     ) -> Result<Option<RowVersions>, TableError> {
         let row = match self {
-            Source::Memtable(memtable) => memtable.first_from(start, read_lsn),
-            Source::Run(run) => run.first_from(start, end)?,
+            RowSource::Memtable(memtable) => memtable.first_from(start, read_lsn),
+            RowSource::Run(run) => run.first_from(start, end)?,
         };
         Ok(row.filter(|row| end.is_none_or(|end| &row.key[..] < end)))
     }
@@ -36,8 +36,8 @@ impl Source {
         read_lsn: Lsn,
     ) -> Result<Option<RowVersions>, TableError> {
         let row = match self {
-            Source::Memtable(memtable) => memtable.last_below(end, read_lsn),
-            Source::Run(run) => run.last_below(end, start)?,
+            RowSource::Memtable(memtable) => memtable.last_below(end, read_lsn),
+            RowSource::Run(run) => run.last_below(end, start)?,
         };
         Ok(row.filter(|row| &row.key[..] >= start))
     }
