@@ -70,7 +70,7 @@ impl Pending {
 }
 
 /// Changes a row as the write `lsn` does.
-fn mutate(row: &mut Row, lsn: Lsn, mutations: &[Mutation]) {
+pub(crate) fn mutate(row: &mut Row, lsn: Lsn, mutations: &[Mutation]) {
     let mut cells: BTreeMap<Bytes, Cell> =
         row.cells.drain(..).map(|cell| (cell.column.clone(), cell)).collect();
     for mutation in mutations {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use planner::{Planner, ServerInfo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
-use super::memory_kv::MemoryKv;
+use kvstore::testing::MemoryKv;
 use crate::connection;
 use crate::server::Server;
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::client::*;
-use super::memory_kv::MemoryKv;
+use kvstore::testing::MemoryKv;
 
 const SSL: u32 = 80_877_103;
 const GSS: u32 = 80_877_104;

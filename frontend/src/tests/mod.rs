@@ -5,7 +5,6 @@
 
 mod client;
 mod defects;
-mod memory_kv;
 mod pipelining;
 mod psql;
 mod scripts;

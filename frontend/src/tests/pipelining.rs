@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::client::*;
-use super::memory_kv::MemoryKv;
+use kvstore::testing::MemoryKv;
 use crate::server::Server;
 
 const CANCEL: u32 = 80_877_102;

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use super::memory_kv::MemoryKv;
+use kvstore::testing::MemoryKv;
 use crate::listener::{Gateway, GatewayOptions};
 
 async fn gateway() -> Gateway {

@@ -12,7 +12,7 @@ use goldenscript::{Command, Context, Runner};
 use tokio::runtime::Runtime;
 
 use super::client::{Client, Reply, frame, print, server, startup};
-use super::memory_kv::MemoryKv;
+use kvstore::testing::MemoryKv;
 use crate::server::Server;
 
 /// Longer than any reply takes on a busy machine.

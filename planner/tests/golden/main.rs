@@ -4,7 +4,6 @@
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test -p planner` writes the outputs anew; review the difference.
 
-mod memory_kv;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -12,7 +11,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use goldenscript::{Command, Context, Runner};
-use memory_kv::MemoryKv;
+use kvstore::testing::MemoryKv;
 use planner::types::{Row, Value};
 use planner::{Execution, Planner, ServerInfo, Session, SqlError};
 
