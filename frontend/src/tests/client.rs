@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 use planner::{Planner, ServerInfo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
-use kvstore::testing::MemoryKv;
 use crate::connection;
 use crate::server::Server;
+use kvstore::testing::MemoryKv;
 
 /// The server's end of a connection, counting its writes.
 struct Counted {

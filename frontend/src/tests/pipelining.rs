@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::client::*;
-use kvstore::testing::MemoryKv;
 use crate::server::Server;
+use kvstore::testing::MemoryKv;
 
 const CANCEL: u32 = 80_877_102;
 

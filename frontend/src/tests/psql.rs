@@ -8,8 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use kvstore::testing::MemoryKv;
 use crate::listener::{Gateway, GatewayOptions};
+use kvstore::testing::MemoryKv;
 
 async fn gateway() -> Gateway {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -12,8 +12,8 @@ use goldenscript::{Command, Context, Runner};
 use tokio::runtime::Runtime;
 
 use super::client::{Client, Reply, frame, print, server, startup};
-use kvstore::testing::MemoryKv;
 use crate::server::Server;
+use kvstore::testing::MemoryKv;
 
 /// Longer than any reply takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);

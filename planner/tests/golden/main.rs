@@ -4,7 +4,6 @@
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test -p planner` writes the outputs anew; review the difference.
 
-
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
