@@ -298,7 +298,7 @@ impl World {
         match flushed {
             Ok(flushed_state) => {
                 self.counts.flushes += 1;
-                let (flushed, flushed_chain) = (flushed_state.flushed, flushed_state.flushed_chain);
+                let (flushed, flushed_chain) = (flushed_state.lsn, flushed_state.chain);
                 self.happened(Event::Flushed { node, range, flushed });
                 self.tell(node, range, CohortEvent::Flushed { flushed, flushed_chain });
             }
