@@ -23,7 +23,7 @@ pub enum KvError {
         /// The limit.
         limit: usize,
     },
-    /// The request makes no sense; nothing was done.
+    /// The request cannot be carried out as it is; nothing was done.
     #[error("invalid request: {0}")]
     Invalid(String),
     /// Internal to routing: the replica asked is not the leader.

@@ -44,9 +44,9 @@ impl Latency {
 /// What the store of this node has done since it started.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    /// Reads through this node's router.
+    /// Reads through this node's gateway.
     pub(crate) reads: Latency,
-    /// Writes through this node's router.
+    /// Writes through this node's gateway.
     pub(crate) writes: Latency,
     /// Requests sent to other nodes.
     pub(crate) forwarded: Counter,

@@ -8,12 +8,12 @@ use wal::{Lsn, NodeId};
 
 use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source};
 
-/// Whose word a read takes.
+/// Which replica may answer a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// The leader's, proven to be the latest.
+    /// The leader's, which proves that it has the latest.
     Strong,
-    /// This replica's, if it is new enough.
+    /// Any one that is new enough.
     Timeline {
         /// It must have applied this.
         floor: Lsn,
@@ -50,7 +50,7 @@ pub(crate) struct RangeScan {
     pub(crate) reverse: bool,
     /// At most so many rows.
     pub(crate) limit: Option<u64>,
-    /// Columns wanted.
+    /// Which columns to read.
     pub(crate) columns: Columns,
 }
 
@@ -61,25 +61,25 @@ pub(crate) enum Operation {
     Get {
         /// Row key.
         key: Bytes,
-        /// Columns wanted.
+        /// Which columns to read.
         columns: Columns,
-        /// Whose word.
+        /// Who may answer.
         mode: Mode,
     },
     /// Rows by key; answered by [`Answer::Rows`] in the order of the keys, one for each.
     MultiGet {
         /// Row keys.
         keys: Vec<Bytes>,
-        /// Columns wanted.
+        /// Which columns to read.
         columns: Columns,
-        /// Whose word.
+        /// Who may answer.
         mode: Mode,
     },
     /// First page of a scan, all at one LSN.
     Scan(RangeScan, Mode),
     /// Next page of a scan at the same LSN.
     Next(u64),
-    /// Nobody wants the rest.
+    /// The caller needs no more pages.
     Close(u64),
     /// A write.
     Write(RangeWrite),

@@ -11,7 +11,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
 use replication::runtime::{Replica, ReplicaError, WriteReply};
 use replication::store::{Decision, Store};
+use wal::sync::lock;
 use wal::{CohortId, Entry, EntryKind, Lsn, NodeId};
 
 use crate::conditions::{self, Pending};
@@ -145,7 +146,7 @@ impl RangeStore {
     }
 
     fn receive_part(&self, part: SnapshotPart) -> Result<Option<FlushedState>, String> {
-        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshots = lock(&self.snapshots);
         if part.number == 0 {
             if let Some((_, abandoned)) = snapshots.incoming.take() {
                 self.engine.refuse(abandoned);
@@ -182,7 +183,7 @@ impl RangeStore {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Only a bug panics under this lock, and it has then left an entry half applied at worst; the process
         // aborts in `apply` before anyone can look.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -272,7 +273,7 @@ impl Store for RangeStore {
     }
 
     fn read_snapshot(&self, to: NodeId, part: u64, tables: Lsn) -> Result<SnapshotPart, String> {
-        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshots = lock(&self.snapshots);
         if part == 0 {
             let snapshot = self.engine.snapshot(tables).map_err(|error| error.to_string())?;
             let (flushed, bytes) = (snapshot.head().flushed, snapshot.head().encode());
@@ -311,7 +312,7 @@ impl Store for RangeStore {
     }
 
     fn clear(&self) -> Result<(), String> {
-        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshots = lock(&self.snapshots);
         if let Some((_, abandoned)) = snapshots.incoming.take() {
             self.engine.refuse(abandoned);
         }
@@ -327,7 +328,7 @@ impl Store for RangeStore {
     }
 }
 
-/// A replica as the router uses it.
+/// A replica as gateways use it.
 pub(crate) struct RangeReplica {
     /// This node.
     pub(crate) node: NodeId,
@@ -399,7 +400,7 @@ impl RangeReplica {
         KvError::NotLeader { hint: self.cohort.leader().filter(|leader| *leader != self.node) }
     }
 
-    /// Writes; an outcome unknown is told as such, everything else did nothing.
+    /// Writes. After [`KvError::OutcomeUnknown`] the write may or may not be done; after any other error it is not.
     pub(crate) async fn write(&self, write: RangeWrite, deadline: Instant) -> Result<Answer, KvError> {
         if self.store.engine.stalled() {
             return Err(KvError::Overloaded("write stall: flushes are behind".into()));

@@ -1,8 +1,8 @@
-//! Making and dropping tables: each is one atomic step at the coordinator, so a crash leaves nothing half done.
+//! Creating and dropping tables: each is one atomic step at the coordinator, so a crash leaves nothing half done.
 //!
 //! A table's number, name, descriptor and ranges appear together in one multi; a drop takes name and descriptor away
-//! and leaves a `dropped` mark per range in the same step. The marks are what replicas act on: data is destroyed only
-//! on this positive word, never because a znode is missing (a coordinator restored from a backup, or a wrong chroot,
+//! and leaves a `dropped` mark per range in the same step. The marks are what replicas act on: data is deleted only
+//! on such an explicit record, never because a znode is missing (a coordinator restored from a backup, or a wrong chroot,
 //! must not cost data). Each member takes itself off the mark once its data is gone; the last one clears up.
 
 use std::collections::BTreeSet;
@@ -25,10 +25,10 @@ const NAME_BYTES_MAX: usize = 255;
 /// Tries against others that make tables at the same time.
 const TRIES_MAX: usize = 50;
 
-/// Members of `count` ranges by chained declustering: a base node and the next two, each range one further.
+/// Members of `count` ranges by chained declustering: a first node and the next two, each range one further.
 pub(crate) fn place(nodes: &[ReplicaId], count: usize, first: usize) -> Vec<Vec<ReplicaId>> {
     let replicas = nodes.len().min(REPLICAS);
-    let chain = |base: usize| (0..replicas).map(|next| nodes[(base + next) % nodes.len()]).collect();
+    let chain = |start: usize| (0..replicas).map(|next| nodes[(start + next) % nodes.len()]).collect();
     (0..count).map(|range| chain(first + range)).collect()
 }
 

@@ -32,7 +32,7 @@ impl Engine {
         let (mut made, mut open) = (Vec::new(), None);
         let mut write = || {
             while let Some((key, parts)) = walk.step()? {
-                let mut cells = merge::join(parts);
+                let mut cells = merge::merge_row(parts);
                 edit(&key, &mut cells);
                 if cells.is_empty() {
                     continue;

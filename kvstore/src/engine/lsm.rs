@@ -185,8 +185,8 @@ impl Engine {
             return false;
         }
         let version = self.version();
-        let wanted = self.flush_requested.load(Ordering::Acquire) && self.applied() > version.flushed;
-        wanted || version.frozen.is_some() || version.active.bytes() >= self.options.memtable_bytes
+        let requested = self.flush_requested.load(Ordering::Acquire) && self.applied() > version.flushed;
+        requested || version.frozen.is_some() || version.active.bytes() >= self.options.memtable_bytes
     }
 
     /// Makes a flush due, however small the memtable is.

@@ -12,9 +12,9 @@ use super::row_source::RowSource;
 use crate::request::{Cell, Columns, Row, key_after};
 use crate::table::{CellVersion, RowVersions, TableError};
 
-/// Joins what the sources hold of one row: the newest version of each column, deletions among them, by column.
+/// Merges what the sources hold of one row: the newest version of each column, deletions among them, by column.
 /// What a deletion of the row hides is gone.
-pub(crate) fn join(parts: Vec<RowVersions>) -> Vec<CellVersion> {
+pub(crate) fn merge_row(parts: Vec<RowVersions>) -> Vec<CellVersion> {
     let mut cells: Vec<CellVersion> = match parts.len() {
         // A source holds each column once, sorted.
         1 => parts.into_iter().flat_map(|part| part.cells).collect(),
@@ -33,21 +33,21 @@ pub(crate) fn join(parts: Vec<RowVersions>) -> Vec<CellVersion> {
     cells
 }
 
-/// The live row, with the columns wanted.
+/// The live row, with the columns asked for.
 pub(crate) fn visible(key: Bytes, parts: Vec<RowVersions>, columns: &Columns) -> Row {
-    let wanted = |column: &Bytes| match columns {
+    let selected = |column: &Bytes| match columns {
         Columns::All => true,
         Columns::Some(some) => some.contains(column),
     };
-    let cells = join(parts)
+    let cells = merge_row(parts)
         .into_iter()
-        .filter(|cell| wanted(&cell.column))
+        .filter(|cell| selected(&cell.column))
         .filter_map(|cell| cell.value.map(|value| Cell { column: cell.column, value, version: cell.lsn }));
     Row { key, cells: cells.collect() }
 }
 
 /// Walks over the rows of sources in key order, or backwards. Each source's next row is at hand; the nearest one is
-/// joined from all that have it.
+/// merged from all that have it.
 pub(crate) struct Walk {
     sources: Vec<RowSource>,
     read_lsn: Lsn,

@@ -138,7 +138,7 @@ impl Snapshot {
         while out.len() < bytes_max
             && let Some((key, parts)) = self.walk.step()?
         {
-            let mut cells = merge::join(parts);
+            let mut cells = merge::merge_row(parts);
             cells.retain(|cell| cell.lsn > above);
             if !cells.is_empty() {
                 put_string(&mut out, &key);

@@ -89,7 +89,7 @@ impl Gateway {
                     reader.saw(range, source.lsn);
                     return Ok((source.replica, found));
                 }
-                // Too old, unreachable or out of service: only the leader surely has what is wanted.
+                // Too old, unreachable or out of service: only the leader surely has it.
                 if options.max_staleness.is_some() || floor > Lsn::ZERO {
                     break;
                 }

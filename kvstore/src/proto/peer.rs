@@ -18,13 +18,13 @@ type FailureKind = gateway::failure::Kind;
 /// The request as it travels.
 pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: Duration) -> gateway::Request {
     let operation = match operation {
-        Operation::Get { key, columns: wanted, mode: how } => {
-            OperationKind::Get(gateway::Get { key, columns: Some(columns(wanted)), mode: Some(mode(how)) })
+        Operation::Get { key, columns: which, mode: how } => {
+            OperationKind::Get(gateway::Get { key, columns: Some(columns(which)), mode: Some(mode(how)) })
         }
-        Operation::MultiGet { keys, columns: wanted, mode: how } => {
+        Operation::MultiGet { keys, columns: which, mode: how } => {
             OperationKind::MultiGet(gateway::MultiGet {
                 keys,
-                columns: Some(columns(wanted)),
+                columns: Some(columns(which)),
                 mode: Some(mode(how)),
             })
         }
