@@ -239,7 +239,6 @@ fn learner(why: &str, flushed: &FlushedState, known: Checkpoint, promise: Promis
         promise,
         committed: flushed.lsn,
         entries: Vec::new(),
-        oldest: flushed.lsn,
         epoch_ends: vec![flushed.lsn],
         fresh: false,
         log_superseded: true,
@@ -275,7 +274,6 @@ fn without_log(flushed: &FlushedState, fresh: bool, loss: Option<String>) -> Res
         promise: Promise::default(),
         committed: Lsn::ZERO,
         entries: Vec::new(),
-        oldest: Lsn::ZERO,
         epoch_ends: vec![Lsn::ZERO],
         fresh,
         log_superseded: false,
@@ -309,7 +307,6 @@ fn with_log(log: CohortRecovery, flushed: &FlushedState) -> Result<Recovered, St
         promise: log.promise,
         committed: log.committed.max(flushed.lsn),
         entries,
-        oldest: log.oldest,
         epoch_ends: log.epoch_ends,
         fresh: false,
         log_superseded: false,
@@ -320,7 +317,7 @@ fn with_log(log: CohortRecovery, flushed: &FlushedState) -> Result<Recovered, St
         Some(chain) if chain == flushed.chain => {}
         Some(_) | None if flushed.snapshot == flushed.lsn && flushed.lsn > Lsn::ZERO => {
             recovered.entries.clear();
-            (recovered.oldest, recovered.epoch_ends) = (flushed.lsn, vec![flushed.lsn]);
+            recovered.epoch_ends = vec![flushed.lsn];
             (recovered.committed, recovered.log_superseded) = (flushed.lsn, true);
         }
         Some(_) => {

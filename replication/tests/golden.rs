@@ -11,8 +11,8 @@
 //! | `until-promise N EPOCH` | time passes until N has promised this epoch |
 //! | `write N PAYLOAD..`, `read N`, `transfer N [M]` | a client at member N |
 //! | `crash N..`, `start N..` | power loss (the session goes at once); start again |
-//! | `lose-log N` | the log of a member that is down is gone (rule 5) |
-//! | `forge N` | the log of a member that is down gets an entry that nobody sent (rule 19) |
+//! | `lose-log N` | the log of a member that is down is gone [rejoin-as-learner] |
+//! | `forge N` | the log of a member that is down gets an entry that nobody sent [minority-history-is-wiped] |
 //! | `cut A B`, `cut-off N`, `heal` | one direction of a link; all links of N; mend all |
 //! | `hold N`, `release N` | the member's disk hangs; goes on |
 //! | `session-lost N`, `session-back N`, `outage`, `outage-over`, `back-up`, `restore` | the coordinator |
@@ -66,7 +66,7 @@ impl Runner for Script {
                 let members = members.map_or(Ok(3), |text| text.parse())?;
                 let seed = seed.map_or(Ok(1), |text| text.parse())?;
                 *world = World::new(seed, Options { members, settings, ..Options::default() });
-                world.tell = true;
+                world.noting = true;
             }
             "run" => world.run(u64::from(number(0)?) * 1000),
             "until" => {

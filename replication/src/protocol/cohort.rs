@@ -65,7 +65,7 @@ impl Cohort {
         status
     }
 
-    /// How old this replica's data are at most, at `now`; `None` if it cannot tell [staleness-by-echo].
+    /// How old this replica's data are at most, at `now`; `None` if that is not known [staleness-by-echo].
     pub fn staleness(&self, now: Stamp) -> Option<Millis> {
         match &self.role {
             Role::Leader(role) if role.is_open() => role.staleness(now),

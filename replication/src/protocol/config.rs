@@ -32,9 +32,7 @@ pub struct Recovered {
     pub committed: Lsn,
     /// Live entries behind `checkpoint.flushed`, contiguous.
     pub entries: Vec<Entry>,
-    /// Entries behind this LSN can be read back from the log.
-    pub oldest: Lsn,
-    /// `oldest`, and the last LSN of each epoch behind it in the log, oldest first.
+    /// Where the log can be read back from, and the last LSN of each epoch behind that, oldest first.
     pub epoch_ends: Vec<Lsn>,
     /// The range has just been created: there is no lease from a former life to wait out.
     pub fresh: bool,

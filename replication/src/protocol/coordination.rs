@@ -10,7 +10,7 @@ use wal::{Epoch, Lsn, ReplicaId};
 /// The coordinator's state of one range, as last read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeView {
-    /// Whether this node's session is alive; without one nobody stands for election (rule 14).
+    /// Whether this node's session is alive; without one nobody stands for election [claim-above-refusal].
     pub session: bool,
     /// Highest epoch ever won and its holder.
     pub epoch: Epoch,
@@ -65,7 +65,7 @@ pub enum CoordinationRequest {
     },
 }
 
-/// How a request ended. "Unknown" outcomes (lost connection) are resolved by reading back before this is told.
+/// How a request ended. "Unknown" outcomes (lost connection) are resolved by reading back before this is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoordinationOutcome {
     /// Which request.

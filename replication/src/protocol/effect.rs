@@ -7,12 +7,12 @@ use super::event::{Ticket, Token};
 use super::message::{Envelope, SnapshotPart};
 use super::time::Stamp;
 
-/// A request of the cohort.
+/// What the driver is to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Append to the shared log, in this order. With a ticket: tell when forced. Without: no hurry.
+    /// Append to the shared log, in this order. With a ticket the force is reported; without one there is no hurry.
     Append {
-        /// What.
+        /// The records, of this cohort.
         records: Vec<Record>,
         /// Answered by [`super::event::Event::Forced`].
         ticket: Option<Ticket>,
@@ -30,7 +30,7 @@ pub enum Effect {
         /// Limit of payload bytes.
         bytes_max: u64,
     },
-    /// Read a part of a snapshot of the store, for a member whose tables hold everything up to `tables`. Part 0 begins a
+    /// Read a part of a snapshot of the store, for a member whose tables hold everything up to `flushed`. Part 0 begins a
     /// new snapshot.
     ReadSnapshot {
         /// For which member; comes back in the answer.
@@ -42,21 +42,21 @@ pub enum Effect {
         /// What the member's tables hold.
         flushed: Lsn,
     },
-    /// Have the store keep a part of a snapshot, and put the snapshot in force with the last one.
+    /// Have the store keep a part of a snapshot, and put the snapshot in place with the last one.
     ReceiveSnapshot {
         /// Which snapshot; comes back in the answer.
         snapshot: u64,
         /// The part.
         part: SnapshotPart,
     },
-    /// The store has taken a snapshot: this is what is applied now.
+    /// The store has a snapshot in place: this is what is applied now.
     SnapshotInstalled {
         /// The snapshot's LSN.
         flushed: Lsn,
         /// Chain hash there.
         flushed_chain: ChainHash,
     },
-    /// Tell the store that the proposed write has this LSN (it enters the pending state).
+    /// The proposed write has this LSN: for the store, it is pending from now on.
     Pending {
         /// Whose write.
         token: Token,
@@ -65,13 +65,13 @@ pub enum Effect {
     },
     /// Answer a client.
     Reply {
-        /// Whom.
+        /// The client.
         token: Token,
-        /// What.
+        /// The answer.
         reply: Reply,
     },
     /// Leases: until `until` on this node's clock, strong reads may be served under `epoch` (checked again
-    /// after reading). `None` clears at once; it stands before any effect of a higher promise (rule 8a).
+    /// after reading). `None` clears at once; it stands before any effect of a higher promise [lease-recheck].
     Lease(Option<Lease>),
     /// The leadership `epoch` is open: EpochStart is committed and applied.
     Opened(Epoch),
@@ -103,14 +103,14 @@ pub enum Reply {
     Written(Lsn),
     /// The read may be served now from the store (leadership confirmed, `after` applied).
     ReadReady,
-    /// Leadership was handed over.
+    /// The leadership was transferred.
     Transferred,
     /// Not here: nothing was done.
     NotLeader {
         /// Where the leader is thought to be.
         hint: Option<NodeId>,
     },
-    /// The leader cannot take it now (not open yet, suspended, queue full, fenced): nothing was done.
+    /// The leader cannot take it now (not open yet, suspended, queue full, transferring): nothing was done.
     Unavailable(Unavailable),
     /// Leadership was lost while the write was pending: it may or may not commit.
     Unknown,
@@ -121,12 +121,12 @@ pub enum Reply {
 pub enum Unavailable {
     /// Takeover has not ended.
     TakingOver,
-    /// No majority answers (rule 17).
+    /// No majority answers [suspend-without-majority].
     Suspended,
     /// The commit queue is full.
     Overloaded,
     /// The log has no space.
     DiskFull,
-    /// Fenced for a transfer.
+    /// It is transferring its leadership.
     Transferring,
 }

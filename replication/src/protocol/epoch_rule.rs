@@ -1,4 +1,4 @@
-//! What members say, by direction, and the epoch rule: whose word counts [bound-promise].
+//! What members say, by direction, and the epoch rule: whose messages count [bound-promise].
 //!
 //! A promise is bound to one leader in one epoch. A leader of a lower epoch, or another one of the same epoch, is refused; one
 //! of a higher epoch has to ask for a promise first. What is said to a leader counts only at the leader of that epoch.

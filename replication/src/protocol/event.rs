@@ -1,4 +1,4 @@
-//! All that a cohort can be told.
+//! All that can happen to a cohort: what it is asked for, what others say, what has become of its effects.
 
 use bytes::Bytes;
 use wal::{ChainHash, Entry, Lsn, NodeId, ReplicaId};
@@ -6,7 +6,7 @@ use wal::{ChainHash, Entry, Lsn, NodeId, ReplicaId};
 use super::coordination::{CoordinationOutcome, RangeView};
 use super::message::{Envelope, SnapshotPart};
 
-/// Marks an append, so that its force can be told; grows by one with each ticket of a cohort.
+/// Marks an append, so that its force can be reported; grows by one with each ticket of a cohort.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
@@ -14,32 +14,32 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
-/// What became of a part of a snapshot.
+/// What the store has done with a part of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
     /// It is kept; more is to come.
     More,
-    /// It was the last one, and the snapshot is in force: the store holds everything up to here.
+    /// It was the last one, and the snapshot is in place: the store holds everything up to here.
     Installed {
         /// The snapshot's LSN.
         flushed: Lsn,
         /// Chain hash there.
         flushed_chain: ChainHash,
     },
-    /// It could not be kept, or the snapshot could not be put in force: nothing has changed.
+    /// It could not be kept, or the snapshot could not be put in place: nothing has changed. The reason.
     Failed(String),
 }
 
-/// Something happened.
+/// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Time passed; comes at least every `Settings::tick`.
     Tick,
-    /// A member spoke.
+    /// A message of another member arrived.
     Received(Envelope),
-    /// The connection to a member was refused or broke: a hint that it is gone (design 4.4).
+    /// The connection to a member was refused or broke: a hint that it is gone, which starts a pre-vote at once [pre-vote].
     Unreachable(NodeId),
-    /// A new stream to a member stands; whatever was sent before may be lost.
+    /// There is a new stream to a member; whatever was sent before may be lost [lost-is-sent-again].
     Connected(NodeId),
     /// All appends of this cohort up to this ticket are durable.
     Forced(Ticket),
@@ -75,13 +75,13 @@ pub enum Event {
     },
     /// Answer to [`super::effect::Effect::WipeData`]: the store is empty, or why it is not.
     DataWiped(Result<(), String>),
-    /// What the store has in tables can be read no more, or again.
+    /// The store's tables are damaged (true), or sound again [damaged-tables-serve-nothing].
     Damaged(bool),
-    /// The members' disks, this node's own among them: one has been replaced.
+    /// All members, each with its disk: one disk has been replaced [members-fixed].
     Members(Vec<ReplicaId>),
     /// The store holds everything up to `flushed` in SSTables.
     Flushed {
-        /// Up to here.
+        /// The last LSN in SSTables.
         flushed: Lsn,
         /// Chain hash there.
         flushed_chain: ChainHash,
@@ -90,7 +90,7 @@ pub enum Event {
     Write {
         /// Whom to answer.
         token: Token,
-        /// For the store.
+        /// The write as the store encodes it; opaque here.
         payload: Bytes,
     },
     /// A client's strong read that found no valid lease, or an answer that must wait for the commit of `after`:
@@ -101,7 +101,7 @@ pub enum Event {
         /// Not before this LSN is committed.
         after: Lsn,
     },
-    /// Hand leadership to `target`, or to the follower that is furthest.
+    /// Transfer the leadership to `target`, or to the follower that is furthest.
     Transfer {
         /// Whom to answer.
         token: Token,

@@ -11,7 +11,7 @@
 //! # Roles
 //! A [`Cohort`] is one of three typed roles at work on what every role keeps: `follower.rs`, `candidate.rs` and `leader/`, over
 //! `member/`. Each takes one event or message at a time, puts out effects, and says which role comes next
-//! (`transition.rs`). `epoch_rule.rs` decides whose word counts.
+//! (`transition.rs`). `epoch_rule.rs` decides whose messages count.
 //!
 //! # Invariants
 //! Each part has a `check`, run at the end of every step in tests and simulations, and asserts where something is about to be

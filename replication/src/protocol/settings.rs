@@ -18,7 +18,7 @@ pub struct Settings {
     pub lease: Millis,
     /// The leader counts so much less of a grant, for clocks that run at different rates.
     pub drift_percent: u32,
-    /// Silence after which a leader is suspected; shorter than `lease`, since the lease is waited out anyway.
+    /// Silence after which a leader is suspected; shorter than `lease`, since the lease is waited out in any case.
     pub suspect_after: Millis,
     /// Writes in flight at most; further ones are refused as overloaded.
     pub queue_len_max: usize,
@@ -30,7 +30,7 @@ pub struct Settings {
     pub window_len_max: usize,
     /// Applied entries kept in memory for followers that lag a little, in bytes of payload.
     pub tail_bytes_max: u64,
-    /// A leader whose own log has not been forced for so long hands over (rule 18).
+    /// A leader whose own log has not been forced for so long transfers its leadership [unfit-leader-transfers].
     pub force_wait_max: Millis,
     /// A transfer of leadership is given up when the successor has not caught up by then.
     pub transfer_timeout: Millis,

@@ -60,7 +60,7 @@ pub struct Status {
     pub broken: Option<String>,
     /// Its tables are damaged, and are being repaired from another replica.
     pub damaged: bool,
-    /// It has lost its log and is being brought level; it does not count yet (rule 5).
+    /// It has lost its log and is being brought level; it does not count yet [rejoin-as-learner].
     pub learner: bool,
 }
 

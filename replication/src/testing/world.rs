@@ -101,10 +101,10 @@ pub struct World {
     pub written: u64,
     /// Strong reads served and checked.
     pub served: u64,
-    /// Notable things, for scripts; empty unless [`World::tell`].
+    /// Notable things, for scripts; empty unless [`World::noting`].
     pub notes: Vec<String>,
     /// Whether to note what happens.
-    pub tell: bool,
+    pub noting: bool,
     /// Alarms raised.
     pub alarms: Vec<String>,
 }
@@ -154,7 +154,7 @@ impl World {
             written: 0,
             served: 0,
             notes: Vec::new(),
-            tell: false,
+            noting: false,
             alarms: Vec::new(),
         };
         for number in world.numbers() {
@@ -221,7 +221,7 @@ impl World {
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {
-        if self.tell {
+        if self.noting {
             let text = text();
             self.notes.push(text);
         }
@@ -260,7 +260,6 @@ impl World {
             promise: found.promise,
             committed: found.committed,
             entries: found.entries,
-            oldest: found.oldest,
             epoch_ends: found.epoch_ends,
             fresh,
             log_superseded: false,
@@ -301,7 +300,7 @@ impl World {
         self.plan(expiry, Action::Expire { node: number, session });
     }
 
-    /// The log of a member that is down is lost, and it knows (rule 5).
+    /// The log of a member that is down is lost, and it knows [rejoin-as-learner].
     pub fn lose_log(&mut self, number: u32) {
         if let Some(machine) = self.machines.get_mut(&number).filter(|machine| machine.cohort.is_none()) {
             machine.disk = MemoryDisk::new();
@@ -310,7 +309,7 @@ impl World {
         }
     }
 
-    /// The log of a member that is down gets an entry that no leader ever sent, as if its memory had failed (rule 19).
+    /// The log of a member that is down gets an entry that no leader ever sent, as if its memory had failed [minority-history-is-wiped].
     pub fn forge(&mut self, number: u32) {
         let Some(machine) = self.machines.get_mut(&number).filter(|machine| machine.cohort.is_none()) else {
             return;
@@ -491,7 +490,7 @@ impl World {
             return;
         }
         if !self.service_up || !self.machines[&node].session_lives {
-            // The adaptor tells no outcome before it has read back: it tries again.
+            // The adaptor reports no outcome before it has read back: it tries again.
             return self.plan(20_000, Action::Coordinate { node, life, request });
         }
         let done = self.service.execute(World::member(node), request);
@@ -587,10 +586,10 @@ impl World {
 
     fn append(&mut self, number: u32, records: Vec<wal::Record>, ticket: Option<Ticket>) {
         let delay = 100 + self.random.below(self.options.force_max);
-        let tell = self.tell;
+        let noting = self.noting;
         let Some(machine) = self.machines.get_mut(&number) else { return };
         let mut notes = Vec::new();
-        if tell {
+        if noting {
             for record in &records {
                 match record {
                     wal::Record::Promise(promise) => {

@@ -201,7 +201,6 @@ impl Cluster {
                     promise: found.promise,
                     committed: found.committed,
                     entries: found.entries,
-                    oldest: found.oldest,
                     epoch_ends: found.epoch_ends,
                     ..Recovered::default()
                 }

@@ -15,7 +15,7 @@ use crate::protocol::time::Millis;
 mod tests;
 
 impl Member<'_, Leader> {
-    /// Tells every bound follower where our logs agree.
+    /// Starts to match every follower that is bound to us: where do our logs agree?
     pub(super) fn match_promised(&mut self, out: &mut Vec<Effect>) {
         for node in self.common.others() {
             let report = self.role.progress.get(&node).and_then(Progress::promised).cloned();

@@ -32,7 +32,6 @@ fn leader() -> (Common, Leader) {
         promise,
         committed: last,
         entries,
-        oldest: flushed,
         epoch_ends: vec![flushed],
         ..Recovered::default()
     };

@@ -20,7 +20,7 @@ pub(crate) enum Following {
     Silent,
     /// Bound to us; its log as it reported it.
     Promised(Report),
-    /// It was told where our logs agree, and has not confirmed that yet.
+    /// It has been sent the point where our logs agree, and has not confirmed that yet.
     Probe {
         /// The last LSN that the logs have in common.
         agree: Lsn,

@@ -1,4 +1,4 @@
-//! The leader's state, and what it can tell from it alone.
+//! The leader's state, and what follows from it alone: above all, what a majority has answered.
 
 use std::collections::BTreeMap;
 

@@ -52,7 +52,6 @@ impl Common {
             promise,
             committed,
             entries,
-            oldest: _,
             epoch_ends,
             fresh,
             log_superseded,
@@ -141,7 +140,7 @@ impl Common {
 
     /// Panics if an invariant of a part, or one between them, does not hold.
     pub(crate) fn check(&self) {
-        self.promises.check();
+        self.promises.check(self.now);
         self.appends.check();
         self.health.check();
         self.log.check();

@@ -107,7 +107,9 @@ impl Promises {
     }
 
     /// Panics if this does not hold together.
-    pub(crate) fn check(&self) {
+    pub(crate) fn check(&self, now: Stamp) {
+        let waited_out = now.plus(self.lease_logged.plus_one());
+        assert!(self.granted_until <= waited_out, "a restart waits out every lease that was granted");
         assert!(self.highest_known >= self.current, "our own promise is known to us");
     }
 }
