@@ -173,11 +173,6 @@ impl Appends {
         self.commit_logged = Lsn::ZERO;
     }
 
-    /// Whether a Skip is still to be forced.
-    pub(crate) fn await_skip(&self) -> bool {
-        self.pending.iter().any(|one| matches!(one.purpose, Persisted::Truncated { .. }))
-    }
-
     /// Panics if this does not hold together.
     pub(crate) fn check(&self) {
         if let (Some(first), Some(last)) = (self.pending.front(), self.pending.back()) {

@@ -296,11 +296,6 @@ impl Common {
         self.appends.lag(self.settings().force_wait_max, self.now)
     }
 
-    /// Whether the Skip of a truncation is still to be forced.
-    pub(crate) fn awaits_skip(&self) -> bool {
-        self.appends.await_skip()
-    }
-
     /// What every role does as time passes.
     pub(crate) fn tick(&mut self, out: &mut Vec<Effect>) {
         self.appends.retry(self.now, out);
