@@ -10,7 +10,7 @@
 //! [`Common`] holds them, with the log, the store's flushed LSN, and the coordinator's view. A [`Member`] is a role at work on
 //! what is common, for the length of one step.
 
-mod common;
+mod state;
 
 mod appends;
 mod freshness;
@@ -19,5 +19,5 @@ mod promises;
 mod rejoin;
 
 pub(crate) use appends::Persisted;
-pub(crate) use common::{Common, Member};
+pub(crate) use state::{Common, Member};
 pub(crate) use rejoin::ProbeStep;
