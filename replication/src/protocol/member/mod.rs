@@ -19,5 +19,5 @@ mod promises;
 mod rejoin;
 
 pub(crate) use appends::Persisted;
-pub(crate) use state::{Common, Member};
 pub(crate) use rejoin::ProbeStep;
+pub(crate) use state::{Common, Member};
