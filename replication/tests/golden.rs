@@ -22,132 +22,174 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use goldenscript::{Command, Context, Runner};
-use replication::protocol::Settings;
+use replication::protocol::{Settings, Status};
 use replication::testing::options::Options;
 use replication::testing::world::World;
 
 struct Script(World);
 
-impl Script {
-    fn new() -> Script {
-        Script(World::new(1, Options::default()))
-    }
-}
-
-/// `until` gives up after so many steps of 100 microseconds.
+/// `until` and `until-promise` give up after so many steps of 100 microseconds.
 const UNTIL_STEPS_MAX: u32 = 200_000;
 
-impl Runner for Script {
-    type Command = Command;
+type Outcome<T> = Result<T, Box<dyn Error>>;
 
-    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
+/// What stands behind a verb.
+struct Arguments {
+    words: Vec<String>,
+    /// Values of `seed=`, `members=`, `piggyback=`, `one-by-one=`, as far as they are there.
+    named: [Option<String>; 4],
+}
+
+impl Arguments {
+    fn of(command: &Command) -> Outcome<Arguments> {
         let mut arguments = command.consume_args();
-        let key = |arguments: &mut goldenscript::ArgumentConsumer<'_>, key: &str| {
-            arguments.take_key(key).map(str::to_owned)
-        };
-        let named = ["seed", "members", "piggyback", "one-by-one"].map(|name| key(&mut arguments, name));
+        let named = ["seed", "members", "piggyback", "one-by-one"]
+            .map(|name| arguments.take_key(name).map(str::to_owned));
         let mut words = Vec::new();
         while let Some(word) = arguments.next_pos() {
             words.push(word.to_owned());
         }
         arguments.reject_next()?;
-        let number = |at: usize| -> Result<u32, Box<dyn Error>> {
-            Ok(words.get(at).ok_or("a number is missing")?.parse()?)
-        };
-        let world = &mut self.0;
-        match command.name.as_str() {
-            "new" => {
-                let [seed, members, piggyback, one_by_one] = named;
-                let commit_piggyback = piggyback.map_or(Ok(true), |text| text.parse())?;
-                let mut settings = Settings { commit_piggyback, ..Settings::default() };
-                if one_by_one.map_or(Ok(false), |text| text.parse())? {
-                    (settings.batch_bytes_max, settings.window_len_max) = (0, 1);
-                }
-                let members = members.map_or(Ok(3), |text| text.parse())?;
-                let seed = seed.map_or(Ok(1), |text| text.parse())?;
-                *world = World::new(seed, Options { members, settings, ..Options::default() });
-                world.noting = true;
+        Ok(Arguments { words, named })
+    }
+
+    fn number(&self, at: usize) -> Outcome<u32> {
+        Ok(self.words.get(at).ok_or("a number is missing")?.parse()?)
+    }
+
+    fn numbers(&self) -> Outcome<Vec<u32>> {
+        (0..self.words.len()).map(|at| self.number(at)).collect()
+    }
+
+    fn world(&self) -> Outcome<World> {
+        let [seed, members, piggyback, one_by_one] = &self.named;
+        let commit_piggyback = piggyback.as_ref().map_or(Ok(true), |text| text.parse())?;
+        let mut settings = Settings { commit_piggyback, ..Settings::default() };
+        if one_by_one.as_ref().map_or(Ok(false), |text| text.parse())? {
+            (settings.batch_bytes_max, settings.window_len_max) = (0, 1);
+        }
+        let members = members.as_ref().map_or(Ok(3), |text| text.parse())?;
+        let seed = seed.as_ref().map_or(Ok(1), |text| text.parse())?;
+        let mut world = World::new(seed, Options { members, settings, ..Options::default() });
+        world.noting = true;
+        Ok(world)
+    }
+}
+
+impl Script {
+    fn new() -> Script {
+        Script(World::new(1, Options::default()))
+    }
+
+    /// Time passes until this holds of member `number`.
+    fn until(&mut self, number: u32, holds: impl Fn(Option<Status>) -> bool) -> Outcome<()> {
+        for _ in 0..UNTIL_STEPS_MAX {
+            if holds(self.0.status(number)) {
+                return Ok(());
             }
-            "run" => world.run(u64::from(number(0)?) * 1000),
-            "until" => {
-                let (member, lsn) = (number(0)?, words.get(1).ok_or("an LSN is missing")?.parse()?);
-                let mut steps = 0;
-                while world.status(member).is_none_or(|status| status.last != lsn) {
-                    world.run(100);
-                    steps += 1;
-                    if steps > UNTIL_STEPS_MAX {
-                        return Err(format!("n{member} does not come to {lsn}").into());
-                    }
-                }
-            }
-            "until-promise" => {
-                let (member, epoch) = (number(0)?, number(1)?);
-                while world.status(member).is_some_and(|status| status.promise.epoch.0 < epoch) {
-                    world.run(100);
-                }
-            }
+            self.0.run(100);
+        }
+        Err(format!("n{number} does not come so far").into())
+    }
+
+    fn client(&mut self, verb: &str, arguments: &Arguments) -> Outcome<()> {
+        let (world, number) = (&mut self.0, arguments.number(0)?);
+        match verb {
             "write" => {
-                for payload in &words[1..] {
-                    world.write(number(0)?, payload);
+                for payload in &arguments.words[1..] {
+                    world.write(number, payload);
                 }
             }
             "read" => {
                 let served = world.served;
-                world.read(number(0)?);
+                world.read(number);
                 if world.served > served {
-                    world.notes.push(format!("n{} serves a strong read under its lease", number(0)?));
+                    world.notes.push(format!("n{number} serves a strong read under its lease"));
                 }
             }
-            "transfer" => world.transfer(number(0)?, words.get(1).map(|text| text.parse()).transpose()?),
-            "crash" => {
-                for at in 0..words.len() {
-                    world.crash(number(at)?, 0);
-                }
+            "transfer" => {
+                let target = arguments.words.get(1).map(|text| text.parse()).transpose()?;
+                world.transfer(number, target);
             }
-            "start" => {
-                for at in 0..words.len() {
-                    world.start(number(at)?, false);
-                }
-            }
-            "lose-log" => world.lose_log(number(0)?),
-            "forge" => world.forge(number(0)?),
-            "cut" => world.cut(number(0)?, number(1)?),
+            other => return Err(format!("unknown verb {other}").into()),
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, verb: &str, arguments: &Arguments) -> Outcome<()> {
+        let world = &mut self.0;
+        match verb {
+            "crash" => arguments.numbers()?.into_iter().for_each(|number| world.crash(number, 0)),
+            "start" => arguments.numbers()?.into_iter().for_each(|number| world.start(number, false)),
+            "lose-log" => world.lose_log(arguments.number(0)?),
+            "forge" => world.forge(arguments.number(0)?),
+            "cut" => world.cut(arguments.number(0)?, arguments.number(1)?),
             "cut-off" => {
                 for other in world.numbers() {
-                    world.cut(number(0)?, other);
-                    world.cut(other, number(0)?);
+                    world.cut(arguments.number(0)?, other);
+                    world.cut(other, arguments.number(0)?);
                 }
             }
             "heal" => world.heal(),
-            "hold" => world.hold(number(0)?, true),
-            "release" => world.hold(number(0)?, false),
-            "session-lost" => world.lose_session(number(0)?),
-            "session-back" => world.renew(number(0)?),
+            "hold" => world.hold(arguments.number(0)?, true),
+            "release" => world.hold(arguments.number(0)?, false),
+            "session-lost" => world.lose_session(arguments.number(0)?),
+            "session-back" => world.renew(arguments.number(0)?),
             "outage" => world.set_service(false),
             "outage-over" => world.set_service(true),
             "back-up" => world.back_up(),
             "restore" => world.restore_backup(),
-            "status" => {
-                for member in world.numbers() {
-                    let line = match world.status(member) {
-                        Some(status) => status.to_string(),
-                        None => format!("n{member} down"),
-                    };
-                    world.notes.push(line);
-                }
+            _ => return self.client(verb, arguments),
+        }
+        Ok(())
+    }
+
+    /// A line for each member.
+    fn show_status(&mut self) {
+        for member in self.0.numbers() {
+            let line = match self.0.status(member) {
+                Some(status) => status.to_string(),
+                None => format!("n{member} down"),
+            };
+            self.0.notes.push(line);
+        }
+    }
+
+    /// The payloads that a member has applied.
+    fn show_log(&mut self, number: u32) {
+        let payloads: Vec<String> = self
+            .0
+            .applied_by(number)
+            .iter()
+            .map(|entry| format!("{}={}", entry.lsn, String::from_utf8_lossy(&entry.payload)))
+            .collect();
+        self.0.notes.push(payloads.join(" "));
+    }
+}
+
+impl Runner for Script {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Outcome<String> {
+        let arguments = Arguments::of(command)?;
+        match command.name.as_str() {
+            "new" => self.0 = arguments.world()?,
+            "run" => self.0.run(u64::from(arguments.number(0)?) * 1000),
+            "until" => {
+                let lsn = arguments.words.get(1).ok_or("an LSN is missing")?.parse()?;
+                self.until(arguments.number(0)?, |status| status.is_some_and(|status| status.last == lsn))?;
             }
-            "log" => {
-                let payloads: Vec<String> = world
-                    .applied_by(number(0)?)
-                    .iter()
-                    .map(|entry| format!("{}={}", entry.lsn, String::from_utf8_lossy(&entry.payload)))
-                    .collect();
-                world.notes.push(payloads.join(" "));
+            "until-promise" => {
+                let epoch = arguments.number(1)?;
+                let promised = |status: Status| status.promise.epoch.0 >= epoch;
+                self.until(arguments.number(0)?, |status| status.is_none_or(promised))?;
             }
-            other => return Err(format!("unknown verb {other}").into()),
+            "status" => self.show_status(),
+            "log" => self.show_log(arguments.number(0)?),
+            verb => self.fault(verb, &arguments)?,
         }
         let mut out = String::new();
-        for line in world.notes.drain(..) {
+        for line in self.0.notes.drain(..) {
             writeln!(out, "{line}")?;
         }
         Ok(out)

@@ -4,6 +4,8 @@
 //! [`world::World`] runs one cohort and checks what must always hold (its list of promises is there); `tests/random.rs`
 //! drives it by seed, `tests/golden.rs` by script.
 
+mod clients;
+pub mod world;
+
 pub mod coordinator;
 pub mod options;
-pub mod world;

@@ -6,8 +6,6 @@
 //! * at most one member opens an epoch; promises never go down, over restarts too;
 //! * a strong read (leased before and after, or answered `ReadReady`) sees all writes acknowledged before it began.
 
-mod clients;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -46,25 +44,25 @@ enum Action {
 
 /// A strong read that waits for its answer.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
-    node: u32,
+pub(super) struct Reading {
+    pub(super) node: u32,
     /// Acknowledged when it began.
-    floor: u64,
+    pub(super) floor: u64,
 }
 
 /// One member's machine.
-struct Machine {
+pub(super) struct Machine {
     disk: MemoryDisk,
     writer: Option<LogWriter>,
-    cohort: Option<Cohort>,
+    pub(super) cohort: Option<Cohort>,
     /// Grows with each start.
     life: u64,
     /// The store: entries applied in this life, by position.
-    applied: Vec<Entry>,
+    pub(super) applied: Vec<Entry>,
     unforced: Option<Ticket>,
     /// Forces are withheld (a hung disk).
     held: bool,
-    lease: Option<Lease>,
+    pub(super) lease: Option<Lease>,
     session: u64,
     session_lives: bool,
     promise: Promise,
@@ -80,7 +78,7 @@ pub struct World {
     random: Random,
     /// Real time, in microseconds.
     now: u64,
-    machines: BTreeMap<u32, Machine>,
+    pub(super) machines: BTreeMap<u32, Machine>,
     agenda: BTreeMap<(u64, u64), Action>,
     agenda_number: u64,
     service: Service,
@@ -92,11 +90,11 @@ pub struct World {
     /// What was applied at each sequence number, by anyone ever.
     applied: BTreeMap<u64, Entry>,
     /// The highest sequence number acknowledged to a client.
-    acknowledged: u64,
-    payloads: BTreeMap<Token, Bytes>,
-    reads: BTreeMap<Token, Reading>,
+    pub(super) acknowledged: u64,
+    pub(super) payloads: BTreeMap<Token, Bytes>,
+    pub(super) reads: BTreeMap<Token, Reading>,
     openers: BTreeMap<Epoch, u32>,
-    tokens: u64,
+    pub(super) tokens: u64,
     /// Writes acknowledged, and reads served.
     pub written: u64,
     /// Strong reads served and checked.
@@ -209,7 +207,7 @@ impl World {
         ReplicaId { node: NodeId(number), incarnation: Incarnation(u64::from(number)) }
     }
 
-    fn clock(&self, number: u32) -> Stamp {
+    pub(super) fn clock(&self, number: u32) -> Stamp {
         let machine = &self.machines[&number];
         let drift = i64::try_from(self.now).unwrap_or(0) / 1000 * machine.rate_per_mille;
         Stamp(machine.offset + self.now.saturating_add_signed(drift))
@@ -519,7 +517,7 @@ impl World {
         }
     }
 
-    fn event(&mut self, number: u32, event: Event) {
+    pub(super) fn event(&mut self, number: u32, event: Event) {
         let now = self.clock(number);
         let Some(machine) = self.machines.get_mut(&number) else { return };
         let Some(cohort) = machine.cohort.as_mut() else { return };

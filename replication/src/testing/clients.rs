@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use wal::{Lsn, NodeId};
 
-use super::{Reading, World};
+use super::world::{Reading, World};
 use crate::protocol::event::{Event, Token};
 
 impl World {
