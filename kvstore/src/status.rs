@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use tonic::transport::Endpoint;
+use replication::runtime::dial;
 
 use crate::proto::v1::kv_client::KvClient;
 use crate::proto::{MESSAGE_BYTES_MAX, v1};
@@ -63,10 +63,8 @@ async fn ask(
 
 /// A client of the public service at HOST:PORT. The error is one line for the user.
 pub async fn connect(address: &str) -> Result<KvClient<tonic::transport::Channel>, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| format!("{address}: not a HOST:PORT ({error})"))?;
-    let endpoint = endpoint.connect_timeout(Duration::from_secs(3)).tcp_nodelay(true);
-    let channel = endpoint.connect().await.map_err(|_| format!("{address}: no node answers there"))?;
+    let channel =
+        dial(address).await.map_err(|error| format!("{address}: no node answers there ({error})"))?;
     Ok(KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use replication::runtime::Addresses;
+use replication::runtime::{Addresses, dial};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
+use tonic::transport::Channel;
 use wal::sync::lock;
 use wal::{CohortId, NodeId};
 
@@ -28,8 +28,6 @@ const FRAME_LEN: usize = 256;
 const FRAME_BYTES: usize = 1 << 20;
 /// Calls that gave up are forgotten once in so many frames.
 const SWEEP_FRAMES: u64 = 256;
-/// Longest wait for a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// After a failed dial the peer counts as unreachable for so long, so that requests do not queue behind dials.
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
 
@@ -150,17 +148,8 @@ async fn run(node: NodeId, addresses: Arc<dyn Addresses>, mut calls: mpsc::Recei
     }
 }
 
-async fn connect(address: &str) -> Result<GatewayClient<tonic::transport::Channel>, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| error.to_string())?
-        .connect_timeout(CONNECT_MAX)
-        .tcp_nodelay(true)
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20)
-        .http2_keep_alive_interval(Duration::from_secs(1))
-        .keep_alive_timeout(Duration::from_secs(2));
-    let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
-    Ok(GatewayClient::new(channel)
+async fn connect(address: &str) -> Result<GatewayClient<Channel>, String> {
+    Ok(GatewayClient::new(dial(address).await?)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX))
 }
@@ -168,7 +157,7 @@ async fn connect(address: &str) -> Result<GatewayClient<tonic::transport::Channe
 /// One stream's life. When it returns, every call that was sent has been answered or counts as lost.
 async fn session(
     node: NodeId,
-    mut client: GatewayClient<tonic::transport::Channel>,
+    mut client: GatewayClient<Channel>,
     first: Call,
     calls: &mut mpsc::Receiver<Call>,
 ) {

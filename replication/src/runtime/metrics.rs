@@ -8,7 +8,7 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     /// One more.
-    pub(crate) fn count(&self) {
+    pub fn count(&self) {
         self.add(1);
     }
 

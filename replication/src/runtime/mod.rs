@@ -37,6 +37,7 @@ use wal::{CohortId, Incarnation, Log, NodeId, ReplicaId};
 use self::driver::Driver;
 pub use self::metrics::{Counter, Metrics};
 use self::node::Node;
+pub use self::peer::dial;
 pub use self::replica::Replica;
 pub use self::service::{PeerService, tuned};
 use crate::coordination::Coordinator;
