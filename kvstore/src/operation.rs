@@ -97,7 +97,7 @@ pub(crate) enum Answer {
         /// Where from.
         source: Source,
     },
-    /// Rows.
+    /// Rows, or a page of a scan.
     Rows {
         /// In order.
         rows: Vec<Row>,
@@ -121,6 +121,6 @@ pub(crate) enum Answer {
         /// The range's LSN now.
         applied: Lsn,
     },
-    /// Done.
+    /// Done; there is nothing to say about it.
     Done,
 }

@@ -22,9 +22,9 @@ pub struct TableId(pub u64);
 /// A table as the coordinator keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Number.
+    /// Its number.
     pub id: TableId,
-    /// Unique name.
+    /// Its name, unique in the cluster.
     pub name: String,
     /// The schema of the layer above (SQL), opaque here; empty for a plain key-value table.
     pub schema: Bytes,
@@ -33,20 +33,20 @@ pub struct Table {
 /// One column's value in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// Column name, 1 to 255 bytes (opaque).
+    /// The column's name, 1 to 255 bytes (opaque).
     pub column: Bytes,
-    /// Value.
+    /// The column's value in this row (opaque).
     pub value: Bytes,
-    /// Version: the LSN of the write that put it.
+    /// Its version: the LSN of the write that put it.
     pub version: Lsn,
 }
 
 /// A row as read: its live cells, sorted by column. A row exists while it has a cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
-    /// Row key.
+    /// The row's key.
     pub key: Bytes,
-    /// Cells, sorted by column name.
+    /// Its cells, sorted by column name.
     pub cells: Vec<Cell>,
 }
 
@@ -60,9 +60,9 @@ impl Row {
 /// Which columns to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Columns {
-    /// All.
+    /// All columns of the row.
     All,
-    /// These.
+    /// Only the columns with these names.
     Some(Vec<Bytes>),
 }
 
@@ -79,13 +79,13 @@ pub enum Consistency {
 /// How a read is to be served.
 #[derive(Clone, Debug)]
 pub struct ReadOptions {
-    /// Strong or timeline.
+    /// Which replica may answer.
     pub consistency: Consistency,
     /// Timeline only: a replica whose data is older than this is not used.
     pub max_staleness: Option<Duration>,
     /// The answer may not come from a replica that has applied less than this (gRPC's `min_lsn`).
     pub min_lsn: Option<Lsn>,
-    /// Give up then.
+    /// When the call gives up.
     pub deadline: Instant,
 }
 
@@ -107,51 +107,51 @@ impl SessionToken {
     }
 }
 
-/// Where an answer comes from.
+/// Which replica an answer comes from, and of when it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The range.
+    /// The range that was read.
     pub range: CohortId,
-    /// The replica's node.
+    /// The node whose replica answered.
     pub replica: NodeId,
     /// The LSN up to which that replica had applied the range.
     pub lsn: Lsn,
-    /// Age of the data at most; zero for a strong read, `None` if the replica cannot tell.
+    /// An upper bound of the data's age; zero for a strong read, `None` if the replica does not know one.
     pub staleness: Option<Duration>,
 }
 
-/// Answer to a get.
+/// A row that was read.
 #[derive(Clone, Debug)]
 pub struct ReadRow {
-    /// The row (no cells if it does not exist).
+    /// The row; it has no cells if it does not exist.
     pub row: Row,
-    /// Where from.
+    /// Which replica it comes from.
     pub source: Source,
 }
 
 /// A piece of a scan: rows in order, all of one range.
 #[derive(Clone, Debug)]
 pub struct ScanBatch {
-    /// Rows.
+    /// The rows, in the order of the scan.
     pub rows: Vec<Row>,
-    /// Where from.
+    /// Which replica it comes from.
     pub source: Source,
 }
 
 /// A range of row keys to read.
 #[derive(Clone, Debug)]
 pub struct Scan {
-    /// Table.
+    /// The table to read.
     pub table: TableId,
     /// First key (inclusive).
     pub start: Bytes,
     /// End key (exclusive); `None`: to the end of the table.
     pub end: Option<Bytes>,
-    /// From the end to the start.
+    /// Whether to read from the end to the start.
     pub reverse: bool,
-    /// At most so many rows.
+    /// How many rows at most; `None`: all.
     pub limit: Option<u64>,
-    /// Which columns (a row without any of these is not returned).
+    /// Which columns to read; a row without any of these is not returned.
     pub columns: Columns,
 }
 
@@ -166,9 +166,9 @@ pub enum Condition {
     RowVersion(Lsn),
     /// A column's version; [`Lsn::ZERO`]: it has no value.
     ColumnVersion {
-        /// Column.
+        /// The column's name.
         column: Bytes,
-        /// Expected version.
+        /// The version that it must have.
         version: Lsn,
     },
 }
@@ -178,14 +178,14 @@ pub enum Condition {
 pub enum Mutation {
     /// Put a value into a column.
     Put {
-        /// Column name.
+        /// The column's name.
         column: Bytes,
-        /// Value.
+        /// Its new value.
         value: Bytes,
     },
     /// Delete a column's value.
     Delete {
-        /// Column name.
+        /// The column's name.
         column: Bytes,
     },
     /// Delete all the row's cells. First in the list: later puts of the same write stand.
@@ -197,26 +197,26 @@ pub enum Mutation {
 pub struct RequestId {
     /// Random 128-bit number of the client (each gateway session has one).
     pub client: u128,
-    /// Counts the client's writes.
+    /// Number of the write among the client's.
     pub sequence: u64,
 }
 
 /// An atomic write to one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// Table.
+    /// The table to write to.
     pub table: TableId,
-    /// Row key.
+    /// The row's key.
     pub key: Bytes,
-    /// All must hold.
+    /// Nothing is written unless all of these hold.
     pub conditions: Vec<Condition>,
-    /// Applied in order, as one record.
+    /// The changes, applied in this order as one record of the log.
     pub mutations: Vec<Mutation>,
     /// For retries; `None`: the gateway gives one.
     pub request: Option<RequestId>,
 }
 
-/// A committed write.
+/// Where a committed write is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The range.
@@ -228,7 +228,7 @@ pub struct Written {
 /// What happened to a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// Committed.
+    /// The write is committed.
     Written(Written),
     /// A condition did not hold; nothing was written. The row as it was found.
     ConditionFailed {
@@ -242,15 +242,15 @@ pub enum WriteOutcome {
 /// One range for `status` and `EXPLAIN`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeInfo {
-    /// Identity.
+    /// The range's identity.
     pub id: CohortId,
-    /// Table.
+    /// The table that it is a part of.
     pub table: TableId,
     /// First row key (inclusive); empty: from the start.
     pub start: Bytes,
     /// End (exclusive); `None`: to the end.
     pub end: Option<Bytes>,
-    /// Members in chained order.
+    /// The nodes of its replicas, in the order of their placement.
     pub members: Vec<NodeId>,
     /// The leader as known here.
     pub leader: Option<NodeId>,

@@ -37,7 +37,7 @@ impl Default for EngineOptions {
 pub struct EngineStats {
     /// Bytes in memtables.
     pub memtable_bytes: u64,
-    /// Tables.
+    /// How many tables there are.
     pub tables: usize,
     /// Tables of each level.
     pub levels: [usize; LEVELS],
