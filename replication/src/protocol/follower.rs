@@ -325,7 +325,7 @@ impl Member<'_, Follower> {
             return self.common.stop(text, out);
         }
         match log.truncate(agree) {
-            // The Skip must be durable before anything is acked for this leader.
+            // The Skip must be durable before this is acked; what the leader sends next comes behind it in the log.
             Some(skip) => self.common.append_skip(skip, epoch, agree, out),
             None => self.matched(epoch, agree, out),
         }

@@ -56,11 +56,11 @@ pub struct Status {
     pub suspended: bool,
     /// A leader: its followers.
     pub followers: BTreeMap<NodeId, FollowerStatus>,
-    /// Why this member takes no part, if it does not: its log or state is not to be trusted.
+    /// Set when this replica has stopped for good; the reason, for the operator.
     pub broken: Option<String>,
     /// Its tables are damaged, and are being repaired from another replica.
     pub damaged: bool,
-    /// It has lost its log and is being brought level; it does not count yet [rejoin-as-learner].
+    /// It has lost its log and is being brought up to date; it does not count yet [rejoin-as-learner].
     pub learner: bool,
 }
 

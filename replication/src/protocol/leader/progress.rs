@@ -274,3 +274,52 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const NOW: Stamp = Stamp(1);
+
+    fn lsn(seq: u64) -> Lsn {
+        Lsn::new(3, seq)
+    }
+
+    fn part(flushed: Lsn) -> SnapshotPart {
+        SnapshotPart { number: 0, flushed, bytes: Bytes::new(), last: true }
+    }
+
+    #[test]
+    fn an_ack_confirms_a_probe_and_moves_the_window() {
+        let mut progress = Progress::new();
+        progress.acked(lsn(5), NOW);
+        assert_eq!((&progress.following, progress.matched), (&Following::Silent, Lsn::ZERO));
+        progress.following = Following::Probe { agree: lsn(5), reported: lsn(7) };
+        progress.acked(lsn(5), NOW);
+        for seq in [6, 8] {
+            progress.stream().expect("it replicates").proposed(lsn(seq), NOW);
+        }
+        progress.acked(lsn(7), NOW);
+        progress.check();
+        let matched = progress.matched;
+        let stream = progress.stream().expect("it replicates");
+        assert_eq!((matched, stream.sent(), stream.window_len()), (lsn(7), lsn(8), 1));
+        progress.restart(matched, NOW);
+        let stream = progress.stream().expect("it replicates");
+        assert_eq!((stream.sent(), stream.window_len()), (lsn(7), 0));
+    }
+
+    #[test]
+    fn a_snapshot_is_over_when_its_lsn_is_acked() {
+        let mut progress = Progress::new();
+        let sent = Some(part(lsn(10)));
+        progress.following = Following::Snapshot(SnapshotTransfer { sent, ..SnapshotTransfer::new(1) });
+        progress.acked(lsn(9), NOW);
+        assert!(progress.takes_snapshot());
+        progress.acked(lsn(10), NOW);
+        assert!(progress.is_replicating());
+        assert_eq!(progress.matched, lsn(10));
+    }
+}

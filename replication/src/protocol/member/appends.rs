@@ -184,3 +184,88 @@ impl Appends {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use wal::{ChainHash, Entry, EntryKind};
+
+    use super::*;
+
+    const NOW: Stamp = Stamp(1_000_000);
+
+    fn entries(epochs: &[u32]) -> Vec<Entry> {
+        let (mut last, mut chain) = (Lsn::ZERO, ChainHash::ZERO);
+        let next = |&epoch: &u32| {
+            let entry = Entry::next(last, chain, Epoch(epoch), EntryKind::Write, Bytes::new());
+            (last, chain) = (entry.lsn, entry.chain);
+            entry
+        };
+        epochs.iter().map(next).collect()
+    }
+
+    fn append(appends: &mut Appends, entry: &Entry, out: &mut Vec<Effect>) {
+        let purpose = Persisted::Entries(entry.lsn);
+        appends.append(vec![Record::Entry(entry.clone())], purpose, NOW, out);
+        appends.check();
+    }
+
+    /// The tickets under which records were appended, and the entries among them.
+    fn appended(out: &mut Vec<Effect>) -> Vec<(u64, Vec<Lsn>)> {
+        let lsn = |record: &Record| match record {
+            Record::Entry(entry) => Some(entry.lsn),
+            _ => None,
+        };
+        let append = |effect| match effect {
+            Effect::Append { records, ticket: Some(ticket) } => {
+                Some((ticket.0, records.iter().filter_map(lsn).collect()))
+            }
+            _ => None,
+        };
+        out.drain(..).filter_map(append).collect()
+    }
+
+    #[test]
+    fn a_force_covers_all_that_was_appended_before() {
+        let (mut appends, mut out) = (Appends::new(Lsn::ZERO, NOW), Vec::new());
+        let entries = entries(&[1, 1, 1]);
+        entries.iter().for_each(|entry| append(&mut appends, entry, &mut out));
+        let persisted = |at: usize| Persisted::Entries(entries[at].lsn);
+        assert_eq!(appends.forced(Ticket(2)), [persisted(0), persisted(1)]);
+        assert_eq!(appends.forced(Ticket(2)), []);
+        assert_eq!(appends.forced(Ticket(3)), [persisted(2)]);
+    }
+
+    #[test]
+    fn a_full_disk_loses_nothing_and_keeps_the_order() {
+        let (mut appends, mut out) = (Appends::new(Lsn::ZERO, NOW), Vec::new());
+        let entries = entries(&[1, 1, 1]);
+        append(&mut appends, &entries[0], &mut out);
+        append(&mut appends, &entries[1], &mut out);
+        let later = NOW.plus(Millis(50));
+        assert!(appends.failed(Ticket(1), later), "the first time is reported");
+        assert!(!appends.failed(Ticket(2), later), "the second append failed with the first");
+        append(&mut appends, &entries[2], &mut out);
+        assert_eq!(appended(&mut out).len(), 2, "while the disk is full nothing is appended");
+        assert_eq!(appends.forced(Ticket(2)), [], "what failed is never reported as forced");
+
+        appends.retry(NOW, &mut out);
+        assert_eq!(appended(&mut out), [], "it is not time yet");
+        appends.retry(later, &mut out);
+        appends.check();
+        let lsns: Vec<Lsn> = appended(&mut out).into_iter().flat_map(|(_, lsns)| lsns).collect();
+        assert_eq!(lsns, entries.iter().map(|entry| entry.lsn).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_a_skip_hides_is_not_appended_behind_it() {
+        let (mut appends, mut out) = (Appends::new(Lsn::ZERO, NOW), Vec::new());
+        let entries = entries(&[1, 1]);
+        appends.failed(Ticket(1), NOW);
+        entries.iter().for_each(|entry| append(&mut appends, entry, &mut out));
+        appends.withdraw_entries_behind(entries[0].lsn);
+        appends.retry(NOW, &mut out);
+        let lsns: Vec<Lsn> = appended(&mut out).into_iter().flat_map(|(_, lsns)| lsns).collect();
+        assert_eq!(lsns, [entries[0].lsn]);
+    }
+}
