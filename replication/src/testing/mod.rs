@@ -5,6 +5,7 @@
 //! drives it by seed, `tests/golden.rs` by script.
 
 mod clients;
+mod faults;
 pub mod world;
 
 pub mod coordinator;

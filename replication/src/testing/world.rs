@@ -7,13 +7,11 @@
 //! * a strong read (leased before and after, or answered `ReadReady`) sees all writes acknowledged before it began.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use wal::disk::MemoryDisk;
 use wal::{
-    Append, CohortId, Entry, EntryKind, Epoch, Incarnation, LogOptions, LogWriter, NodeId, Promise, Record,
-    ReplicaId,
+    Append, CohortId, Entry, EntryKind, Epoch, Incarnation, LogOptions, LogWriter, NodeId, Promise, ReplicaId,
 };
 
 use super::coordinator::Service;
@@ -23,15 +21,15 @@ use crate::protocol::effect::{Effect, Lease, Reply};
 use crate::protocol::event::{Event, Ticket, Token};
 use crate::protocol::message::{Envelope, Message, ToLeader};
 use crate::protocol::time::{Millis, Stamp};
-use crate::protocol::{Cohort, Config, Recovered, Status};
+use crate::protocol::{Cohort, Status};
 
-const COHORT: CohortId = CohortId(7);
-const LOG_OPTIONS: LogOptions =
+pub(super) const COHORT: CohortId = CohortId(7);
+pub(super) const LOG_OPTIONS: LogOptions =
     LogOptions { segment_bytes: 64 << 10, retention_bytes: 8 << 20, reserve_bytes: 64 << 10 };
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
-enum Action {
+pub(super) enum Action {
     Deliver(Envelope),
     Tick { node: u32, life: u64 },
     Force { node: u32, life: u64 },
@@ -52,41 +50,41 @@ pub(super) struct Reading {
 
 /// One member's machine.
 pub(super) struct Machine {
-    disk: MemoryDisk,
-    writer: Option<LogWriter>,
+    pub(super) disk: MemoryDisk,
+    pub(super) writer: Option<LogWriter>,
     pub(super) cohort: Option<Cohort>,
     /// Grows with each start.
-    life: u64,
+    pub(super) life: u64,
     /// The store: entries applied in this life, by position.
     pub(super) applied: Vec<Entry>,
-    unforced: Option<Ticket>,
+    pub(super) unforced: Option<Ticket>,
     /// Forces are withheld (a hung disk).
-    held: bool,
+    pub(super) held: bool,
     pub(super) lease: Option<Lease>,
-    session: u64,
-    session_lives: bool,
-    promise: Promise,
+    pub(super) session: u64,
+    pub(super) session_lives: bool,
+    pub(super) promise: Promise,
     /// The log was lost while it was down.
-    lost: bool,
-    rate_per_mille: i64,
-    offset: u64,
+    pub(super) lost: bool,
+    pub(super) rate_per_mille: i64,
+    pub(super) offset: u64,
 }
 
 /// The world.
 pub struct World {
-    options: Options,
-    random: Random,
+    pub(super) options: Options,
+    pub(super) random: Random,
     /// Real time, in microseconds.
     now: u64,
     pub(super) machines: BTreeMap<u32, Machine>,
     agenda: BTreeMap<(u64, u64), Action>,
     agenda_number: u64,
-    service: Service,
-    backup: Option<Service>,
+    pub(super) service: Service,
+    pub(super) backup: Option<Service>,
     /// Whether the coordinator answers.
-    service_up: bool,
+    pub(super) service_up: bool,
     /// Directed links that carry nothing.
-    cut: BTreeSet<(u32, u32)>,
+    pub(super) cut: BTreeSet<(u32, u32)>,
     /// What was applied at each sequence number, by anyone ever.
     applied: BTreeMap<u64, Entry>,
     /// The highest sequence number acknowledged to a client.
@@ -203,7 +201,7 @@ impl World {
         &self.machines[&number].applied
     }
 
-    fn member(number: u32) -> ReplicaId {
+    pub(super) fn member(number: u32) -> ReplicaId {
         ReplicaId { node: NodeId(number), incarnation: Incarnation(u64::from(number)) }
     }
 
@@ -213,196 +211,16 @@ impl World {
         Stamp(machine.offset + self.now.saturating_add_signed(drift))
     }
 
-    fn plan(&mut self, after: u64, action: Action) {
+    pub(super) fn plan(&mut self, after: u64, action: Action) {
         self.agenda_number += 1;
         self.agenda.insert((self.now + after, self.agenda_number), action);
     }
 
-    fn note(&mut self, text: impl FnOnce() -> String) {
+    pub(super) fn note(&mut self, text: impl FnOnce() -> String) {
         if self.noting {
             let text = text();
             self.notes.push(text);
         }
-    }
-
-    // Faults
-
-    /// Starts a member (again).
-    pub fn start(&mut self, number: u32, fresh: bool) {
-        let now = self.clock(number);
-        let members = self.numbers().into_iter().map(World::member).collect();
-        let Some(machine) = self.machines.get_mut(&number) else { return };
-        if machine.cohort.is_some() {
-            return;
-        }
-        let (writer, recovery) =
-            LogWriter::open(Arc::new(machine.disk.clone()), LOG_OPTIONS).expect("the log opens");
-        let found = recovery.cohorts.get(&COHORT).cloned().unwrap_or_default();
-        assert_eq!(found.corrupt, None, "a crash never looks like corruption");
-        assert!(
-            found.promise >= machine.promise,
-            "promise lost: {:?} < {:?}",
-            found.promise,
-            machine.promise
-        );
-        machine.writer = Some(writer);
-        machine.life += 1;
-        machine.session += 1;
-        machine.session_lives = true;
-        machine.unforced = None;
-        machine.applied.clear();
-        machine.lease = None;
-        let life = machine.life;
-        let recovered = Recovered {
-            checkpoint: found.checkpoint,
-            promise: found.promise,
-            committed: found.committed,
-            entries: found.entries,
-            epoch_ends: found.epoch_ends,
-            fresh,
-            log_superseded: false,
-            must_rejoin: std::mem::take(&mut machine.lost),
-        };
-        let config = Config {
-            cohort: COHORT,
-            me: World::member(number),
-            members,
-            life,
-            settings: self.options.settings.clone(),
-        };
-        let mut effects = Vec::new();
-        let cohort = Cohort::recover(config, recovered, now, &mut effects);
-        if let Some(machine) = self.machines.get_mut(&number) {
-            machine.cohort = Some(cohort);
-        }
-        self.perform(number, effects);
-        self.service.expire(World::member(number));
-        self.announce();
-        self.plan(0, Action::Tick { node: number, life });
-        self.plan(100, Action::View { node: number, life });
-    }
-
-    /// Power loss: what was not forced may be gone. The session expires after `expiry` microseconds.
-    pub fn crash(&mut self, number: u32, expiry: u64) {
-        let seed = self.random.number();
-        let Some(machine) = self.machines.get_mut(&number) else { return };
-        if machine.cohort.take().is_none() {
-            return;
-        }
-        machine.writer = None;
-        machine.disk = machine.disk.crash(seed);
-        machine.lease = None;
-        let session = machine.session;
-        self.reads.retain(|_, reading| reading.node != number);
-        self.note(|| format!("n{number} crashes"));
-        self.plan(expiry, Action::Expire { node: number, session });
-    }
-
-    /// The log of a member that is down is lost, and it knows [rejoin-as-learner].
-    pub fn lose_log(&mut self, number: u32) {
-        if let Some(machine) = self.machines.get_mut(&number).filter(|machine| machine.cohort.is_none()) {
-            machine.disk = MemoryDisk::new();
-            (machine.promise, machine.lost) = (Promise::default(), true);
-            self.note(|| format!("n{number} loses its log"));
-        }
-    }
-
-    /// The log of a member that is down gets an entry that no leader ever sent, as if its memory had failed [minority-history-is-wiped].
-    pub fn forge(&mut self, number: u32) {
-        let Some(machine) = self.machines.get_mut(&number).filter(|machine| machine.cohort.is_none()) else {
-            return;
-        };
-        let (mut writer, recovery) =
-            LogWriter::open(Arc::new(machine.disk.clone()), LOG_OPTIONS).expect("the log opens");
-        let found = recovery.cohorts.get(&COHORT).cloned().unwrap_or_default();
-        let flushed = (found.checkpoint.flushed, found.checkpoint.flushed_chain);
-        let (last, chain) = found.entries.last().map_or(flushed, |entry| (entry.lsn, entry.chain));
-        let entry = Entry::next(last, chain, last.epoch, EntryKind::Write, Bytes::from_static(b"forged"));
-        let lsn = entry.lsn;
-        writer
-            .append(Append { cohort: COHORT, records: vec![Record::Entry(entry)] })
-            .expect("there is space");
-        writer.force().expect("the disk is sound");
-        machine.disk = machine.disk.kill();
-        self.note(|| format!("n{number}'s log gets a forged {lsn}"));
-    }
-
-    /// The member's coordinator session ends; a new one comes with [`World::renew`].
-    pub fn lose_session(&mut self, number: u32) {
-        let Some(machine) = self.machines.get_mut(&number) else { return };
-        machine.session_lives = false;
-        let (session, life) = (machine.session, machine.life);
-        self.plan(0, Action::Expire { node: number, session });
-        self.plan(0, Action::View { node: number, life });
-    }
-
-    /// The member gets a new session.
-    pub fn renew(&mut self, number: u32) {
-        if let Some(machine) = self.machines.get_mut(&number)
-            && !machine.session_lives
-        {
-            machine.session += 1;
-            machine.session_lives = true;
-            let life = machine.life;
-            self.plan(0, Action::View { node: number, life });
-        }
-    }
-
-    /// Remembers the coordinator's state, to be restored later.
-    pub fn back_up(&mut self) {
-        self.backup = Some(self.service.clone());
-    }
-
-    /// Restores the coordinator from the backup: epochs may go back.
-    pub fn restore_backup(&mut self) {
-        if let Some(backup) = self.backup.clone() {
-            self.service.restore(&backup);
-            self.announce();
-        }
-    }
-
-    /// The coordinator goes away, or comes back.
-    pub fn set_service(&mut self, up: bool) {
-        self.service_up = up;
-        self.announce();
-    }
-
-    /// Whether the coordinator answers.
-    pub fn service_is_up(&self) -> bool {
-        self.service_up
-    }
-
-    /// Cuts the link from `a` to `b`, one way.
-    pub fn cut(&mut self, a: u32, b: u32) {
-        self.cut.insert((a, b));
-    }
-
-    /// Mends all links.
-    pub fn heal(&mut self) {
-        self.cut.clear();
-    }
-
-    /// Mends one direction of one link.
-    pub fn mend(&mut self, a: u32, b: u32) {
-        self.cut.remove(&(a, b));
-    }
-
-    /// Withholds a member's forces, or lets them go on.
-    pub fn hold(&mut self, number: u32, held: bool) {
-        let Some(machine) = self.machines.get_mut(&number) else { return };
-        machine.held = held;
-        let life = machine.life;
-        if !held {
-            self.plan(0, Action::Force { node: number, life });
-        }
-    }
-
-    /// From now on messages are neither lost nor doubled and disks are quick.
-    pub fn calm(&mut self) {
-        self.options.loss = 0;
-        self.options.duplication = 0;
-        self.options.delay_max = 1000;
-        self.options.force_max = 1000;
     }
 
     // Running
@@ -509,7 +327,7 @@ impl World {
     }
 
     /// Everyone's watches fire.
-    fn announce(&mut self) {
+    pub(super) fn announce(&mut self) {
         for node in self.running() {
             let life = self.machines[&node].life;
             let delay = 100 + self.random.below(self.options.delay_max);
@@ -528,7 +346,7 @@ impl World {
         self.perform(number, effects);
     }
 
-    fn perform(&mut self, number: u32, effects: Vec<Effect>) {
+    pub(super) fn perform(&mut self, number: u32, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 // No tables here.
