@@ -93,7 +93,7 @@ impl Member<'_, Leader> {
     }
 
     /// Serves from now on.
-    fn open(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn open(&mut self, out: &mut Vec<Effect>) {
         self.role.open = true;
         out.push(Effect::Opened(self.role.epoch));
         self.publish_lease(out);
