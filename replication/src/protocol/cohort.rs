@@ -17,7 +17,7 @@ use super::time::{Millis, Stamp};
 use super::transition::Transition;
 
 /// Whether each step ends with a check of all invariants: in tests and simulations, not in what is shipped.
-pub const INVARIANTS_CHECKED: bool = cfg!(any(debug_assertions, feature = "testing"));
+pub const INVARIANTS_CHECKED: bool = cfg!(any(debug_assertions, feature = "checks"));
 
 /// One member of a cohort.
 #[derive(Debug)]

@@ -46,7 +46,7 @@ use self::schedule::Schedule;
 use self::world::{Counts, World};
 
 // Each step of a cohort ends with a check of its invariants, in a release build, too.
-const _: () = assert!(replication::protocol::INVARIANTS_CHECKED, "replication is to be built with `testing`");
+const _: () = assert!(replication::protocol::INVARIANTS_CHECKED, "replication is to be built with `checks`");
 
 /// After the faults have ended every range must acknowledge a write within so many microseconds.
 const RECOVERY: u64 = 2_000_000;
