@@ -259,15 +259,18 @@ fn reconcile(
     }
 }
 
+/// Why the range is out of service here, and what to do.
+fn refused(why: impl std::fmt::Display) -> String {
+    format!("{why}; or start the node once with an empty data directory and --rebuild")
+}
+
 /// The first rows of the table.
 fn without_log(flushed: &FlushedState, fresh: bool, loss: Option<String>) -> Result<Recovered, String> {
     if let Some(why) = loss.filter(|_| !fresh) {
         return Ok(learner(&why, flushed, Checkpoint::default(), Promise::default()));
     }
     if flushed.lsn > Lsn::ZERO {
-        return Err("the log has lost this range (its tables are there): restore the log, or start the node once with \
-                        an empty data directory and --rebuild"
-                .into());
+        return Err(refused("the log has lost this range (its tables are there): restore the log"));
     }
     Ok(Recovered {
         checkpoint: Checkpoint::default(),
@@ -292,10 +295,10 @@ fn with_log(log: CohortRecovery, flushed: &FlushedState) -> Result<Recovered, St
             // Between the two steps of wiping data that differed from the others' ([minority-history-is-wiped]).
             return Ok(learner("its data were being wiped", flushed, checkpoint, log.promise));
         }
-        return Err(format!(
-            "tables end at {}, but the log begins behind {}",
+        return Err(refused(format!(
+            "the tables reach up to {}, and the log begins above {}: newer tables were lost; restore them",
             flushed.lsn, checkpoint.flushed
-        ));
+        )));
     }
     let entries: Vec<Entry> = log.entries.into_iter().filter(|entry| entry.lsn >= flushed.lsn).collect();
     let (chain, entries) = match entries.first() {
@@ -321,13 +324,125 @@ fn with_log(log: CohortRecovery, flushed: &FlushedState) -> Result<Recovered, St
             (recovered.committed, recovered.log_superseded) = (flushed.lsn, true);
         }
         Some(_) => {
-            return Err(format!("tables and log hold different histories at {}", flushed.lsn));
+            return Err(refused(format!(
+                "tables and log hold different histories at {}: restore the ones that belong together",
+                flushed.lsn
+            )));
         }
-        None => return Err(format!("the log ends before {}, where the tables do", flushed.lsn)),
+        None => {
+            return Err(refused(format!(
+                "the log ends before {}, up to where the tables reach: its tail was lost; restore it",
+                flushed.lsn
+            )));
+        }
     }
     checkpoint.flushed = flushed.lsn;
     checkpoint.flushed_chain = flushed.chain;
     checkpoint.committed = checkpoint.committed.max(recovered.committed);
     recovered.checkpoint = checkpoint;
     Ok(recovered)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use wal::{ChainHash, EntryKind};
+
+    use super::*;
+
+    fn tables(seq: u64, chain: u64) -> FlushedState {
+        FlushedState { lsn: Lsn::new(1, seq), chain: ChainHash(chain), ..FlushedState::default() }
+    }
+
+    fn nothing() -> FlushedState {
+        FlushedState::default()
+    }
+
+    /// A log that was cut at 1.4 and goes on to 1.8; the chain hash at 1.n is n.
+    fn log() -> CohortRecovery {
+        let entry = |seq| Entry {
+            lsn: Lsn::new(1, seq),
+            prev: Lsn::new(1, seq - 1),
+            chain: ChainHash(seq),
+            kind: EntryKind::Write,
+            payload: Bytes::new(),
+        };
+        let checkpoint =
+            Checkpoint { flushed: Lsn::new(1, 4), flushed_chain: ChainHash(4), ..Checkpoint::default() };
+        CohortRecovery { checkpoint, entries: (5..=8).map(entry).collect(), ..CohortRecovery::default() }
+    }
+
+    fn corrupt(mut log: CohortRecovery) -> CohortRecovery {
+        log.corrupt =
+            Some(Corruption { segment: "s".into(), offset: 1, what: "the checksum does not match" });
+        log
+    }
+
+    /// What the replica opens as, in words.
+    fn opens(log: Option<CohortRecovery>, tables: &FlushedState, fresh: bool, loss: Option<&str>) -> String {
+        match reconcile(log, tables, fresh, loss.map(str::to_owned)) {
+            Err(why) => {
+                assert!(why.ends_with("or start the node once with an empty data directory and --rebuild"));
+                format!("refused: {}", why.split([':', ';']).next().unwrap_or_default())
+            }
+            Ok(recovered) if recovered.must_rejoin => {
+                format!("learner from {}", recovered.checkpoint.flushed)
+            }
+            Ok(recovered) if recovered.fresh => "fresh".to_owned(),
+            Ok(recovered) if recovered.log_superseded => format!("snapshot at {}", recovered.committed),
+            Ok(recovered) => {
+                format!("from {} with {} entries", recovered.checkpoint.flushed, recovered.entries.len())
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_log() {
+        assert_eq!(opens(None, &nothing(), true, None), "fresh");
+        assert_eq!(opens(None, &nothing(), false, None), "from 0.0 with 0 entries");
+        assert_eq!(
+            opens(None, &tables(4, 4), false, None),
+            "refused: the log has lost this range (its tables are there)"
+        );
+        assert_eq!(opens(None, &tables(4, 4), false, Some("damaged")), "learner from 1.4");
+        assert_eq!(opens(None, &nothing(), false, Some("another disk")), "learner from 0.0");
+        assert_eq!(opens(None, &nothing(), true, Some("damage elsewhere")), "fresh");
+    }
+
+    #[test]
+    fn a_log_that_is_not_trusted_makes_a_learner() {
+        assert_eq!(opens(Some(corrupt(log())), &tables(6, 6), false, None), "learner from 1.6");
+        let mut wiping = log();
+        wiping.checkpoint.must_rejoin = true;
+        assert_eq!(opens(Some(wiping), &nothing(), false, None), "learner from 0.0");
+    }
+
+    #[test]
+    fn log_and_tables_that_fit_are_joined_at_the_flushed_lsn() {
+        assert_eq!(opens(Some(log()), &tables(4, 4), false, None), "from 1.4 with 4 entries");
+        assert_eq!(opens(Some(log()), &tables(6, 6), false, None), "from 1.6 with 2 entries");
+        assert_eq!(opens(Some(log()), &tables(8, 8), false, None), "from 1.8 with 0 entries");
+    }
+
+    #[test]
+    fn an_installed_snapshot_supersedes_a_log_that_does_not_know_it() {
+        for (seq, chain) in [(6, 77), (20, 20)] {
+            let snapshot = FlushedState { snapshot: Lsn::new(1, seq), ..tables(seq, chain) };
+            assert_eq!(opens(Some(log()), &snapshot, false, None), format!("snapshot at 1.{seq}"));
+        }
+    }
+
+    #[test]
+    fn log_and_tables_that_do_not_fit_are_refused() {
+        let refused = |tables| opens(Some(log()), &tables, false, None);
+        assert_eq!(
+            refused(tables(3, 3)),
+            "refused: the tables reach up to 1.3, and the log begins above 1.4"
+        );
+        assert_eq!(refused(tables(6, 77)), "refused: tables and log hold different histories at 1.6");
+        assert_eq!(
+            refused(tables(20, 20)),
+            "refused: the log ends before 1.20, up to where the tables reach"
+        );
+    }
 }
