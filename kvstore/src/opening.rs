@@ -226,24 +226,23 @@ pub(crate) fn open_store(
 /// A replica that has lost its log: its tables stay, what the log says of promises still binds, all else is superseded.
 fn learner(why: &str, flushed: &FlushedState, known: Checkpoint, promise: Promise) -> Recovered {
     tracing::warn!(why, flushed = %flushed.lsn, "the log is lost: this replica rejoins as a learner");
-    Recovered {
-        checkpoint: Checkpoint {
-            promise,
-            flushed: flushed.lsn,
-            flushed_chain: flushed.chain,
-            committed: flushed.lsn,
-            lease_ms_max: known.lease_ms_max,
-            gc_lsn: known.gc_lsn,
-            must_rejoin: true,
-        },
+    let checkpoint = Checkpoint {
+        promise,
+        flushed: flushed.lsn,
+        flushed_chain: flushed.chain,
+        committed: flushed.lsn,
+        must_rejoin: true,
+        ..known
+    };
+    let epoch_ends = vec![flushed.lsn];
+    let log = CohortRecovery {
+        checkpoint,
         promise,
         committed: flushed.lsn,
-        entries: Vec::new(),
-        epoch_ends: vec![flushed.lsn],
-        fresh: false,
-        log_superseded: true,
-        must_rejoin: true,
-    }
+        epoch_ends,
+        ..CohortRecovery::default()
+    };
+    Recovered { log, fresh: false, log_superseded: true, must_rejoin: true }
 }
 
 /// Decides what the replica opens as, by the table at the top of this file.
@@ -272,56 +271,42 @@ fn without_log(flushed: &FlushedState, fresh: bool, loss: Option<String>) -> Res
     if flushed.lsn > Lsn::ZERO {
         return Err(refused("the log has lost this range (its tables are there): restore the log"));
     }
-    Ok(Recovered {
-        checkpoint: Checkpoint::default(),
-        promise: Promise::default(),
-        committed: Lsn::ZERO,
-        entries: Vec::new(),
-        epoch_ends: vec![Lsn::ZERO],
-        fresh,
-        log_superseded: false,
-        must_rejoin: false,
-    })
+    let log = CohortRecovery { epoch_ends: vec![Lsn::ZERO], ..CohortRecovery::default() };
+    Ok(Recovered { log, fresh, log_superseded: false, must_rejoin: false })
 }
 
 /// The other rows of the table.
-fn with_log(log: CohortRecovery, flushed: &FlushedState) -> Result<Recovered, String> {
+fn with_log(mut log: CohortRecovery, flushed: &FlushedState) -> Result<Recovered, String> {
     if let Some(corruption) = &log.corrupt {
         return Ok(learner(&corruption.to_string(), flushed, log.checkpoint, log.promise));
     }
-    let mut checkpoint = log.checkpoint;
-    if flushed.lsn < checkpoint.flushed {
-        if checkpoint.must_rejoin {
+    let known = log.checkpoint.clone();
+    if flushed.lsn < known.flushed {
+        if known.must_rejoin {
             // Between the two steps of wiping data that differed from the others' ([minority-history-is-wiped]).
-            return Ok(learner("its data were being wiped", flushed, checkpoint, log.promise));
+            return Ok(learner("its data were being wiped", flushed, known, log.promise));
         }
         return Err(refused(format!(
             "the tables reach up to {}, and the log begins above {}: newer tables were lost; restore them",
-            flushed.lsn, checkpoint.flushed
+            flushed.lsn, known.flushed
         )));
     }
-    let entries: Vec<Entry> = log.entries.into_iter().filter(|entry| entry.lsn >= flushed.lsn).collect();
+    let entries: Vec<Entry> =
+        std::mem::take(&mut log.entries).into_iter().filter(|entry| entry.lsn >= flushed.lsn).collect();
     let (chain, entries) = match entries.first() {
         Some(first) if first.lsn == flushed.lsn => (Some(first.chain), entries[1..].to_vec()),
-        _ if flushed.lsn == checkpoint.flushed => (Some(checkpoint.flushed_chain), entries),
+        _ if flushed.lsn == known.flushed => (Some(known.flushed_chain), entries),
         _ => (None, entries),
     };
-    let mut recovered = Recovered {
-        promise: log.promise,
-        committed: log.committed.max(flushed.lsn),
-        entries,
-        epoch_ends: log.epoch_ends,
-        fresh: false,
-        log_superseded: false,
-        must_rejoin: false,
-        checkpoint: Checkpoint::default(),
-    };
+    log.entries = entries;
+    log.committed = log.committed.max(flushed.lsn);
+    let mut log_superseded = false;
     match chain {
         Some(chain) if chain == flushed.chain => {}
         Some(_) | None if flushed.snapshot == flushed.lsn && flushed.lsn > Lsn::ZERO => {
-            recovered.entries.clear();
-            recovered.epoch_ends = vec![flushed.lsn];
-            (recovered.committed, recovered.log_superseded) = (flushed.lsn, true);
+            log.entries.clear();
+            log.epoch_ends = vec![flushed.lsn];
+            (log.committed, log_superseded) = (flushed.lsn, true);
         }
         Some(_) => {
             return Err(refused(format!(
@@ -336,11 +321,13 @@ fn with_log(log: CohortRecovery, flushed: &FlushedState) -> Result<Recovered, St
             )));
         }
     }
-    checkpoint.flushed = flushed.lsn;
-    checkpoint.flushed_chain = flushed.chain;
-    checkpoint.committed = checkpoint.committed.max(recovered.committed);
-    recovered.checkpoint = checkpoint;
-    Ok(recovered)
+    log.checkpoint = Checkpoint {
+        flushed: flushed.lsn,
+        flushed_chain: flushed.chain,
+        committed: known.committed.max(log.committed),
+        ..known
+    };
+    Ok(Recovered { log, fresh: false, log_superseded, must_rejoin: false })
 }
 
 #[cfg(test)]
@@ -386,12 +373,16 @@ mod tests {
                 format!("refused: {}", why.split([':', ';']).next().unwrap_or_default())
             }
             Ok(recovered) if recovered.must_rejoin => {
-                format!("learner from {}", recovered.checkpoint.flushed)
+                format!("learner from {}", recovered.log.checkpoint.flushed)
             }
             Ok(recovered) if recovered.fresh => "fresh".to_owned(),
-            Ok(recovered) if recovered.log_superseded => format!("snapshot at {}", recovered.committed),
+            Ok(recovered) if recovered.log_superseded => format!("snapshot at {}", recovered.log.committed),
             Ok(recovered) => {
-                format!("from {} with {} entries", recovered.checkpoint.flushed, recovered.entries.len())
+                format!(
+                    "from {} with {} entries",
+                    recovered.log.checkpoint.flushed,
+                    recovered.log.entries.len()
+                )
             }
         }
     }

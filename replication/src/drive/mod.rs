@@ -80,7 +80,7 @@ pub struct Drive<S: Store> {
 impl<S: Store> Drive<S> {
     /// Recovers the cohort. Call [`Drive::settle`] before anything else: what is known committed is applied then.
     pub fn recover(config: Config, recovered: Recovered, store: Arc<S>, now: Stamp) -> Drive<S> {
-        let (me, applied_chain) = (config.me.node, recovered.checkpoint.flushed_chain);
+        let (me, applied_chain) = (config.me.node, recovered.log.checkpoint.flushed_chain);
         let mut effects = Vec::new();
         let cohort = Cohort::recover(config, recovered, now, &mut effects);
         Drive {

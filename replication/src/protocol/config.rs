@@ -1,6 +1,6 @@
 //! Which cohort a member belongs to, and what its log and its store held of it at start.
 
-use wal::{Checkpoint, CohortId, Entry, Lsn, Promise, ReplicaId};
+use wal::{CohortId, CohortRecovery, ReplicaId};
 
 use super::settings::Settings;
 
@@ -24,21 +24,14 @@ pub struct Config {
 /// What the log and the store hold of the cohort at start.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
-    /// Control state; its `flushed` is what the store holds in SSTables.
-    pub checkpoint: Checkpoint,
-    /// The promise in force.
-    pub promise: Promise,
-    /// Last LSN known committed.
-    pub committed: Lsn,
-    /// Live entries behind `checkpoint.flushed`, contiguous.
-    pub entries: Vec<Entry>,
-    /// Where the log can be read back from, and the last LSN of each epoch behind that, oldest first.
-    pub epoch_ends: Vec<Lsn>,
+    /// What the log holds; its checkpoint's `flushed` is what the store holds in SSTables, and its entries lie behind that.
+    pub log: CohortRecovery,
     /// The range has just been created: there is no lease from a former life to wait out.
     pub fresh: bool,
     /// The store has taken a snapshot that the log does not know of yet: all that the log holds of the cohort is superseded,
     /// and is to be marked so [skip-needs-proof].
     pub log_superseded: bool,
-    /// The log has lost records of the cohort: promises or entries may be missing [rejoin-as-learner].
+    /// The log has just been found to have lost records of the cohort: promises or entries may be missing
+    /// [rejoin-as-learner]. A learner that is still on its way back has the mark in its checkpoint.
     pub must_rejoin: bool,
 }

@@ -36,16 +36,8 @@ impl World {
         machine.applied.clear();
         machine.lease = None;
         let life = machine.life;
-        let recovered = Recovered {
-            checkpoint: found.checkpoint,
-            promise: found.promise,
-            committed: found.committed,
-            entries: found.entries,
-            epoch_ends: found.epoch_ends,
-            fresh,
-            log_superseded: false,
-            must_rejoin: std::mem::take(&mut machine.lost),
-        };
+        let must_rejoin = std::mem::take(&mut machine.lost);
+        let recovered = Recovered { log: found, fresh, log_superseded: false, must_rejoin };
         let config = Config {
             cohort: COHORT,
             me: World::member(number),

@@ -196,14 +196,7 @@ impl Cluster {
         let recovered = match recovery.cohorts.remove(&COHORT) {
             Some(found) => {
                 assert!(found.corrupt.is_none(), "{:?}", found.corrupt);
-                Recovered {
-                    checkpoint: found.checkpoint,
-                    promise: found.promise,
-                    committed: found.committed,
-                    entries: found.entries,
-                    epoch_ends: found.epoch_ends,
-                    ..Recovered::default()
-                }
+                Recovered { log: found, ..Recovered::default() }
             }
             None => Recovered { fresh: true, ..Recovered::default() },
         };

@@ -114,9 +114,9 @@ impl World {
         self.happened(Event::Recovered {
             node,
             range,
-            flushed: recovered.checkpoint.flushed,
-            entries: recovered.entries.iter().map(|entry| entry.lsn).collect(),
-            promise: recovered.promise,
+            flushed: recovered.log.checkpoint.flushed,
+            entries: recovered.log.entries.iter().map(|entry| entry.lsn).collect(),
+            promise: recovered.log.promise,
             must_rejoin: recovered.must_rejoin,
         });
         let config = Config {

@@ -1,6 +1,6 @@
 //! What a simulator found in catch-up, shown without one.
 
-use wal::{Checkpoint, CohortId, Epoch, Incarnation, Promise, ReplicaId};
+use wal::{Checkpoint, CohortId, CohortRecovery, Epoch, Incarnation, Promise, ReplicaId};
 
 use super::*;
 use crate::protocol::config::{Config, Recovered};
@@ -27,14 +27,15 @@ fn leader() -> (Common, Leader) {
         entries.push(entry);
     }
     let promise = Promise { epoch: EPOCH, leader: Some(peer(1)) };
-    let recovered = Recovered {
+    let log = CohortRecovery {
         checkpoint: Checkpoint { flushed, ..Checkpoint::default() },
         promise,
         committed: last,
         entries,
         epoch_ends: vec![flushed],
-        ..Recovered::default()
+        ..CohortRecovery::default()
     };
+    let recovered = Recovered { log, ..Recovered::default() };
     let members = vec![peer(1), peer(2), peer(3)];
     let config = Config { cohort: CohortId(1), me: peer(1), members, life: 1, settings: Settings::default() };
     let common = Common::new(config, recovered, Stamp(1), &mut Vec::new());

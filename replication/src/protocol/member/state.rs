@@ -1,6 +1,8 @@
 //! What ties the parts of a member together: each method here needs more than one of them.
 
-use wal::{ChainHash, Checkpoint, Entry, Epoch, Lsn, NodeId, Promise, Record, ReplicaId, SkipList};
+use wal::{
+    ChainHash, Checkpoint, CohortRecovery, Entry, Epoch, Lsn, NodeId, Promise, Record, ReplicaId, SkipList,
+};
 
 use super::appends::{Appends, Persisted};
 use super::freshness::Freshness;
@@ -47,16 +49,8 @@ pub(crate) struct Common {
 impl Common {
     /// As the log and the store left it; puts out an `Apply` of what is known committed.
     pub(crate) fn new(config: Config, recovered: Recovered, now: Stamp, out: &mut Vec<Effect>) -> Common {
-        let Recovered {
-            checkpoint,
-            promise,
-            committed,
-            entries,
-            epoch_ends,
-            fresh,
-            log_superseded,
-            must_rejoin,
-        } = recovered;
+        let Recovered { log, fresh, log_superseded, must_rejoin } = recovered;
+        let CohortRecovery { checkpoint, promise, committed, entries, epoch_ends, .. } = log;
         let flushed = (checkpoint.flushed, checkpoint.flushed_chain);
         let log = CohortLog::recovered(flushed, entries, committed, epoch_ends);
         let must_rejoin = must_rejoin || checkpoint.must_rejoin;
