@@ -1,43 +1,53 @@
 //! SQL over the store: a statement's text becomes a plan, the plan becomes calls of [`kvstore::request::Kv`], and
 //! the answers become rows.
 //!
-//! # Life of a statement
-//! 1. `Planner::split` cuts a simple-protocol text into statements, after checking its size.
-//! 2. `Planner::prepare` looks the text up in the plan cache; a hit skips steps 3 to 6.
-//! 3. `parse` tokenizes, rewrites what sqlparser does not know (UPSERT, SPLIT AT), and parses.
-//! 4. `statement` holds our own small tree, into which the parser's large one is converted at once.
-//! 5. `bind` resolves names against the `catalog` and gives every expression a type, parameters included.
-//! 6. `access` finds the keys or the key range that WHERE names; `plan` holds the result. EXPLAIN prints it.
-//! 7. `Planner::execute` takes the parameters' values, and `execute` makes the store calls.
-//! 8. `rows` turns cells into values and back, with the keys of `key_encoding`.
-//! 9. `expression` computes the select list and what is left of WHERE.
-//! 10. Rows go out in batches through [`RowStream`]; errors are [`SqlError`]s with PostgreSQL's SQLSTATEs.
+//! # The life of a statement
+//! `UPDATE kv SET v = v + $1 WHERE k = $2`, sent by a client in a [`Session`]:
 //!
-//! The catalog (pg_catalog, information_schema) is virtual tables under the same expressions (`query`).
-//! The planner knows nothing of the wire: the frontend passes values in the formats of [`types`].
+//! 1. `Planner::split` (`parse/split.rs`) cuts a simple-protocol text into statements, after checking its size and
+//!    depth.
+//! 2. `Planner::prepare` looks the text up in the plan cache (`prepared.rs`); a hit skips steps 3 to 5.
+//! 3. `parse/` tokenizes, rewrites what sqlparser does not know (UPSERT, SPLIT AT), parses, and converts the parser's
+//!    large tree into our own small one at once (`statement.rs`).
+//! 4. `bind/` resolves names against the tables (`catalog.rs`) and gives every expression a type, parameters
+//!    included.
+//! 5. `access.rs` finds the keys or the key range that WHERE names. The result is a `plan.rs`.
+//! 6. `Planner::execute` takes the parameters' values. If the plan touches one row, `execute/target.rs` computes its
+//!    key (`key_encoding.rs`), once.
+//! 7. `execute/` makes the store calls: `read.rs` and `scan.rs` for SELECT, `insert.rs`, `change.rs` and `writer.rs`
+//!    for writes. `row_encoding.rs` turns cells into values and back.
+//! 8. `expression/` computes the select list, new values, and what is left of WHERE; `query/` groups and sorts.
+//! 9. Rows go out in batches through a [`RowStream`]; errors are [`SqlError`]s with PostgreSQL's SQLSTATEs.
+//!
+//! Inside of a transaction block the write of step 7 waits in the session (`session/transaction.rs`) until COMMIT.
+//! The system catalog (pg_catalog, information_schema) is computed tables under the same queries. The planner knows
+//! nothing of the wire: the frontend passes values in the formats of [`types`].
+//!
+//! # The order of modules
+//! Callers stand above what they call: a file uses only modules that are declared below its own.
 
-mod access;
-mod bind;
-mod catalog;
-mod context;
-mod copy;
-mod error;
+mod planner;
 mod execute;
 mod execution;
-mod expression;
-mod key_encoding;
-mod parse;
-mod pg_catalog;
-mod plan;
-mod planner;
-mod prepared;
-mod query;
-mod result;
-mod row_encoding;
+mod copy;
 mod session;
-mod settings;
+mod prepared;
+mod bind;
+mod parse;
+mod plan;
+mod query;
+mod access;
+mod pg_catalog;
+mod expression;
+mod row_encoding;
+mod key_encoding;
+mod result;
+mod context;
+mod catalog;
 mod statement;
+mod settings;
 pub mod types;
+mod error;
 
 pub use context::ServerInfo;
 pub use copy::{CopyIn, CopyOut};

@@ -5,45 +5,29 @@
 //! own. PREPARE keeps its statement's text, so that it is planned like any other. Statements that are deep or
 //! long are parsed on a thread with a large stack; the parser's tree never leaves this module.
 
-mod convert;
-mod expression;
+mod statement;
+mod write;
+mod create_table;
+mod copy;
 mod query;
+mod expression;
+mod data_type;
+mod converter;
 mod split;
 
 pub use split::StatementText;
 pub(crate) use split::split;
 
 use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::{SqlError, sqlstate};
 use crate::statement::{Statement, Syntax};
+use converter::Converter;
 
 /// Stack of the thread for heavy statements. Nothing of it is touched unless needed.
 const HEAVY_STACK_BYTES: usize = 256 << 20;
-
-/// The text being parsed, to turn the parser's lines and columns into positions.
-struct Source<'a> {
-    text: &'a str,
-}
-
-impl Source<'_> {
-    /// A character position, from 1.
-    fn position(&self, location: Location) -> Option<u32> {
-        if location.line == 0 {
-            return None;
-        }
-        let before = self.text.split_inclusive('\n').take(location.line as usize - 1);
-        let chars: usize = before.map(|line| line.chars().count()).sum();
-        Some(chars as u32 + location.column as u32)
-    }
-
-    fn byte(&self, location: Location) -> usize {
-        let chars = self.position(location).unwrap_or(1).saturating_sub(1) as usize;
-        self.text.char_indices().nth(chars).map_or(self.text.len(), |(at, _)| at)
-    }
-}
 
 /// Parses one statement.
 pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
@@ -53,11 +37,11 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
 /// Parses one expression (a column's default, as the schema keeps it).
 pub(crate) fn parse_expression(sql: &str) -> Result<Syntax, SqlError> {
     on_stack(sql, |sql| {
-        let source = Source { text: sql };
-        let tokens = tokenize(&source)?;
+        let converter = Converter { text: sql };
+        let tokens = tokenize(&converter)?;
         let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
-        let expr = parser.parse_expr().map_err(|e| syntax_error(&source, &e))?;
-        expression::convert(&source, expr)
+        let expr = parser.parse_expr().map_err(|e| converter.syntax_error(&e))?;
+        converter.expr(expr)
     })
 }
 
@@ -91,11 +75,11 @@ fn on_stack<T: Send>(
     })
 }
 
-fn tokenize(source: &Source<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
+fn tokenize(converter: &Converter<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let mut tokens =
-        Tokenizer::new(&PostgreSqlDialect {}, source.text).tokenize_with_location().map_err(|e| {
+        Tokenizer::new(&PostgreSqlDialect {}, converter.text).tokenize_with_location().map_err(|e| {
             let error = SqlError::new(sqlstate::SYNTAX, e.message.clone());
-            match source.position(e.location) {
+            match converter.position(e.location) {
                 Some(position) => error.at(position),
                 None => error,
             }
@@ -105,26 +89,26 @@ fn tokenize(source: &Source<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
 }
 
 fn parse_here(sql: &str) -> Result<Statement, SqlError> {
-    let source = Source { text: sql };
-    let mut tokens = tokenize(&source)?;
+    let converter = Converter { text: sql };
+    let mut tokens = tokenize(&converter)?;
     if tokens.iter().all(|token| matches!(token.token, Token::EOF | Token::SemiColon)) {
         return Ok(Statement::Empty);
     }
     if let Some(noise) = noise(&tokens) {
         return Ok(noise);
     }
-    if let Some(prepare) = prepare(&source, &tokens)? {
+    if let Some(prepare) = prepare(&converter, &tokens)? {
         return Ok(prepare);
     }
     let upsert = rewrite_upsert(&mut tokens);
-    let splits = cut_splits(&source, &mut tokens)?;
+    let splits = cut_splits(&converter, &mut tokens)?;
     let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
-    let statement = parser.parse_statement().map_err(|e| syntax_error(&source, &e))?;
+    let statement = parser.parse_statement().map_err(|e| converter.syntax_error(&e))?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF && rest.token != Token::SemiColon {
-        return Err(near(&source, &rest));
+        return Err(converter.near(&rest));
     }
-    convert::statement(&source, statement, upsert, splits)
+    converter.statement(statement, upsert, splits)
 }
 
 fn word(token: &TokenWithSpan) -> Option<&str> {
@@ -152,16 +136,20 @@ fn noise(tokens: &[TokenWithSpan]) -> Option<Statement> {
 }
 
 /// `PREPARE name [(types)] AS statement`: the statement's text is kept as it is.
-fn prepare(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Option<Statement>, SqlError> {
+fn prepare(converter: &Converter<'_>, tokens: &[TokenWithSpan]) -> Result<Option<Statement>, SqlError> {
     if !is(tokens.first(), "prepare") || is(tokens.get(1), "transaction") {
         return Ok(None);
     }
     let name = match tokens.get(1).map(|token| &token.token) {
         Some(Token::Word(word)) if word.quote_style.is_some() => word.value.clone(),
         Some(Token::Word(word)) => word.value.to_ascii_lowercase(),
-        _ => return Err(tokens.get(1).map_or_else(|| end_of_input(source), |token| near(source, token))),
+        _ => {
+            return Err(tokens
+                .get(1)
+                .map_or_else(|| converter.end_of_input(), |token| converter.near(token)));
+        }
     };
-    let at = tokens.iter().position(|token| is(Some(token), "as")).ok_or_else(|| end_of_input(source))?;
+    let at = tokens.iter().position(|token| is(Some(token), "as")).ok_or_else(|| converter.end_of_input())?;
     let mut types = Vec::new();
     if at > 2 {
         let mut inner = tokens[2..at].to_vec();
@@ -171,15 +159,15 @@ fn prepare(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Option<State
             .expect_token(&Token::LParen)
             .and_then(|_| parser.parse_comma_separated(Parser::parse_data_type))
             .and_then(|types| parser.expect_token(&Token::RParen).map(|_| types))
-            .map_err(|e| syntax_error(source, &e))?;
+            .map_err(|e| converter.syntax_error(&e))?;
         for ty in parsed {
-            types.push(expression::data_type(&ty)?);
+            types.push(data_type::data_type(&ty)?);
         }
     }
     let Some(first) = tokens.get(at + 1).filter(|token| token.token != Token::EOF) else {
-        return Err(end_of_input(source));
+        return Err(converter.end_of_input());
     };
-    let sql = source.text[source.byte(first.span.start)..].trim_end_matches(';').to_string();
+    let sql = converter.text[converter.byte(first.span.start)..].trim_end_matches(';').to_string();
     Ok(Some(Statement::Prepare { name, types, sql }))
 }
 
@@ -200,7 +188,10 @@ fn rewrite_upsert(tokens: &mut [TokenWithSpan]) -> bool {
 }
 
 /// Cuts `SPLIT AT VALUES ((..), ..)` off the end of CREATE TABLE.
-fn cut_splits(source: &Source<'_>, tokens: &mut Vec<TokenWithSpan>) -> Result<Vec<Vec<Syntax>>, SqlError> {
+fn cut_splits(
+    converter: &Converter<'_>,
+    tokens: &mut Vec<TokenWithSpan>,
+) -> Result<Vec<Vec<Syntax>>, SqlError> {
     if !is(tokens.first(), "create") {
         return Ok(Vec::new());
     }
@@ -222,67 +213,10 @@ fn cut_splits(source: &Source<'_>, tokens: &mut Vec<TokenWithSpan>) -> Result<Ve
             })
         })
         .and_then(|rows| parser.expect_token(&Token::RParen).map(|_| rows))
-        .map_err(|e| syntax_error(source, &e).hint("Write SPLIT AT VALUES (('h'), ('q')).".to_string()))?;
+        .map_err(|e| converter.syntax_error(&e).hint("Write SPLIT AT VALUES (('h'), ('q')).".to_string()))?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF && rest.token != Token::SemiColon {
-        return Err(near(source, &rest));
+        return Err(converter.near(&rest));
     }
-    rows.into_iter()
-        .map(|row| row.into_iter().map(|expr| expression::convert(source, expr)).collect())
-        .collect()
-}
-
-fn end_of_input(source: &Source<'_>) -> SqlError {
-    SqlError::new(sqlstate::SYNTAX, "syntax error at end of input").at(source.text.chars().count() as u32 + 1)
-}
-
-/// PostgreSQL's form of a syntax error, at a token.
-fn near(source: &Source<'_>, token: &TokenWithSpan) -> SqlError {
-    if token.token == Token::EOF {
-        return end_of_input(source);
-    }
-    let error = SqlError::new(sqlstate::SYNTAX, format!("syntax error at or near \"{}\"", token.token));
-    match source.position(token.span.start) {
-        Some(position) => error.at(position),
-        None => error,
-    }
-}
-
-/// The parser tells lines and columns only inside its message: "Expected: .., found: x at Line: 1, Column: 5".
-fn syntax_error(source: &Source<'_>, error: &ParserError) -> SqlError {
-    let text = match error {
-        ParserError::ParserError(text) | ParserError::TokenizerError(text) => text.as_str(),
-        ParserError::RecursionLimitExceeded => {
-            return SqlError::new(sqlstate::TOO_COMPLEX, "statement too complex")
-                .hint("It is nested too deeply.");
-        }
-    };
-    let (what, location) = match text.rfind(" at Line: ") {
-        Some(at) => (&text[..at], parse_location(&text[at + 10..])),
-        None => (text, None),
-    };
-    let found = what.rfind("found: ").map(|at| &what[at + 7..]);
-    let expected = what.split(", found:").next().unwrap_or(what);
-    let mut error = match found {
-        Some("EOF") => return end_of_input(source).detail(expected),
-        Some(found) => SqlError::new(sqlstate::SYNTAX, format!("syntax error at or near \"{found}\"")),
-        None => SqlError::new(sqlstate::SYNTAX, format!("syntax error: {what}")),
-    };
-    if found.is_some() {
-        error = error.detail(expected);
-    }
-    match location.and_then(|location| source.position(location)) {
-        Some(position) => error.at(position),
-        None => error,
-    }
-}
-
-fn parse_location(text: &str) -> Option<Location> {
-    let (line, column) = text.split_once(", Column: ")?;
-    Some(Location { line: line.trim().parse().ok()?, column: column.trim().parse().ok()? })
-}
-
-/// The keyword behind a word, for the converters.
-fn is_default(word: &str) -> bool {
-    word.eq_ignore_ascii_case("default")
+    rows.into_iter().map(|row| row.into_iter().map(|expr| converter.expr(expr)).collect()).collect()
 }

@@ -3,9 +3,9 @@
 //! All of it sits behind one short-held lock, so that independent statements of one session can run at the same
 //! time: a running statement takes what it needs ([`ReadOptions`], the token) and lets go.
 
-mod notice;
 mod statements;
 mod transaction;
+mod notice;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,7 +25,27 @@ use transaction::Transaction;
 pub use transaction::TransactionStatus;
 pub(crate) use transaction::{Commit, Deferred};
 
-/// One client's session. A clone is another handle to the same session.
+/// One client's session: it carries settings, the transaction block and prepared statements from one statement to the
+/// next. A clone is another handle to the same session.
+///
+/// ```no_run
+/// # async fn example(kv: std::sync::Arc<dyn kvstore::request::Kv>) -> Result<(), planner::SqlError> {
+/// use planner::types::Value;
+/// use planner::{Execution, Planner, ServerInfo, Session};
+///
+/// let planner = Planner::new(kv, ServerInfo::new("spinnaker"));
+/// let session = Session::new(planner.info(), "root", "spinnaker", 1);
+///
+/// let prepared = planner.prepare(&session, "SELECT v FROM kv WHERE k = $1", &[]).await?;
+/// let parameters = vec![Some(Value::Text("moose".into()))];
+/// if let Execution::Rows(found) = planner.execute(&session, &prepared, parameters).await? {
+///     for row in found.rows.collect().await? {
+///         println!("{row:?}");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Session {
     shared: Arc<Shared>,

@@ -1,0 +1,162 @@
+//! Type names from the parser's tree into ours.
+
+use sqlparser::ast::{
+    ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, ObjectName, ObjectNamePart, TimezoneInfo,
+};
+
+use super::converter::fold;
+use crate::error::{SqlError, sqlstate};
+use crate::types::Type;
+
+const SUPPORTED_TYPES: &str = "Supported: smallint, integer, bigint, boolean, double precision, numeric, text, \
+                               varchar, bytea, uuid, date, timestamptz, jsonb.";
+
+/// A type by its plain name.
+pub(super) fn named_type(name: &str) -> Option<Type> {
+    Some(match name {
+        "bool" | "boolean" => Type::Bool,
+        "int2" | "smallint" => Type::Int2,
+        "int4" | "int" | "integer" => Type::Int4,
+        "int8" | "bigint" => Type::Int8,
+        "float4" | "real" => Type::Float4,
+        "float8" => Type::Float8,
+        "numeric" | "decimal" => Type::Numeric(None),
+        "text" => Type::Text,
+        "varchar" => Type::Varchar(None),
+        "bytea" => Type::Bytea,
+        "uuid" => Type::Uuid,
+        "date" => Type::Date,
+        "timestamptz" => Type::Timestamptz,
+        "json" => Type::Json,
+        "jsonb" => Type::Jsonb,
+        "name" => Type::Name,
+        "char" => Type::Char,
+        "oid" => Type::Oid,
+        "regclass" => Type::Regclass,
+        "regtype" => Type::Regtype,
+        "regproc" => Type::Opaque(24, "regproc"),
+        "regnamespace" => Type::Opaque(4089, "regnamespace"),
+        "regrole" => Type::Opaque(4096, "regrole"),
+        "xid" => Type::Opaque(28, "xid"),
+        _ => return None,
+    })
+}
+
+/// A type name.
+pub(super) fn data_type(ty: &DataType) -> Result<Type, SqlError> {
+    Ok(match ty {
+        DataType::Bool | DataType::Boolean => Type::Bool,
+        DataType::SmallInt(_) | DataType::Int2(_) => Type::Int2,
+        DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) => Type::Int4,
+        DataType::BigInt(_) | DataType::Int8(_) => Type::Int8,
+        DataType::Real | DataType::Float4 => Type::Float4,
+        DataType::DoublePrecision | DataType::Float8 | DataType::Double(_) => Type::Float8,
+        DataType::Float(ExactNumberInfo::Precision(1..=24)) => Type::Float4,
+        DataType::Float(_) => Type::Float8,
+        DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => {
+            Type::Numeric(match info {
+                ExactNumberInfo::None => None,
+                ExactNumberInfo::Precision(precision) => Some((numeric_precision(*precision)?, 0)),
+                ExactNumberInfo::PrecisionAndScale(precision, scale) => {
+                    let precision = numeric_precision(*precision)?;
+                    if *scale < 0 || *scale > i64::from(precision) {
+                        return Err(SqlError::new(
+                            sqlstate::INVALID_PARAMETER,
+                            format!("NUMERIC scale {scale} must be between 0 and precision {precision}"),
+                        ));
+                    }
+                    Some((precision, *scale as u16))
+                }
+            })
+        }
+        DataType::Text => Type::Text,
+        DataType::Varchar(length) | DataType::CharacterVarying(length) | DataType::CharVarying(length) => {
+            Type::Varchar(match length {
+                None | Some(CharacterLength::Max) => None,
+                Some(CharacterLength::IntegerLength { length, .. }) => match *length {
+                    1..=10_485_760 => Some(*length as u32),
+                    0 => {
+                        return Err(SqlError::new(
+                            sqlstate::INVALID_PARAMETER,
+                            "length for type varchar must be at least 1",
+                        ));
+                    }
+                    _ => {
+                        return Err(SqlError::new(
+                            sqlstate::INVALID_PARAMETER,
+                            "length for type varchar cannot exceed 10485760",
+                        ));
+                    }
+                },
+            })
+        }
+        DataType::Bytea => Type::Bytea,
+        DataType::Uuid => Type::Uuid,
+        DataType::Date => Type::Date,
+        DataType::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => Type::Timestamptz,
+        DataType::Timestamp(..) | DataType::Datetime(_) => {
+            return Err(SqlError::unsupported("timestamp without time zone").hint("Use timestamptz."));
+        }
+        DataType::Time(..) => {
+            return Err(SqlError::unsupported("time").hint("Use timestamptz, or text."));
+        }
+        DataType::Interval { .. } => return Err(SqlError::unsupported("interval").hint(SUPPORTED_TYPES)),
+        DataType::JSON => Type::Json,
+        DataType::JSONB => Type::Jsonb,
+        DataType::Regclass => Type::Regclass,
+        // The unquoted char is char(1); psql casts to pg_catalog."char", which arrives as a custom name.
+        DataType::Char(None) | DataType::Character(None) => Type::Char,
+        DataType::Char(_) | DataType::Character(_) => {
+            return Err(SqlError::unsupported("char(n)").hint("Use varchar(n) or text."));
+        }
+        DataType::Array(
+            ArrayElemTypeDef::SquareBracket(element, _)
+            | ArrayElemTypeDef::AngleBracket(element)
+            | ArrayElemTypeDef::Qualified(element, _),
+        ) => Type::Array(Box::new(data_type(element)?)),
+        DataType::Custom(name, modifiers) => custom(name, modifiers)?,
+        other => return custom_name(&other.to_string().to_lowercase()),
+    })
+}
+
+fn numeric_precision(precision: u64) -> Result<u16, SqlError> {
+    match precision {
+        1..=1000 => Ok(precision as u16),
+        _ => Err(SqlError::new(
+            sqlstate::INVALID_PARAMETER,
+            format!("NUMERIC precision {precision} must be between 1 and 1000"),
+        )),
+    }
+}
+
+fn custom(name: &ObjectName, modifiers: &[String]) -> Result<Type, SqlError> {
+    let last = match name.0.last() {
+        Some(ObjectNamePart::Identifier(ident)) => fold(ident),
+        _ => name.to_string(),
+    };
+    match (last.as_str(), modifiers) {
+        ("varchar", [length]) => Ok(Type::Varchar(length.parse().ok())),
+        _ => custom_name(&last),
+    }
+}
+
+fn custom_name(name: &str) -> Result<Type, SqlError> {
+    if let Some(ty) = named_type(name) {
+        return Ok(ty);
+    }
+    match name {
+        "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" => {
+            Err(SqlError::unsupported(name).hint("Use uuid with DEFAULT gen_random_uuid()."))
+        }
+        "timestamp" | "time" | "timetz" | "interval" | "money" | "inet" | "cidr" | "xml" | "bpchar"
+        | "bit" | "varbit" | "point" | "tsvector" | "tsquery" | "macaddr" | "hstore" | "citext" => {
+            Err(SqlError::unsupported(format!("type {name}")).hint(SUPPORTED_TYPES))
+        }
+        _ => Err(unknown_type(name).hint(SUPPORTED_TYPES)),
+    }
+}
+
+/// 42704.
+pub(super) fn unknown_type(name: &str) -> SqlError {
+    SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
+}
