@@ -73,7 +73,7 @@ impl Prepared {
     }
 
     /// The same statement, planned again for the tables as they are now. 0A000 if its parameters or columns
-    /// differ, because the client was told the old ones.
+    /// differ, because the client knows the old ones.
     pub(crate) async fn refreshed(
         &self,
         context: &Context,

@@ -84,7 +84,7 @@ const KNOWN: &[Known] = &[
     known("row_security", "on", Kind::Bool, false, "Accepted, without effect."),
     known("search_path", "\"$user\", public", Kind::Text, false, "Accepted: there is one schema, public."),
     known("server_encoding", "UTF8", Kind::ReadOnly, true, "Encoding of the server."),
-    known("server_version", "", Kind::ReadOnly, true, "Version of PostgreSQL that clients are told."),
+    known("server_version", "", Kind::ReadOnly, true, "Version of PostgreSQL that clients see."),
     known("server_version_num", "", Kind::ReadOnly, false, "The same as a number."),
     known("session_authorization", "", Kind::ReadOnly, true, "User of the session."),
     known(
@@ -110,7 +110,7 @@ const KNOWN: &[Known] = &[
     known("xmloption", "content", Kind::Text, false, "Accepted, without effect."),
 ];
 
-/// The deadline of a statement when `statement_timeout` is 0: long, but no statement waits for ever.
+/// The deadline of a statement when `statement_timeout` is 0: long, but no statement waits forever.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// A session's settings.
@@ -180,7 +180,7 @@ impl Settings {
             .collect()
     }
 
-    /// The settings that clients are told about, with their values.
+    /// The settings whose changes are reported to clients, with their values.
     pub(crate) fn reported(&self) -> Vec<(&'static str, String)> {
         let reported = KNOWN.iter().filter(|known| known.reported);
         reported.map(|known| (known.name, self.show(known.name).unwrap_or_default())).collect()

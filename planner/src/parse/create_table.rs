@@ -1,6 +1,6 @@
 //! CREATE TABLE from the parser's tree into ours.
 
-use sqlparser::ast::{self, ColumnOption, Expr, TableConstraint};
+use sqlparser::ast::{self, ColumnDef, ColumnOption, Expr, Ident, IndexColumn, TableConstraint};
 
 use super::converter::{Converter, fold};
 use super::data_type::data_type;
@@ -9,6 +9,7 @@ use crate::statement::{ColumnDefinition, CreateTable, Syntax};
 use crate::types::Type;
 
 impl Converter<'_> {
+    /// Converts CREATE TABLE; `splits` are the values of SPLIT AT.
     pub(super) fn create_table(
         &self,
         table: ast::CreateTable,
@@ -33,79 +34,86 @@ impl Converter<'_> {
             key_name: None,
             splits,
         };
-        let second_key =
-            || SqlError::new(sqlstate::INVALID_TABLE, "multiple primary keys for a table are not allowed");
         for column in table.columns {
-            let own = fold(&column.name);
-            let mut definition = ColumnDefinition {
-                name: own.clone(),
-                // real columns hold double precision.
-                ty: match data_type(&column.data_type)? {
-                    Type::Float4 => Type::Float8,
-                    Type::Json => {
-                        return Err(SqlError::unsupported("type json").hint("Use jsonb."));
-                    }
-                    ty => ty,
-                },
-                not_null: false,
-                default: None,
-            };
-            for option in column.options {
-                match option.option {
-                    ColumnOption::Null => {}
-                    ColumnOption::NotNull => definition.not_null = true,
-                    ColumnOption::Default(expr) => {
-                        definition.default = Some((expr.to_string(), self.expr(expr)?));
-                    }
-                    ColumnOption::PrimaryKey(_) => {
-                        if !result.primary_key.is_empty() {
-                            return Err(second_key());
-                        }
-                        result.primary_key.push(own.clone());
-                        result.key_name = option.name.as_ref().map(fold);
-                    }
-                    ColumnOption::Collation(_) => {}
-                    ColumnOption::Unique(_) => {
-                        return Err(SqlError::unsupported("UNIQUE").hint("Only the primary key is unique."));
-                    }
-                    ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("a foreign key")),
-                    ColumnOption::Check(_) => return Err(SqlError::unsupported("CHECK")),
-                    ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
-                        return Err(SqlError::unsupported("a generated column")
-                            .hint("Use uuid with DEFAULT gen_random_uuid()."));
-                    }
-                    other => return Err(SqlError::unsupported(format!("the column option {other}"))),
-                }
-            }
+            let definition = self.column(column, &mut result)?;
             result.columns.push(definition);
         }
         for constraint in table.constraints {
             match constraint {
                 TableConstraint::PrimaryKey(key) => {
-                    if !result.primary_key.is_empty() {
-                        return Err(second_key());
-                    }
-                    for column in key.columns {
-                        match (column.column.expr, column.column.options.sort) {
-                            (Expr::Identifier(ident), None | Some(ast::OrderBySort::Asc)) => {
-                                result.primary_key.push(fold(&ident));
-                            }
-                            _ => {
-                                return Err(SqlError::unsupported(
-                                    "a primary key of anything but columns ascending",
-                                ));
-                            }
-                        }
-                    }
-                    result.key_name = key.name.as_ref().map(fold);
+                    let columns = key.columns.into_iter().map(key_column).collect::<Result<_, _>>()?;
+                    set_primary_key(&mut result, columns, key.name.as_ref())?;
                 }
-                TableConstraint::Unique(_) => {
-                    return Err(SqlError::unsupported("UNIQUE").hint("Only the primary key is unique."));
-                }
+                TableConstraint::Unique(_) => return Err(unique()),
                 TableConstraint::ForeignKey(_) => return Err(SqlError::unsupported("a foreign key")),
                 other => return Err(SqlError::unsupported(format!("the constraint {other}"))),
             }
         }
         Ok(result)
     }
+
+    /// Converts a column. It may be the primary key of its `table`.
+    fn column(&self, column: ColumnDef, table: &mut CreateTable) -> Result<ColumnDefinition, SqlError> {
+        let mut definition = ColumnDefinition {
+            name: fold(&column.name),
+            // real columns hold double precision.
+            ty: match data_type(&column.data_type)? {
+                Type::Float4 => Type::Float8,
+                Type::Json => return Err(SqlError::unsupported("type json").hint("Use jsonb.")),
+                ty => ty,
+            },
+            not_null: false,
+            default: None,
+        };
+        for option in column.options {
+            match option.option {
+                ColumnOption::Null | ColumnOption::Collation(_) => {}
+                ColumnOption::NotNull => definition.not_null = true,
+                ColumnOption::Default(expr) => {
+                    definition.default = Some((expr.to_string(), self.expr(expr)?));
+                }
+                ColumnOption::PrimaryKey(_) => {
+                    set_primary_key(table, vec![definition.name.clone()], option.name.as_ref())?;
+                }
+                ColumnOption::Unique(_) => return Err(unique()),
+                ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("a foreign key")),
+                ColumnOption::Check(_) => return Err(SqlError::unsupported("CHECK")),
+                ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
+                    return Err(SqlError::unsupported("a generated column")
+                        .hint("Use uuid with DEFAULT gen_random_uuid()."));
+                }
+                other => return Err(SqlError::unsupported(format!("the column option {other}"))),
+            }
+        }
+        Ok(definition)
+    }
+}
+
+/// A column named in PRIMARY KEY (..).
+fn key_column(column: IndexColumn) -> Result<String, SqlError> {
+    match (column.column.expr, column.column.options.sort) {
+        (Expr::Identifier(ident), None | Some(ast::OrderBySort::Asc)) => Ok(fold(&ident)),
+        _ => Err(SqlError::unsupported("a primary key of anything but columns ascending")),
+    }
+}
+
+/// 42P16 if the table has a primary key already.
+fn set_primary_key(
+    table: &mut CreateTable,
+    columns: Vec<String>,
+    name: Option<&Ident>,
+) -> Result<(), SqlError> {
+    if !table.primary_key.is_empty() {
+        return Err(SqlError::new(
+            sqlstate::INVALID_TABLE,
+            "multiple primary keys for a table are not allowed",
+        ));
+    }
+    table.primary_key = columns;
+    table.key_name = name.map(fold);
+    Ok(())
+}
+
+fn unique() -> SqlError {
+    SqlError::unsupported("UNIQUE").hint("Only the primary key is unique.")
 }

@@ -54,41 +54,11 @@ pub(super) fn data_type(ty: &DataType) -> Result<Type, SqlError> {
         DataType::Float(ExactNumberInfo::Precision(1..=24)) => Type::Float4,
         DataType::Float(_) => Type::Float8,
         DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => {
-            Type::Numeric(match info {
-                ExactNumberInfo::None => None,
-                ExactNumberInfo::Precision(precision) => Some((numeric_precision(*precision)?, 0)),
-                ExactNumberInfo::PrecisionAndScale(precision, scale) => {
-                    let precision = numeric_precision(*precision)?;
-                    if *scale < 0 || *scale > i64::from(precision) {
-                        return Err(SqlError::new(
-                            sqlstate::INVALID_PARAMETER,
-                            format!("NUMERIC scale {scale} must be between 0 and precision {precision}"),
-                        ));
-                    }
-                    Some((precision, *scale as u16))
-                }
-            })
+            Type::Numeric(numeric_limits(info)?)
         }
         DataType::Text => Type::Text,
         DataType::Varchar(length) | DataType::CharacterVarying(length) | DataType::CharVarying(length) => {
-            Type::Varchar(match length {
-                None | Some(CharacterLength::Max) => None,
-                Some(CharacterLength::IntegerLength { length, .. }) => match *length {
-                    1..=10_485_760 => Some(*length as u32),
-                    0 => {
-                        return Err(SqlError::new(
-                            sqlstate::INVALID_PARAMETER,
-                            "length for type varchar must be at least 1",
-                        ));
-                    }
-                    _ => {
-                        return Err(SqlError::new(
-                            sqlstate::INVALID_PARAMETER,
-                            "length for type varchar cannot exceed 10485760",
-                        ));
-                    }
-                },
-            })
+            Type::Varchar(varchar_length(*length)?)
         }
         DataType::Bytea => Type::Bytea,
         DataType::Uuid => Type::Uuid,
@@ -117,6 +87,35 @@ pub(super) fn data_type(ty: &DataType) -> Result<Type, SqlError> {
         DataType::Custom(name, modifiers) => custom(name, modifiers)?,
         other => return custom_name(&other.to_string().to_lowercase()),
     })
+}
+
+/// Precision and scale of a numeric type, if it has any. 22023 if they are out of range.
+fn numeric_limits(info: &ExactNumberInfo) -> Result<Option<(u16, u16)>, SqlError> {
+    Ok(match info {
+        ExactNumberInfo::None => None,
+        ExactNumberInfo::Precision(precision) => Some((numeric_precision(*precision)?, 0)),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => {
+            let precision = numeric_precision(*precision)?;
+            if *scale < 0 || *scale > i64::from(precision) {
+                return Err(SqlError::new(
+                    sqlstate::INVALID_PARAMETER,
+                    format!("NUMERIC scale {scale} must be between 0 and precision {precision}"),
+                ));
+            }
+            Some((precision, *scale as u16))
+        }
+    })
+}
+
+/// The longest text of a varchar type in characters, if it has a limit. 22023 if that is out of range.
+fn varchar_length(length: Option<CharacterLength>) -> Result<Option<u32>, SqlError> {
+    let Some(CharacterLength::IntegerLength { length, .. }) = length else { return Ok(None) };
+    let problem = match length {
+        1..=10_485_760 => return Ok(Some(length as u32)),
+        0 => "length for type varchar must be at least 1",
+        _ => "length for type varchar cannot exceed 10485760",
+    };
+    Err(SqlError::new(sqlstate::INVALID_PARAMETER, problem))
 }
 
 fn numeric_precision(precision: u64) -> Result<u16, SqlError> {

@@ -51,6 +51,49 @@ impl Converter<'_> {
                 },
                 other => return Err(SqlError::unsupported(format!("the operator {other}"))),
             },
+            Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type: ty, .. } => {
+                Syntax::Cast { arg: self.boxed(*expr)?, ty: data_type(&ty)? }
+            }
+            Expr::Case { operand, conditions, else_result, .. } => Syntax::Case {
+                operand: operand.map(|operand| self.boxed(*operand)).transpose()?,
+                whens: conditions
+                    .into_iter()
+                    .map(|when| Ok((self.expr(when.condition)?, self.expr(when.result)?)))
+                    .collect::<Result<_, SqlError>>()?,
+                otherwise: else_result.map(|result| self.boxed(*result)).transpose()?,
+            },
+            Expr::Function(function) => self.function_call(function)?,
+            Expr::Exists { subquery, negated } => {
+                let exists = Syntax::Exists(Box::new(self.query(*subquery)?));
+                if negated { Syntax::Not(Box::new(exists)) } else { exists }
+            }
+            Expr::Subquery(subquery) => Syntax::Subquery(Box::new(self.query(*subquery)?)),
+            Expr::Array(array) => Syntax::Array(self.list(array.elem)?),
+            Expr::Tuple(items) => Syntax::Row(self.list(items)?),
+            // All text sorts by its bytes: a collation changes nothing that this server offers.
+            Expr::Collate { expr, .. } => self.expr(*expr)?,
+            Expr::CompoundFieldAccess { root, access_chain } => self.subscripts(*root, access_chain)?,
+            other => return self.predicate(other),
+        })
+    }
+
+    /// Converts `root[index]..`.
+    fn subscripts(&self, root: Expr, chain: Vec<AccessExpr>) -> Result<Syntax, SqlError> {
+        let mut value = self.expr(root)?;
+        for access in chain {
+            value = match access {
+                AccessExpr::Subscript(Subscript::Index { index }) => {
+                    Syntax::Index { arg: Box::new(value), index: self.boxed(index)? }
+                }
+                _ => return Err(SqlError::unsupported("this access to a part of a value")),
+            };
+        }
+        Ok(value)
+    }
+
+    /// Converts a predicate: IS, IN, BETWEEN, LIKE, ANY and ALL.
+    fn predicate(&self, expr: Expr) -> Result<Syntax, SqlError> {
+        Ok(match expr {
             Expr::IsNull(arg) => Syntax::IsNull { arg: self.boxed(*arg)?, negated: false },
             Expr::IsNotNull(arg) => Syntax::IsNull { arg: self.boxed(*arg)?, negated: true },
             Expr::IsUnknown(arg) => Syntax::IsNull { arg: self.boxed(*arg)?, negated: false },
@@ -89,39 +132,13 @@ impl Converter<'_> {
                 self.quantified(*left, compare_op, *right, false)?
             }
             Expr::AllOp { left, compare_op, right } => self.quantified(*left, compare_op, *right, true)?,
-            Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type: ty, .. } => {
-                Syntax::Cast { arg: self.boxed(*expr)?, ty: data_type(&ty)? }
-            }
-            Expr::Case { operand, conditions, else_result, .. } => Syntax::Case {
-                operand: operand.map(|operand| self.boxed(*operand)).transpose()?,
-                whens: conditions
-                    .into_iter()
-                    .map(|when| Ok((self.expr(when.condition)?, self.expr(when.result)?)))
-                    .collect::<Result<_, SqlError>>()?,
-                otherwise: else_result.map(|result| self.boxed(*result)).transpose()?,
-            },
-            Expr::Function(function) => self.function_call(function)?,
-            Expr::Exists { subquery, negated } => {
-                let exists = Syntax::Exists(Box::new(self.query(*subquery)?));
-                if negated { Syntax::Not(Box::new(exists)) } else { exists }
-            }
-            Expr::Subquery(subquery) => Syntax::Subquery(Box::new(self.query(*subquery)?)),
-            Expr::Array(array) => Syntax::Array(self.list(array.elem)?),
-            Expr::Tuple(items) => Syntax::Row(self.list(items)?),
-            // All text sorts by its bytes: a collation changes nothing that this server offers.
-            Expr::Collate { expr, .. } => self.expr(*expr)?,
-            Expr::CompoundFieldAccess { root, access_chain } => {
-                let mut value = self.expr(*root)?;
-                for access in access_chain {
-                    value = match access {
-                        AccessExpr::Subscript(Subscript::Index { index }) => {
-                            Syntax::Index { arg: Box::new(value), index: self.boxed(index)? }
-                        }
-                        _ => return Err(SqlError::unsupported("this access to a part of a value")),
-                    };
-                }
-                value
-            }
+            other => return self.special_form(other),
+        })
+    }
+
+    /// Converts a function call that SQL writes with words between its arguments.
+    fn special_form(&self, expr: Expr) -> Result<Syntax, SqlError> {
+        Ok(match expr {
             Expr::Substring { expr, substring_from, substring_for, .. } => {
                 let mut arguments = vec![self.expr(*expr)?];
                 arguments.push(match substring_from {

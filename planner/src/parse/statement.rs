@@ -1,7 +1,8 @@
 //! Statements from the parser's tree into ours. What has no arm here is refused with 0A000.
 
 use sqlparser::ast::{
-    self, DiscardObject, Expr, ObjectType, Reset, Set, TransactionAccessMode, TransactionMode,
+    self, DiscardObject, Expr, Ident, ObjectType, Reset, Set, TransactionAccessMode, TransactionMode,
+    UtilityOption,
 };
 
 use super::converter::{Converter, fold, is_default};
@@ -31,33 +32,12 @@ impl Converter<'_> {
                 Statement::Copy(self.copy(from, to, target, options, legacy_options)?)
             }
             Ast::Explain { analyze, statement: inner, options, .. } => {
-                let mut analyze = analyze;
-                for option in options.unwrap_or_default() {
-                    let off = option
-                        .arg
-                        .is_some_and(|arg| matches!(arg.to_string().as_str(), "false" | "off" | "0"));
-                    match fold(&option.name).as_str() {
-                        "analyze" => analyze = !off,
-                        "format" => return Err(SqlError::unsupported("EXPLAIN with a format but text")),
-                        _ => {}
-                    }
-                }
+                let analyze = explains_by_running(analyze, options.unwrap_or_default())?;
                 let inner = self.statement(*inner, upsert, splits)?;
                 Statement::Explain { analyze, statement: Box::new(inner) }
             }
             Ast::Set(inner) => self.set(inner)?,
-            Ast::ShowVariable { variable } => {
-                let words: Vec<String> = variable.iter().map(fold).collect();
-                match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-                    ["all"] => Statement::Show(None),
-                    ["transaction", "isolation", "level"] => {
-                        Statement::Show(Some("transaction_isolation".into()))
-                    }
-                    ["session", "authorization"] => Statement::Show(Some("session_authorization".into())),
-                    ["time", "zone"] => Statement::Show(Some("TimeZone".into())),
-                    words => Statement::Show(Some(words.join("."))),
-                }
-            }
+            Ast::ShowVariable { variable } => Statement::Show(shown(&variable)),
             Ast::Reset(reset) => Statement::Reset(match reset.reset {
                 Reset::ALL => None,
                 Reset::ConfigurationParameter(own) => Some(self.name(&own)?.dotted()),
@@ -115,6 +95,31 @@ impl Converter<'_> {
             Set::SetSessionAuthorization(_) | Set::SetRole { .. } => Statement::Noise("SET"),
             _ => return Err(SqlError::unsupported("this form of SET").hint("Use SET name = value.")),
         })
+    }
+}
+
+/// Does EXPLAIN also run the statement? The last ANALYZE counts.
+fn explains_by_running(mut analyze: bool, options: Vec<UtilityOption>) -> Result<bool, SqlError> {
+    for option in options {
+        let off = option.arg.is_some_and(|arg| matches!(arg.to_string().as_str(), "false" | "off" | "0"));
+        match fold(&option.name).as_str() {
+            "analyze" => analyze = !off,
+            "format" => return Err(SqlError::unsupported("EXPLAIN with a format but text")),
+            _ => {}
+        }
+    }
+    Ok(analyze)
+}
+
+/// The setting that SHOW names; `None`: all.
+fn shown(words: &[Ident]) -> Option<String> {
+    let words: Vec<String> = words.iter().map(fold).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["all"] => None,
+        ["transaction", "isolation", "level"] => Some("transaction_isolation".into()),
+        ["session", "authorization"] => Some("session_authorization".into()),
+        ["time", "zone"] => Some("TimeZone".into()),
+        words => Some(words.join(".")),
     }
 }
 
