@@ -7,10 +7,21 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
+use replication::store::Outcome;
 use wal::Lsn;
 
-use crate::dedup::Outcome;
 use crate::request::{Cell, Condition, Mutation, RequestId, Row};
+
+/// What is kept of a proposed write until it is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PendingWrite {
+    /// Whose write.
+    pub(crate) request: RequestId,
+    /// Row key.
+    pub(crate) key: Bytes,
+    /// In order; none if what is logged is a refusal.
+    pub(crate) mutations: Vec<Mutation>,
+}
 
 /// Writes proposed and not yet applied, in LSN order.
 #[derive(Debug, Default)]
@@ -21,14 +32,9 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// The write was proposed as `lsn`.
-    pub(crate) fn push(
-        &mut self,
-        outcome: Outcome,
-        key: Bytes,
-        request: RequestId,
-        mutations: Vec<Mutation>,
-    ) {
+    /// The write is in the log with this outcome.
+    pub(crate) fn push(&mut self, outcome: Outcome, write: PendingWrite) {
+        let PendingWrite { request, key, mutations } = write;
         let lsn = outcome.lsn;
         self.requests.insert(request, outcome);
         self.order.push_back((lsn, key.clone(), request));
@@ -146,9 +152,26 @@ mod tests {
         let mut pending = Pending::default();
         let id = |sequence| RequestId { client: 1, sequence };
         let done = |seq| Outcome { lsn: Lsn::new(1, seq), refused: false };
-        pending.push(done(6), "k".into(), id(1), vec![Mutation::DeleteRow, put("c", "x")]);
-        pending.push(done(7), "other".into(), id(2), vec![put("a", "y")]);
-        pending.push(done(8), "k".into(), id(3), vec![Mutation::Delete { column: "c".into() }]);
+        pending.push(
+            done(6),
+            PendingWrite {
+                request: id(1),
+                key: "k".into(),
+                mutations: vec![Mutation::DeleteRow, put("c", "x")],
+            },
+        );
+        pending.push(
+            done(7),
+            PendingWrite { request: id(2), key: "other".into(), mutations: vec![put("a", "y")] },
+        );
+        pending.push(
+            done(8),
+            PendingWrite {
+                request: id(3),
+                key: "k".into(),
+                mutations: vec![Mutation::Delete { column: "c".into() }],
+            },
+        );
         assert_eq!(pending.find(&id(1)), Some(done(6)));
 
         let mut seen = row(&[("a", 3)]);

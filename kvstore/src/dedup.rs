@@ -13,22 +13,14 @@
 use std::collections::{HashMap, VecDeque};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use wal::{Epoch, Lsn};
+use replication::store::Outcome;
+use wal::Lsn;
 
 use crate::request::RequestId;
 
 /// Writes remembered per range. At 64 Ki, a range written 20,000 times a second remembers three seconds of steady
 /// writing, and everything while it has no leader; some 6 MiB of memory when full.
 pub(crate) const WINDOW_LEN: usize = 1 << 16;
-
-/// How a remembered write ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    /// Its LSN.
-    pub(crate) lsn: Lsn,
-    /// It was refused: its conditions did not hold.
-    pub(crate) refused: bool,
-}
 
 /// The last outcomes of one range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,14 +86,14 @@ impl Window {
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(29 + self.order.len() * 37);
         out.put_u8(1);
-        put_lsn(&mut out, self.floor);
-        put_lsn(&mut out, self.last);
+        self.floor.put(&mut out);
+        self.last.put(&mut out);
         out.put_u32_le(self.order.len() as u32);
         for request in &self.order {
             if let Some(outcome) = self.outcomes.get(request) {
                 out.put_u128_le(request.client);
                 out.put_u64_le(request.sequence);
-                put_lsn(&mut out, outcome.lsn);
+                outcome.lsn.put(&mut out);
                 out.put_u8(u8::from(outcome.refused));
             }
         }
@@ -117,29 +109,21 @@ impl Window {
         if bytes.len() < 29 || bytes.get_u8() != 1 {
             return Err(BadWindow);
         }
-        window.floor = take_lsn(&mut bytes);
-        window.last = take_lsn(&mut bytes);
+        window.floor = Lsn::take(&mut bytes).ok_or(BadWindow)?;
+        window.last = Lsn::take(&mut bytes).ok_or(BadWindow)?;
         let count = bytes.get_u32_le() as usize;
         if bytes.len() != count * 37 {
             return Err(BadWindow);
         }
         for _ in 0..count {
             let request = RequestId { client: bytes.get_u128_le(), sequence: bytes.get_u64_le() };
-            let outcome = Outcome { lsn: take_lsn(&mut bytes), refused: bytes.get_u8() != 0 };
+            let outcome =
+                Outcome { lsn: Lsn::take(&mut bytes).ok_or(BadWindow)?, refused: bytes.get_u8() != 0 };
             window.outcomes.insert(request, outcome);
             window.order.push_back(request);
         }
         Ok(window)
     }
-}
-
-fn put_lsn(out: &mut BytesMut, lsn: Lsn) {
-    out.put_u32_le(lsn.epoch.0);
-    out.put_u64_le(lsn.seq);
-}
-
-fn take_lsn(bytes: &mut Bytes) -> Lsn {
-    Lsn { epoch: Epoch(bytes.get_u32_le()), seq: bytes.get_u64_le() }
 }
 
 #[cfg(test)]

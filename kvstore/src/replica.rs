@@ -8,7 +8,6 @@
 //!   applied before it is answered.
 //! - timeline: what is applied here, if that reaches the floor that the caller gives and is young enough.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,12 +18,12 @@ use replication::protocol::effect::Unavailable;
 use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
 use replication::runtime::{Replica, ReplicaError, WriteReply};
-use replication::store::{Decision, Store};
+use replication::store::{Decision, Outcome, Store};
 use wal::sync::lock;
 use wal::{CohortId, Entry, EntryKind, Lsn, NodeId};
 
-use crate::conditions::{self, Pending};
-use crate::dedup::{Outcome, Window};
+use crate::conditions::{self, Pending, PendingWrite};
+use crate::dedup::Window;
 use crate::engine::{Engine, EngineError, FlushedState, Receipt, Snapshot, SnapshotHead};
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
@@ -60,27 +59,11 @@ struct Snapshots {
     incoming: Option<(u64, Receipt)>,
 }
 
-/// A write as the cohort carries it from decision to proposal.
-pub(crate) struct Proposal {
-    write: RangeWrite,
-    /// What [`Store::decide`] found: log a refusal.
-    refused: Cell<bool>,
-}
-
-impl Proposal {
-    /// What the leader shall decide.
-    pub(crate) fn new(write: RangeWrite) -> Proposal {
-        Proposal { write, refused: Cell::new(false) }
-    }
-}
-
 /// Why a write was refused by the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// A condition did not hold; the row as found, and at which LSN.
     Condition { current: Row, at: Lsn },
-    /// A condition did not hold, and that is in the log.
-    Logged,
     /// See [`Answer::Forgotten`].
     Forgotten,
     /// The row could not be read.
@@ -187,61 +170,48 @@ impl RangeStore {
     }
 }
 
-/// What a repeated write is told: what the first attempt was, or will be.
-fn join(outcome: Outcome) -> Decision<Refusal> {
-    match outcome {
-        Outcome { lsn, refused: false } => Decision::Join(lsn),
-        Outcome { lsn, refused: true } => Decision::JoinRefusal { lsn, answer: Refusal::Logged },
-    }
-}
-
 impl Store for RangeStore {
-    type Request = Proposal;
-    type Answer = Refusal;
+    type Request = RangeWrite;
+    type Pending = PendingWrite;
+    type Refusal = Refusal;
 
-    fn decide(&self, request: &Proposal) -> Decision<Refusal> {
-        let (verdict, request) = (&request.refused, &request.write);
+    fn decide(&self, write: RangeWrite) -> Decision<PendingWrite, Refusal> {
+        let RangeWrite { key, conditions, mut mutations, request, known, retry } = write;
         let state = self.lock();
-        if let Some(outcome) = state.window.find(&request.request) {
-            return join(outcome);
+        if let Some(outcome) = state.window.find(&request) {
+            return Decision::Join(outcome);
         }
-        if let Some(outcome) = state.pending.find(&request.request) {
-            return join(outcome);
+        if let Some(outcome) = state.pending.find(&request) {
+            return Decision::Join(outcome);
         }
-        if state.window.forgot(request.known) {
-            return Decision::Refuse { answer: Refusal::Forgotten, after: Lsn::ZERO };
+        if state.window.forgot(known) {
+            return Decision::Refuse { refusal: Refusal::Forgotten, after: Lsn::ZERO };
         }
-        if request.conditions.is_empty() {
-            let payload = payload::encode(request.request, &request.key, &request.mutations, false);
-            return Decision::Propose(payload);
-        }
-        let (mut row, applied) = match self.engine.get(&request.key, &Columns::All) {
-            Ok(found) => found,
-            Err(error) => {
-                return Decision::Refuse { answer: Refusal::Unreadable(error.to_string()), after: Lsn::ZERO };
+        let mut refused = false;
+        if !conditions.is_empty() {
+            let (mut row, applied) = match self.engine.get(&key, &Columns::All) {
+                Ok(found) => found,
+                Err(error) => {
+                    let refusal = Refusal::Unreadable(error.to_string());
+                    return Decision::Refuse { refusal, after: Lsn::ZERO };
+                }
+            };
+            let after = state.pending.overlay(&mut row);
+            refused = !conditions::hold(&conditions, &row);
+            if refused && !retry {
+                let at = after.unwrap_or(applied);
+                return Decision::Refuse { refusal: Refusal::Condition { current: row, at }, after: at };
             }
-        };
-        let after = state.pending.overlay(&mut row);
-        let refused = !conditions::hold(&request.conditions, &row);
-        if refused && !request.retry {
-            let at = after.unwrap_or(applied);
-            return Decision::Refuse { answer: Refusal::Condition { current: row, at }, after: at };
         }
-        verdict.set(refused);
-        let mutations = if refused { &[][..] } else { &request.mutations };
-        let payload = payload::encode(request.request, &request.key, mutations, refused);
-        match refused {
-            true => Decision::ProposeRefusal { payload, answer: Refusal::Logged },
-            false => Decision::Propose(payload),
+        if refused {
+            mutations.clear();
         }
+        let payload = payload::encode(request, &key, &mutations, refused);
+        Decision::Propose { payload, pending: PendingWrite { request, key, mutations }, refused }
     }
 
-    fn pending(&self, lsn: Lsn, request: Proposal) {
-        let mut state = self.lock();
-        let Proposal { write, refused } = request;
-        let outcome = Outcome { lsn, refused: refused.get() };
-        let mutations = if outcome.refused { Vec::new() } else { write.mutations };
-        state.pending.push(outcome, write.key, write.request, mutations);
+    fn pending(&self, outcome: Outcome, pending: PendingWrite) {
+        self.lock().pending.push(outcome, pending);
     }
 
     fn apply(&self, entries: &[Entry]) {
@@ -311,7 +281,7 @@ impl Store for RangeStore {
         self.engine.request_flush();
     }
 
-    fn clear(&self) -> Result<(), String> {
+    fn wipe(&self) -> Result<(), String> {
         let mut snapshots = lock(&self.snapshots);
         if let Some((_, abandoned)) = snapshots.incoming.take() {
             self.engine.refuse(abandoned);
@@ -410,11 +380,11 @@ impl RangeReplica {
             let _ = self.store.engine.get(&write.key, &Columns::All);
         }
         let key = write.key.clone();
-        match tokio::time::timeout_at(deadline.into(), self.cohort.write(Proposal::new(write))).await {
+        match tokio::time::timeout_at(deadline.into(), self.cohort.write(write)).await {
             Err(_) => Err(KvError::OutcomeUnknown("no majority forced it in time".into())),
             Ok(Err(error)) => Err(self.refusal(error)),
-            Ok(Ok(WriteReply::Written(lsn))) => Ok(Answer::Written(lsn)),
-            Ok(Ok(WriteReply::RefusedAt(lsn, _))) => {
+            Ok(Ok(WriteReply::Logged(Outcome { lsn, refused: false }))) => Ok(Answer::Written(lsn)),
+            Ok(Ok(WriteReply::Logged(Outcome { lsn, refused: true }))) => {
                 let found = self.store.engine.get(&key, &Columns::All);
                 let (current, _) = found.map_err(|error| KvError::Unavailable(error.to_string()))?;
                 Ok(Answer::ConditionFailed { current, at: lsn })
@@ -422,7 +392,7 @@ impl RangeReplica {
             Ok(Ok(WriteReply::Refused(Refusal::Condition { current, at }))) => {
                 Ok(Answer::ConditionFailed { current, at })
             }
-            Ok(Ok(WriteReply::Refused(Refusal::Forgotten | Refusal::Logged))) => {
+            Ok(Ok(WriteReply::Refused(Refusal::Forgotten))) => {
                 Ok(Answer::Forgotten { applied: self.store.applied() })
             }
             Ok(Ok(WriteReply::Refused(Refusal::Unreadable(why)))) => Err(KvError::Unavailable(why)),

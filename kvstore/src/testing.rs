@@ -10,15 +10,16 @@ use bytes::Bytes;
 use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
 use replication::protocol::{Recovered, Status};
-use replication::store::{Decision, Store};
+use replication::store::{Decision, Outcome, Store};
 use wal::disk::Disk;
 use wal::{CohortId, Entry, Lsn, NodeId};
 
+use crate::conditions::PendingWrite;
 use crate::maintenance;
 use crate::opening;
 use crate::operation::RangeWrite;
 use crate::payload;
-use crate::replica::{Proposal, RangeStore, Refusal};
+use crate::replica::{RangeStore, Refusal};
 use crate::request::{Condition, Mutation, RequestId, Row};
 
 pub use self::memory_kv::MemoryKv;
@@ -45,8 +46,8 @@ pub struct MachineWrite {
     pub retry: bool,
 }
 
-/// A write on its way through the cohort.
-pub struct MachineProposal(Proposal);
+/// What is kept of a write until it is applied.
+pub struct MachinePending(PendingWrite);
 
 /// Why a write was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +59,6 @@ pub enum MachineRefusal {
         /// Where in the log.
         at: Lsn,
     },
-    /// A condition did not hold, and that is in the log.
-    Logged,
     /// Too old to be remembered: not executed now, and perhaps before.
     Forgotten,
     /// The row could not be read.
@@ -70,19 +69,9 @@ impl From<Refusal> for MachineRefusal {
     fn from(refusal: Refusal) -> MachineRefusal {
         match refusal {
             Refusal::Condition { current, at } => MachineRefusal::Condition { current, at },
-            Refusal::Logged => MachineRefusal::Logged,
             Refusal::Forgotten => MachineRefusal::Forgotten,
             Refusal::Unreadable(why) => MachineRefusal::Unreadable(why),
         }
-    }
-}
-
-impl MachineProposal {
-    /// What the leader's replica shall decide.
-    pub fn new(write: MachineWrite) -> MachineProposal {
-        let MachineWrite { key, conditions, mutations, request, known, retry } = write;
-        let write = RangeWrite { key, conditions, mutations, request, known, retry };
-        MachineProposal(Proposal::new(write))
     }
 }
 
@@ -138,23 +127,23 @@ pub fn request_of(entry: &Entry) -> Option<(RequestId, bool)> {
 }
 
 impl Store for RangeMachine {
-    type Request = MachineProposal;
-    type Answer = MachineRefusal;
+    type Request = MachineWrite;
+    type Pending = MachinePending;
+    type Refusal = MachineRefusal;
 
-    fn decide(&self, request: &MachineProposal) -> Decision<MachineRefusal> {
-        match self.0.decide(&request.0) {
-            Decision::Propose(payload) => Decision::Propose(payload),
-            Decision::Join(lsn) => Decision::Join(lsn),
-            Decision::ProposeRefusal { payload, answer } => {
-                Decision::ProposeRefusal { payload, answer: answer.into() }
+    fn decide(&self, write: MachineWrite) -> Decision<MachinePending, MachineRefusal> {
+        let MachineWrite { key, conditions, mutations, request, known, retry } = write;
+        match self.0.decide(RangeWrite { key, conditions, mutations, request, known, retry }) {
+            Decision::Propose { payload, pending, refused } => {
+                Decision::Propose { payload, pending: MachinePending(pending), refused }
             }
-            Decision::JoinRefusal { lsn, answer } => Decision::JoinRefusal { lsn, answer: answer.into() },
-            Decision::Refuse { answer, after } => Decision::Refuse { answer: answer.into(), after },
+            Decision::Join(outcome) => Decision::Join(outcome),
+            Decision::Refuse { refusal, after } => Decision::Refuse { refusal: refusal.into(), after },
         }
     }
 
-    fn pending(&self, lsn: Lsn, request: MachineProposal) {
-        self.0.pending(lsn, request.0);
+    fn pending(&self, outcome: Outcome, pending: MachinePending) {
+        self.0.pending(outcome, pending.0);
     }
 
     fn apply(&self, entries: &[Entry]) {
@@ -181,8 +170,8 @@ impl Store for RangeMachine {
         self.0.request_flush();
     }
 
-    fn clear(&self) -> Result<(), String> {
-        self.0.clear()
+    fn wipe(&self) -> Result<(), String> {
+        self.0.wipe()
     }
 
     fn closed(&self) {

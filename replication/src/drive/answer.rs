@@ -3,16 +3,15 @@
 use wal::{Lsn, NodeId};
 
 use crate::protocol::effect::{Reply, Unavailable};
+use crate::store::Outcome;
 
 /// How a write ended that was not lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WriteReply<A> {
-    /// Committed by a majority and applied here, as this LSN.
-    Written(Lsn),
-    /// The store refused it, and the refusal is committed as this LSN.
-    RefusedAt(Lsn, A),
-    /// The store refused it: nothing was written, and the answer is as certain as a strong read.
-    Refused(A),
+pub enum WriteReply<R> {
+    /// Committed by a majority and applied here: the write, or that it was refused.
+    Logged(Outcome),
+    /// The store refused it: nothing was written, and the refusal is as certain as a strong read.
+    Refused(R),
 }
 
 /// Why a call was not served here; sorted by what the caller may do.
@@ -25,7 +24,7 @@ pub enum ReplicaError {
         hint: Option<NodeId>,
     },
     /// The leader cannot take it now: nothing was done; try again soon.
-    #[error("the leader takes nothing now: {}", reason(*.0))]
+    #[error("the leader is not ready, try again soon: {}", reason(*.0))]
     Unavailable(Unavailable),
     /// The leadership, or the node, was lost while the write was under way: it may or may not commit. Try again with
     /// the same (client id, sequence).

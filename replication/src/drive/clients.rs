@@ -1,8 +1,8 @@
 //! Clients of one cohort: what they put into its inbox, and how each gets its answer.
 //!
 //! To the cohort a client is a token. It may go away at any time: then its answer finds nobody, and that is all; what
-//! it asked for goes on. The one rule that matters here is which error is told: "nothing was done" only if that is
-//! certain, otherwise "unknown" (design 4.6).
+//! it asked for goes on. The one rule that matters here is which error it gets: "nothing was done" only if that is
+//! certain, otherwise "unknown" [exactly-once].
 
 use std::collections::HashMap;
 
@@ -12,10 +12,10 @@ use wal::{Lsn, NodeId};
 use super::answer::{ReplicaError, WriteReply};
 use crate::protocol::effect::Reply;
 use crate::protocol::event::{Event, Token};
-use crate::store::Store;
+use crate::store::{Outcome, Store};
 
 /// Where the answer of a write goes.
-pub type WriteSender<S> = oneshot::Sender<Result<WriteReply<<S as Store>::Answer>, ReplicaError>>;
+pub type WriteSender<S> = oneshot::Sender<Result<WriteReply<<S as Store>::Refusal>, ReplicaError>>;
 /// Where the answer of a read or a transfer goes.
 pub type DoneSender = oneshot::Sender<Result<(), ReplicaError>>;
 
@@ -37,7 +37,7 @@ pub enum Input<S: Store> {
         /// Answered when the store may be read.
         sender: DoneSender,
     },
-    /// A hand-over of the leadership.
+    /// A transfer of the leadership.
     Transfer {
         /// To whom; `None`: to the follower that is furthest.
         target: Option<NodeId>,
@@ -47,7 +47,7 @@ pub enum Input<S: Store> {
 }
 
 impl<S: Store> Input<S> {
-    /// The replica has ended before this was looked at: its client is told that nothing was done.
+    /// The replica has ended before this was looked at: its client learns that nothing was done.
     pub(crate) fn refuse(self) {
         match self {
             Input::Event(_) => (),
@@ -60,24 +60,81 @@ impl<S: Store> Input<S> {
 }
 
 /// A client that waits for an answer of the cohort.
-pub(crate) enum Waiting<S: Store> {
-    /// Decided, not yet given an LSN. With a refusal: what is logged is that the write was refused.
-    Proposing { request: S::Request, refusal: Option<S::Answer>, sender: WriteSender<S> },
-    /// In the log; the store knows the request as pending.
-    Pending { refusal: Option<S::Answer>, sender: WriteSender<S> },
-    /// The same write is in the log as `lsn`.
-    Joining { lsn: Lsn, refusal: Option<S::Answer>, sender: WriteSender<S> },
-    /// Refused by the store; answered once that is certain.
-    Refusing { answer: S::Answer, sender: WriteSender<S> },
-    /// A strong read without a lease.
-    Reading { sender: DoneSender },
-    /// A transfer of the leadership.
-    Transferring { sender: DoneSender },
+pub(crate) enum Client<S: Store> {
+    /// It wants to write, and the store has decided.
+    Write { decided: Decided<S>, sender: WriteSender<S> },
+    /// It wants to read strongly, and there is no lease.
+    Read { sender: DoneSender },
+    /// It wants the leadership transferred.
+    Transfer { sender: DoneSender },
+}
+
+/// What the store has decided of a client's write.
+pub(crate) enum Decided<S: Store> {
+    /// To be logged, perhaps as a refusal. `pending` is there until the write has its LSN, and is in the log.
+    Proposed { pending: Option<S::Pending>, refused: bool },
+    /// It is in the log already, with this outcome.
+    Joined(Outcome),
+    /// It is refused, and nothing is logged.
+    Refused(S::Refusal),
+}
+
+impl<S: Store> Client<S> {
+    /// Passes the cohort's reply on. Sending fails if the client has left, which is no error.
+    fn answer(self, reply: Reply) {
+        match self {
+            Client::Write { decided, sender } => drop(sender.send(decided.answer(reply))),
+            Client::Read { sender } => drop(sender.send(match reply {
+                Reply::ReadReady => Ok(()),
+                other => Err(ReplicaError::from_reply(other)),
+            })),
+            Client::Transfer { sender } => drop(sender.send(match reply {
+                Reply::Transferred => Ok(()),
+                other => Err(ReplicaError::from_reply(other)),
+            })),
+        }
+    }
+
+    /// The leadership has ended without a reply: a write that is in the log may still commit, nothing else was done.
+    fn lose(self) {
+        let error = match &self {
+            Client::Write { decided, .. } if decided.is_in_log() => ReplicaError::Unknown,
+            Client::Write { .. } | Client::Read { .. } => ReplicaError::NotLeader { hint: None },
+            Client::Transfer { .. } => ReplicaError::Closed,
+        };
+        match self {
+            Client::Write { sender, .. } => drop(sender.send(Err(error))),
+            Client::Read { sender } | Client::Transfer { sender } => drop(sender.send(Err(error))),
+        }
+    }
+}
+
+impl<S: Store> Decided<S> {
+    fn is_in_log(&self) -> bool {
+        match self {
+            Decided::Proposed { pending, .. } => pending.is_none(),
+            Decided::Joined(_) => true,
+            Decided::Refused(_) => false,
+        }
+    }
+
+    fn answer(self, reply: Reply) -> Result<WriteReply<S::Refusal>, ReplicaError> {
+        match (self, reply) {
+            (Decided::Proposed { refused, .. }, Reply::Written(lsn)) => {
+                Ok(WriteReply::Logged(Outcome { lsn, refused }))
+            }
+            (Decided::Joined(outcome), Reply::ReadReady) => Ok(WriteReply::Logged(outcome)),
+            // Whatever hinders the answer: the write is in the log, and may commit.
+            (Decided::Joined(_), _) => Err(ReplicaError::Unknown),
+            (Decided::Refused(refusal), Reply::ReadReady) => Ok(WriteReply::Refused(refusal)),
+            (Decided::Proposed { .. } | Decided::Refused(_), other) => Err(ReplicaError::from_reply(other)),
+        }
+    }
 }
 
 /// All clients that wait for one cohort.
 pub(crate) struct Clients<S: Store> {
-    waiting: HashMap<Token, Waiting<S>>,
+    waiting: HashMap<Token, Client<S>>,
     last: Token,
 }
 
@@ -87,106 +144,40 @@ impl<S: Store> Clients<S> {
     }
 
     /// Keeps a client under a new token.
-    pub(crate) fn wait(&mut self, waiting: Waiting<S>) -> Token {
+    pub(crate) fn wait(&mut self, client: Client<S>) -> Token {
         self.last.0 += 1;
-        self.waiting.insert(self.last, waiting);
+        self.waiting.insert(self.last, client);
         self.last
     }
 
-    /// The write of this token has an LSN: its request, for the store. `None` if no write waits for one.
-    pub(crate) fn proposed(&mut self, token: Token) -> Option<S::Request> {
-        // The sender must move from one variant to the other, so the client is taken out and put back.
-        match self.waiting.remove(&token)? {
-            Waiting::Proposing { request, refusal, sender } => {
-                self.waiting.insert(token, Waiting::Pending { refusal, sender });
-                Some(request)
+    /// The write of this token has this LSN: what the store is to keep of it, and its outcome. `None` if no write waits
+    /// for an LSN under this token.
+    pub(crate) fn proposed(&mut self, token: Token, lsn: Lsn) -> Option<(Outcome, S::Pending)> {
+        match self.waiting.get_mut(&token)? {
+            Client::Write { decided: Decided::Proposed { pending, refused }, .. } => {
+                Some((Outcome { lsn, refused: *refused }, pending.take()?))
             }
-            other => {
-                self.waiting.insert(token, other);
-                None
-            }
+            Client::Write { .. } | Client::Read { .. } | Client::Transfer { .. } => None,
         }
     }
 
-    /// Tells a client how its request ended. One that has left, or was told before, is no error.
+    /// Answers a client. One that was answered before is no error.
     pub(crate) fn answer(&mut self, token: Token, reply: Reply) {
-        let Some(waiting) = self.waiting.remove(&token) else { return };
-        // Sending fails if the client has left.
-        match waiting {
-            Waiting::Proposing { refusal, sender, .. } | Waiting::Pending { refusal, sender } => {
-                let _ = sender.send(match reply {
-                    Reply::Written(lsn) => Ok(logged(lsn, refusal)),
-                    other => Err(ReplicaError::from_reply(other)),
-                });
-            }
-            Waiting::Joining { lsn, refusal, sender } => {
-                let _ = sender.send(match reply {
-                    Reply::ReadReady => Ok(logged(lsn, refusal)),
-                    // Whatever hinders the answer: the write is in the log, and may commit.
-                    Reply::Written(_)
-                    | Reply::Transferred
-                    | Reply::NotLeader { .. }
-                    | Reply::Unavailable(_)
-                    | Reply::Unknown => Err(ReplicaError::Unknown),
-                });
-            }
-            Waiting::Refusing { answer, sender } => {
-                let _ = sender.send(match reply {
-                    Reply::ReadReady => Ok(WriteReply::Refused(answer)),
-                    other => Err(ReplicaError::from_reply(other)),
-                });
-            }
-            Waiting::Reading { sender } => {
-                let _ = sender.send(match reply {
-                    Reply::ReadReady => Ok(()),
-                    other => Err(ReplicaError::from_reply(other)),
-                });
-            }
-            Waiting::Transferring { sender } => {
-                let _ = sender.send(match reply {
-                    Reply::Transferred => Ok(()),
-                    other => Err(ReplicaError::from_reply(other)),
-                });
-            }
+        if let Some(client) = self.waiting.remove(&token) {
+            client.answer(reply);
         }
     }
 
     /// The leadership has ended, and the step that ended it has answered whom it could. Whoever waits for a write or
     /// a read of it still would wait forever. Transfers go on: their end may just be coming.
     pub(crate) fn leadership_lost(&mut self) {
-        let lost = self.waiting.extract_if(|_, waiting| !matches!(waiting, Waiting::Transferring { .. }));
-        for (_, waiting) in lost {
-            match waiting {
-                Waiting::Pending { sender, .. } | Waiting::Joining { sender, .. } => {
-                    let _ = sender.send(Err(ReplicaError::Unknown));
-                }
-                Waiting::Proposing { sender, .. } | Waiting::Refusing { sender, .. } => {
-                    let _ = sender.send(Err(ReplicaError::NotLeader { hint: None }));
-                }
-                Waiting::Reading { sender } => {
-                    let _ = sender.send(Err(ReplicaError::NotLeader { hint: None }));
-                }
-                Waiting::Transferring { .. } => (),
-            }
-        }
+        let lost = self.waiting.extract_if(|_, client| !matches!(client, Client::Transfer { .. }));
+        lost.for_each(|(_, client)| client.lose());
     }
 
     /// The replica has ended. A write that is under way may or may not commit; nothing else was done.
     pub(crate) fn end(&mut self) {
-        self.leadership_lost();
-        for (_, waiting) in self.waiting.drain() {
-            if let Waiting::Transferring { sender } = waiting {
-                let _ = sender.send(Err(ReplicaError::Closed));
-            }
-        }
-    }
-}
-
-/// The end of a write that is committed as this LSN, or of its refusal.
-fn logged<A>(lsn: Lsn, refusal: Option<A>) -> WriteReply<A> {
-    match refusal {
-        None => WriteReply::Written(lsn),
-        Some(answer) => WriteReply::RefusedAt(lsn, answer),
+        self.waiting.drain().for_each(|(_, client)| client.lose());
     }
 }
 
@@ -205,12 +196,13 @@ mod tests {
 
     impl Store for Nothing {
         type Request = u8;
-        type Answer = u8;
+        type Pending = u8;
+        type Refusal = u8;
 
-        fn decide(&self, _: &u8) -> Decision<u8> {
-            Decision::Propose(Bytes::new())
+        fn decide(&self, pending: u8) -> Decision<u8, u8> {
+            Decision::Propose { payload: Bytes::new(), pending, refused: false }
         }
-        fn pending(&self, _: Lsn, _: u8) {}
+        fn pending(&self, _: Outcome, _: u8) {}
         fn apply(&self, _: &[Entry]) {}
         fn applied(&self) -> Lsn {
             Lsn::ZERO
@@ -228,7 +220,7 @@ mod tests {
 
         fn request_flush(&self) {}
 
-        fn clear(&self) -> Result<(), String> {
+        fn wipe(&self) -> Result<(), String> {
             Ok(())
         }
 
@@ -237,83 +229,69 @@ mod tests {
 
     const LSN: Lsn = Lsn::new(2, 22);
 
-    /// What a client is told that waits in this way, when `end` happens.
+    /// What a client gets whose write was decided so, when `end` happens.
     fn answer_of(
-        waiting: fn(WriteSender<Nothing>) -> Waiting<Nothing>,
+        decided: Decided<Nothing>,
         end: impl FnOnce(&mut Clients<Nothing>, Token),
     ) -> Result<WriteReply<u8>, ReplicaError> {
         let (sender, mut receiver) = oneshot::channel();
         let mut clients = Clients::new();
-        let token = clients.wait(waiting(sender));
+        let token = clients.wait(Client::Write { decided, sender });
         end(&mut clients, token);
         receiver.try_recv().expect("an answer")
     }
 
-    fn proposing(sender: WriteSender<Nothing>) -> Waiting<Nothing> {
-        Waiting::Proposing { request: 7, refusal: None, sender }
+    /// Not in the log yet.
+    fn proposed() -> Decided<Nothing> {
+        Decided::Proposed { pending: Some(7), refused: false }
     }
 
-    fn pending(sender: WriteSender<Nothing>) -> Waiting<Nothing> {
-        Waiting::Pending { refusal: None, sender }
+    fn pending() -> Decided<Nothing> {
+        Decided::Proposed { pending: None, refused: false }
     }
 
-    fn joining(sender: WriteSender<Nothing>) -> Waiting<Nothing> {
-        Waiting::Joining { lsn: LSN, refusal: None, sender }
-    }
-
-    fn refusing(sender: WriteSender<Nothing>) -> Waiting<Nothing> {
-        Waiting::Refusing { answer: 9, sender }
+    fn joined() -> Decided<Nothing> {
+        Decided::Joined(Outcome { lsn: LSN, refused: false })
     }
 
     #[test]
     fn each_gets_the_answer_that_it_waits_for() {
-        assert_eq!(
-            answer_of(pending, |all, token| all.answer(token, Reply::Written(LSN))),
-            Ok(WriteReply::Written(LSN))
-        );
-        assert_eq!(
-            answer_of(joining, |all, token| all.answer(token, Reply::ReadReady)),
-            Ok(WriteReply::Written(LSN))
-        );
-        assert_eq!(
-            answer_of(refusing, |all, token| all.answer(token, Reply::ReadReady)),
-            Ok(WriteReply::Refused(9))
-        );
-        let refused = |sender| Waiting::Joining { lsn: LSN, refusal: Some(5), sender };
-        assert_eq!(
-            answer_of(refused, |all, token| all.answer(token, Reply::ReadReady)),
-            Ok(WriteReply::RefusedAt(LSN, 5))
-        );
-        let refused = |sender| Waiting::Pending { refusal: Some(5), sender };
-        assert_eq!(
-            answer_of(refused, |all, token| all.answer(token, Reply::Written(LSN))),
-            Ok(WriteReply::RefusedAt(LSN, 5))
-        );
+        let logged = |refused| Ok(WriteReply::Logged(Outcome { lsn: LSN, refused }));
+        let written = |all: &mut Clients<Nothing>, token| all.answer(token, Reply::Written(LSN));
+        let ready = |all: &mut Clients<Nothing>, token| all.answer(token, Reply::ReadReady);
+        assert_eq!(answer_of(pending(), written), logged(false));
+        assert_eq!(answer_of(joined(), ready), logged(false));
+        assert_eq!(answer_of(Decided::Refused(9), ready), Ok(WriteReply::Refused(9)));
+        assert_eq!(answer_of(Decided::Joined(Outcome { lsn: LSN, refused: true }), ready), logged(true));
+        assert_eq!(answer_of(Decided::Proposed { pending: None, refused: true }, written), logged(true));
         let full = Reply::Unavailable(Unavailable::DiskFull);
         let error = Err(ReplicaError::Unavailable(Unavailable::DiskFull));
-        assert_eq!(answer_of(proposing, |all, token| all.answer(token, full)), error);
+        assert_eq!(answer_of(proposed(), |all, token| all.answer(token, full)), error);
     }
 
     #[test]
     fn what_is_in_the_log_is_never_said_to_be_undone() {
-        let lost = |all: &mut Clients<Nothing>, token| all.answer(token, Reply::NotLeader { hint: None });
-        assert_eq!(answer_of(joining, lost), Err(ReplicaError::Unknown));
-        assert_eq!(answer_of(joining, |all, _| all.leadership_lost()), Err(ReplicaError::Unknown));
-        assert_eq!(answer_of(pending, |all, _| all.leadership_lost()), Err(ReplicaError::Unknown));
-        assert_eq!(answer_of(pending, |all, _| all.end()), Err(ReplicaError::Unknown));
-        let proposed = |all: &mut Clients<Nothing>, token| {
-            assert_eq!(all.proposed(token), Some(7));
-            assert_eq!(all.proposed(token), None);
+        let refused = |all: &mut Clients<Nothing>, token| all.answer(token, Reply::NotLeader { hint: None });
+        assert_eq!(answer_of(joined(), refused), Err(ReplicaError::Unknown));
+        assert_eq!(answer_of(joined(), |all, _| all.leadership_lost()), Err(ReplicaError::Unknown));
+        assert_eq!(answer_of(pending(), |all, _| all.leadership_lost()), Err(ReplicaError::Unknown));
+        assert_eq!(answer_of(pending(), |all, _| all.end()), Err(ReplicaError::Unknown));
+        let nothing_done = Err(ReplicaError::NotLeader { hint: None });
+        assert_eq!(answer_of(proposed(), |all, _| all.leadership_lost()), nothing_done);
+        assert_eq!(answer_of(Decided::Refused(9), |all, _| all.leadership_lost()), nothing_done);
+        let now_in_log = |all: &mut Clients<Nothing>, token| {
+            assert_eq!(all.proposed(token, LSN), Some((Outcome { lsn: LSN, refused: false }, 7)));
+            assert_eq!(all.proposed(token, LSN), None);
             all.leadership_lost();
         };
-        assert_eq!(answer_of(proposing, proposed), Err(ReplicaError::Unknown));
+        assert_eq!(answer_of(proposed(), now_in_log), Err(ReplicaError::Unknown));
     }
 
     #[test]
     fn a_transfer_outlives_the_leadership() {
         let (sender, mut receiver) = oneshot::channel();
         let mut clients = Clients::<Nothing>::new();
-        let token = clients.wait(Waiting::Transferring { sender });
+        let token = clients.wait(Client::Transfer { sender });
         clients.leadership_lost();
         clients.answer(token, Reply::Transferred);
         assert_eq!(receiver.try_recv().expect("an answer"), Ok(()));
@@ -323,7 +301,7 @@ mod tests {
     fn a_client_that_left_is_no_error() {
         let (sender, receiver) = oneshot::channel();
         let mut clients = Clients::<Nothing>::new();
-        let token = clients.wait(pending(sender));
+        let token = clients.wait(Client::Write { decided: pending(), sender });
         drop(receiver);
         clients.answer(token, Reply::Written(LSN));
         clients.answer(token, Reply::Written(LSN));

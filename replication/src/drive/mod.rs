@@ -10,11 +10,10 @@ mod clients;
 use std::mem;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Record};
 
 pub use self::answer::{ReplicaError, WriteReply};
-use self::clients::{Clients, Waiting};
+use self::clients::{Client, Clients, Decided};
 pub use self::clients::{DoneSender, Input, WriteSender};
 use crate::protocol::coordination::CoordinationRequest;
 use crate::protocol::effect::{Effect, Lease, Reply, Unavailable};
@@ -41,7 +40,7 @@ pub trait Environment {
     /// Have the store keep a part ([`Store::receive_snapshot`]); [`Event::SnapshotReceived`] follows.
     fn receive_snapshot(&mut self, snapshot: u64, part: SnapshotPart);
     /// Have the store throw everything away ([`Store::wipe`]); [`Event::DataWiped`] follows.
-    fn clear(&mut self);
+    fn wipe(&mut self);
     /// The store has taken a snapshot, or thrown everything away: it holds everything up to here.
     fn snapshot_installed(&mut self, flushed: Lsn);
     /// Ask the coordinator; [`Event::Coordinated`] follows.
@@ -70,7 +69,7 @@ pub struct Drive<S: Store> {
     /// The leadership that is open here.
     open: Option<Epoch>,
     applied_chain: ChainHash,
-    /// The store's tables are damaged, as the cohort was told.
+    /// The store's tables are damaged, as last reported to the cohort.
     damaged: bool,
     clients: Clients<S>,
     /// Reused between steps.
@@ -131,24 +130,24 @@ impl<S: Store> Drive<S> {
             }
             Input::Write { request, sender } => self.write(request, sender, environment),
             Input::Read { after, sender } => {
-                let token = self.clients.wait(Waiting::Reading { sender });
+                let token = self.clients.wait(Client::Read { sender });
                 self.step(Event::Read { token, after }, environment);
             }
             Input::Transfer { target, sender } => {
-                let token = self.clients.wait(Waiting::Transferring { sender });
+                let token = self.clients.wait(Client::Transfer { sender });
                 self.step(Event::Transfer { token, target }, environment);
             }
         }
         self.settle(environment);
     }
 
-    /// Nothing happens here any more: clients are told so.
+    /// Nothing happens here any more: clients are answered so.
     pub fn end(&mut self) {
         self.open = None;
         self.clients.end();
     }
 
-    /// Tells the cohort when the store cannot read its tables any more, and when it can again.
+    /// Reports to the cohort that the store cannot read its tables any more, or that it can again.
     fn look_at_tables(&mut self, environment: &impl Environment) {
         let damaged = self.store.damaged();
         if damaged != self.damaged {
@@ -176,48 +175,38 @@ impl<S: Store> Drive<S> {
             let _ = sender.send(Err(error));
             return;
         };
-        match self.store.decide(&request) {
-            Decision::Propose(payload) => self.propose(request, payload, None, sender, environment),
-            Decision::ProposeRefusal { payload, answer } => {
-                self.propose(request, payload, Some(answer), sender, environment);
+        match self.store.decide(request) {
+            Decision::Propose { payload, pending, refused } => {
+                environment.proposing();
+                let decided = Decided::Proposed { pending: Some(pending), refused };
+                let token = self.clients.wait(Client::Write { decided, sender });
+                self.step(Event::Write { token, payload }, environment);
             }
-            Decision::Join(lsn) => self.join(lsn, None, sender, environment),
-            Decision::JoinRefusal { lsn, answer } => self.join(lsn, Some(answer), sender, environment),
-            // Nothing is pending that the answer rests on, and the lease still holds after the decision.
-            Decision::Refuse { answer, after }
+            Decision::Join(outcome) => {
+                self.confirm(Decided::Joined(outcome), outcome.lsn, sender, environment);
+            }
+            // Nothing is pending that the refusal rests on, and the lease still holds after the decision.
+            Decision::Refuse { refusal, after }
                 if after <= self.store.applied() && environment.leased() == Some(epoch) =>
             {
-                let _ = sender.send(Ok(WriteReply::Refused(answer)));
+                let _ = sender.send(Ok(WriteReply::Refused(refusal)));
             }
-            Decision::Refuse { answer, after } => {
-                let token = self.clients.wait(Waiting::Refusing { answer, sender });
-                self.step(Event::Read { token, after }, environment);
+            Decision::Refuse { refusal, after } => {
+                self.confirm(Decided::Refused(refusal), after, sender, environment);
             }
         }
     }
 
-    fn propose(
+    /// Has the cohort commit everything up to `after` and confirm its leadership before the client is answered.
+    fn confirm(
         &mut self,
-        request: S::Request,
-        payload: Bytes,
-        refusal: Option<S::Answer>,
-        sender: WriteSender<S>,
-        environment: &mut impl Environment,
-    ) {
-        environment.proposing();
-        let token = self.clients.wait(Waiting::Proposing { request, refusal, sender });
-        self.step(Event::Write { token, payload }, environment);
-    }
-
-    fn join(
-        &mut self,
-        lsn: Lsn,
-        refusal: Option<S::Answer>,
+        decided: Decided<S>,
+        after: Lsn,
         sender: WriteSender<S>,
         environment: &impl Environment,
     ) {
-        let token = self.clients.wait(Waiting::Joining { lsn, refusal, sender });
-        self.step(Event::Read { token, after: lsn }, environment);
+        let token = self.clients.wait(Client::Write { decided, sender });
+        self.step(Event::Read { token, after }, environment);
     }
 
     /// Performs the effects that have been put out, in order. Ends at once if the node has ended meanwhile.
@@ -256,8 +245,8 @@ impl<S: Store> Drive<S> {
                 self.applied_chain = flushed_chain;
                 environment.snapshot_installed(flushed);
             }
-            Effect::Pending { token, lsn } => match self.clients.proposed(token) {
-                Some(request) => self.store.pending(lsn, request),
+            Effect::Pending { token, lsn } => match self.clients.proposed(token, lsn) {
+                Some((outcome, pending)) => self.store.pending(outcome, pending),
                 None => environment.alarm(format!("{lsn} is the LSN of a write that nobody has asked for")),
             },
             Effect::Reply { token, reply } => {
@@ -274,7 +263,7 @@ impl<S: Store> Drive<S> {
                 self.store.closed();
             }
             Effect::RequestFlush => self.store.request_flush(),
-            Effect::WipeData => environment.clear(),
+            Effect::WipeData => environment.wipe(),
             Effect::Coordinate(request) => environment.coordinate(request),
             Effect::Alarm(text) => environment.alarm(text),
         }

@@ -372,12 +372,12 @@ impl<S: Store> Environment for DriverEnvironment<'_, S> {
         });
     }
 
-    fn clear(&mut self) {
+    fn wipe(&mut self) {
         let (me, store) = (Weak::clone(&self.driver.me), Arc::clone(&self.driver.store));
         self.driver.node.tokio.spawn_blocking(move || {
-            let cleared = store.clear();
+            let wiped = store.wipe();
             if let Some(driver) = me.upgrade() {
-                driver.submit(Input::Event(Event::DataWiped(cleared)));
+                driver.submit(Input::Event(Event::DataWiped(wiped)));
             }
         });
     }

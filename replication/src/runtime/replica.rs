@@ -57,7 +57,7 @@ impl<S: Store> Replica<S> {
     /// Has the leader, if it is here, decide and replicate a write. Returns when it is committed and applied, or
     /// certainly refused, or lost. Waits as long as that takes: callers set deadlines. A caller that stops waiting
     /// leaves the write as it is: it may still commit.
-    pub async fn write(&self, request: S::Request) -> Result<WriteReply<S::Answer>, ReplicaError> {
+    pub async fn write(&self, request: S::Request) -> Result<WriteReply<S::Refusal>, ReplicaError> {
         let (sender, receiver) = oneshot::channel();
         self.driver.submit(Input::Write { request, sender });
         // The sender is dropped unused only if the replica ends while the write is under way: it may be in the log.

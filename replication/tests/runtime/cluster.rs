@@ -12,7 +12,7 @@ use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
 use replication::protocol::{Recovered, Settings};
 use replication::runtime::{Addresses, Replica, ReplicaError, Runtime, RuntimeConfig, WriteReply, tuned};
-use replication::store::{Decision, Store};
+use replication::store::{Decision, Outcome, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -65,27 +65,28 @@ impl Counter {
 
 impl Store for Counter {
     type Request = Add;
-    type Answer = Refusal;
+    type Pending = u64;
+    type Refusal = Refusal;
 
-    fn decide(&self, add: &Add) -> Decision<Refusal> {
+    fn decide(&self, add: Add) -> Decision<u64, Refusal> {
         let sum = self.0.lock().expect("no panic");
         if let Some(lsn) = sum.done.get(&add.id) {
-            return Decision::Refuse { answer: Refusal::Done(*lsn), after: Lsn::ZERO };
+            return Decision::Refuse { refusal: Refusal::Done(*lsn), after: Lsn::ZERO };
         }
         if let Some(lsn) = sum.pending.get(&add.id) {
-            return Decision::Join(*lsn);
+            return Decision::Join(Outcome { lsn: *lsn, refused: false });
         }
         if add.amount == 13 {
             let after = sum.pending.values().max().copied().unwrap_or(Lsn::ZERO);
-            return Decision::Refuse { answer: Refusal::Unlucky(sum.total), after };
+            return Decision::Refuse { refusal: Refusal::Unlucky(sum.total), after };
         }
         let mut payload = add.id.to_le_bytes().to_vec();
         payload.extend(add.amount.to_le_bytes());
-        Decision::Propose(Bytes::from(payload))
+        Decision::Propose { payload: Bytes::from(payload), pending: add.id, refused: false }
     }
 
-    fn pending(&self, lsn: Lsn, add: Add) {
-        self.0.lock().expect("no panic").pending.insert(add.id, lsn);
+    fn pending(&self, outcome: Outcome, id: u64) {
+        self.0.lock().expect("no panic").pending.insert(id, outcome.lsn);
     }
 
     fn apply(&self, entries: &[Entry]) {
@@ -123,7 +124,7 @@ impl Store for Counter {
 
     fn request_flush(&self) {}
 
-    fn clear(&self) -> Result<(), String> {
+    fn wipe(&self) -> Result<(), String> {
         Err("these tests never ask for it".to_owned())
     }
 
@@ -255,9 +256,9 @@ impl Cluster {
             for node in self.nodes.values() {
                 // A node that has lost its majority keeps the client waiting; the others are worth a try.
                 match timeout(Duration::from_secs(2), node.replica.write(add)).await {
-                    Ok(Ok(WriteReply::Written(lsn))) => return lsn,
+                    Ok(Ok(WriteReply::Logged(outcome))) => return outcome.lsn,
                     Ok(Ok(WriteReply::Refused(Refusal::Done(lsn)))) => return lsn,
-                    Ok(Ok(WriteReply::Refused(Refusal::Unlucky(_)) | WriteReply::RefusedAt(..))) => {
+                    Ok(Ok(WriteReply::Refused(Refusal::Unlucky(_)))) => {
                         panic!("not refused by its amount")
                     }
                     Ok(Err(_)) | Err(_) => (),

@@ -58,7 +58,7 @@ async fn a_refusal_is_told_after_what_it_rests_on() {
     let first = replica.write(Add { id: 500, amount: 4 });
     let unlucky = replica.write(Add { id: 501, amount: 13 });
     let (first, unlucky) = tokio::join!(first, unlucky);
-    assert!(matches!(first, Ok(WriteReply::Written(_))), "{first:?}");
+    assert!(matches!(first, Ok(WriteReply::Logged(_))), "{first:?}");
     assert!(matches!(unlucky, Ok(WriteReply::Refused(Refusal::Unlucky(_)))), "{unlucky:?}");
     assert_eq!(cluster.nodes[&leader].store.total(), (4, 1));
 }
@@ -74,7 +74,7 @@ async fn a_retry_joins_or_learns_the_first_outcome() {
     let both = tokio::join!(replica.write(add), replica.write(add));
     for outcome in [both.0, both.1] {
         match outcome {
-            Ok(WriteReply::Written(_) | WriteReply::Refused(Refusal::Done(_))) => (),
+            Ok(WriteReply::Logged(_) | WriteReply::Refused(Refusal::Done(_))) => (),
             other => panic!("{other:?}"),
         }
     }
@@ -179,7 +179,7 @@ async fn a_node_whose_disk_fails_stops_and_says_so() {
         timeout(LONG, node.runtime.failed()),
     );
     let outcome = outcome.expect("an answer");
-    assert!(matches!(outcome, Ok(WriteReply::Written(_)) | Err(ReplicaError::Unknown)), "{outcome:?}");
+    assert!(matches!(outcome, Ok(WriteReply::Logged(_)) | Err(ReplicaError::Unknown)), "{outcome:?}");
     assert!(reason.expect("a reason").contains("poisoned"));
     assert_eq!(node.replica.lease(), None);
     // The others elect a leader and go on.

@@ -3,9 +3,10 @@
 //! event of its own, so that a pause or a change of leadership can come between.
 
 use kvstore::request::{Columns, Row};
-use kvstore::testing::{MachineProposal, MachineRefusal};
+use kvstore::testing::MachineRefusal;
 use replication::drive::{Input, ReplicaError, WriteReply};
 use replication::protocol::effect::Unavailable;
+use replication::store::Outcome;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use wal::{Epoch, Lsn};
@@ -44,8 +45,7 @@ impl World {
                 if let Some(replica) = self.replica(target, range) {
                     replica.waiting.push((id, Receiver::Write(receiver)));
                 }
-                let request = MachineProposal::new(write);
-                self.take(target, range, Input::Write { request, sender });
+                self.take(target, range, Input::Write { request: write, sender });
             }
             (Request::Read { mode: Mode::Strong, .. }, Step::Begin(_)) => match self.leased(target, range) {
                 Some(epoch) => self.go_on(id, target, Step::Look { epoch }),
@@ -189,12 +189,14 @@ impl World {
 
     fn written(&mut self, id: u64, node: Node, range: Range, result: WriteResult) {
         let answer = match result {
-            Ok(WriteReply::Written(lsn)) => Answer::Written(lsn),
-            Ok(WriteReply::RefusedAt(at, _)) => Answer::Refused { at, current: None },
+            Ok(WriteReply::Logged(Outcome { lsn, refused: false })) => Answer::Written(lsn),
+            Ok(WriteReply::Logged(Outcome { lsn, refused: true })) => {
+                Answer::Refused { at: lsn, current: None }
+            }
             Ok(WriteReply::Refused(MachineRefusal::Condition { current, at })) => {
                 Answer::Refused { at, current: Some(current) }
             }
-            Ok(WriteReply::Refused(MachineRefusal::Forgotten | MachineRefusal::Logged)) => {
+            Ok(WriteReply::Refused(MachineRefusal::Forgotten)) => {
                 let applied =
                     self.replica(node, range).map_or(Lsn::ZERO, |replica| replica.drive.applied_chain().0);
                 Answer::Forgotten { applied }

@@ -187,7 +187,7 @@ impl Environment for ReplicaEnvironment<'_> {
         self.wishes.push(Wish::ReceiveSnapshot { snapshot, part });
     }
 
-    fn clear(&mut self) {
+    fn wipe(&mut self) {
         self.wishes.push(Wish::WipeData);
     }
 

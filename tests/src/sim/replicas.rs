@@ -91,8 +91,8 @@ impl World {
             }
             Wish::WipeData => {
                 let Some(replica) = self.replica(node, range) else { return };
-                let cleared = replica.drive.store().clear();
-                self.tell(node, range, CohortEvent::DataWiped(cleared));
+                let wiped = replica.drive.store().wipe();
+                self.tell(node, range, CohortEvent::DataWiped(wiped));
             }
             Wish::SnapshotInstalled => self.counts.snapshots += 1,
             Wish::Coordinate(request) => {
