@@ -11,7 +11,7 @@
 //!    large tree into our own small one at once (`statement.rs`).
 //! 4. `bind/` resolves names against the tables (`catalog.rs`) and gives every expression a type, parameters
 //!    included.
-//! 5. `access.rs` finds the keys or the key range that WHERE names. The result is a `plan.rs`.
+//! 5. `access.rs` finds the keys or the key range that WHERE names. The result is a plan (`plan.rs`).
 //! 6. `Planner::execute` takes the parameters' values. If the plan touches one row, `execute/target.rs` computes its
 //!    key (`key_encoding.rs`), once.
 //! 7. `execute/` makes the store calls: `read.rs` and `scan.rs` for SELECT, `insert.rs`, `change.rs` and `writer.rs`

@@ -15,9 +15,12 @@ use crate::types::Type;
 /// What a statement will do.
 #[derive(Debug)]
 pub(crate) enum Plan {
+    /// A text of spaces and comments.
     Empty,
     Select(Arc<SelectPlan>),
+    /// INSERT and UPSERT.
     Insert(Arc<InsertPlan>),
+    /// UPDATE and DELETE.
     Change(Arc<ChangePlan>),
     CreateTable(Box<CreateTablePlan>),
     DropTable {
@@ -49,7 +52,9 @@ pub(crate) enum Plan {
 /// RETURNING.
 #[derive(Debug)]
 pub(crate) struct Returning {
+    /// The values, over the row as it was written (or deleted) with its system columns.
     pub(crate) exprs: Vec<Expr>,
+    /// Their names and types.
     pub(crate) columns: Arc<[Column]>,
 }
 
@@ -65,15 +70,14 @@ pub(crate) enum InsertSource {
 /// What an insert does with a row that is there.
 #[derive(Debug)]
 pub(crate) enum OnConflict {
-    /// 23505.
+    /// The statement fails with 23505.
     Fail,
+    /// The row there stays as it is.
     Skip,
-    /// New values over (the row there, the row proposed), if the filter holds.
-    Update {
-        assignments: Vec<(usize, Expr)>,
-        filter: Option<Expr>,
-    },
-    /// UPSERT: the written columns are replaced.
+    /// Columns of the row there get new values, which are computed over the row there and the row proposed behind
+    /// it, if the filter holds.
+    Update { assignments: Vec<(usize, Expr)>, filter: Option<Expr> },
+    /// The written columns are replaced, whatever the row there holds (UPSERT).
     Replace,
 }
 
@@ -85,8 +89,7 @@ pub(crate) struct InsertPlan {
     /// For each column of the table: does the statement give it a value?
     pub(crate) written: Vec<bool>,
     pub(crate) on_conflict: OnConflict,
-    /// Whether it proposes one row whose key depends on parameters only, and which conflicts at most with a row of
-    /// that key.
+    /// Whether it proposes exactly one row, whose key depends on parameters only, and has no DO UPDATE.
     pub(crate) names_one_key: bool,
     pub(crate) returning: Option<Returning>,
     /// The statement: "INSERT" or "UPSERT".
