@@ -25,9 +25,11 @@ pub enum OpenError {
     /// The disk refused.
     #[error("log directory: {0}")]
     Io(#[from] io::Error),
-    /// Written by a newer version.
+    /// Written by an older or newer program.
     #[error(
-        "log segment {segment} has format version {found}, this program reads {known}: use a newer program"
+        "log segment {segment} has format version {found}, this program reads version {known} only: start the {} \
+         program that wrote it, or give the node an empty data directory and start it with --rebuild",
+        if .found < .known { "older" } else { "newer" }
     )]
     Version {
         /// File.

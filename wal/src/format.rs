@@ -16,7 +16,7 @@
 //! ```
 //!
 //! A batch is what one force covers. Batch `n + 1` is not written before the force of `n` returned, so invalid
-//! bytes in the *last* batch are a torn write, and anywhere else corruption (rule 9). `number` counts through
+//! bytes in the *last* batch are a torn write, and anywhere else corruption [torn-or-corrupt]. `number` counts through
 //! all segments; `forced_to` is the last batch known forced when this one was made. The checksum covers the
 //! whole batch with its segment id and offset, so that a block of a recycled or misdirected write does not pass.
 //! Every record carries its cohort's ordinal, which grows by one: a gap shows a lost record of any kind.
@@ -31,8 +31,9 @@ use crate::record::{Checkpoint, Entry, EntryKind, Promise, Record, SkipList};
 
 /// Everything starts on a multiple of this.
 pub(crate) const BLOCK: u64 = 4096;
-/// Format written and read.
-pub(crate) const VERSION: u32 = 1;
+/// Format version written, and the only one read. A header of every version begins with magic, checksum and version, and
+/// its checksum covers all that follows.
+pub(crate) const VERSION: u32 = 2;
 /// Bytes before a batch's records.
 pub(crate) const BATCH_HEADER: usize = 44;
 /// Bytes before a record's body.
@@ -68,42 +69,57 @@ pub(crate) enum Logged {
 }
 
 /// Appends one record's bytes.
-pub(crate) fn put_record(out: &mut Vec<u8>, cohort: CohortId, ordinal: u64, record: &Logged) {
-    let start = out.len();
-    out.put_u32_le(0);
-    out.put_u8(0);
-    out.put_u128_le(cohort.0);
-    out.put_u64_le(ordinal);
+pub(crate) fn put_record(out: &mut Vec<u8>, cohort: CohortId, ordinal: u64, record: &Record) {
+    let start = begin_record(out, cohort, ordinal);
     let kind = match record {
-        Logged::Record(Record::Entry(entry)) => {
+        Record::Entry(entry) => {
             entry.lsn.put(out);
             entry.prev.put(out);
             out.put_u64_le(entry.chain.0);
             out.extend_from_slice(&entry.payload);
             entry.kind as u8
         }
-        Logged::Record(Record::Promise(promise)) => {
+        Record::Promise(promise) => {
             put_promise(out, promise);
             KIND_PROMISE
         }
-        Logged::Record(Record::Commit(lsn)) => {
+        Record::Commit(lsn) => {
             lsn.put(out);
             KIND_COMMIT
         }
-        Logged::Record(Record::Skip(skip)) => {
+        Record::Skip(skip) => {
             put_skip(out, skip);
             KIND_SKIP
         }
-        Logged::Record(Record::Checkpoint(checkpoint)) => {
+        Record::Checkpoint(checkpoint) => {
             put_checkpoint(out, checkpoint);
             KIND_CHECKPOINT
         }
-        Logged::Record(Record::Snapshot(checkpoint)) => {
+        Record::Snapshot(checkpoint) => {
             put_checkpoint(out, checkpoint);
             KIND_SNAPSHOT
         }
-        Logged::Forget => KIND_FORGET,
     };
+    end_record(out, start, kind);
+}
+
+/// Appends that a cohort was dropped.
+pub(crate) fn put_forget(out: &mut Vec<u8>, cohort: CohortId, ordinal: u64) {
+    let start = begin_record(out, cohort, ordinal);
+    end_record(out, start, KIND_FORGET);
+}
+
+/// Appends a record's header, with length and kind still to be filled in; returns where it begins.
+fn begin_record(out: &mut Vec<u8>, cohort: CohortId, ordinal: u64) -> usize {
+    let start = out.len();
+    out.put_u32_le(0);
+    out.put_u8(0);
+    out.put_u128_le(cohort.0);
+    out.put_u64_le(ordinal);
+    start
+}
+
+fn end_record(out: &mut [u8], start: usize, kind: u8) {
     let bytes = (out.len() - start) as u32;
     out[start..start + 4].copy_from_slice(&bytes.to_le_bytes());
     out[start + 4] = kind;
@@ -117,7 +133,7 @@ pub(crate) struct Found {
     pub(crate) record: Logged,
 }
 
-/// Reads the next record of a batch; `None` if the bytes make no sense.
+/// Reads the next record of a batch; `None` if the bytes are not a record of a known kind.
 pub(crate) fn get_record(bytes: &mut Bytes) -> Option<Found> {
     if bytes.len() < RECORD_HEADER {
         return None;
@@ -215,13 +231,12 @@ fn put_checkpoint(out: &mut Vec<u8>, checkpoint: &Checkpoint) {
     out.put_u64_le(checkpoint.flushed_chain.0);
     checkpoint.committed.put(out);
     out.put_u32_le(checkpoint.lease_ms_max);
-    checkpoint.gc_lsn.put(out);
     out.put_u8(checkpoint.must_rejoin.into());
 }
 
 fn get_checkpoint(bytes: &mut Bytes) -> Option<Checkpoint> {
     let promise = get_promise(bytes)?;
-    if bytes.len() < 12 + 8 + 12 + 4 + 12 + 1 {
+    if bytes.len() < 12 + 8 + 12 + 4 + 1 {
         return None;
     }
     Some(Checkpoint {
@@ -230,7 +245,6 @@ fn get_checkpoint(bytes: &mut Bytes) -> Option<Checkpoint> {
         flushed_chain: ChainHash(bytes.get_u64_le()),
         committed: Lsn::take(bytes)?,
         lease_ms_max: bytes.get_u32_le(),
-        gc_lsn: Lsn::take(bytes)?,
         must_rejoin: bytes.get_u8() != 0,
     })
 }
@@ -298,7 +312,7 @@ pub(crate) enum HeaderFound {
     Valid(SegmentHeader, u64),
     /// Of a format that we do not know.
     Version(u32),
-    /// None that makes sense.
+    /// Damaged, or not a header at all.
     Invalid,
 }
 

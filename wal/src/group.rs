@@ -53,6 +53,35 @@ pub struct LogStats {
 }
 
 /// The shared log of a node; cheap to clone.
+///
+/// ```
+/// use std::sync::{Arc, mpsc};
+///
+/// use bytes::Bytes;
+/// use wal::disk::FileDisk;
+/// use wal::{Append, ChainHash, CohortId, Entry, EntryKind, Epoch, Log, LogOptions, LogWriter, Lsn, Record};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let directory = tempfile::tempdir()?;
+/// let options = LogOptions { segment_bytes: 1 << 20, ..LogOptions::default() };
+/// let (writer, found) = LogWriter::open(Arc::new(FileDisk::open(directory.path())?), options)?;
+/// assert!(found.cohorts.is_empty(), "a new log");
+/// let log = Log::spawn(writer)?;
+///
+/// let cohort = CohortId(7);
+/// let payload = Bytes::from_static(b"moose");
+/// let entry = Entry::next(Lsn::ZERO, ChainHash::ZERO, Epoch(1), EntryKind::Write, payload);
+/// let (done, forced) = mpsc::channel();
+/// let append = Append { cohort, records: vec![Record::Entry(entry)] };
+/// log.append(append, true, Some(Box::new(move |result| drop(done.send(result)))));
+/// forced.recv()??; // From here on no crash can take it away.
+///
+/// let entries = log.reader().read(cohort, Lsn::ZERO, 1 << 20)?;
+/// assert_eq!((entries[0].lsn, &entries[0].payload[..]), (Lsn::new(1, 1), &b"moose"[..]));
+/// log.close();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Log(Arc<Inner>);
 

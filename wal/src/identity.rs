@@ -42,7 +42,7 @@ pub enum IdentityError {
         /// As asked for.
         wanted: String,
     },
-    /// The identity file makes no sense.
+    /// The identity file is damaged.
     #[error(
         "the data directory's IDENTITY file is damaged: restore it, or start the node once with an empty directory and --rebuild"
     )]

@@ -1,4 +1,4 @@
-//! The shared log of one node, and the only crate that touches files.
+//! The shared log of one node, and the [`disk`] through which the crates above reach their files, too.
 //!
 //! A node has one log for all its cohorts: one sequential writer, one force (`fdatasync`) per group of appends.
 //! Each record names its cohort; one scan at start gives every cohort its own back.
@@ -9,22 +9,27 @@
 //! * an append that got an error is not in the log and will not be.
 //!
 //! In reading order: [`Lsn`] and [`Record`] (what is said), `format` (the bytes, drawn), [`LogWriter`] (one force
-//! per batch), [`Log`] (group commit), `recovery` (the decision table of a restart), [`LogReader`] (catch-up),
-//! [`disk`] (the only door to files), [`identity`] (whose data directory this is).
+//! per batch) with its `batch` and `segments`, `retention`, [`Log`] (group commit), `recovery` (the decision table of a
+//! restart), [`LogReader`] (catch-up), [`identity`] (whose data directory this is).
+//!
+//! A module uses only modules listed below it.
 
-pub mod disk;
-mod error;
-mod format;
 mod group;
-pub mod identity;
-mod index;
-mod lsn;
-mod random;
-mod reader;
-mod record;
-mod recovery;
-pub mod sync;
+mod retention;
 mod writer;
+mod recovery;
+mod batch;
+mod reader;
+mod index;
+mod segments;
+mod format;
+mod record;
+mod error;
+pub mod identity;
+pub mod disk;
+mod lsn;
+pub mod sync;
+mod random;
 
 pub use error::{LogError, OpenError, ReadError};
 pub use group::{Done, Log, LogStats};
@@ -35,4 +40,5 @@ pub use random::random;
 pub use reader::LogReader;
 pub use record::{Append, Checkpoint, Entry, EntryKind, Promise, Record, SkipList};
 pub use recovery::{CohortRecovery, Corruption, Recovery};
-pub use writer::{LogOptions, LogWriter};
+pub use segments::LogOptions;
+pub use writer::LogWriter;

@@ -146,7 +146,8 @@ pub struct ReplicaId {
     pub incarnation: Incarnation,
 }
 
-/// A hash over all Write and EpochStart records of a cohort up to an LSN (rule 19).
+/// A hash over all Write and EpochStart records of a cohort up to an LSN, so that replicas that differ find out
+/// [match-before-append].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ChainHash(pub u64);
 

@@ -11,6 +11,7 @@ use crate::format::{Logged, get_record};
 use crate::index::{Index, Place};
 use crate::lsn::{CohortId, Lsn};
 use crate::record::{Entry, Record};
+use crate::segments::path;
 use crate::sync;
 
 /// What writer and readers share.
@@ -91,8 +92,7 @@ impl LogReader {
 fn read_entry(file: &dyn DiskFile, place: Place, cohort: CohortId) -> Result<Entry, ReadError> {
     let mut bytes = vec![0; place.bytes as usize];
     file.read_exact_at(&mut bytes, place.offset)?;
-    let corrupt =
-        || ReadError::Corrupt { segment: crate::writer::segment_path(place.segment), offset: place.offset };
+    let corrupt = || ReadError::Corrupt { segment: path(place.segment), offset: place.offset };
     let found =
         get_record(&mut Bytes::from(bytes)).filter(|found| found.cohort == cohort).ok_or_else(corrupt)?;
     match found.record {

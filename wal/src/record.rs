@@ -13,7 +13,7 @@ use crate::lsn::{ChainHash, CohortId, Epoch, Lsn, ReplicaId};
 pub enum EntryKind {
     /// A client's write; the payload belongs to the store above.
     Write = 1,
-    /// The first record of a leadership (design 4.1); no payload.
+    /// The first record of a leadership [own-epoch-commits]; no payload.
     EpochStart = 2,
 }
 
@@ -48,7 +48,7 @@ impl Entry {
     }
 }
 
-/// A durable promise (rule 1): refuse every epoch below, and accept this one from `leader` only.
+/// A durable promise [bound-promise]: refuse every epoch below, and accept this one from `leader` only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Promise {
     /// The promised epoch.
@@ -57,12 +57,19 @@ pub struct Promise {
     pub leader: Option<ReplicaId>,
 }
 
-/// The logically truncated sequence numbers of one truncation, for each epoch (rule 10). Positional:
-/// hides only records that stand before it in the log.
+/// The logically truncated sequence numbers of one truncation, for each epoch. Positional: it hides
+/// only records that stand before it in the log [skip-is-positional].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SkipList(pub BTreeMap<Epoch, RoaringTreemap>);
 
-/// A cohort's control state, so that segments can go (rule 3).
+impl SkipList {
+    /// The lowest sequence number skipped, of any epoch.
+    pub fn first(&self) -> Option<u64> {
+        self.0.values().filter_map(RoaringTreemap::min).min()
+    }
+}
+
+/// A cohort's control state, so that segments can go [control-state-outlives-segment].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The promise in force.
@@ -73,11 +80,10 @@ pub struct Checkpoint {
     pub flushed_chain: ChainHash,
     /// Last LSN known committed when this was written.
     pub committed: Lsn,
-    /// Longest lease, in milliseconds, that this replica ever granted (rule 8e).
+    /// Longest lease, in milliseconds, that this replica ever granted [restart-waits-out-lease].
     pub lease_ms_max: u32,
-    /// Highest LSN of a dropped tombstone (design 4.5); carried for the store.
-    pub gc_lsn: Lsn,
-    /// The replica lost log or promises and must neither vote nor ack until it has been brought level (rule 5).
+    /// The replica lost log or promises and must neither vote nor ack until it has been brought level
+    /// [rejoin-as-learner].
     pub must_rejoin: bool,
 }
 
@@ -86,7 +92,7 @@ pub struct Checkpoint {
 pub enum Record {
     /// Part of the replicated sequence.
     Entry(Entry),
-    /// Never to be broken, once forced.
+    /// A vote: once it is durable, lower epochs are refused forever.
     Promise(Promise),
     /// Last committed LSN; a hint for local recovery, never forced by itself.
     Commit(Lsn),
@@ -94,7 +100,7 @@ pub enum Record {
     Skip(SkipList),
     /// Control state.
     Checkpoint(Checkpoint),
-    /// The store holds a snapshot up to `flushed`, whose history this log does not have (rule 4): all earlier entries of the
+    /// The store holds a snapshot up to `flushed`, whose history this log does not have [skip-needs-proof]: all earlier entries of the
     /// cohort are superseded. Positional, as Skip is.
     Snapshot(Checkpoint),
 }

@@ -13,15 +13,14 @@
 //! | after a corrupt span a cohort's ordinals go on by one          | that cohort is untouched                    |
 //! | after a corrupt span a cohort has no record                    | it may be touched: corrupt                  |
 //! | an entry does not follow the live entry before it              | corruption of that cohort                   |
-//! | an entry with the LSN and hash of a live one                   | a copy made by retention: ignored (rule 2)  |
+//! | an entry with the LSN and hash of a live one                   | a copy made by retention: ignored           |
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::format::{
     self, BATCH_HEADER, BLOCK, Before, Found, HeaderFound, Logged, VERSION, blocks, check_batch,
@@ -29,6 +28,7 @@ use crate::format::{
 use crate::index::{CohortIndex, Index, Place};
 use crate::lsn::{CohortId, Lsn};
 use crate::record::{Checkpoint, Entry, Promise, Record};
+use crate::segments::{Segment, path};
 
 /// Bytes that are neither whole nor torn.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +58,7 @@ pub struct Recovery {
 pub struct CohortRecovery {
     /// The latest control state.
     pub checkpoint: Checkpoint,
-    /// Highest promise: of Promise records, the checkpoint, and the epoch of any entry (rule 3).
+    /// Highest promise: of Promise records, the checkpoint, and the epoch of any entry.
     pub promise: Promise,
     /// Last LSN known committed.
     pub committed: Lsn,
@@ -72,18 +72,6 @@ pub struct CohortRecovery {
     pub corrupt: Option<Corruption>,
 }
 
-/// A segment as found.
-pub(crate) struct Segment {
-    pub(crate) id: u64,
-    pub(crate) file: Arc<dyn DiskFile>,
-    /// Bytes of header and valid batches.
-    pub(crate) used: u64,
-    /// Allocated length.
-    pub(crate) length: u64,
-    /// Highest seq of each cohort with an entry here.
-    pub(crate) entries: BTreeMap<CohortId, u64>,
-}
-
 /// What the scan gives the writer.
 pub(crate) struct Scan {
     pub(crate) recovery: Recovery,
@@ -94,11 +82,6 @@ pub(crate) struct Scan {
     pub(crate) batch: u64,
     /// Offset of the last valid batch in the last segment, if it has one.
     pub(crate) last_batch_at: Option<u64>,
-}
-
-/// Path of a segment.
-pub(crate) fn path(id: u64) -> String {
-    format!("wal/{id:016x}.seg")
 }
 
 /// Reads all segments.
@@ -231,7 +214,7 @@ struct State {
     /// A corrupt span lies behind us and no later record of the cohort has shown continuity yet.
     suspect: Option<Corruption>,
     corrupt: Option<Corruption>,
-    /// Its records began before the oldest segment that is left, which must then repeat its control state (rule 3).
+    /// Its records began before the oldest segment that is left, which must then repeat its control state.
     inherited: bool,
     /// A record that holds the whole control state was seen.
     controlled: bool,

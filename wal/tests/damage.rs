@@ -3,7 +3,7 @@
 //! panic, no other entry, no lower promise.
 //!
 //! One exception is the nature of logs: damage to the very last batch cannot be distinguished from a torn write that was never
-//! forced, unless something later proves that it was (rule 9): the next batch, or the mark that an idle log writes.
+//! forced, unless something later proves that it was [torn-or-corrupt]: the next batch, or the mark that an idle log writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -286,4 +286,33 @@ fn two_segments_in_each_others_place_are_noticed() {
             assert!(!lost, "{one} and {other} swapped: nobody says so");
         }
     }
+}
+
+/// The header of a whole log's first segment, as a program of another version would have written it.
+fn open_version(version: u32) -> String {
+    let disk = MemoryDisk::new();
+    drop(LogWriter::open(Arc::new(disk.clone()), options()).expect("an empty disk"));
+    let file = disk.open("wal/0000000000000001.seg").expect("the first segment");
+    let mut header = vec![0; 36];
+    file.read_exact_at(&mut header, 0).expect("its header");
+    assert_eq!(&header[32..36], &[0; 4], "it names no cohort: all of the header was read");
+    header[12..16].copy_from_slice(&version.to_le_bytes());
+    let crc = crc32c::crc32c(&header[12..]);
+    header[8..12].copy_from_slice(&crc.to_le_bytes());
+    file.write_all_at(&header, 0).expect("in memory");
+    file.sync().expect("in memory");
+    LogWriter::open(Arc::new(disk), options()).expect_err("another version").to_string()
+}
+
+#[test]
+fn a_log_of_an_older_or_newer_version_is_refused_with_both_versions_and_the_remedy() {
+    let (newer, older) = (open_version(3), open_version(1));
+    let text = |found, what| {
+        format!(
+            "log segment wal/0000000000000001.seg has format version {found}, this program reads version 2 only: start \
+             the {what} program that wrote it, or give the node an empty data directory and start it with --rebuild"
+        )
+    };
+    assert_eq!(newer, text(3, "newer"));
+    assert_eq!(older, text(1, "older"));
 }
