@@ -157,7 +157,7 @@ impl Opener {
             return Ok(());
         }
         if let Some(LocalRange { replica: Ok(replica), .. }) = self.ranges.remove(range) {
-            replica.cohort.clone().close();
+            replica.cohort.close();
         }
         lock(&self.recovered).remove(&range);
         self.log.forget(range);

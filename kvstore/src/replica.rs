@@ -307,7 +307,7 @@ pub(crate) struct RangeReplica {
     /// Its data.
     pub(crate) store: Arc<RangeStore>,
     /// Its cohort.
-    pub(crate) cohort: Replica<RangeStore>,
+    pub(crate) cohort: Arc<Replica<RangeStore>>,
 }
 
 impl RangeReplica {

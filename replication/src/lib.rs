@@ -7,10 +7,10 @@
 //!
 //! What replicates is opaque here: [`store`] says what the layer above must offer.
 
-pub mod coordination;
-pub mod drive;
-pub mod protocol;
-pub mod runtime;
-pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod runtime;
+pub mod coordination;
+pub mod drive;
+pub mod store;
+pub mod protocol;

@@ -118,7 +118,8 @@ impl FromStr for NodeId {
 }
 
 /// Which life of a node's *disk* this is: random, made with an empty data directory and kept in it.
-/// A node that comes back with an empty disk is another incarnation (rules 5 and 12).
+/// A node that comes back with an empty disk is another incarnation, and rejoins as a learner
+/// [rejoin-as-learner].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
 

@@ -1,6 +1,6 @@
 //! What a crash or rot left behind: one scan of all segments for all cohorts.
 //!
-//! | found                                                         | verdict                                     |
+//! | found                                                         | what it is, and what is done                |
 //! |---------------------------------------------------------------|---------------------------------------------|
 //! | newest segment without a valid header and without batches     | crash while it was made: removed            |
 //! | the same, but something in it looks like a batch              | corruption: never removed                   |
@@ -86,98 +86,41 @@ pub(crate) struct Scan {
 
 /// Reads all segments.
 pub(crate) fn scan(disk: &dyn Disk) -> Result<Scan, OpenError> {
-    let mut ids = Vec::new();
-    for name in disk.list("wal")? {
-        if let Some(stem) = name.strip_suffix(".seg")
-            && let Ok(id) = u64::from_str_radix(stem, 16)
-        {
-            ids.push(id);
-        }
-    }
-    ids.sort_unstable();
-    let mut replay = Replay::default();
+    let ids = segment_ids(disk)?;
+    let mut replay = Replay { oldest_segment: ids.first().copied().unwrap_or(0), ..Replay::default() };
     let mut segments: Vec<Segment> = Vec::new();
     let mut last_batch_at = None;
-    replay.oldest_segment = ids.first().copied().unwrap_or(0);
-    for (position, &id) in ids.iter().enumerate() {
-        let newest = position + 1 == ids.len();
+    for &id in &ids {
+        let newest = ids.last() == Some(&id);
         let file = disk.open(&path(id))?;
         let length = file.len()?;
         let mut bytes = vec![0; usize::try_from(length).map_err(|_| io::Error::other("segment too long"))?];
         file.read_exact_at(&mut bytes, 0)?;
         let bytes = Bytes::from(bytes);
-        if segments.last().is_some_and(|previous| previous.id + 1 != id) {
-            replay.hole(Corruption { segment: path(id - 1), offset: 0, what: "the segment is missing" });
-        }
-        let (header, start) = match format::check_segment_header(&bytes, id) {
-            HeaderFound::Valid(header, start) => (Some(header), start),
-            HeaderFound::Version(found) => {
-                return Err(OpenError::Version { segment: path(id), found, known: VERSION });
-            }
-            HeaderFound::Invalid => (None, BLOCK),
+        let Some(start) = replay.header(&bytes, id, segments.last(), newest)? else {
+            // A crash while the segment was made. Nothing in it was ever acknowledged.
+            drop(file);
+            disk.remove(&path(id))?;
+            disk.sync_dir("wal")?;
+            break;
         };
-        match &header {
-            Some(header) => {
-                if position > 0 && header.first_batch != replay.batch + 1 {
-                    replay.hole(Corruption {
-                        segment: path(id - 1),
-                        offset: segments.last().map_or(0, |previous| previous.used),
-                        what: "batches are missing before the next segment",
-                    });
-                }
-                replay.begin_segment(header, position == 0);
-                replay.batch = header.first_batch - 1;
-            }
-            None if newest && !holds_batches(&bytes) => {
-                // A crash while the segment was made. Nothing in it was ever acknowledged.
-                drop(file);
-                disk.remove(&path(id))?;
-                disk.sync_dir("wal")?;
-                break;
-            }
-            None => replay.hole(Corruption { segment: path(id), offset: 0, what: "invalid segment header" }),
-        }
-        let mut entries = BTreeMap::new();
-        let mut offset = start;
-        let mut used = start;
-        last_batch_at = None;
-        loop {
-            match check_batch(&bytes, id, offset) {
-                Some(found) if found.number == replay.batch + 1 || header.is_none() => {
-                    replay.batch = found.number;
-                    let body = bytes.slice((offset as usize + BATCH_HEADER)..(offset + found.bytes) as usize);
-                    replay.batch(id, offset + BATCH_HEADER as u64, body, &mut entries);
-                    last_batch_at = Some(offset);
-                    offset += blocks(found.bytes);
-                    used = offset;
-                }
-                Some(_) | None => {
-                    let Some((at, number)) = find_batch(&bytes, id, offset, replay.batch) else {
-                        if newest
-                            && bytes.len() as u64 >= offset + 8
-                            && bytes[offset as usize..][..8] != [0; 8]
-                        {
-                            replay.torn =
-                                Some(Corruption { segment: path(id), offset, what: "torn last batch, cut" });
-                        }
-                        break;
-                    };
-                    replay.hole(Corruption {
-                        segment: path(id),
-                        offset,
-                        what: "invalid batch before valid ones",
-                    });
-                    replay.batch = number - 1;
-                    offset = at;
-                }
-            }
-        }
-        segments.push(Segment { id, file, used, length, entries });
+        let used = start.unwrap_or(BLOCK);
+        let mut segment = Segment { id, file, used, length, entries: BTreeMap::new() };
+        last_batch_at = replay.batches(&bytes, &mut segment, start.is_some(), newest);
+        segments.push(segment);
     }
     let batch = replay.batch;
     let ordinals = replay.cohorts.iter().map(|(&cohort, state)| (cohort, state.ordinal)).collect();
     let (recovery, index) = replay.finish();
     Ok(Scan { recovery, index, segments, ordinals, batch, last_batch_at })
+}
+
+/// Numbers of the segments on the disk, oldest first.
+fn segment_ids(disk: &dyn Disk) -> io::Result<Vec<u64>> {
+    let stem = |name: &String| u64::from_str_radix(name.strip_suffix(".seg")?, 16).ok();
+    let mut ids: Vec<u64> = disk.list("wal")?.iter().filter_map(stem).collect();
+    ids.sort_unstable();
+    Ok(ids)
 }
 
 /// Whether any block looks like the beginning of a batch, whole or not, of this segment or another.
@@ -235,6 +178,80 @@ impl Replay {
         self.damaged.get_or_insert_with(|| corruption.clone());
         for state in self.cohorts.values_mut() {
             state.suspect.get_or_insert_with(|| corruption.clone());
+        }
+    }
+
+    /// Takes a segment's header: where its first batch starts, or `None` if the header is damaged. Nothing at all if the
+    /// segment was never finished, and is to be removed.
+    fn header(
+        &mut self,
+        bytes: &[u8],
+        id: u64,
+        previous: Option<&Segment>,
+        newest: bool,
+    ) -> Result<Option<Option<u64>>, OpenError> {
+        if previous.is_some_and(|previous| previous.id + 1 != id) {
+            self.hole(Corruption { segment: path(id - 1), offset: 0, what: "the segment is missing" });
+        }
+        match format::check_segment_header(bytes, id) {
+            HeaderFound::Valid(header, start) => {
+                if let Some(previous) = previous
+                    && header.first_batch != self.batch + 1
+                {
+                    self.hole(Corruption {
+                        segment: path(id - 1),
+                        offset: previous.used,
+                        what: "batches are missing before the next segment",
+                    });
+                }
+                self.begin_segment(&header, previous.is_none());
+                self.batch = header.first_batch - 1;
+                Ok(Some(Some(start)))
+            }
+            HeaderFound::Version(found) => {
+                Err(OpenError::Version { segment: path(id), found, known: VERSION })
+            }
+            HeaderFound::Invalid if newest && !holds_batches(bytes) => Ok(None),
+            HeaderFound::Invalid => {
+                self.hole(Corruption { segment: path(id), offset: 0, what: "invalid segment header" });
+                Ok(Some(None))
+            }
+        }
+    }
+
+    /// Takes the batches of a segment, from where its header ends; returns where the last valid one begins.
+    fn batches(
+        &mut self,
+        bytes: &Bytes,
+        segment: &mut Segment,
+        header_valid: bool,
+        newest: bool,
+    ) -> Option<u64> {
+        let (id, mut offset, mut last) = (segment.id, segment.used, None);
+        loop {
+            match check_batch(bytes, id, offset) {
+                Some(found) if found.number == self.batch + 1 || !header_valid => {
+                    self.batch = found.number;
+                    let body = bytes.slice((offset as usize + BATCH_HEADER)..(offset + found.bytes) as usize);
+                    self.batch(id, offset + BATCH_HEADER as u64, body, &mut segment.entries);
+                    last = Some(offset);
+                    offset += blocks(found.bytes);
+                    segment.used = offset;
+                }
+                Some(_) | None => {
+                    let corruption = |what| Corruption { segment: path(id), offset, what };
+                    let Some((at, number)) = find_batch(bytes, id, offset, self.batch) else {
+                        let rest = bytes.get(offset as usize..).unwrap_or_default();
+                        if newest && rest.first_chunk::<8>().is_some_and(|first| *first != [0; 8]) {
+                            self.torn = Some(corruption("torn last batch, cut"));
+                        }
+                        return last;
+                    };
+                    self.hole(corruption("invalid batch before valid ones"));
+                    self.batch = number - 1;
+                    offset = at;
+                }
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The coordination service inside this process: the [`Tree`] behind a lock.
 //!
 //! For the demo, for tests and for a single machine. It is *not* fault-tolerant: it lives and dies with its
-//! process, and promises (design 4.1) keep acknowledged data safe all the same if its state is lost.
+//! process, and durable promises [promise-before-word] keep acknowledged data safe all the same if its state is lost.
 //!
 //! Persistent nodes are kept, if a disk is given, in one file that is rewritten whole at each change of a
 //! persistent node, before the change is answered or seen by anyone:

@@ -9,11 +9,9 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod range;
-
 pub mod embedded;
 pub mod tree;
 pub mod zookeeper;
-
 mod coordinator;
 mod slot;
 mod watches;

@@ -4,8 +4,8 @@
 //! that wait, applies what is committed, and hands everything else to its [`Environment`]. It has no lock, no clock, no
 //! task and no I/O of its own, so the tokio runtime and a simulated world run the same code. Nothing in it waits.
 
-mod answer;
 mod clients;
+mod answer;
 
 use std::mem;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The clock of leases and heartbeats: CLOCK_BOOTTIME.
 //!
 //! It never jumps with the wall clock, and unlike CLOCK_MONOTONIC it goes on while the machine is suspended: a
-//! leader that wakes up after an hour must find its lease run out (design 4.3).
+//! leader that wakes up after an hour must find its lease run out [lease-margin].
 
 use rustix::time::{ClockId, clock_gettime};
 

@@ -12,77 +12,46 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, warn};
-use wal::{Append, ChainHash, CohortId, Entry, Epoch, LogError, Lsn, NodeId, ReadError, ReplicaId};
+use wal::{Append, ChainHash, CohortId, Entry, Epoch, LogError, Lsn, NodeId, ReadError, sync};
 
 use super::clock;
+use super::cohorts::{Driven, Wakes};
 use super::lease::LeaseCell;
 use super::node::Node;
-use super::peer::Peer;
+use super::outbox::Outbox;
+use super::peer::Peers;
 use crate::coordination::range::{RangeCoordination, RangeEvent};
 use crate::drive::{Drive, Environment, Input, ReplicaError};
 use crate::protocol::coordination::CoordinationRequest;
 use crate::protocol::effect::{Lease, Reply};
 use crate::protocol::event::{Event, Ticket};
 use crate::protocol::message::{Envelope, SnapshotPart};
-use crate::protocol::time::{Millis, Stamp};
+use crate::protocol::time::Stamp;
 use crate::protocol::{Config, Recovered, Status};
 use crate::store::Store;
 
-/// A cohort of whatever store, as the node drives it.
-pub(crate) trait Driven: Send + Sync {
-    fn id(&self) -> CohortId;
-    /// All members, this node among them.
-    fn members(&self) -> &[NodeId];
-    /// Puts an event into the inbox.
-    fn push(&self, event: Event);
-    /// Handles what is in the inbox, unless somebody is at it (who then takes all).
-    fn run(&self, wakes: &mut Wakes);
-    /// Hands the leadership over, if it is here; the receiver is told when that has ended.
-    fn leave(&self) -> Option<oneshot::Receiver<Result<(), ReplicaError>>>;
-    /// Ends for good: when it returns nothing acts any more.
-    fn end(&self);
-}
-
-/// Peers with new messages, to be woken once at the end of a round.
-#[derive(Default)]
-pub(crate) struct Wakes(Vec<Arc<Peer>>);
-
-impl Wakes {
-    fn add(&mut self, peer: &Arc<Peer>) {
-        if !self.0.iter().any(|other| Arc::ptr_eq(other, peer)) {
-            self.0.push(Arc::clone(peer));
-        }
-    }
-
-    /// Lets the transport have what was pushed.
-    pub(crate) fn flush(self) {
-        for peer in self.0 {
-            peer.outbox.wake();
-        }
-    }
-}
-
-/// One cohort on this node.
-pub(crate) struct Driver<S: Store> {
-    id: CohortId,
+/// One node's replica of one cohort: the cohort, its store and its clients, driven.
+pub struct Replica<S: Store> {
+    pub(super) id: CohortId,
     members: Vec<NodeId>,
     node: Arc<Node>,
-    pub(crate) store: Arc<S>,
-    me: Weak<Driver<S>>,
-    peers: BTreeMap<NodeId, Arc<Peer>>,
+    pub(super) store: Arc<S>,
+    me: Weak<Replica<S>>,
+    outboxes: BTreeMap<NodeId, Arc<Outbox>>,
     inbox: Mutex<VecDeque<Input<S>>>,
     state: Mutex<State<S>>,
 
     // Published after each round, for readers that must not take the lock.
-    pub(crate) lease: LeaseCell,
-    pub(crate) applied: watch::Sender<Lsn>,
+    pub(super) lease: LeaseCell,
+    pub(super) applied: watch::Sender<Lsn>,
     /// Who leads, as far as known here; 0: nobody.
     leader: AtomicU32,
-    /// The store is at least as new as the leader's was at this stamp of the own clock (rule 21); 0: not known.
+    /// The store is at least as new as the leader's was at this stamp of the own clock [staleness-by-echo]; 0: not known.
     fresh_at: AtomicU64,
     /// Nothing is done here any more. Changes under the lock.
     ended: AtomicBool,
@@ -97,31 +66,29 @@ struct State<S: Store> {
     batch: VecDeque<Input<S>>,
 }
 
-impl<S: Store> Driver<S> {
+impl<S: Store> Replica<S> {
     /// Recovers the cohort and registers it with the node and the coordinator. `None` if the node has it already.
     pub(crate) fn open(
         node: &Arc<Node>,
+        peers: &Peers,
         config: Config,
         recovered: Recovered,
         store: Arc<S>,
-    ) -> Option<Arc<Driver<S>>> {
+    ) -> Option<Arc<Replica<S>>> {
         let (id, members): (_, Vec<NodeId>) =
             (config.cohort, config.members.iter().map(|member| member.node).collect());
-        let peers = members
-            .iter()
-            .filter(|member| **member != node.me.node)
-            .map(|member| (*member, node.peer(*member)))
-            .collect();
+        let others = members.iter().filter(|member| **member != node.me.node);
+        let outboxes = others.map(|member| (*member, peers.outbox(*member))).collect();
         let drive = Drive::recover(config, recovered, Arc::clone(&store), clock::now());
         let state = State { drive, coordination: None, batch: VecDeque::new() };
-        let driver = Arc::new_cyclic(|me| Driver {
+        let replica = Arc::new_cyclic(|me| Replica {
             id,
             members,
             node: Arc::clone(node),
             applied: watch::Sender::new(store.applied()),
             store,
             me: me.clone(),
-            peers,
+            outboxes,
             inbox: Mutex::default(),
             state: Mutex::new(state),
             lease: LeaseCell::default(),
@@ -133,17 +100,17 @@ impl<S: Store> Driver<S> {
         // the node does not know the cohort yet.
         let mut wakes = Wakes::default();
         {
-            let mut state = driver.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = sync::lock(&replica.state);
             let State { drive, coordination, .. } = &mut *state;
-            drive.settle(&mut driver.environment(coordination, &mut wakes));
+            drive.settle(&mut replica.environment(coordination, &mut wakes));
         }
-        if !node.add(Arc::clone(&driver) as Arc<dyn Driven>) {
+        if !node.cohorts.add(Arc::clone(&replica) as Arc<dyn Driven>) {
             return None;
         }
-        driver.coordinate();
+        replica.coordinate();
         wakes.flush();
-        driver.run_now();
-        Some(driver)
+        replica.run_now();
+        Some(replica)
     }
 
     /// Starts watching the range in the coordinator.
@@ -152,16 +119,16 @@ impl<S: Store> Driver<S> {
         let root = format!("/spinnaker/{}", self.node.cluster);
         let coordinator = Arc::clone(&self.node.coordinator);
         let notify = move |event| {
-            let Some(driver) = me.upgrade() else { return };
-            driver.push(match event {
+            let Some(replica) = me.upgrade() else { return };
+            replica.push(match event {
                 RangeEvent::View(view) => Event::View(view),
                 RangeEvent::Outcome(outcome) => Event::Coordinated(outcome),
             });
-            driver.run_now();
+            replica.run_now();
         };
         let _tokio = self.node.tokio.enter();
         let coordination = RangeCoordination::spawn(coordinator, &root, self.id, self.node.me, notify);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = sync::lock(&self.state);
         if !self.is_dead() {
             state.coordination = Some(coordination);
         }
@@ -181,33 +148,39 @@ impl<S: Store> Driver<S> {
 
     fn inbox(&self) -> MutexGuard<'_, VecDeque<Input<S>>> {
         // A panic while it was locked cannot have left it half changed.
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.inbox)
     }
 
     /// Looks at the cohort under its lock. May wait for a round to end: not for hot paths.
     fn look<T>(&self, look: impl FnOnce(&State<S>) -> T) -> T {
-        let seen = look(&self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        let seen = look(&sync::lock(&self.state));
         // Who came meanwhile found the lock taken, and relies on us.
         self.run_now();
         seen
     }
 
-    pub(crate) fn status(&self) -> Status {
+    /// Everything to be seen of the cohort here. Waits for a step that is under way.
+    pub fn status(&self) -> Status {
         self.look(|state| state.drive.cohort().status())
     }
 
-    pub(crate) fn applied_chain(&self) -> (Lsn, ChainHash) {
+    /// The last applied LSN and the chain hash there, as [`Replica::checkpointed`] wants them. Waits for a step that
+    /// is under way.
+    pub fn applied_chain(&self) -> (Lsn, ChainHash) {
         self.look(|state| state.drive.applied_chain())
     }
 
-    pub(crate) fn leader(&self) -> Option<NodeId> {
+    /// Where the leader is thought to be. Takes no lock.
+    pub fn leader(&self) -> Option<NodeId> {
         let leader = self.leader.load(Ordering::Acquire);
         (leader != 0).then_some(NodeId(leader))
     }
 
-    pub(crate) fn staleness(&self) -> Option<Millis> {
+    /// An upper bound of how old the store is: what it lacks was written later than that before now
+    /// [staleness-by-echo]. `None`: not known. Takes no lock.
+    pub fn staleness(&self) -> Option<Duration> {
         let fresh_at = self.fresh_at.load(Ordering::Acquire);
-        (fresh_at != 0).then(|| clock::now().since(Stamp(fresh_at)))
+        (fresh_at != 0).then(|| Duration::from_millis(u64::from(clock::now().since(Stamp(fresh_at)).0)))
     }
 
     /// Whether nothing is done here any more.
@@ -215,9 +188,9 @@ impl<S: Store> Driver<S> {
         self.ended.load(Ordering::Acquire) || self.node.is_dead()
     }
 
-    /// Takes the cohort out of the node: the range is dropped, or moves.
-    pub(crate) fn close(&self) {
-        self.node.remove(self.id);
+    /// Takes this replica out of the node: the range is dropped here. Waiting clients are answered.
+    pub fn close(&self) {
+        self.node.cohorts.remove(self.id);
         self.end();
     }
 
@@ -259,22 +232,8 @@ impl<S: Store> Driver<S> {
         &'a self,
         coordination: &'a Option<RangeCoordination>,
         wakes: &'a mut Wakes,
-    ) -> DriverEnvironment<'a, S> {
-        DriverEnvironment { driver: self, coordination, wakes }
-    }
-
-    fn append(&self, records: Vec<wal::Record>, ticket: Option<Ticket>) {
-        let append = Append { cohort: self.id, records };
-        let done = ticket.map(|ticket| {
-            let me = Weak::clone(&self.me);
-            let done = move |result| {
-                if let Some(driver) = me.upgrade() {
-                    driver.appended(ticket, result);
-                }
-            };
-            Box::new(done) as Box<dyn FnOnce(Result<(), LogError>) + Send>
-        });
-        self.node.log.append(append, ticket.is_some(), done);
+    ) -> NodeEnvironment<'a, S> {
+        NodeEnvironment { replica: self, coordination, wakes }
     }
 
     /// On the log's thread: the step that a force allows (an ack, a commit, an answer) is short, so it is taken here
@@ -291,11 +250,67 @@ impl<S: Store> Driver<S> {
             Err(LogError::Closed) => self.node.end(),
         }
     }
+}
 
-    /// Reads the log apart from the lock; the answer comes as an event.
-    fn read_log(&self, to: NodeId, after: Lsn, bytes_max: u64) {
-        let (me, reader, cohort) = (Weak::clone(&self.me), self.node.log.reader(), self.id);
-        self.node.tokio.spawn_blocking(move || {
+/// The node, as the cohort needs it during one round.
+struct NodeEnvironment<'a, S: Store> {
+    replica: &'a Replica<S>,
+    coordination: &'a Option<RangeCoordination>,
+    wakes: &'a mut Wakes,
+}
+
+impl<S: Store> NodeEnvironment<'_, S> {
+    /// Does what blocks on the disk apart from the cohort's lock, and brings the cohort the event that it ends with.
+    fn elsewhere(&self, work: impl FnOnce(&S) -> Event + Send + 'static) {
+        let (me, store) = (Weak::clone(&self.replica.me), Arc::clone(&self.replica.store));
+        self.replica.node.tokio.spawn_blocking(move || {
+            let event = work(&store);
+            if let Some(replica) = me.upgrade() {
+                replica.submit(Input::Event(event));
+            }
+        });
+    }
+}
+
+impl<S: Store> Environment for NodeEnvironment<'_, S> {
+    fn now(&self) -> Stamp {
+        clock::now()
+    }
+
+    fn is_dead(&self) -> bool {
+        self.replica.is_dead()
+    }
+
+    fn append(&mut self, records: Vec<wal::Record>, ticket: Option<Ticket>) {
+        let append = Append { cohort: self.replica.id, records };
+        let done = ticket.map(|ticket| {
+            let me = Weak::clone(&self.replica.me);
+            let done = move |result| {
+                if let Some(replica) = me.upgrade() {
+                    replica.appended(ticket, result);
+                }
+            };
+            Box::new(done) as Box<dyn FnOnce(Result<(), LogError>) + Send>
+        });
+        self.replica.node.log.append(append, ticket.is_some(), done);
+    }
+
+    fn send(&mut self, envelope: Envelope) {
+        match self.replica.outboxes.get(&envelope.to) {
+            Some(outbox) => {
+                outbox.push(self.replica.id, envelope.message);
+                self.wakes.add(outbox);
+            }
+            None => {
+                error!(cohort = %self.replica.id, to = %envelope.to, "message to a node that is no member");
+            }
+        }
+    }
+
+    fn read_log(&mut self, to: NodeId, after: Lsn, bytes_max: u64) {
+        let reader = self.replica.node.log.reader();
+        let cohort = self.replica.id;
+        self.elsewhere(move |_| {
             let entries = match reader.read(cohort, after, bytes_max) {
                 Ok(entries) => Some(entries),
                 Err(ReadError::Gone { oldest }) => {
@@ -307,131 +322,79 @@ impl<S: Store> Driver<S> {
                     None
                 }
             };
-            if let Some(driver) = me.upgrade() {
-                driver.submit(Input::Event(Event::LogRead { to, after, entries }));
-            }
+            Event::LogRead { to, after, entries }
         });
-    }
-}
-
-/// The node, as the cohort needs it during one round.
-struct DriverEnvironment<'a, S: Store> {
-    driver: &'a Driver<S>,
-    coordination: &'a Option<RangeCoordination>,
-    wakes: &'a mut Wakes,
-}
-
-impl<S: Store> Environment for DriverEnvironment<'_, S> {
-    fn now(&self) -> Stamp {
-        clock::now()
-    }
-
-    fn is_dead(&self) -> bool {
-        self.driver.is_dead()
-    }
-
-    fn append(&mut self, records: Vec<wal::Record>, ticket: Option<Ticket>) {
-        self.driver.append(records, ticket);
-    }
-
-    fn send(&mut self, envelope: Envelope) {
-        match self.driver.peers.get(&envelope.to) {
-            Some(peer) => {
-                peer.outbox.push(self.driver.id, envelope.message);
-                self.wakes.add(peer);
-            }
-            None => {
-                error!(cohort = %self.driver.id, to = %envelope.to, "message to a node that is no member");
-            }
-        }
-    }
-
-    fn read_log(&mut self, to: NodeId, after: Lsn, bytes_max: u64) {
-        self.driver.read_log(to, after, bytes_max);
     }
 
     fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, flushed: Lsn) {
-        let (me, store) = (Weak::clone(&self.driver.me), Arc::clone(&self.driver.store));
-        self.driver.node.tokio.spawn_blocking(move || {
+        self.elsewhere(move |store| {
             let read = store.read_snapshot(to, part, flushed);
             let part = read.inspect_err(|error| error!(%to, error, "a snapshot cannot be read")).ok();
-            if let Some(driver) = me.upgrade() {
-                driver.submit(Input::Event(Event::SnapshotRead { to, snapshot, part }));
-            }
+            Event::SnapshotRead { to, snapshot, part }
         });
     }
 
     fn receive_snapshot(&mut self, snapshot: u64, part: SnapshotPart) {
-        let (me, store) = (Weak::clone(&self.driver.me), Arc::clone(&self.driver.store));
-        self.driver.node.tokio.spawn_blocking(move || {
+        self.elsewhere(move |store| {
             let number = part.number;
-            let outcome = store.receive_snapshot(part);
-            if let Some(driver) = me.upgrade() {
-                driver.submit(Input::Event(Event::SnapshotReceived { snapshot, part: number, outcome }));
-            }
+            Event::SnapshotReceived { snapshot, part: number, outcome: store.receive_snapshot(part) }
         });
     }
 
     fn wipe(&mut self) {
-        let (me, store) = (Weak::clone(&self.driver.me), Arc::clone(&self.driver.store));
-        self.driver.node.tokio.spawn_blocking(move || {
-            let wiped = store.wipe();
-            if let Some(driver) = me.upgrade() {
-                driver.submit(Input::Event(Event::DataWiped(wiped)));
-            }
-        });
+        self.elsewhere(|store| Event::DataWiped(store.wipe()));
     }
 
     fn snapshot_installed(&mut self, flushed: Lsn) {
-        self.driver.node.metrics.snapshots.count();
-        self.driver.applied.send_replace(flushed);
+        self.replica.node.metrics.snapshots.count();
+        self.replica.applied.send_replace(flushed);
     }
 
     fn coordinate(&mut self, request: CoordinationRequest) {
         match self.coordination {
             Some(coordination) => coordination.request(request),
             None => {
-                error!(cohort = %self.driver.id, ?request, "a request to the coordinator before it is known");
+                error!(cohort = %self.replica.id, ?request, "a request to the coordinator before it is known");
             }
         }
     }
 
     fn publish(&mut self, lease: Option<Lease>) {
-        self.driver.lease.publish(lease);
+        self.replica.lease.publish(lease);
     }
 
     fn leased(&self) -> Option<Epoch> {
-        self.driver.lease.valid()
+        self.replica.lease.valid()
     }
 
     fn applied(&mut self, entries: &[Entry]) {
-        self.driver.node.metrics.applied.add(entries.len() as u64);
+        self.replica.node.metrics.applied.add(entries.len() as u64);
         if let Some(last) = entries.last() {
-            self.driver.applied.send_replace(last.lsn);
+            self.replica.applied.send_replace(last.lsn);
         }
     }
 
     fn proposing(&mut self) {
-        self.driver.node.metrics.proposals.count();
+        self.replica.node.metrics.proposals.count();
     }
 
     fn answering(&mut self, reply: &Reply) {
         if matches!(reply, Reply::Written(_)) {
-            self.driver.node.metrics.commits.count();
+            self.replica.node.metrics.commits.count();
         }
     }
 
     fn opened(&mut self, _: Epoch) {
-        self.driver.node.metrics.elections.count();
+        self.replica.node.metrics.elections.count();
     }
 
     fn alarm(&mut self, text: String) {
-        self.driver.node.metrics.alarms.count();
-        error!(cohort = %self.driver.id, node = %self.driver.node.me.node, "{text}");
+        self.replica.node.metrics.alarms.count();
+        error!(cohort = %self.replica.id, node = %self.replica.node.me.node, "{text}");
     }
 }
 
-impl<S: Store> Driven for Driver<S> {
+impl<S: Store> Driven for Replica<S> {
     fn id(&self) -> CohortId {
         self.id
     }
@@ -461,18 +424,18 @@ impl<S: Store> Driven for Driver<S> {
         }
     }
 
-    fn leave(&self) -> Option<oneshot::Receiver<Result<(), ReplicaError>>> {
+    fn transfer_away(&self) -> Option<oneshot::Receiver<Result<(), ReplicaError>>> {
         if self.leader() != Some(self.node.me.node) {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
         self.submit(Input::Transfer { target: None, sender });
-        debug!(cohort = %self.id, "handing the leadership over");
+        debug!(cohort = %self.id, "transferring the leadership");
         Some(receiver)
     }
 
     fn end(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = sync::lock(&self.state);
         self.ended.store(true, Ordering::Release);
         state.coordination = None;
         self.lease.publish(None);
@@ -483,9 +446,4 @@ impl<S: Store> Driven for Driver<S> {
         let mut wakes = Wakes::default();
         self.run(&mut wakes);
     }
-}
-
-/// Only for the config of the protocol: who `node` is in a cohort.
-pub(crate) fn config(cohort: CohortId, me: ReplicaId, members: Vec<ReplicaId>, node: &Node) -> Config {
-    Config { cohort, me, members, life: node.life, settings: node.settings.clone() }
 }

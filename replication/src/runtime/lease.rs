@@ -1,4 +1,4 @@
-//! The right to read, published for readers that take no lock (rule 8a).
+//! The right to read, published for readers that take no lock [lease-recheck].
 //!
 //! A strong read on the leader is: see the lease, read the store, see the *same epoch's* lease again, on a clock read
 //! after the store was. All readers of a node go through here, so they share one small cell and never the cohort's

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn count(&self) {
         self.add(1);
     }
 
-    /// `amount` more.
-    pub(crate) fn add(&self, amount: u64) {
+    /// Adds `amount`.
+    pub fn add(&self, amount: u64) {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 
@@ -36,7 +36,7 @@ pub struct Metrics {
     pub messages_sent: Counter,
     /// Messages received.
     pub messages_received: Counter,
-    /// Frames handed to the transport; messages per frame tell how well they batch.
+    /// Frames handed to the transport; messages per frame show how well they batch.
     pub frames_sent: Counter,
     /// Payload bytes handed to the transport.
     pub bytes_sent: Counter,

@@ -1,30 +1,38 @@
-//! The runtime performs what the protocol decides: tokio and tonic live here only.
+//! The runtime performs what the protocol decides: threads, timers, the log, and the streams between nodes. (The
+//! coordinator's client is the one other part of this crate that does I/O; the protocol and its drive do none.)
 //!
 //! ```text
-//!   clients --write/read--> Replica<S> --.                       .--append--> wal::Log (its thread forces, calls back)
-//!   peers  ---frames--> service --------> Driver<S>: inbox, then |--push----> Outbox -> peer's stream (one per peer)
+//!   clients --write/read---------------.                         .--append--> wal::Log (its thread forces, calls back)
+//!   peers  ---frames--> service --------> Replica: inbox, then   |--push----> Outbox -> peer's stream (one per peer)
 //!   ticker, log thread, coordinator ----'  Drive::take           '--request-> RangeCoordination
 //! ```
 //!
-//! - `driver`: one cohort; whoever has an event runs it, there is no task per cohort.
-//! - `outbox`, `peer`, `service`: one long-lived stream per pair of nodes and direction, shared by all cohorts;
-//!   frames batch by themselves. `wire` checks what comes in.
+//! - `replica`, `driver`: one cohort; whoever has an event runs it, there is no task per cohort.
+//! - `service`, `peer`, `outbox`: one long-lived stream per pair of nodes and direction, shared by all cohorts; frames
+//!   batch by themselves. `introduction` checks who speaks, `wire` what is said.
+//! - `node`, `cohorts`: what the cohorts of a node share, its ticker, and its end.
 //! - `lease`: strong reads without a lock. `clock`: the boot-time clock of leases.
-//! - `node`: what the cohorts of a node share, its ticker, and its end.
+//!
+//! A module uses only modules listed below it.
 //!
 //! Invariants: effects are performed in the order in which the cohort put them out; nothing waits under a cohort's
 //! lock; every queue is bounded; after [`Runtime::kill`] nothing of the node acts any more.
 
-mod clock;
+#[cfg(test)]
+mod stream_tests;
+mod replica;
 mod driver;
+mod service;
+mod peer;
+mod node;
+mod cohorts;
+mod outbox;
+mod introduction;
+mod transport;
+mod wire;
 mod lease;
 mod metrics;
-mod node;
-mod outbox;
-mod peer;
-mod replica;
-mod service;
-mod wire;
+mod clock;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,43 +40,24 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
-use wal::{CohortId, Incarnation, Log, NodeId, ReplicaId};
+use wal::{CohortId, Log, NodeId, ReplicaId};
 
-use self::driver::Driver;
+pub use self::driver::Replica;
 pub use self::metrics::{Counter, Metrics};
 use self::node::Node;
-pub use self::peer::dial;
-pub use self::replica::Replica;
-pub use self::service::{PeerService, tuned};
+pub use self::node::{Addresses, RuntimeConfig};
+use self::peer::Peers;
+pub use self::service::ReplicationService;
+pub use self::transport::{dial, tuned};
 use crate::coordination::Coordinator;
 pub use crate::drive::{ReplicaError, WriteReply};
-use crate::protocol::{Recovered, Settings};
+use crate::protocol::{Config, Recovered};
 use crate::store::Store;
 
 /// Longest time that [`Runtime::drain`] takes.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// Pause before a transfer is tried again.
 const DRAIN_RETRY: Duration = Duration::from_millis(20);
-
-/// Who the node is.
-#[derive(Clone, Debug)]
-pub struct RuntimeConfig {
-    /// This node, with its disk's incarnation.
-    pub me: ReplicaId,
-    /// The cluster's name; nodes of another are refused.
-    pub cluster: String,
-    /// The protocol's times and limits, the same for all cohorts.
-    pub settings: Settings,
-}
-
-/// Where nodes are reached.
-pub trait Addresses: Send + Sync + 'static {
-    /// `host:port` of the node's gRPC listener; `None` while it is not known. Asked at each dial; must not wait.
-    fn address(&self, node: NodeId) -> Option<String>;
-    /// The disk that has the node's number now, if that is known: no stream is held with another one. Asked at each new
-    /// stream; must not wait.
-    fn disk(&self, node: NodeId) -> Option<Incarnation>;
-}
 
 /// Why a cohort could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +82,7 @@ pub enum OpenError {
 #[derive(Clone)]
 pub struct Runtime {
     node: Arc<Node>,
+    peers: Arc<Peers>,
 }
 
 impl Runtime {
@@ -104,13 +94,14 @@ impl Runtime {
         coordinator: Arc<dyn Coordinator>,
         addresses: Arc<dyn Addresses>,
     ) -> Runtime {
-        Runtime { node: Node::start(config, log, coordinator, addresses) }
+        let node = Node::start(config, log, coordinator, addresses);
+        Runtime { peers: Arc::new(Peers::new(Arc::clone(&node))), node }
     }
 
     /// The service that peers dial, to be mounted on the listener whose address the node advertises; [`tuned`] sets
     /// what it needs of the server.
-    pub fn service(&self) -> PeerService {
-        service::service(Arc::clone(&self.node))
+    pub fn service(&self) -> ReplicationService {
+        service::service(Arc::clone(&self.node), Arc::clone(&self.peers))
     }
 
     /// Starts driving a cohort from what was recovered for it. What is known committed is applied to the store when
@@ -121,17 +112,16 @@ impl Runtime {
         members: Vec<ReplicaId>,
         recovered: Recovered,
         store: Arc<S>,
-    ) -> Result<Replica<S>, OpenError> {
+    ) -> Result<Arc<Replica<S>>, OpenError> {
         if self.node.is_dead() {
             return Err(OpenError::Ended);
         }
         if !members.contains(&self.node.me) {
             return Err(OpenError::NotMember { cohort, node: self.node.me.node });
         }
-        let config = driver::config(cohort, self.node.me, members, &self.node);
-        let driver =
-            Driver::open(&self.node, config, recovered, store).ok_or(OpenError::AlreadyOpen(cohort))?;
-        Ok(Replica::new(driver))
+        let Node { me, life, settings, .. } = &*self.node;
+        let config = Config { cohort, me: *me, members, life: *life, settings: settings.clone() };
+        Replica::open(&self.node, &self.peers, config, recovered, store).ok_or(OpenError::AlreadyOpen(cohort))
     }
 
     /// What was done so far.
@@ -139,25 +129,25 @@ impl Runtime {
         &self.node.metrics
     }
 
-    /// Hands all leaderships of this node to other members, all at once, in bounded time; what cannot be handed over
+    /// Transfers all leaderships of this node to other members, all at once, in bounded time; what cannot be transferred
     /// in time falls to an election later. Follow it with [`Runtime::kill`].
     pub async fn drain(&self) {
-        let leaving = self.node.drivers().into_iter().map(|driver| async move {
-            while let Some(left) = driver.leave() {
-                match left.await {
+        let transfers = self.node.cohorts.all().into_iter().map(|cohort| async move {
+            while let Some(ended) = cohort.transfer_away() {
+                match ended.await {
                     // No follower is near enough yet, or the coordinator is out of reach for a moment.
                     Ok(Err(ReplicaError::Unavailable(_))) => sleep(DRAIN_RETRY).await,
                     Ok(Ok(()) | Err(_)) | Err(_) => return,
                 }
             }
         });
-        if timeout(DRAIN_MAX, join_all(leaving)).await.is_err() {
-            warn!("some leaderships could not be handed over in time");
+        if timeout(DRAIN_MAX, join_all(transfers)).await.is_err() {
+            warn!("some leaderships could not be transferred in time");
         }
     }
 
-    /// Ends at once, as a crash would: nothing is handed over, and when this returns nothing acts any more. Waiting
-    /// clients are told that the outcome is not known.
+    /// Ends at once, as a crash would: nothing is transferred, and when this returns nothing acts any more. Waiting
+    /// clients learn that the outcome is not known.
     pub fn kill(&self) {
         self.node.kill();
     }
@@ -173,6 +163,3 @@ impl Runtime {
         self.node.failed().await
     }
 }
-
-#[cfg(test)]
-mod stream_tests;

@@ -6,16 +6,16 @@
 //! the peer or the network is the bottleneck, and at low load a message goes out at once.
 //!
 //! Two lanes: proposals are bulk, all else is small and urgent. As long as all fits into one frame, order is kept;
-//! beyond that the small ones overtake, so that heartbeats and acks never wait behind megabytes (design 5). The
+//! beyond that the small ones overtake, so that heartbeats and acks never wait behind megabytes. The
 //! protocol copes with a proposal that comes late.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
-use wal::CohortId;
+use wal::{CohortId, sync};
 
 use super::metrics::Metrics;
 use super::wire::{self, proto};
@@ -45,8 +45,8 @@ struct Queue {
     stream: u64,
     /// Whether that stream stands; until then nothing is kept.
     open: bool,
-    control: VecDeque<Waiting>,
-    bulk: VecDeque<Waiting>,
+    control: VecDeque<Queued>,
+    bulk: VecDeque<Queued>,
     bulk_bytes: usize,
     /// Place of the next message in the order of pushes.
     next: u64,
@@ -55,7 +55,7 @@ struct Queue {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Queued {
     order: u64,
     cohort: CohortId,
     message: Message,
@@ -81,14 +81,14 @@ impl Outbox {
             self.metrics.messages_dropped.count();
             return;
         }
-        let waiting = Waiting { order: queue.next, cohort, message, bytes };
+        let queued = Queued { order: queue.next, cohort, message, bytes };
         queue.next += 1;
         match bulk {
             true => {
                 queue.bulk_bytes += bytes;
-                queue.bulk.push_back(waiting);
+                queue.bulk.push_back(queued);
             }
-            false => queue.control.push_back(waiting),
+            false => queue.control.push_back(queued),
         }
     }
 
@@ -130,7 +130,7 @@ impl Outbox {
 
     /// A panic under this lock cannot leave the queue in a bad state: at worst a message is missing.
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.queue)
     }
 }
 
@@ -144,7 +144,7 @@ impl Queue {
 
     /// The next message of a frame that holds `bytes` already: the older of the two lanes' heads, as long as
     /// there is room for bulk, then small ones only.
-    fn take(&mut self, bytes: usize) -> Option<Waiting> {
+    fn take(&mut self, bytes: usize) -> Option<Queued> {
         let bulk_first = match (self.control.front(), self.bulk.front()) {
             (Some(control), Some(bulk)) => bulk.order < control.order,
             (None, Some(_)) => true,
@@ -152,9 +152,9 @@ impl Queue {
         };
         let room = self.bulk.front().is_some_and(|bulk| bytes == 0 || bytes + bulk.bytes <= FRAME_BYTES);
         if bulk_first && room {
-            let waiting = self.bulk.pop_front()?;
-            self.bulk_bytes -= waiting.bytes;
-            return Some(waiting);
+            let queued = self.bulk.pop_front()?;
+            self.bulk_bytes -= queued.bytes;
+            return Some(queued);
         }
         self.control.pop_front()
     }
@@ -180,12 +180,12 @@ impl Stream for Frames {
             return Poll::Ready(None);
         }
         let (mut taken, mut bytes, mut bulk_bytes) = (Vec::new(), 0, 0);
-        while let Some(waiting) = queue.take(bulk_bytes) {
-            bytes += waiting.bytes;
-            if is_bulk(&waiting.message) {
-                bulk_bytes += waiting.bytes;
+        while let Some(queued) = queue.take(bulk_bytes) {
+            bytes += queued.bytes;
+            if is_bulk(&queued.message) {
+                bulk_bytes += queued.bytes;
             }
-            taken.push(waiting);
+            taken.push(queued);
         }
         if taken.is_empty() {
             queue.waker = Some(context.waker().clone());
@@ -196,8 +196,7 @@ impl Stream for Frames {
         metrics.frames_sent.count();
         metrics.messages_sent.add(taken.len() as u64);
         metrics.bytes_sent.add(bytes as u64);
-        let envelopes =
-            taken.into_iter().map(|waiting| wire::encode(waiting.cohort, waiting.message)).collect();
+        let envelopes = taken.into_iter().map(|queued| wire::encode(queued.cohort, queued.message)).collect();
         Poll::Ready(Some(proto::Frame { hello: None, envelopes }))
     }
 }

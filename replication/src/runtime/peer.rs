@@ -6,22 +6,23 @@
 //!
 //! What cohorts learn from here: `Connected` when a stream stands (what was sent before may be lost), `Unreachable`
 //! when it breaks or the peer cannot be dialled: a hint that it is gone, which starts a pre-vote at once instead of
-//! after a silence (design 4.4). HTTP/2 pings find a peer that is gone without a word.
+//! after a silence [pre-vote]. HTTP/2 pings find a peer that is gone without a word.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
-use tonic::transport::{Channel, Endpoint};
 use tracing::{debug, error, info};
-use wal::NodeId;
+use wal::{NodeId, sync};
 
+use super::introduction::{self, Refusal};
 use super::node::Node;
 use super::outbox::Outbox;
-use super::service::{self, Refusal};
+use super::transport::{CONNECT_TIMEOUT, dial};
 use super::wire::proto;
-use super::wire::proto::peer_client::PeerClient;
+use super::wire::proto::replication_client::ReplicationClient;
 use crate::protocol::event::Event;
 
 /// First pause before dialling again; doubles up to [`PAUSE_MAX`].
@@ -30,21 +31,40 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Pause after the peer refused us or is not who we look for: somebody has to change a configuration.
 const PAUSE_REFUSED: Duration = Duration::from_secs(5);
-/// Longest wait for a TCP connection, and for the answer to the introduction.
-const DIAL_MAX: Duration = Duration::from_secs(1);
-/// A ping goes out when the connection was silent for this long.
-pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
-/// No answer to a ping for this long: the connection is dead.
-pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// HTTP/2 windows, per stream and per connection: more than one bandwidth-delay product of a fast LAN.
-pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
-pub(crate) const CONNECTION_WINDOW: u32 = 8 << 20;
+/// The peers of a node, each dialled at first need.
+pub(crate) struct Peers {
+    node: Arc<Node>,
+    known: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
+}
+
+impl Peers {
+    pub(crate) fn new(node: Arc<Node>) -> Peers {
+        Peers { node, known: Mutex::default() }
+    }
+
+    /// The queue of what is to be sent to a peer.
+    pub(crate) fn outbox(&self, peer: NodeId) -> Arc<Outbox> {
+        let mut known = sync::lock(&self.known);
+        let made = known.entry(peer).or_insert_with(|| {
+            let made = Arc::new(Peer::new(peer, Outbox::new(Arc::clone(&self.node.metrics))));
+            self.node.tokio.spawn(Arc::clone(&made).run(Arc::clone(&self.node)));
+            made
+        });
+        Arc::clone(&made.outbox)
+    }
+
+    /// A peer has dialled us, so it lives: if it is not connected, it is dialled at once.
+    pub(crate) fn nudge(&self, peer: NodeId) {
+        if let Some(peer) = sync::lock(&self.known).get(&peer) {
+            peer.alive.notify_waiters();
+        }
+    }
+}
 
 /// One peer, as all local cohorts share it.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) node: NodeId,
-    pub(crate) outbox: Arc<Outbox>,
+struct Peer {
+    node: NodeId,
+    outbox: Arc<Outbox>,
     /// Rung when the peer has dialled us: it lives, so dial it now.
     alive: Notify,
 }
@@ -60,17 +80,12 @@ enum Broken {
 }
 
 impl Peer {
-    pub(crate) fn new(node: NodeId, outbox: Outbox) -> Peer {
+    fn new(node: NodeId, outbox: Outbox) -> Peer {
         Peer { node, outbox: Arc::new(outbox), alive: Notify::new() }
     }
 
-    /// The peer is known to live: if it is not connected, dial at once.
-    pub(crate) fn nudge(&self) {
-        self.alive.notify_waiters();
-    }
-
     /// Keeps a stream to the peer until the node stops.
-    pub(crate) async fn run(self: Arc<Peer>, node: Arc<Node>) {
+    async fn run(self: Arc<Peer>, node: Arc<Node>) {
         let mut stopped = node.stopped();
         let mut pause = PAUSE_MIN;
         let mut announced = false;
@@ -81,7 +96,7 @@ impl Peer {
                 () = stopped.wait() => break,
             };
             self.outbox.close();
-            node.tell(self.node, || Event::Unreachable(self.node));
+            node.cohorts.notify(Some(self.node), || Event::Unreachable(self.node));
             let rest = match broken {
                 Broken::NoAddress => {
                     debug!(peer = %self.node, "address of the peer is not known yet");
@@ -112,13 +127,14 @@ impl Peer {
 
     /// Dials, introduces itself, and stays until the stream ends.
     async fn exchange(&self, node: &Arc<Node>, pause: &mut Duration, announced: &mut bool) -> Broken {
-        let Some(address) = node.address(self.node) else { return Broken::NoAddress };
+        let Some(address) = node.addresses.address(self.node) else { return Broken::NoAddress };
         let channel = match dial(&address).await {
             Ok(channel) => channel,
             Err(reason) => return Broken::Lost(format!("{address}: {reason}")),
         };
-        let frames = self.outbox.frames(service::hello(node, self.node));
-        let answer = match timeout(DIAL_MAX, PeerClient::new(channel).exchange(frames)).await {
+        let hello = introduction::hello(node.me, &node.cluster, self.node);
+        let frames = self.outbox.frames(hello);
+        let answer = match timeout(CONNECT_TIMEOUT, ReplicationClient::new(channel).exchange(frames)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(status)) if status.code() == tonic::Code::FailedPrecondition => {
                 return Broken::Refused(format!("{address}: {}", status.message()));
@@ -127,12 +143,14 @@ impl Peer {
             Err(_) => return Broken::Lost(format!("{address}: no answer to the introduction")),
         };
         let mut answers = answer.into_inner();
-        match timeout(DIAL_MAX, answers.message()).await {
-            Ok(Ok(Some(hello))) => match service::check(node, &hello) {
-                Ok(member) if member.node == self.node => (),
-                Ok(member) => return Broken::Refused(format!("{address} is node {}", member.node)),
-                Err(Refusal(reason)) => return Broken::Refused(format!("{address}: {reason}")),
-            },
+        match timeout(CONNECT_TIMEOUT, answers.message()).await {
+            Ok(Ok(Some(hello))) => {
+                match introduction::check(&hello, node.me, &node.cluster, |peer| node.addresses.disk(peer)) {
+                    Ok(member) if member.node == self.node => (),
+                    Ok(member) => return Broken::Refused(format!("{address} is node {}", member.node)),
+                    Err(Refusal(reason)) => return Broken::Refused(format!("{address}: {reason}")),
+                }
+            }
             Ok(Ok(None)) => return Broken::Lost(format!("{address}: the stream ended at once")),
             Ok(Err(status)) => return Broken::Lost(format!("{address}: {status}")),
             Err(_) => return Broken::Lost(format!("{address}: no introduction")),
@@ -141,30 +159,12 @@ impl Peer {
         self.outbox.open();
         node.metrics.reconnects.count();
         info!(peer = %self.node, address, "stream to the peer stands");
-        node.tell(self.node, || Event::Connected(self.node));
-        // The peer says nothing more; this only tells when the stream ends.
+        node.cohorts.notify(Some(self.node), || Event::Connected(self.node));
+        // The peer says nothing more; this only shows when the stream ends.
         match answers.message().await {
             Ok(Some(proto::Hello { .. })) => Broken::Lost(format!("{address}: a second introduction")),
             Ok(None) => Broken::Lost(format!("{address}: closed by the peer")),
             Err(status) => Broken::Lost(format!("{address}: {status}")),
         }
     }
-}
-
-/// Connects to a node's gRPC listener at `address` (HOST:PORT), with the windows and pings that streams between nodes
-/// need: a node that hangs is noticed in three seconds. The error says what the system said.
-pub async fn dial(address: &str) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
-    endpoint
-        .connect_timeout(DIAL_MAX)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .connect()
-        .await
-        // The error's own text is just "transport error"; what it wraps says more.
-        .map_err(|error| std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string))
 }

@@ -1,57 +1,24 @@
-//! One node's replica of one cohort, as the store above uses it: write, read, wait, ask, hand over.
+//! One node's replica of one cohort, as the store above uses it: write, read, wait, transfer.
 //!
 //! How to read strongly: `lease()` gives the epoch under which reads may be served, without any lock; read the store;
-//! `still_leased(epoch)` must then hold, else what was read may be stale and the read starts over (rule 8a). Without a
+//! `still_leased(epoch)` must then hold, else what was read may be stale and the read starts over
+//! [lease-recheck]. Without a
 //! lease, [`Replica::read_barrier`] asks a majority once; when it returns, a read of the store that starts then is
 //! strong. A timeline read takes the store as it is, and [`Replica::staleness`] says how old that may be.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-use wal::{ChainHash, CohortId, Epoch, Lsn, NodeId, ReplicaId};
+use wal::{ChainHash, Epoch, Lsn, NodeId, ReplicaId};
 
-use super::driver::{Driven, Driver};
+use super::driver::Replica;
 use crate::drive::{Input, ReplicaError, WriteReply};
-use crate::protocol::Status;
 use crate::protocol::event::Event;
 use crate::store::Store;
 
-/// A handle; clones are the same replica.
-pub struct Replica<S: Store> {
-    driver: Arc<Driver<S>>,
-}
-
-impl<S: Store> Clone for Replica<S> {
-    fn clone(&self) -> Replica<S> {
-        Replica { driver: Arc::clone(&self.driver) }
-    }
-}
-
 impl<S: Store> Replica<S> {
-    pub(crate) fn new(driver: Arc<Driver<S>>) -> Replica<S> {
-        Replica { driver }
-    }
-
-    /// The cohort's identity.
-    pub fn id(&self) -> CohortId {
-        self.driver.id()
-    }
-
-    /// The members' nodes, this one among them.
-    pub fn members(&self) -> &[NodeId] {
-        self.driver.members()
-    }
-
     /// Some members have other disks now (this node has not): the same nodes, each with its disk.
     pub fn replaced(&self, members: Vec<ReplicaId>) {
-        self.driver.submit(Input::Event(Event::Members(members)));
-    }
-
-    /// The store.
-    pub fn store(&self) -> &Arc<S> {
-        &self.driver.store
+        self.submit(Input::Event(Event::Members(members)));
     }
 
     /// Has the leader, if it is here, decide and replicate a write. Returns when it is committed and applied, or
@@ -59,79 +26,52 @@ impl<S: Store> Replica<S> {
     /// leaves the write as it is: it may still commit.
     pub async fn write(&self, request: S::Request) -> Result<WriteReply<S::Refusal>, ReplicaError> {
         let (sender, receiver) = oneshot::channel();
-        self.driver.submit(Input::Write { request, sender });
+        self.submit(Input::Write { request, sender });
         // The sender is dropped unused only if the replica ends while the write is under way: it may be in the log.
         receiver.await.unwrap_or(Err(ReplicaError::Unknown))
     }
 
     /// The epoch under which strong reads may be served here now. Takes no lock.
     pub fn lease(&self) -> Option<Epoch> {
-        self.driver.lease.valid()
+        self.lease.valid()
     }
 
     /// Whether the lease of `epoch` still holds: asked *after* the store was read. Takes no lock.
     pub fn still_leased(&self, epoch: Epoch) -> bool {
-        self.driver.lease.valid() == Some(epoch)
+        self.lease.valid() == Some(epoch)
     }
 
     /// Returns when `after` is applied here and a majority has confirmed, after this call, that this replica leads: a
     /// read of the store that starts now is strong. For when there is no lease.
     pub async fn read_barrier(&self, after: Lsn) -> Result<(), ReplicaError> {
         let (sender, receiver) = oneshot::channel();
-        self.driver.submit(Input::Read { after, sender });
+        self.submit(Input::Read { after, sender });
         receiver.await.unwrap_or(Err(ReplicaError::Closed))
     }
 
     /// Returns when `lsn` is applied here, whoever leads; [`ReplicaError::Behind`] at the deadline.
     pub async fn wait_applied(&self, lsn: Lsn, deadline: Instant) -> Result<(), ReplicaError> {
-        if self.driver.store.applied() >= lsn {
+        if self.store.applied() >= lsn {
             return Ok(());
         }
-        let mut applied = self.driver.applied.subscribe();
+        let mut applied = self.applied.subscribe();
         match timeout_at(deadline, applied.wait_for(|applied| *applied >= lsn)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(ReplicaError::Closed),
-            Err(_) => Err(ReplicaError::Behind { applied: self.driver.store.applied() }),
+            Err(_) => Err(ReplicaError::Behind { applied: self.store.applied() }),
         }
     }
 
-    /// The last applied LSN and the chain hash there, as [`Replica::checkpointed`] wants them. Waits for a step that
-    /// is under way.
-    pub fn applied_chain(&self) -> (Lsn, ChainHash) {
-        self.driver.applied_chain()
-    }
-
-    /// Everything to be seen of the cohort here. Waits for a step that is under way.
-    pub fn status(&self) -> Status {
-        self.driver.status()
-    }
-
-    /// An upper bound of how old the store is: what it lacks was written later than that before now (rule 21). `None`:
-    /// not known.
-    pub fn staleness(&self) -> Option<Duration> {
-        self.driver.staleness().map(|stale| Duration::from_millis(u64::from(stale.0)))
-    }
-
-    /// Where the leader is thought to be. Takes no lock.
-    pub fn leader(&self) -> Option<NodeId> {
-        self.driver.leader()
-    }
-
-    /// Hands the leadership to `target`, or to the follower that is furthest; returns when this replica has let go
+    /// Transfers the leadership to `target`, or to the follower that is furthest; returns when this replica has let go
     /// and the successor was asked to take over.
     pub async fn transfer(&self, target: Option<NodeId>) -> Result<(), ReplicaError> {
         let (sender, receiver) = oneshot::channel();
-        self.driver.submit(Input::Transfer { target, sender });
+        self.submit(Input::Transfer { target, sender });
         receiver.await.unwrap_or(Err(ReplicaError::Closed))
     }
 
     /// The store holds everything up to `flushed` durably in SSTables: the log need not.
     pub fn note_flushed(&self, flushed: Lsn, flushed_chain: ChainHash) {
-        self.driver.submit(Input::Event(Event::Flushed { flushed, flushed_chain }));
-    }
-
-    /// Takes this replica out of the node: the range is dropped here. All clones are closed; waiting clients are told.
-    pub fn close(self) {
-        self.driver.close();
+        self.submit(Input::Event(Event::Flushed { flushed, flushed_chain }));
     }
 }

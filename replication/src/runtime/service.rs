@@ -1,109 +1,112 @@
 //! The serving side of the streams between nodes: who may speak, and handing what is said to the cohorts.
 //!
-//! A stream opens with an introduction, checked on both sides: protocol version, cluster, and that the one who answers
-//! is the one who was meant. Every envelope that follows is then from exactly that member, in exactly that
-//! incarnation (rule 12). A frame that does not decode ends the stream with a clear line in the log.
+//! A stream opens with an introduction (`introduction`). Every envelope that follows is then from exactly that replica,
+//! in exactly that incarnation. A frame that does not decode ends the stream with a clear line in the log.
 //!
 //! One stream per sender counts, the newest: what still arrives on an older one (a connection that was thought dead)
 //! could be out of order, and is dropped.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, error, warn};
-use wal::{Incarnation, NodeId, ReplicaId};
+use wal::{NodeId, ReplicaId, sync};
 
+use super::cohorts::{Driven, Wakes};
+use super::introduction::{self, Refusal};
 use super::node::Node;
-use super::peer::{CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW};
-use super::wire::proto::peer_server::{Peer, PeerServer};
+use super::outbox;
+use super::peer::Peers;
+use super::wire::proto::replication_server::{Replication, ReplicationServer};
 use super::wire::proto::{Frame, Hello};
+use super::wire::{self, WireError};
+use crate::protocol::event::Event;
+use crate::protocol::message::Envelope;
 
-/// Version of the protocol between nodes; it changes with the meaning of any message.
-const VERSION: u32 = 1;
 /// Longest wait for the introduction.
 const HELLO_MAX: Duration = Duration::from_secs(5);
 /// Largest frame that is taken, in bytes: one proposal of several rows of the largest size, with room.
 const FRAME_BYTES_MAX: usize = 32 << 20;
 
 /// The service that a node mounts on its gRPC listener, beside its public ones.
-pub type PeerService = PeerServer<Receiver>;
+pub type ReplicationService = ReplicationServer<Receiver>;
 
 /// Takes the frames of all peers.
 pub struct Receiver {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     node: Arc<Node>,
+    peers: Arc<Peers>,
+    /// Number of the newest stream from each peer.
+    streams: Mutex<HashMap<NodeId, u64>>,
 }
 
-/// Why two nodes must not speak, as told to both.
-#[derive(Debug)]
-pub(crate) struct Refusal(pub(crate) String);
-
-/// The service over `node`.
-pub(crate) fn service(node: Arc<Node>) -> PeerService {
-    PeerServer::new(Receiver { node }).max_decoding_message_size(FRAME_BYTES_MAX)
+/// The service of a node.
+pub(crate) fn service(node: Arc<Node>, peers: Arc<Peers>) -> ReplicationService {
+    let shared = Arc::new(Shared { node, peers, streams: Mutex::default() });
+    ReplicationServer::new(Receiver { shared }).max_decoding_message_size(FRAME_BYTES_MAX)
 }
 
-/// Sets what streams between nodes need on a server that mounts the service: no delay, windows, pings.
-pub fn tuned(server: Server) -> Server {
-    server
-        .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-}
+impl Shared {
+    /// Registers a stream from a peer; it is the newest until the next one.
+    fn new_stream_from(&self, peer: NodeId) -> u64 {
+        let mut streams = sync::lock(&self.streams);
+        let number = streams.entry(peer).or_insert(0);
+        *number += 1;
+        *number
+    }
 
-/// How `node` introduces itself to `to`.
-pub(crate) fn hello(node: &Node, to: NodeId) -> Hello {
-    Hello {
-        version: VERSION,
-        cluster: node.cluster.clone(),
-        node: node.me.node.0,
-        incarnation: node.me.incarnation.0,
-        to: to.0,
+    fn is_newest_stream(&self, peer: NodeId, number: u64) -> bool {
+        sync::lock(&self.streams).get(&peer) == Some(&number)
     }
-}
 
-/// Who introduced itself, if it may speak to `node` at all.
-pub(crate) fn check(node: &Node, hello: &Hello) -> Result<ReplicaId, Refusal> {
-    if hello.version != VERSION {
-        return Err(Refusal(format!(
-            "speaks version {} of the protocol between nodes, this node speaks {VERSION}",
-            hello.version
-        )));
-    }
-    if hello.cluster != node.cluster {
-        return Err(Refusal(format!(
-            "belongs to cluster \"{}\", this node belongs to \"{}\"",
-            hello.cluster, node.cluster
-        )));
-    }
-    if hello.to != node.me.node.0 {
-        return Err(Refusal(format!(
-            "looks for node {}, this is node {}: check the addresses that nodes advertise",
-            NodeId(hello.to),
-            node.me.node
-        )));
-    }
-    if hello.node == node.me.node.0 {
-        return Err(Refusal(format!("calls itself node {}, as this node does", node.me.node)));
-    }
-    let from = ReplicaId { node: NodeId(hello.node), incarnation: Incarnation(hello.incarnation) };
-    match node.disk(from.node) {
-        Some(disk) if disk != from.incarnation => Err(Refusal(format!(
-            "is {} on another disk ({}) than the one that has the number now ({disk})",
-            from.node, from.incarnation
-        ))),
-        Some(_) | None => Ok(from),
+    /// Gives a frame's messages to their cohorts. On an error the rest of the frame is lost, as on a broken stream.
+    fn take_frame(&self, from: ReplicaId, frame: Frame) -> Result<(), WireError> {
+        let node = &self.node;
+        if frame.hello.is_some() {
+            return Err(WireError::Range { what: "number of introductions", value: 2 });
+        }
+        node.metrics.messages_received.add(frame.envelopes.len() as u64);
+        let mut touched: Vec<Arc<dyn Driven>> = Vec::new();
+        let mut result = Ok(());
+        for envelope in frame.envelopes {
+            let (id, message) = match wire::decode(envelope) {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            };
+            node.metrics.bytes_received.add(outbox::size(&message) as u64);
+            let Some(cohort) = node.cohorts.get(id) else {
+                node.metrics.rejected_peers.count();
+                debug!(cohort = %id, peer = %from.node, "message for a cohort that is not here");
+                continue;
+            };
+            cohort.push(Event::Received(Envelope { from, to: node.me.node, message }));
+            if !touched.iter().any(|other| Arc::ptr_eq(other, &cohort)) {
+                touched.push(cohort);
+            }
+        }
+        // Every cohort takes all that the frame has for it in one go.
+        let mut wakes = Wakes::default();
+        for cohort in touched {
+            cohort.run(&mut wakes);
+        }
+        wakes.flush();
+        result
     }
 }
 
 #[tonic::async_trait]
-impl Peer for Receiver {
+impl Replication for Receiver {
     type ExchangeStream = ReceiverStream<Result<Hello, Status>>;
 
     async fn exchange(
@@ -118,17 +121,19 @@ impl Peer for Receiver {
             Ok(Err(status)) => return Err(status),
             Err(_) => return Err(Status::deadline_exceeded("no introduction")),
         };
-        let from = check(&self.node, &hello).map_err(|Refusal(reason)| {
+        let Shared { node, peers, .. } = &*self.shared;
+        let disk = |peer| node.addresses.disk(peer);
+        let checked = introduction::check(&hello, node.me, &node.cluster, disk);
+        let from = checked.map_err(|Refusal(reason)| {
             error!(?address, node = hello.node, reason, "refused the stream of a node");
             Status::failed_precondition(reason)
         })?;
         let (answers, stream) = mpsc::channel(2);
         // Room for two was just made, and this is the first.
-        let _ = answers.try_send(Ok(self::hello(&self.node, from.node)));
-        let node = Arc::clone(&self.node);
-        let number = node.new_stream_from(from.node);
-        node.nudge(from.node);
-        tokio::spawn(receive(node, from, number, frames, answers));
+        let _ = answers.try_send(Ok(introduction::hello(node.me, &node.cluster, from.node)));
+        let number = self.shared.new_stream_from(from.node);
+        peers.nudge(from.node);
+        tokio::spawn(receive(Arc::clone(&self.shared), from, number, frames, answers));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
@@ -136,22 +141,22 @@ impl Peer for Receiver {
 /// Hands frames to the cohorts until the stream ends, the sender opens a newer one, or the node stops. Dropping
 /// `answers` then ends the stream for the sender.
 async fn receive(
-    node: Arc<Node>,
+    shared: Arc<Shared>,
     from: ReplicaId,
     number: u64,
     mut frames: Streaming<Frame>,
     answers: mpsc::Sender<Result<Hello, Status>>,
 ) {
-    let mut stopped = node.stopped();
+    let mut stopped = shared.node.stopped();
     loop {
         let frame = tokio::select! {
             frame = frames.message() => frame,
             () = stopped.wait() => return,
         };
         match frame {
-            Ok(Some(frame)) if node.is_newest_stream(from.node, number) => {
-                if let Err(reason) = node.receive(from, frame) {
-                    error!(peer = %from.node, %reason, "a peer sent what makes no sense: its stream is ended");
+            Ok(Some(frame)) if shared.is_newest_stream(from.node, number) => {
+                if let Err(reason) = shared.take_frame(from, frame) {
+                    error!(peer = %from.node, %reason, "a peer sent a malformed message: its stream is ended");
                     let _ = answers.try_send(Err(Status::invalid_argument(reason.to_string())));
                     return;
                 }

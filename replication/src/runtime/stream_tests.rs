@@ -1,4 +1,4 @@
-//! Nodes in one process talk over loopback; cohorts are probes that write down what they are told.
+//! Nodes in one process talk over loopback; cohorts are probes that write down what they hear.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,11 +14,14 @@ use tonic::transport::Server;
 use wal::disk::MemoryDisk;
 use wal::{CohortId, Epoch, Incarnation, Log, LogOptions, LogWriter, Lsn, NodeId, ReplicaId};
 
-use super::driver::{Driven, Wakes};
-use super::node::Node;
+use super::cohorts::{Driven, Wakes};
+use super::introduction::VERSION;
+use super::node::{Addresses, Node, RuntimeConfig};
+use super::peer::Peers;
+use super::service;
+use super::transport::tuned;
 use super::wire::proto;
-use super::wire::proto::peer_client::PeerClient;
-use super::{Addresses, RuntimeConfig, service, tuned};
+use super::wire::proto::replication_client::ReplicationClient;
 use crate::coordination::embedded::Embedded;
 use crate::drive::ReplicaError;
 use crate::protocol::Settings;
@@ -66,7 +69,7 @@ impl Driven for Probe {
         }
     }
     fn run(&self, _: &mut Wakes) {}
-    fn leave(&self) -> Option<oneshot::Receiver<Result<(), ReplicaError>>> {
+    fn transfer_away(&self) -> Option<oneshot::Receiver<Result<(), ReplicaError>>> {
         None
     }
     fn end(&self) {}
@@ -93,6 +96,7 @@ impl Probe {
 
 struct TestNode {
     node: Arc<Node>,
+    peers: Arc<Peers>,
     probe: Arc<Probe>,
     address: String,
 }
@@ -115,25 +119,26 @@ impl TestNode {
         let addresses = Arc::clone(book) as Arc<dyn Addresses>;
         let node =
             Node::start(config, Log::spawn(writer).expect("a thread"), Embedded::new().client(), addresses);
+        let peers = Arc::new(Peers::new(Arc::clone(&node)));
         let probe = Arc::new(Probe { members: vec![NodeId(1), NodeId(2)], heard: Mutex::default() });
-        assert!(node.add(Arc::clone(&probe) as Arc<dyn Driven>));
+        assert!(node.cohorts.add(Arc::clone(&probe) as Arc<dyn Driven>));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         let serve = tuned(Server::builder())
-            .add_service(service::service(Arc::clone(&node)))
+            .add_service(service::service(Arc::clone(&node), Arc::clone(&peers)))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(serve);
-        TestNode { node, probe, address }
+        TestNode { node, peers, probe, address }
     }
 
     fn send(&self, to: u32, message: Message) {
-        let peer = self.node.peer(NodeId(to));
-        peer.outbox.push(COHORT, message);
-        peer.outbox.wake();
+        let outbox = self.peers.outbox(NodeId(to));
+        outbox.push(COHORT, message);
+        outbox.wake();
     }
 
     async fn connected(&self, to: u32, times: usize) {
-        self.node.peer(NodeId(to));
+        self.peers.outbox(NodeId(to));
         wait(|| self.probe.count(|event| *event == Event::Connected(NodeId(to))) >= times).await;
     }
 }
@@ -199,7 +204,7 @@ async fn frames_go_both_ways_in_order_and_name_their_sender() {
 }
 
 #[tokio::test]
-async fn a_cut_stream_is_told_and_made_again() {
+async fn a_cut_stream_is_noticed_and_made_again() {
     let book = Arc::new(Book::default());
     let (one, two) = (TestNode::start(1, "c", &book).await, TestNode::start(2, "c", &book).await);
     let cable = Cable::lay(two.address.clone()).await;
@@ -225,7 +230,7 @@ async fn a_refused_dial_is_a_hint_and_a_killed_node_falls_silent() {
     // Nobody listens on a port that was just given back.
     let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("bound");
     book.set(2, nobody.to_string());
-    one.node.peer(NodeId(2));
+    one.peers.outbox(NodeId(2));
     wait(|| one.probe.count(|event| *event == Event::Unreachable(NodeId(2))) >= 1).await;
     book.set(2, two.address.clone());
     one.connected(2, 1).await;
@@ -240,12 +245,13 @@ async fn a_refused_dial_is_a_hint_and_a_killed_node_falls_silent() {
 async fn who_is_not_meant_is_refused_clearly() {
     let book = Arc::new(Book::default());
     let two = TestNode::start(2, "c", &book).await;
-    let good = proto::Hello { version: 1, cluster: "c".into(), node: 1, incarnation: 101, to: 2 };
+    let good = proto::Hello { version: VERSION, cluster: "c".into(), node: 1, incarnation: 101, to: 2 };
     let refused = async |change: fn(&mut proto::Hello)| {
         let mut hello = good.clone();
         change(&mut hello);
         let frame = proto::Frame { hello: Some(hello), envelopes: Vec::new() };
-        let mut client = PeerClient::connect(format!("http://{}", two.address)).await.expect("it listens");
+        let mut client =
+            ReplicationClient::connect(format!("http://{}", two.address)).await.expect("it listens");
         let status = client.exchange(tokio_stream::once(frame)).await.expect_err("must be refused");
         assert_eq!(status.code(), Code::FailedPrecondition);
         status.message().to_string()
@@ -259,8 +265,9 @@ async fn who_is_not_meant_is_refused_clearly() {
         "looks for node n3, this is node n2: check the addresses that nodes advertise"
     );
     assert_eq!(
-        refused(|hello| hello.version = 2).await,
-        "speaks version 2 of the protocol between nodes, this node speaks 1"
+        refused(|hello| hello.version = 1).await,
+        "speaks version 1 of the protocol between nodes, this node speaks version 2: upgrade it, so that all nodes of \
+         the cluster run the same release"
     );
     assert_eq!(refused(|hello| hello.node = 2).await, "calls itself node n2, as this node does");
     assert_eq!(
@@ -271,7 +278,7 @@ async fn who_is_not_meant_is_refused_clearly() {
     // A whole node of another cluster gets nowhere either.
     let stranger = TestNode::start(1, "d", &book).await;
     book.set(2, two.address.clone());
-    stranger.node.peer(NodeId(2));
+    stranger.peers.outbox(NodeId(2));
     wait(|| stranger.probe.count(|event| *event == Event::Unreachable(NodeId(2))) >= 1).await;
     assert_eq!(stranger.node.metrics.reconnects.get(), 0);
     stranger.node.kill();
@@ -279,15 +286,15 @@ async fn who_is_not_meant_is_refused_clearly() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_ends_the_stream_and_rejected_peers_are_counted() {
+async fn a_malformed_message_ends_the_stream_and_rejected_peers_are_counted() {
     let book = Arc::new(Book::default());
     let two = TestNode::start(2, "c", &book).await;
-    let hello = proto::Hello { version: 1, cluster: "c".into(), node: 1, incarnation: 101, to: 2 };
+    let hello = proto::Hello { version: VERSION, cluster: "c".into(), node: 1, incarnation: 101, to: 2 };
     let hello = proto::Frame { hello: Some(hello), envelopes: Vec::new() };
     let stranger = super::wire::encode(CohortId(8), gap(1));
     let empty = proto::Envelope { cohort_high: 0, cohort_low: 7, epoch: 0, message: None };
     let frame = |envelope| proto::Frame { hello: None, envelopes: vec![envelope] };
-    let mut client = PeerClient::connect(format!("http://{}", two.address)).await.expect("it listens");
+    let mut client = ReplicationClient::connect(format!("http://{}", two.address)).await.expect("it listens");
     let frames = tokio_stream::iter([hello, frame(stranger), frame(empty)]);
     let mut answers = client.exchange(frames).await.expect("a good introduction").into_inner();
     assert!(answers.message().await.expect("an introduction").is_some());

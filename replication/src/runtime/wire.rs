@@ -34,7 +34,7 @@ const LEASE_MAX: Millis = Millis(60_000);
 /// What is wrong with what a node sent; its stream is ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WireError {
-    /// A part without which the message makes no sense is not there.
+    /// A part that the message must have is not there.
     #[error("{0} is missing")]
     Missing(&'static str),
     /// A number is outside its range.

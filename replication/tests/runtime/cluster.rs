@@ -149,7 +149,7 @@ impl Addresses for Book {
 /// A running node.
 pub(crate) struct Node {
     pub(crate) runtime: Runtime,
-    pub(crate) replica: Replica<Counter>,
+    pub(crate) replica: Arc<Replica<Counter>>,
     pub(crate) store: Arc<Counter>,
     log: Log,
     session: Arc<EmbeddedClient>,

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, DiskFile};
+use super::device::{Disk, DiskFile};
 
 /// A directory of the file system as a [`Disk`]. Holds the directory's lock file: one process (and one
 /// `FileDisk`) at a time.

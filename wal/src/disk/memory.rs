@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Disk, DiskFile};
+use super::device::{Disk, DiskFile};
 use crate::sync;
 
 /// Bytes that reach the disk whole or not at all.

@@ -1,4 +1,4 @@
-//! The one door to storage: a small trait over flat directories of files.
+//! The one way to storage: a small trait over flat directories of files.
 //!
 //! Real files (`file`) and a simulated disk (`memory`, feature `testing`) stand behind it, for the
 //! log, for SSTables, for manifests and for the node's identity. Paths are relative to the disk's root,
@@ -10,54 +10,9 @@
 mod file;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
+mod device;
 
-use std::io;
-use std::sync::Arc;
-
+pub use device::{Disk, DiskFile};
 pub use file::FileDisk;
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Faults, MemoryDisk};
-
-/// A storage device with named files. Every call may block on the device.
-pub trait Disk: Send + Sync + 'static {
-    /// Creates an empty file for writing; an existing one is an error (`AlreadyExists`).
-    fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// Opens an existing file for reading and writing.
-    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// Names of the files in a directory, sorted; an absent directory is empty.
-    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
-    /// Names of the directories at the root, sorted.
-    fn list_dirs(&self) -> io::Result<Vec<String>>;
-    /// Makes a directory (no error if it stands), durably.
-    fn create_dir(&self, dir: &str) -> io::Result<()>;
-    /// Removes a directory and its files; an absent one is no error.
-    fn remove_dir(&self, dir: &str) -> io::Result<()>;
-    /// Renames a file atomically, replacing the target; durable after `sync_dir`.
-    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a file; durable after `sync_dir`.
-    fn remove(&self, path: &str) -> io::Result<()>;
-    /// Forces a directory's names.
-    fn sync_dir(&self, dir: &str) -> io::Result<()>;
-    /// Free bytes, as `statvfs` tells.
-    fn free_bytes(&self) -> io::Result<u64>;
-}
-
-/// An open file; positional, so that readers share it.
-pub trait DiskFile: Send + Sync {
-    /// Reads exactly `buf.len()` bytes at `offset`; `UnexpectedEof` if the file ends before.
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
-    /// Writes all bytes at `offset`, extending the file if needed.
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
-    /// Forces the file's data (and its length): `fdatasync`.
-    fn sync(&self) -> io::Result<()>;
-    /// Length in bytes.
-    fn len(&self) -> io::Result<u64>;
-    /// Whether the file has no bytes.
-    fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
-    }
-    /// Allocates space up to `len` bytes, zero-filled, so that later writes change no metadata.
-    fn allocate(&self, len: u64) -> io::Result<()>;
-    /// Cuts or extends the file.
-    fn set_len(&self, len: u64) -> io::Result<()>;
-}

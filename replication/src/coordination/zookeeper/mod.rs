@@ -9,7 +9,6 @@
 //!   its way from it, then lies before the read. So "read back" answers the question that the caller has.
 
 mod session;
-
 mod options;
 
 use std::future::Future;

@@ -12,7 +12,7 @@ pub struct ZooKeeperOptions {
     /// `HOST:PORT[,HOST:PORT..][/chroot]`. The chroot is made if missing.
     pub servers: String,
     /// After this time without contact the service ends the session (it may negotiate another value). Fail-over
-    /// does not wait for it (design 4.4); a short one expires on every hiccup. Default 6 s.
+    /// does not wait for it [pre-vote]; a short one expires on every hiccup. Default 6 s.
     pub session_timeout: Duration,
     /// No call waits longer. Default 5 s.
     pub request_timeout: Duration,
