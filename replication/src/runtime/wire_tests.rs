@@ -6,7 +6,7 @@ use prost::Message as _;
 use super::*;
 
 fn lsn() -> impl Strategy<Value = Lsn> {
-    (any::<u32>(), any::<u64>()).prop_map(|(epoch, seq)| Lsn::new(epoch, seq))
+    (any::<u32>(), 0..=SEQ_MAX).prop_map(|(epoch, seq)| Lsn::new(epoch, seq))
 }
 
 fn promise() -> impl Strategy<Value = Promise> {
@@ -181,9 +181,9 @@ fn good() -> proto::Propose {
 
 fn refusal(change: impl FnOnce(&mut proto::Propose)) -> WireError {
     let mut propose = good();
-    assert!(propose_from(Epoch(2), propose.clone()).is_ok());
+    assert!(take_propose(Epoch(2), propose.clone()).is_ok());
     change(&mut propose);
-    propose_from(Epoch(2), propose).expect_err("must be refused")
+    take_propose(Epoch(2), propose).expect_err("must be refused")
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn refuses_what_is_out_of_range_or_missing() {
     assert_eq!(kind, WireError::Range { what: "kind of entry", value: 3 });
     let seq = refusal(|propose| propose.prev = Some(proto::Lsn { epoch: 1, seq: u64::MAX }));
     assert_eq!(seq, WireError::Range { what: "sequence number", value: u64::MAX });
-    let lease = refusal(|propose| propose.heartbeat.as_mut().expect("good has one").lease_ms = 60_001);
+    let lease = refusal(|propose| propose.heartbeat.as_mut().expect("good has one").lease = 60_001);
     assert_eq!(lease, WireError::Range { what: "lease in ms", value: 60_001 });
     let start = refusal(|propose| propose.entries[0].payload = Bytes::from_static(b"x"));
     assert_eq!(start, WireError::Range { what: "payload size of an epoch start", value: 1 });

@@ -308,7 +308,6 @@ impl Common {
             committed: self.log.committed(),
             lease_ms_max: self.promises.longest_lease().0,
             must_rejoin: self.health.must_rejoin(),
-            ..Checkpoint::default()
         }
     }
 
