@@ -1,13 +1,13 @@
 //! information_schema.columns: the columns of tables.
 
+use super::super::definition::{Definition, INFORMATION_SCHEMA, column, int4, text};
 use crate::catalog::{ColumnSchema, TableSchema};
 use crate::expression::Env;
-use crate::pg_catalog::definition::{Definition, INFORMATION_SCHEMA, column, int4, text};
 use crate::types::declared::{INT4, NAME, TEXT};
 use crate::types::{Datum, Type, Value};
 use std::sync::Arc;
 
-pub(in crate::pg_catalog) static COLUMNS: Definition<ColumnRow> = Definition {
+pub(crate) static COLUMNS: Definition<ColumnRow> = Definition {
     oid: 13_002,
     schema: INFORMATION_SCHEMA,
     name: "columns",
@@ -33,7 +33,7 @@ pub(in crate::pg_catalog) static COLUMNS: Definition<ColumnRow> = Definition {
     items: rows,
 };
 
-pub(in crate::pg_catalog) struct ColumnRow {
+pub(crate) struct ColumnRow {
     table: Arc<TableSchema>,
     at: usize,
 }

@@ -1,12 +1,12 @@
 //! information_schema.key_column_usage: the columns of primary keys.
 
+use super::super::definition::{Definition, INFORMATION_SCHEMA, column, int4, text};
 use crate::catalog::TableSchema;
 use crate::expression::Env;
-use crate::pg_catalog::definition::{Definition, INFORMATION_SCHEMA, column, int4, text};
 use crate::types::declared::{INT4, NAME};
 use std::sync::Arc;
 
-pub(in crate::pg_catalog) static KEY_COLUMN_USAGE: Definition<KeyColumn> = Definition {
+pub(crate) static KEY_COLUMN_USAGE: Definition<KeyColumn> = Definition {
     oid: 13_004,
     schema: INFORMATION_SCHEMA,
     name: "key_column_usage",
@@ -23,7 +23,7 @@ pub(in crate::pg_catalog) static KEY_COLUMN_USAGE: Definition<KeyColumn> = Defin
     items: rows,
 };
 
-pub(in crate::pg_catalog) struct KeyColumn {
+pub(crate) struct KeyColumn {
     table: Arc<TableSchema>,
     /// Which column of the key, from 0.
     nth: usize,

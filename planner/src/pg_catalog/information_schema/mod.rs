@@ -6,8 +6,8 @@ mod schemata;
 mod table_constraints;
 mod tables;
 
-pub(in crate::pg_catalog) use columns::COLUMNS;
-pub(in crate::pg_catalog) use key_column_usage::KEY_COLUMN_USAGE;
-pub(in crate::pg_catalog) use schemata::SCHEMATA;
-pub(in crate::pg_catalog) use table_constraints::TABLE_CONSTRAINTS;
-pub(in crate::pg_catalog) use tables::TABLES;
+pub(crate) use columns::COLUMNS;
+pub(crate) use key_column_usage::KEY_COLUMN_USAGE;
+pub(crate) use schemata::SCHEMATA;
+pub(crate) use table_constraints::TABLE_CONSTRAINTS;
+pub(crate) use tables::TABLES;

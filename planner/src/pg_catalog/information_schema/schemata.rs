@@ -1,9 +1,9 @@
 //! information_schema.schemata: the schemas.
 
-use crate::pg_catalog::definition::{Definition, INFORMATION_SCHEMA, column, text};
+use super::super::definition::{Definition, INFORMATION_SCHEMA, column, text};
 use crate::types::declared::NAME;
 
-pub(in crate::pg_catalog) static SCHEMATA: Definition<&str> = Definition {
+pub(crate) static SCHEMATA: Definition<&str> = Definition {
     oid: 13_005,
     schema: INFORMATION_SCHEMA,
     name: "schemata",

@@ -1,12 +1,12 @@
 //! information_schema.table_constraints: the primary keys.
 
+use super::super::definition::tables;
+use super::super::definition::{Definition, INFORMATION_SCHEMA, column, text};
 use crate::catalog::TableSchema;
-use crate::pg_catalog::definition::tables;
-use crate::pg_catalog::definition::{Definition, INFORMATION_SCHEMA, column, text};
 use crate::types::declared::{NAME, TEXT};
 use std::sync::Arc;
 
-pub(in crate::pg_catalog) static TABLE_CONSTRAINTS: Definition<Arc<TableSchema>> = Definition {
+pub(crate) static TABLE_CONSTRAINTS: Definition<Arc<TableSchema>> = Definition {
     oid: 13_003,
     schema: INFORMATION_SCHEMA,
     name: "table_constraints",

@@ -1,10 +1,10 @@
 //! information_schema.tables: tables and system relations.
 
+use super::super::definition::{Definition, INFORMATION_SCHEMA, column, text};
 use crate::expression::Env;
-use crate::pg_catalog::definition::{Definition, INFORMATION_SCHEMA, column, text};
 use crate::types::declared::{NAME, TEXT};
 
-pub(in crate::pg_catalog) static TABLES: Definition<TableRow> = Definition {
+pub(crate) static TABLES: Definition<TableRow> = Definition {
     oid: 13_001,
     schema: INFORMATION_SCHEMA,
     name: "tables",
@@ -19,7 +19,7 @@ pub(in crate::pg_catalog) static TABLES: Definition<TableRow> = Definition {
     items: rows,
 };
 
-pub(in crate::pg_catalog) struct TableRow {
+pub(crate) struct TableRow {
     schema: &'static str,
     name: String,
     /// Is it a table of the store?
