@@ -1,13 +1,15 @@
-//! The coordination service as one range sees it: elections, the epoch's compare-and-set, the leader's znode.
+//! The coordination service, as the ranges see it: elections, the epoch's compare-and-set, the leader's znode; sessions
+//! and their ephemerals; and what an operator can do to it.
 
 use std::collections::BTreeMap;
 
 use wal::{Epoch, ReplicaId};
 
+use crate::coordination::range::NO_EPOCH;
 use crate::protocol::coordination::{Candidate, CoordinationRequest, RangeView};
 
 /// State of the service for one range.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Service {
     epoch: Epoch,
     holder: Option<ReplicaId>,
@@ -15,11 +17,28 @@ pub struct Service {
     leader: Option<(Epoch, ReplicaId)>,
     elections: BTreeMap<Epoch, Vec<Candidate>>,
     order: u64,
+    /// Grows with every change, so that views can be distinguished from newer ones.
+    pub change: u64,
+}
+
+impl Default for Service {
+    fn default() -> Service {
+        Service {
+            epoch: Epoch(0),
+            holder: None,
+            version: NO_EPOCH,
+            leader: None,
+            elections: BTreeMap::new(),
+            order: 0,
+            change: 0,
+        }
+    }
 }
 
 impl Service {
     /// Carries out a request of a member whose session lives; whether it took effect.
     pub fn execute(&mut self, member: ReplicaId, request: CoordinationRequest) -> bool {
+        self.change += 1;
         match request {
             CoordinationRequest::Stand { epoch, last } => {
                 if epoch <= self.epoch {
@@ -32,6 +51,10 @@ impl Service {
                 true
             }
             CoordinationRequest::Win { epoch, epoch_version } => {
+                // Tried again after a lost answer: done is what stands there.
+                if self.epoch == epoch && self.holder == Some(member) {
+                    return true;
+                }
                 if epoch_version != self.version || epoch <= self.epoch {
                     return false;
                 }
@@ -61,6 +84,7 @@ impl Service {
 
     /// The member's session ends: its ephemerals go.
     pub fn expire(&mut self, member: ReplicaId) {
+        self.change += 1;
         if self.leader.is_some_and(|(_, leader)| leader == member) {
             self.leader = None;
         }
@@ -85,13 +109,23 @@ impl Service {
         }
     }
 
-    /// The service is restored from a backup: ephemerals are gone, the epoch is an old one.
+    /// An operator deletes znodes: 0 the leader's, 1 the epoch's, 2 all below the range.
+    pub fn delete(&mut self, what: u8) {
+        self.change += 1;
+        if what != 1 {
+            self.leader = None;
+        }
+        if what != 0 {
+            (self.epoch, self.holder, self.version) = (Epoch(0), None, NO_EPOCH);
+        }
+        if what == 2 {
+            self.elections.clear();
+        }
+    }
+
+    /// The service is restored from a backup: ephemerals are gone, the epoch is an old one, versions may repeat.
     pub fn restore(&mut self, backup: &Service) {
-        let version = self.version;
-        *self = backup.clone();
-        // Versions of a restored service are its backup's; a fresh one would be too kind. They may repeat.
-        self.version = backup.version.min(version);
-        self.leader = None;
-        self.elections.clear();
+        let change = self.change.max(backup.change) + 1;
+        *self = Service { change, leader: None, elections: BTreeMap::new(), ..backup.clone() };
     }
 }

@@ -24,7 +24,6 @@ mod sessions;
 pub mod world;
 mod client;
 mod call;
-mod coordinator;
 mod machine;
 mod network;
 mod report;

@@ -16,13 +16,13 @@ use wal::{CohortId, Incarnation, NodeId, ReplicaId};
 
 use super::call::{Answer, Call, Step};
 use super::client::Client;
-use super::coordinator::Service;
 use super::history::{Checker, Event, Node, Range, Violation};
 use super::machine::{Clock, Machine, Replica};
 use super::network::Network;
 use super::options::{Options, Style};
 use super::report;
 use super::schedule::{Fault, Snare};
+use replication::testing::coordinator::Service;
 
 /// Something that will happen.
 pub(crate) enum Action {
