@@ -80,7 +80,7 @@ pub trait Store: Send + Sync + 'static {
     /// the disk: not called under the cohort's lock, but nothing is applied until its outcome is known.
     fn receive_snapshot(&self, part: SnapshotPart) -> Received;
 
-    /// Whether what is in tables cannot be read any more. Then this replica hands a leadership over, and takes a whole
+    /// Whether what is in tables cannot be read any more. Then this replica transfers a leadership away, and takes a whole
     /// snapshot from another; meanwhile it goes on applying.
     fn damaged(&self) -> bool;
 

@@ -3,7 +3,7 @@
 //! ```text
 //! file "IDENTITY":  one line of text, "spinnaker 1 <cluster> <node> <incarnation> <crc32c of the words before>"
 //! ```
-//! Written aside, forced, renamed and its directory forced, so it is whole or absent.
+//! The number behind the name is the format's version. Written aside, forced, renamed and its directory forced, so it is whole or absent.
 
 use std::io;
 
@@ -13,6 +13,8 @@ use crate::random::random;
 
 const FILE: &str = "IDENTITY";
 const ASIDE: &str = "IDENTITY.new";
+/// Version of the file's format, and the only one read.
+const VERSION: &str = "1";
 
 /// The owner of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,15 @@ pub enum IdentityError {
         "the data directory's IDENTITY file is damaged: restore it, or start the node once with an empty directory and --rebuild"
     )]
     Damaged,
+    /// It was made by an older or newer program.
+    #[error(
+        "the data directory's IDENTITY file has version {found}, this program reads version {VERSION} only: start the \
+         program that made it, or give the node an empty data directory and start it with --rebuild"
+    )]
+    Version {
+        /// As found.
+        found: String,
+    },
     /// There is data but no identity.
     #[error(
         "the data directory holds files but no IDENTITY: it is not a SpinnakerDB data directory; use an empty one"
@@ -89,7 +100,8 @@ pub fn open_or_create(disk: &dyn Disk, cluster: &str, node: NodeId) -> Result<Id
 }
 
 fn write(disk: &dyn Disk, identity: &Identity) -> io::Result<()> {
-    let words = format!("spinnaker 1 {} {} {}", identity.cluster, identity.node.0, identity.incarnation);
+    let words =
+        format!("spinnaker {VERSION} {} {} {}", identity.cluster, identity.node.0, identity.incarnation);
     let text = format!("{words} {:08x}\n", crc32c::crc32c(words.as_bytes()));
     if disk.list("")?.iter().any(|name| name == ASIDE) {
         disk.remove(ASIDE)?;
@@ -110,20 +122,48 @@ fn read(disk: &dyn Disk) -> Result<Identity, IdentityError> {
     let mut bytes = vec![0; length as usize];
     file.read_exact_at(&mut bytes, 0)?;
     let text = String::from_utf8(bytes).map_err(|_| IdentityError::Damaged)?;
-    parse(text.trim_end()).ok_or(IdentityError::Damaged)
+    parse(text.trim_end())
 }
 
-fn parse(text: &str) -> Option<Identity> {
-    let (words, crc) = text.rsplit_once(' ')?;
-    if u32::from_str_radix(crc, 16).ok()? != crc32c::crc32c(words.as_bytes()) {
-        return None;
+fn parse(text: &str) -> Result<Identity, IdentityError> {
+    let (words, crc) = text.rsplit_once(' ').ok_or(IdentityError::Damaged)?;
+    if u32::from_str_radix(crc, 16) != Ok(crc32c::crc32c(words.as_bytes())) {
+        return Err(IdentityError::Damaged);
     }
-    let mut words = words.split(' ');
-    if words.next() != Some("spinnaker") || words.next() != Some("1") {
-        return None;
+    let words: Vec<&str> = words.split(' ').collect();
+    match words[..] {
+        ["spinnaker", VERSION, cluster, node, incarnation] => {
+            let node = node.parse().map(NodeId).map_err(|_| IdentityError::Damaged)?;
+            let incarnation = incarnation.parse().map_err(|_| IdentityError::Damaged)?;
+            Ok(Identity { cluster: cluster.to_owned(), node, incarnation, fresh: false })
+        }
+        ["spinnaker", found, ..] if found != VERSION => {
+            Err(IdentityError::Version { found: found.to_owned() })
+        }
+        _ => Err(IdentityError::Damaged),
     }
-    let cluster = words.next()?.to_owned();
-    let node = NodeId(words.next()?.parse().ok()?);
-    let incarnation = words.next()?.parse().ok()?;
-    Some(Identity { cluster, node, incarnation, fresh: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &str) -> Result<Identity, IdentityError> {
+        parse(&format!("{words} {:08x}", crc32c::crc32c(words.as_bytes())))
+    }
+
+    #[test]
+    fn another_version_is_refused_with_both_versions_and_the_remedy() {
+        let identity = read("spinnaker 1 c 2 00000000000000ff").expect("this version");
+        assert_eq!((identity.node, identity.incarnation), (NodeId(2), Incarnation(255)));
+        for found in ["0", "2"] {
+            let error =
+                read(&format!("spinnaker {found} something else")).expect_err("another version").to_string();
+            let expected = format!(
+                "has version {found}, this program reads version 1 only: start the program that made it"
+            );
+            assert!(error.contains(&expected), "{error}");
+        }
+        assert!(matches!(read("spinnaker 1 c"), Err(IdentityError::Damaged)));
+    }
 }
