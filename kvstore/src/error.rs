@@ -14,7 +14,7 @@ pub enum KvError {
     #[error("table {0} already exists")]
     TableExists(String),
     /// A key, column or row is over its limit; nothing was done.
-    #[error("{what} of {size} bytes is over the limit of {limit} bytes")]
+    #[error("{what} of {size} bytes is over the limit of {limit} bytes; nothing was written")]
     TooLarge {
         /// What is too large ("row key", "column name", "row").
         what: &'static str,
@@ -35,26 +35,29 @@ pub enum KvError {
     /// Internal to routing: the node asked does not hold the range.
     #[error("the range is not on this node")]
     RangeMoved,
-    /// The leader has no disk space; nothing was done. Free space and retry: the node heals by itself.
-    #[error("disk full on node {0}: nothing was written; free space, the node goes on by itself")]
+    /// The leader has no disk space; nothing was done. Free space and retry: the node goes on by itself.
+    #[error(
+        "the disk of node {0} is full; nothing was written; free space there and retry (it needs no restart)"
+    )]
     DiskFull(NodeId),
     /// Too much work is queued; nothing was done. Retry later.
-    #[error("overloaded: {0}; retry later")]
+    #[error("overloaded: {0}; nothing was done; retry after a short pause")]
     Overloaded(Cow<'static, str>),
     /// The deadline passed (or the range had no leader all the time) and nothing was done.
-    #[error("deadline passed; nothing was done ({0})")]
+    #[error("no answer before the deadline ({0}); nothing was done; retry")]
     DeadlineExceeded(String),
     /// A write may or may not have happened: the deadline passed while it was under way.
-    #[error("outcome of the write is unknown ({0}): read the row before you write it again")]
+    #[error("the outcome of the write is unknown ({0}); read the row before writing it again")]
     OutcomeUnknown(String),
-    /// The range is out of service here (corrupt log, data lost); the message names the remedy.
-    #[error("range is out of service: {0}")]
+    /// The range cannot serve this now (no leader yet, a damaged replica); the text says what that means for the request
+    /// and what to do.
+    #[error("the range cannot serve this request: {0}; nothing was done; retry")]
     Unavailable(String),
     /// The coordination service failed; metadata could not be read or changed.
-    #[error("coordination service: {0}")]
+    #[error("the cluster's metadata could not be read or changed ({0}); retry")]
     Coordination(String),
     /// The node is stopping.
-    #[error("the node is shutting down")]
+    #[error("the node is shutting down; nothing was done; retry at another node")]
     ShuttingDown,
     /// A bug.
     #[error("internal error: {0}")]

@@ -24,7 +24,7 @@ pub enum ReplicaError {
         hint: Option<NodeId>,
     },
     /// The leader cannot take it now: nothing was done; try again soon.
-    #[error("the leader is not ready, try again soon: {}", reason(*.0))]
+    #[error("{}", reason(*.0))]
     Unavailable(Unavailable),
     /// The leadership, or the node, was lost while the write was under way: it may or may not commit. Try again with
     /// the same (client id, sequence).
@@ -43,11 +43,11 @@ pub enum ReplicaError {
 
 fn reason(unavailable: Unavailable) -> &'static str {
     match unavailable {
-        Unavailable::TakingOver => "it is taking over",
-        Unavailable::Suspended => "no majority answers",
+        Unavailable::TakingOver => "it has no leader that can take writes yet (taking over)",
+        Unavailable::Suspended => "its leader cannot reach a majority of the replicas",
         Unavailable::Overloaded => "too many writes are under way",
-        Unavailable::DiskFull => "its log has no space",
-        Unavailable::Transferring => "it is handing the leadership over",
+        Unavailable::DiskFull => "the disk of its leader is full",
+        Unavailable::Transferring => "its leadership is being transferred to another node",
     }
 }
 
