@@ -264,23 +264,7 @@ fn line(reply: &Reply) -> String {
             });
             format!("Row {}", values.collect::<Vec<_>>().join(" "))
         }
-        b'E' | b'N' => {
-            let what = if reply.kind == b'E' { "Error" } else { "Notice" };
-            let mut fields = std::collections::BTreeMap::new();
-            while body.0[0] != 0 {
-                let kind = body.0[0] as char;
-                body.0 = &body.0[1..];
-                fields.insert(kind, body.text());
-            }
-            assert_eq!(fields.get(&'S'), fields.get(&'V'));
-            let mut line = format!("{what} {} {}: {}", fields[&'S'], fields[&'C'], fields[&'M']);
-            for kind in ['D', 'H', 'P', 'W'] {
-                if let Some(text) = fields.get(&kind) {
-                    line += &format!(" [{kind}: {text}]");
-                }
-            }
-            line
-        }
+        b'E' | b'N' => message(if reply.kind == b'E' { "Error" } else { "Notice" }, body),
         b'G' | b'H' => format!("{} {:?}", if reply.kind == b'G' { "CopyIn" } else { "CopyOut" }, body.0),
         b'v' => {
             let (version, count) = (body.i32(), body.i32());
@@ -289,6 +273,24 @@ fn line(reply: &Reply) -> String {
         }
         other => format!("{} {:?}", other as char, body.0),
     }
+}
+
+/// An error or a notice: severity, SQLSTATE, message, then the fields that a user sees.
+fn message(what: &str, mut body: Body<'_>) -> String {
+    let mut fields = std::collections::BTreeMap::new();
+    while body.0[0] != 0 {
+        let kind = body.0[0] as char;
+        body.0 = &body.0[1..];
+        fields.insert(kind, body.text());
+    }
+    assert_eq!(fields.get(&'S'), fields.get(&'V'));
+    let mut line = format!("{what} {} {}: {}", fields[&'S'], fields[&'C'], fields[&'M']);
+    for kind in ['D', 'H', 'P', 'W'] {
+        if let Some(text) = fields.get(&kind) {
+            line += &format!(" [{kind}: {text}]");
+        }
+    }
+    line
 }
 
 struct Body<'a>(&'a [u8]);

@@ -87,29 +87,11 @@ impl Runner for Script {
             "terminate" => frame(b'X', ""),
             "parse" => {
                 let types = list("types");
-                let mut body = format!("{}\0{}\0", word(0), word(1)).into_bytes();
-                body.extend((types.len() as u16).to_be_bytes());
-                types.iter().for_each(|oid| body.extend(oid.to_be_bytes()));
-                frame(b'P', body)
+                frame(b'P', parse_body(word(0), word(1), &types))
             }
             "bind" => {
-                let mut body = format!("{}\0{}\0", word(0), word(1)).into_bytes();
-                codes(&mut body, &list("formats"));
-                body.extend((positional.len().saturating_sub(2) as u16).to_be_bytes());
-                for value in positional.iter().skip(2) {
-                    let value = match value.as_str() {
-                        "null" => {
-                            body.extend((-1_i32).to_be_bytes());
-                            continue;
-                        }
-                        hex if hex.starts_with("0x") => bytes(&hex[2..]),
-                        text => text.as_bytes().to_vec(),
-                    };
-                    body.extend((value.len() as i32).to_be_bytes());
-                    body.extend(value);
-                }
-                codes(&mut body, &list("results"));
-                frame(b'B', body)
+                let values = positional.get(2..).unwrap_or_default();
+                frame(b'B', bind_body(word(0), word(1), values, (&list("formats"), &list("results"))))
             }
             "describe" => frame(b'D', format!("{}{}\0", word(0), word(1))),
             "close" => frame(b'C', format!("{}{}\0", word(0), word(1))),
@@ -127,6 +109,33 @@ impl Runner for Script {
         client.queued.extend(message);
         Ok(String::new())
     }
+}
+
+fn parse_body(name: &str, text: &str, types: &[i32]) -> Vec<u8> {
+    let mut body = format!("{name}\0{text}\0").into_bytes();
+    body.extend((types.len() as u16).to_be_bytes());
+    types.iter().for_each(|oid| body.extend(oid.to_be_bytes()));
+    body
+}
+
+fn bind_body(portal: &str, name: &str, values: &[String], (formats, results): (&[i32], &[i32])) -> Vec<u8> {
+    let mut body = format!("{portal}\0{name}\0").into_bytes();
+    codes(&mut body, formats);
+    body.extend((values.len() as u16).to_be_bytes());
+    for value in values {
+        let value = match value.as_str() {
+            "null" => {
+                body.extend((-1_i32).to_be_bytes());
+                continue;
+            }
+            hex if hex.starts_with("0x") => bytes(&hex[2..]),
+            text => text.as_bytes().to_vec(),
+        };
+        body.extend((value.len() as i32).to_be_bytes());
+        body.extend(value);
+    }
+    codes(&mut body, results);
+    body
 }
 
 /// Sends what is queued and prints the answers.
