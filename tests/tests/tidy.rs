@@ -10,7 +10,6 @@ fn the_workspace_is_tidy() {
 }
 
 #[test]
-#[ignore = "until the crates are in order: cargo test -p spinnaker-tests --test tidy -- --ignored"]
 fn the_workspace_keeps_its_structure() {
     let findings = structure_findings(workspace());
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));

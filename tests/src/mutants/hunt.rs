@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
-use super::Mutant;
+use super::patch::{self, Mutant};
 use super::scratch::{ACTIVE, batches};
 
 /// A mutant that is not found in so many seeds is missed.
@@ -40,18 +40,20 @@ pub struct Catch {
 ///
 /// If a name is unknown, a patch does not apply, a build fails, or a simulator finds something without any mutant.
 pub fn hunt_all(workspace: &Path, names: &[String], effort: Effort) -> Result<usize, String> {
-    let all = super::all(workspace)?;
+    let all = patch::all(workspace)?;
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|mutant| mutant.name != **name)) {
         let known: Vec<&str> = all.iter().map(|mutant| mutant.name.as_str()).collect();
         return Err(format!("no planted bug has the name {unknown}; there are: {}", known.join(", ")));
     }
     let mut missed = 0;
-    for (at, batch) in batches(workspace, &all)?.iter().enumerate() {
+    let batches = batches(workspace, &all)?;
+    for (at, batch) in batches.iter().enumerate() {
         let chosen = batch.mutants.iter().filter(|mutant| names.is_empty() || names.contains(&mutant.name));
         let chosen: Vec<&Mutant> = chosen.collect();
         if chosen.is_empty() {
             continue;
         }
+        println!("build {} of {}: {} planted bugs", at + 1, batches.len(), batch.mutants.len());
         let sim = batch.build(workspace, at + 1)?;
         if let Some(Catch { finder, seed }) = run(&sim, None, effort.first, SEEDS_CLEAN)? {
             return Err(format!("{} finds {finder} in seed {seed} without any bug", sim.display()));

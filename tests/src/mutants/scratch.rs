@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-use super::{Mutant, TOKEN};
+use super::patch::{Mutant, TOKEN};
 
 /// The environment variable that names the active mutant of a process.
 pub const ACTIVE: &str = "SPINNAKER_MUTANT";
@@ -223,7 +223,7 @@ mod tests {
             format!("@@ -{before},3 +{before},3 @@\n {before}\n-{line}\n+{line} if MUTANT\n {after}\n");
         let patch = root.join(format!("tests/mutants/{name}.patch"));
         write(&patch, format!("{HEAD}{hunk}").as_bytes()).expect("written");
-        crate::mutants::read(name, patch).expect("is whole")
+        crate::mutants::patch::read(name, patch).expect("is whole")
     }
 
     #[test]
