@@ -164,7 +164,7 @@ impl<S: Store> Replica<S> {
         self.look(|state| state.drive.cohort().status())
     }
 
-    /// The last applied LSN and the chain hash there, as [`Replica::checkpointed`] wants them. Waits for a step that
+    /// The last applied LSN and the chain hash there, as [`Replica::note_flushed`] wants them. Waits for a step that
     /// is under way.
     pub fn applied_chain(&self) -> (Lsn, ChainHash) {
         self.look(|state| state.drive.applied_chain())

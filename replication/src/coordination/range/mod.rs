@@ -4,7 +4,7 @@
 //! Views are level-triggered: whenever the watch counter moves, the whole (small) subtree is read again. A burst
 //! of changes costs one read more, not one per change. A view that was being read while a request of ours ended
 //! is thrown away, so after an outcome no view is announced that is older than it. An outcome is never lost, only late while
-//! the service is out of reach. The znodes themselves are described in [`znodes`].
+//! the service is out of reach. The znodes themselves are described in `znodes.rs`.
 
 mod znodes;
 

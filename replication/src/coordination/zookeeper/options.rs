@@ -16,7 +16,7 @@ pub struct ZooKeeperOptions {
     pub session_timeout: Duration,
     /// No call waits longer. Default 5 s.
     pub request_timeout: Duration,
-    /// How long [`ZooKeeper::connect`] tries. Default 5 s.
+    /// How long `ZooKeeper::connect` tries. Default 5 s.
     pub connect_timeout: Duration,
     /// User and password of digest authentication; what is created is then this user's alone.
     pub digest: Option<(String, String)>,
