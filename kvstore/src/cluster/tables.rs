@@ -6,6 +6,7 @@
 //! must not cost data). Each member takes itself off the mark once its data is gone; the last one clears up.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use replication::coordination::{CoordinationError, CreateMode, Op};
@@ -15,6 +16,11 @@ use super::layout::{self, RangeDescriptor, TableDescriptor};
 use super::map::{ClusterMap, TableView, coordination};
 use crate::error::KvError;
 use crate::request::{Table, TableId};
+
+/// How long the answer to a drop waits for the members to see it.
+const DROP_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How often it looks whether they have.
+const DROP_POLL: Duration = Duration::from_millis(10);
 
 /// Replicas of a range.
 const REPLICAS: usize = 3;
@@ -120,6 +126,26 @@ impl ClusterMap {
                 }
             }
         }
+    }
+
+    /// Waits, for [`DROP_WAIT_MAX`] at most, until no live member serves the table's ranges any more: whoever writes
+    /// to the table after the drop was answered then hears that it is gone. A member that is away, or slower than
+    /// that, drops its ranges when it sees the marks.
+    pub(crate) async fn await_drop(&self, table: &TableView) {
+        let all_gone = async {
+            for range in &table.ranges {
+                let path = self.paths.dropped(range.descriptor.id);
+                while let Ok(Some(mark)) = self.coordinator.get(&path).await {
+                    let holders = layout::decode_nodes(&mark.data).unwrap_or_default();
+                    if !holders.iter().any(|node| self.view().nodes.contains_key(node)) {
+                        break;
+                    }
+                    tokio::time::sleep(DROP_POLL).await;
+                }
+            }
+        };
+        // Not in time: the table is dropped all the same.
+        let _ = tokio::time::timeout(DROP_WAIT_MAX, all_gone).await;
     }
 
     /// This node holds nothing of the dropped range any more.

@@ -137,17 +137,19 @@ impl Kv for Gateway {
     fn drop_table<'a>(&'a self, name: &'a str, deadline: Instant) -> BoxFuture<'a, Result<(), KvError>> {
         Box::pin(async move {
             let drop = async {
-                let table = self.map.table_named(name).await?;
+                let mut table = self.map.table_named(name).await?;
                 match self.map.drop_table(&table).await {
                     // Known from a stale cache: another table may bear the name now.
                     Err(KvError::NoTable(_)) => {
                         self.map.refresh().await.map_err(coordination)?;
-                        let again = self.map.table_named(name).await?;
-                        self.map.drop_table(&again).await?;
+                        table = self.map.table_named(name).await?;
+                        self.map.drop_table(&table).await?;
                     }
                     result => result?,
                 }
-                self.map.refresh().await.map_err(coordination)
+                self.map.refresh().await.map_err(coordination)?;
+                self.map.await_drop(&table).await;
+                Ok(())
             };
             match tokio::time::timeout_at(deadline.into(), drop).await {
                 Ok(result) => result,
