@@ -86,8 +86,12 @@ impl Gateway {
             for node in self.nearest(range) {
                 if let Ok(answer) = self.ask(node, id, operation(mode), options.deadline).await {
                     let (found, source) = accept(answer)?;
-                    reader.saw(range, source.lsn);
-                    return Ok((source.replica, found));
+                    // A replica that is wiped between its own look at the floor and the read is below it.
+                    if source.lsn >= floor {
+                        reader.saw(range, source.lsn);
+                        return Ok((source.replica, found));
+                    }
+                    range.saw(source.lsn);
                 }
                 // Too old, unreachable or out of service: only the leader surely has it.
                 if options.max_staleness.is_some() || floor > Lsn::ZERO {
