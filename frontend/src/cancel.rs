@@ -1,8 +1,8 @@
 //! Cancelling a running statement from another connection.
 //!
 //! A client that wants its statement to end opens a second connection and sends the number and the secret that it
-//! was given at startup. Nothing is answered there, whether the key was right or not. What runs is told through a
-//! counter: a statement remembers the count when it starts and is cancelled when it has changed. So a request
+//! was given at startup. Nothing is answered there, whether the key was right or not. Each session counts its
+//! requests: a statement remembers the count when it starts and is cancelled when it has changed. So a request
 //! that comes between two statements hits neither, as in PostgreSQL.
 //!
 //! A statement that only reads then fails with 57014. A write may have been proposed already, and a proposed write

@@ -20,11 +20,11 @@ use crate::wire::{Frame, Wire};
 /// Why a handler ends early.
 #[derive(Debug)]
 pub(crate) enum HandlerError {
-    /// The statement failed. The client is told and the session goes on.
+    /// The statement failed. The client gets the error and the session goes on.
     Statement(SqlError),
     /// The client is lost. The connection ends without another word.
     Connection(io::Error),
-    /// The gateway is shutting down. The client is told and the connection ends.
+    /// The gateway is shutting down. The client gets an error that says so and the connection ends.
     Shutdown,
 }
 

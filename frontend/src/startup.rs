@@ -26,7 +26,7 @@ const GSSENC_REQUEST: u32 = 80_877_104;
 const MINOR_MAX: u32 = 2;
 /// A client that sends no startup packet for so long is disconnected.
 pub(crate) const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
-/// Databases that clients name when they are not told one. There is one database; these are the same.
+/// Databases that clients name by default. There is only one database, and these names stand for it, too.
 const DATABASE_ALIASES: [&str; 1] = ["postgres"];
 /// too_many_connections.
 const TOO_MANY_CONNECTIONS: &str = "53300";

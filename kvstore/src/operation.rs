@@ -29,7 +29,7 @@ pub(crate) struct RangeWrite {
     pub(crate) key: Bytes,
     /// All must hold.
     pub(crate) conditions: Vec<Condition>,
-    /// In order.
+    /// The changes, applied in this order.
     pub(crate) mutations: Vec<Mutation>,
     /// The same at every attempt.
     pub(crate) request: RequestId,
@@ -99,7 +99,7 @@ pub(crate) enum Answer {
     },
     /// Rows, or a page of a scan.
     Rows {
-        /// In order.
+        /// In the order of the keys that were asked for, or of the scan.
         rows: Vec<Row>,
         /// Where from.
         source: Source,

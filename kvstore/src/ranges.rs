@@ -36,7 +36,7 @@ pub(crate) struct LocalRange {
     pub(crate) replica: Result<Arc<RangeReplica>, String>,
 }
 
-/// All of them.
+/// All ranges that this node is a member of, and the scans open on them.
 pub(crate) struct Ranges {
     node: NodeId,
     ranges: RwLock<HashMap<CohortId, LocalRange>>,

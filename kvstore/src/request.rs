@@ -195,9 +195,9 @@ pub enum Mutation {
 /// Who writes, so that a retry is recognised ([exactly-once]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId {
-    /// Random 128-bit number of the client (each gateway session has one).
+    /// Random 128-bit number of the client. A gateway draws one when it starts, for all writes that come without an id.
     pub client: u128,
-    /// Number of the write among the client's.
+    /// Number of the write among the client's; never used for another write.
     pub sequence: u64,
 }
 

@@ -1,6 +1,6 @@
 //! The main job on real input: a word list loaded, read and written while a node crashes and comes back.
 //!
-//! Told once, of any [`Cluster`]: `tests/demo.rs` and `tests/cluster.rs` say of which.
+//! Written once, for any [`Cluster`]: `tests/demo.rs` and `tests/cluster.rs` run it, each on a cluster of its own kind.
 
 use std::fmt::Write;
 use std::sync::Arc;

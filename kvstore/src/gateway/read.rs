@@ -51,7 +51,7 @@ impl Reader<'_> {
 
 /// Rows as a replica answered with them.
 pub(super) struct Page {
-    /// In order.
+    /// In the order of the keys that were asked for, or of the scan.
     pub(super) rows: Vec<Row>,
     /// Where from, and as of when.
     pub(super) source: Source,

@@ -132,7 +132,7 @@ impl<'a> LeaderSearch<'a> {
             | KvError::Internal(_) => return Err(error),
         }
         self.why = error.to_string();
-        // A leader that is overloaded or taking over deserves the pause, not a round through the others.
+        // A pause helps a leader that is overloaded or taking over; a round through the others does not.
         self.asked = self.members.len() + 1;
         Ok(())
     }

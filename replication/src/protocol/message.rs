@@ -1,7 +1,7 @@
 //! What members of one cohort say to each other, by direction: from the leader of an epoch, to it, and between peers whoever
 //! leads.
 //!
-//! The direction decides the first check. A message from a leader is subject to the epoch rule (`cohort.rs`,
+//! The direction decides the first check. A message from a leader is subject to the epoch rule (`epoch_rule.rs`,
 //! [bound-promise]): one that speaks for an epoch below the receiver's promise, or for the promised epoch by someone other
 //! than the leader that the promise is bound to, is answered with [`ToLeader::Refuse`] and has no other effect. A message to
 //! a leader counts only at the leader of that very epoch.

@@ -1,6 +1,5 @@
 //! Named generators: each makes any seed one of a certain kind of trouble (`cargo sim --scenario NAME`). Together with the
-//! tests that [`COVERAGE`] names they cover the scenarios that the design lists; a test checks that every name stands for
-//! something.
+//! tests that [`COVERAGE`] names they cover 28 kinds of trouble; a test checks that every name stands for something.
 
 use replication::protocol::time::Millis;
 
@@ -199,7 +198,7 @@ pub enum Evidence {
 }
 use Evidence::{Generator, Golden, Nothing, Planted, Test};
 
-/// The 28 scenarios, by number.
+/// The kinds of trouble, numbered, and what shows that the system stands each.
 pub const COVERAGE: &[(u32, &str, &[Evidence])] = &[
     (1, "a leader cut off keeps its clients", &[Generator("deposed-leaders"), Planted("lease-of-one")]),
     (2, "a leader stands still", &[Generator("pauses"), Planted("read-not-rechecked")]),
@@ -323,7 +322,7 @@ pub const COVERAGE: &[(u32, &str, &[Evidence])] = &[
     (28, "a replica is replaced", &[Nothing("members of a range do not change yet (P21)")]),
 ];
 
-/// The rules of the replication, by number.
+/// Groups of the rules of docs/protocol.md, and what shows that they hold. The numbers only count the groups.
 pub const RULES: &[(u32, &[Evidence])] = &[
     (1, &[Planted("promise-unbound"), Planted("epoch-reused"), Golden("election/restored_coordinator")]),
     (
