@@ -51,7 +51,7 @@ pub enum KvError {
     OutcomeUnknown(String),
     /// The range cannot serve this now (no leader yet, a damaged replica); the text says what that means for the request
     /// and what to do.
-    #[error("the range cannot serve this request: {0}; nothing was done; retry")]
+    #[error("the range cannot serve this request: {0}; no row was written; retry")]
     Unavailable(String),
     /// The coordination service failed; metadata could not be read or changed.
     #[error("the cluster's metadata could not be read or changed ({0}); retry")]

@@ -40,7 +40,7 @@ pub(crate) enum JoinError {
     )]
     OnlyReplica { node: u32, range: CohortId },
     /// The coordination service failed.
-    #[error("coordination service: {0}")]
+    #[error("{0}")]
     Coordination(#[from] CoordinationError),
 }
 

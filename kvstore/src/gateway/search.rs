@@ -131,7 +131,11 @@ impl<'a> LeaderSearch<'a> {
             | KvError::Coordination(_)
             | KvError::Internal(_) => return Err(error),
         }
-        self.why = error.to_string();
+        // What it means for the request is said once, by the error that this ends in.
+        self.why = match error {
+            KvError::Unavailable(why) | KvError::DeadlineExceeded(why) => why,
+            error => error.to_string(),
+        };
         // A pause helps a leader that is overloaded or taking over; a round through the others does not.
         self.asked = self.members.len() + 1;
         Ok(())
