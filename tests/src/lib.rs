@@ -16,6 +16,8 @@
 #[cfg(feature = "system")]
 pub mod tidy;
 pub mod mutants;
+#[cfg(feature = "chaos")]
+pub mod chaos;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "system")]

@@ -151,8 +151,13 @@ impl Process {
         }
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id")
+    }
+
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        let pid = self.pid();
         kill_process(pid, signal).expect("own child");
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -43,21 +44,7 @@ impl ZooKeeperServer {
     /// Starts the server again on its data and port, killing it first if it runs.
     pub fn restart(&mut self) {
         self.stop();
-        let config = self.dir.path().join("zoo.cfg");
-        fs::write(&config, self.config()).expect("own directory");
-        let logging = self.dir.path().join("logging.properties");
-        fs::write(&logging, "handlers=java.util.logging.ConsoleHandler\n.level=SEVERE\n")
-            .expect("own directory");
-        let jars = provision::zookeeper_jars();
-        let mut command = Command::new(provision::program("java", "default-jre-headless"));
-        command
-            .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-            .args(["-Dzookeeper.admin.enableServer=false", "-Dzookeeper.forceSync=no"])
-            .arg(format!("-Djava.util.logging.config.file={}", logging.display()))
-            .arg("-cp")
-            .arg(jars.join("*"))
-            .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
-            .arg(&config);
+        let mut command = server_command(self.dir.path(), &self.config());
         let mut process = Process::spawn("zookeeper", &mut command);
         let deadline = Instant::now() + WAIT_MAX;
         while !self.is_serving() {
@@ -90,13 +77,37 @@ impl ZooKeeperServer {
     }
 
     fn is_serving(&self) -> bool {
-        let mut answer = String::new();
-        let asked = TcpStream::connect(("127.0.0.1", self.port)).and_then(|mut stream| {
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            stream.write_all(b"srvr")?;
-            stream.read_to_string(&mut answer)
-        });
-        // "imok" comes too early, before the database is loaded.
-        asked.is_ok() && answer.contains("Mode: standalone")
+        serves(&self.address())
     }
+}
+
+/// The command that runs a server with a configuration, which is written into `dir`.
+pub fn server_command(dir: &Path, config: &str) -> Command {
+    let config_file = dir.join("zoo.cfg");
+    fs::write(&config_file, config).expect("own directory");
+    let logging = dir.join("logging.properties");
+    fs::write(&logging, "handlers=java.util.logging.ConsoleHandler\n.level=SEVERE\n").expect("own directory");
+    let jars = provision::zookeeper_jars();
+    let mut command = Command::new(provision::program("java", "default-jre-headless"));
+    command
+        .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        .args(["-Dzookeeper.admin.enableServer=false", "-Dzookeeper.forceSync=no"])
+        .arg(format!("-Djava.util.logging.config.file={}", logging.display()))
+        .arg("-cp")
+        .arg(jars.join("*"))
+        .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
+        .arg(&config_file);
+    command
+}
+
+/// Whether the server at `HOST:PORT` serves, alone or as a member of an ensemble.
+pub fn serves(address: &str) -> bool {
+    let mut answer = String::new();
+    let asked = TcpStream::connect(address).and_then(|mut stream| {
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"srvr")?;
+        stream.read_to_string(&mut answer)
+    });
+    // "imok" comes too early, before the database is loaded.
+    asked.is_ok() && answer.contains("Mode: ")
 }

@@ -9,6 +9,10 @@ mod sessions;
 mod staleness;
 mod wing_gong;
 
+#[cfg(feature = "chaos")]
+pub(crate) use self::sessions::Sessions;
+#[cfg(feature = "chaos")]
+pub(crate) use self::wing_gong::WingGong;
 use super::history::Checker;
 use super::options::Options;
 

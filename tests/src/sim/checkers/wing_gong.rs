@@ -5,9 +5,6 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::sim::history::{Call, Checker, Consistency, Event, OpId, Outcome, Range};
 
-/// The register that is looked at.
-const RANGE: Range = 0;
-const KEY: &str = "reg0";
 /// Operations looked at: the search is exponential in those that overlap.
 const OPERATIONS_MAX: usize = 60;
 
@@ -15,12 +12,28 @@ const OPERATIONS_MAX: usize = 60;
 const STATES_MAX: usize = 20_000;
 
 /// Searches for an order of all operations of one register that explains what they returned.
-#[derive(Default)]
 pub(crate) struct WingGong {
     clock: usize,
     operations: BTreeMap<OpId, Operation>,
     /// When the first operation began that is not looked at: what ended later may have seen it.
     full_at: Option<usize>,
+    /// The register that is looked at.
+    range: Range,
+    key: String,
+}
+
+impl WingGong {
+    /// For a register.
+    pub(crate) fn of(range: Range, key: String) -> WingGong {
+        WingGong { clock: 0, operations: BTreeMap::new(), full_at: None, range, key }
+    }
+}
+
+impl Default for WingGong {
+    /// For a register of the simulator's workload.
+    fn default() -> WingGong {
+        WingGong::of(0, "reg0".into())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +54,7 @@ impl Checker for WingGong {
 
     fn see(&mut self, _: u64, event: &Event) -> Result<(), String> {
         match event {
-            Event::Invoked { op, range: RANGE, call, .. } => {
+            Event::Invoked { op, range, call, .. } if *range == self.range => {
                 self.clock += 1;
                 if self.operations.len() == OPERATIONS_MAX {
                     self.full_at.get_or_insert(self.clock);
@@ -50,14 +63,13 @@ impl Checker for WingGong {
                 let began = self.clock;
                 let mut operation = Operation { writes: None, reads: None, began, ended: usize::MAX };
                 match call {
-                    Call::Write { key, mutations, .. } if key == KEY => {
+                    Call::Write { key, mutations, .. } if *key == self.key => {
                         operation.writes = mutations.iter().find_map(|mutation| match mutation {
                             kvstore::request::Mutation::Put { value, .. } => Some(value.to_vec()),
                             _ => None,
                         });
                     }
-                    Call::Get { keys, consistency: Consistency::Strong }
-                        if keys.iter().any(|key| key == KEY) => {}
+                    Call::Get { keys, consistency: Consistency::Strong } if keys.contains(&self.key) => {}
                     _ => return Ok(()),
                 }
                 self.operations.insert(*op, operation);
@@ -68,7 +80,7 @@ impl Checker for WingGong {
                 match outcome {
                     Outcome::Written(_) => operation.ended = self.clock,
                     Outcome::Rows { rows, .. } => {
-                        let row = rows.iter().find(|row| row.key == KEY);
+                        let row = rows.iter().find(|row| row.key == self.key);
                         let value = row.and_then(|row| row.cells.iter().find(|cell| cell.column == "v"));
                         operation.reads = Some(value.map(|cell| cell.value.to_vec()));
                         operation.ended = self.clock;
@@ -102,7 +114,10 @@ impl Checker for WingGong {
         match search(&all, 0, None, &mut seen) {
             true => Ok(()),
             false if seen.len() >= STATES_MAX => Ok(()),
-            false => Err(format!("no order of these operations on {KEY} explains what was read: {all:?}")),
+            false => Err(format!(
+                "no order of these operations on {key} explains what was read: {all:?}",
+                key = self.key
+            )),
         }
     }
 }

@@ -1,0 +1,29 @@
+//! Probes: one writer for each range, at nodes to which nothing is done. The longest time between two of its
+//! acknowledgements is the range's write gap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::kv::{Failure, Kv};
+use super::shared::{Found, LETTERS, Shared};
+
+/// Works until the trial ends.
+pub(super) async fn work(shared: Arc<Shared>, range: usize, nodes: Vec<usize>) -> Found {
+    let mut kv = Kv::to(nodes[range % nodes.len()]);
+    for number in 0_u64.. {
+        if shared.stopping() {
+            break;
+        }
+        let key = format!("{}probe-{}", LETTERS[range], shared.trial);
+        match kv.put(&key, &number.to_string()).await {
+            Ok(_) => {
+                shared.gaps.acknowledged(range, shared.record.now());
+            }
+            Err(Failure::NotDone(why) | Failure::Unknown(why)) => {
+                shared.gaps.failed(why);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Found::default()
+}

@@ -1,0 +1,217 @@
+//! The site under test: three nodes (real `spinnaker start` processes), each on a machine of its own, and the ensemble.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::chaos::disk::{SlowDisk, SmallDisk};
+use crate::chaos::ensemble::Ensemble;
+use crate::chaos::network::{Machine, Network};
+use crate::cluster::process::Process;
+use crate::cluster::status::Replicas;
+
+/// How long a node may take to start or stop on a busy machine.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+/// Nodes of the site; node `n` is machine `n`.
+pub const NODES: [usize; 3] = [1, 2, 3];
+/// Size of a node's disk: room for the log that is kept, for tables and for their compaction.
+const DISK_MIB: u64 = 640;
+
+/// Everything that runs. Dropped in this order: nodes, ensemble, network.
+pub struct Site {
+    nodes: Vec<Node>,
+    /// The coordinator.
+    pub ensemble: Ensemble,
+    /// What connects the machines.
+    pub network: Network,
+    /// Makes syncs slow.
+    pub slow: SlowDisk,
+    binary: PathBuf,
+}
+
+struct Node {
+    process: Option<Process>,
+    /// What it said in earlier lives, the newest last.
+    said: Vec<String>,
+    disk: SmallDisk,
+    data: PathBuf,
+}
+
+impl Site {
+    /// Starts all: network, ensemble, three nodes of this binary, with their data below `dir`.
+    ///
+    /// # Errors
+    ///
+    /// One line: what is missing on this machine.
+    pub fn start(dir: &Path, binary: &Path) -> Result<Site, String> {
+        let machines = [1, 2, 3, 11, 12, 13].map(Machine);
+        let network = Network::new(&machines)?;
+        let slow = SlowDisk::new(dir)?;
+        let ensemble = Ensemble::start(dir.to_owned(), &network);
+        let node = |number: usize| {
+            let root = dir.join(format!("disk-{number}"));
+            let disk = SmallDisk::mount(root.clone(), DISK_MIB)?;
+            Ok(Node { process: None, said: Vec::new(), disk, data: root.join("data") })
+        };
+        let nodes = NODES.into_iter().map(node).collect::<Result<_, String>>()?;
+        let mut site = Site { nodes, ensemble, network, slow, binary: binary.to_owned() };
+        NODES.into_iter().for_each(|number| site.spawn(number, &[]));
+        NODES.into_iter().for_each(|number| site.wait_ready(number));
+        Ok(site)
+    }
+
+    /// Nodes are started with this binary from now on.
+    pub fn use_binary(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.binary);
+    }
+
+    /// Starts a node with further flags; it need not become ready.
+    pub fn spawn(&mut self, number: usize, flags: &[&str]) {
+        let mut program = Command::new(&self.binary);
+        let address = machine(number).address();
+        program
+            .args(["start", "--node-id", &number.to_string(), "--data-dir"])
+            .arg(&self.node(number).data)
+            .args(["--zookeeper", &format!("{}/chaos", self.ensemble.addresses())])
+            .args(["--listen", &format!("{address}:7401"), "--http-listen", &format!("{address}:8401")])
+            .args(["--pg-listen", &format!("{address}:5432"), "--log-retention-mib", "128"])
+            .args(flags);
+        self.slow.attach(number, &mut program);
+        let mut command = self.network.command_on(machine(number), &program);
+        let process = Process::spawn(&format!("node {number}"), &mut command);
+        self.node_mut(number).process = Some(process);
+    }
+
+    /// Waits until a node says that it is ready.
+    pub fn wait_ready(&self, number: usize) {
+        let process = self.node(number).process.as_ref().expect("just started");
+        process.wait_line(WAIT_MAX, "ready", |line| (line == "ready").then_some(()));
+    }
+
+    /// Starts a node and waits until it is ready.
+    pub fn start_again(&mut self, number: usize) {
+        self.spawn(number, &[]);
+        self.wait_ready(number);
+    }
+
+    /// Ends a node with SIGKILL.
+    pub fn kill(&mut self, number: usize) {
+        let node = self.node_mut(number);
+        if let Some(mut process) = node.process.take() {
+            process.kill();
+            node.said.push(process.said());
+        }
+    }
+
+    /// Asks a node to stop with SIGTERM and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// It ended with another code than 0.
+    pub fn stop(&mut self, number: usize) -> Result<(), String> {
+        let node = self.node_mut(number);
+        let mut process = node.process.take().expect("it runs");
+        process.terminate();
+        let status = process.wait_exit(WAIT_MAX);
+        node.said.push(process.said());
+        status.success().then_some(()).ok_or_else(|| format!("node {number}: {status} after SIGTERM"))
+    }
+
+    /// The process of a node that runs.
+    pub fn process(&self, number: usize) -> &Process {
+        self.node(number).process.as_ref().expect("it runs")
+    }
+
+    /// Nodes whose process has ended though nobody killed it.
+    pub fn ended(&mut self) -> Vec<usize> {
+        let ended = |number: &usize| {
+            self.nodes[number - 1].process.as_mut().is_some_and(|process| !process.is_running())
+        };
+        NODES.into_iter().filter(ended).collect()
+    }
+
+    /// A node's data directory.
+    pub fn data(&self, number: usize) -> &Path {
+        &self.node(number).data
+    }
+
+    /// A node's disk.
+    pub fn disk(&self, number: usize) -> &SmallDisk {
+        &self.node(number).disk
+    }
+
+    /// Everything that a node said in all its lives.
+    pub fn said(&self, number: usize) -> String {
+        let node = self.node(number);
+        let now = node.process.as_ref().map(Process::said).unwrap_or_default();
+        [&node.said[..], &[now]].concat().join("\n--- started again ---\n")
+    }
+
+    /// Cuts a machine from all others of the site, in the directions asked for.
+    pub fn isolate(&self, number: usize, outgoing: bool, incoming: bool) -> Result<(), String> {
+        let one = machine(number);
+        for other in self.network.others(one) {
+            if outgoing {
+                self.network.cut(one, other)?;
+            }
+            if incoming {
+                self.network.cut(other, one)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Mends all cuts of a machine.
+    pub fn join(&self, number: usize) -> Result<(), String> {
+        let one = machine(number);
+        self.network.others(one).try_for_each(|other| {
+            self.network.mend(one, other)?;
+            self.network.mend(other, one)
+        })
+    }
+
+    /// Waits until all replicas of all ranges hold the same and each range has a leader.
+    ///
+    /// # Errors
+    ///
+    /// The last status, if that does not come about in time.
+    pub fn wait_level(&self, wait_max: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + wait_max;
+        loop {
+            let text = match self.status() {
+                Ok(status) if status.agree() => return Ok(()),
+                Ok(status) => status.text,
+                Err(error) => error,
+            };
+            if Instant::now() > deadline {
+                return Err(format!("replicas do not come to agree within {wait_max:?}:\n{text}"));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn status(&self) -> Result<Replicas, String> {
+        let node =
+            NODES.into_iter().find(|number| self.node(*number).process.is_some()).ok_or("no node runs")?;
+        let mut command = Command::new(&self.binary);
+        command.args(["status", "--node", &format!("{}:7401", machine(node).address())]);
+        let output = command.output().map_err(|error| format!("status: {error}"))?;
+        match output.status.success() {
+            true => Ok(Replicas::parse(String::from_utf8_lossy(&output.stdout).lines())),
+            false => Err(format!("status: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        }
+    }
+
+    fn node(&self, number: usize) -> &Node {
+        &self.nodes[number - 1]
+    }
+
+    fn node_mut(&mut self, number: usize) -> &mut Node {
+        &mut self.nodes[number - 1]
+    }
+}
+
+/// The machine of a node.
+pub fn machine(node: usize) -> Machine {
+    Machine(u8::try_from(node).expect("three nodes"))
+}
