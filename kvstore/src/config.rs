@@ -11,12 +11,14 @@ use std::path::PathBuf;
 
 use replication::protocol::Settings;
 use replication::protocol::time::Millis;
+use replication::store::PAYLOAD_BYTES_MAX;
 use wal::NodeId;
 
 /// Port at which a node is expected to serve gRPC, unless an address says something else.
 pub const GRPC_PORT: u16 = 7401;
-/// Most bytes of a row that may be configured: above this a row would no longer fit into the messages between nodes.
-const ROW_BYTES_LIMIT: usize = 16 << 20;
+/// Most bytes of a write that may be configured: half of what an entry of the log may hold, so that names and lengths of
+/// common columns fit beside them. A write of very many small columns is measured as the log holds it.
+const ROW_BYTES_LIMIT: usize = PAYLOAD_BYTES_MAX / 2;
 /// Longest period that may be configured, in ms.
 const PERIOD_MS_MAX: u32 = 600_000;
 

@@ -39,17 +39,19 @@ pub(crate) struct Payload {
 #[error("not a write payload of a known version")]
 pub(crate) struct BadPayload;
 
+/// The most bytes that a write can take in the log.
+pub(crate) fn encoded_bytes_max(key: &[u8], mutations: &[Mutation]) -> usize {
+    let content = mutations.iter().map(|mutation| match mutation {
+        Mutation::Put { column, value } => column.len() + value.len() + 12,
+        Mutation::Delete { column } => column.len() + 6,
+        Mutation::DeleteRow => 1,
+    });
+    48 + key.len() + content.sum::<usize>()
+}
+
 /// Encodes a write, or its refusal.
 pub(crate) fn encode(request: RequestId, key: &[u8], mutations: &[Mutation], refused: bool) -> Bytes {
-    let content: usize = mutations
-        .iter()
-        .map(|mutation| match mutation {
-            Mutation::Put { column, value } => column.len() + value.len() + 12,
-            Mutation::Delete { column } => column.len() + 6,
-            Mutation::DeleteRow => 1,
-        })
-        .sum();
-    let mut out = BytesMut::with_capacity(48 + key.len() + content);
+    let mut out = BytesMut::with_capacity(encoded_bytes_max(key, mutations));
     out.put_u8(VERSION);
     out.put_u8(if refused { REFUSAL } else { 0 });
     out.put_u128_le(request.client);
@@ -128,6 +130,7 @@ mod tests {
         ) {
             let request = RequestId { client, sequence };
             let bytes = encode(request, &key, &mutations, refused);
+            prop_assert!(bytes.len() <= encoded_bytes_max(&key, &mutations));
             let expected = Payload { request, key: key.into(), mutations, refused };
             prop_assert_eq!(decode(bytes.clone()), Ok(expected));
             // No prefix is a payload.

@@ -18,7 +18,7 @@ use replication::protocol::effect::Unavailable;
 use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
 use replication::runtime::{Replica, ReplicaError, WriteReply};
-use replication::store::{Decision, Outcome, Store};
+use replication::store::{Decision, Outcome, PAYLOAD_BYTES_MAX, Store};
 use wal::sync::lock;
 use wal::{CohortId, Entry, EntryKind, Lsn, NodeId};
 
@@ -28,7 +28,7 @@ use crate::engine::{Engine, EngineError, FlushedState, Receipt, Snapshot, Snapsh
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
-use crate::request::{Columns, Row, Source};
+use crate::request::{Columns, Mutation, Row, Source};
 use crate::table::io_error;
 
 /// How long a timeline read waits for a replica to reach the caller's floor before the leader is asked instead: two
@@ -372,6 +372,8 @@ impl RangeReplica {
 
     /// Writes. After [`KvError::OutcomeUnknown`] the write may or may not be done; after any other error it is not.
     pub(crate) async fn write(&self, write: RangeWrite, deadline: Instant) -> Result<Answer, KvError> {
+        // Whoever asks: followers would refuse it forever once it is in the log.
+        check_entry(&write.key, &write.mutations)?;
         if self.store.engine.stalled() {
             return Err(KvError::Overloaded("write stall: flushes are behind".into()));
         }
@@ -402,6 +404,15 @@ impl RangeReplica {
     /// Replication's refusals in the store's words.
     pub(crate) fn refusal(&self, error: ReplicaError) -> KvError {
         refusal(self.node, error)
+    }
+}
+
+/// Whether a write fits into one entry of the log.
+pub(crate) fn check_entry(key: &[u8], mutations: &[Mutation]) -> Result<(), KvError> {
+    let size = payload::encoded_bytes_max(key, mutations);
+    match size > PAYLOAD_BYTES_MAX {
+        true => Err(KvError::TooLarge { what: "row", size, limit: PAYLOAD_BYTES_MAX }),
+        false => Ok(()),
     }
 }
 

@@ -15,6 +15,10 @@ use wal::{Entry, Lsn, NodeId};
 use crate::protocol::event::Received;
 use crate::protocol::message::SnapshotPart;
 
+/// Largest payload of one entry, in bytes. It bounds every message that carries entries, so a follower refuses more
+/// ([`crate::runtime`] ends the stream that brings it): a store must not propose more than this.
+pub const PAYLOAD_BYTES_MAX: usize = 8 << 20;
+
 /// What becomes of a write that is in the log, once its entry is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {

@@ -2,6 +2,7 @@
 
 use crate::config::Limits;
 use crate::error::KvError;
+use crate::replica::check_entry;
 use crate::request::{Mutation, Write};
 
 /// Whether a row key is short enough.
@@ -28,7 +29,8 @@ pub(super) fn check_write(limits: &Limits, write: &Write) -> Result<(), KvError>
         check("column name", column.len(), limits.column_bytes_max)?;
         size += column.len() + value;
     }
-    check("row", size, limits.row_bytes_max)
+    check("row", size, limits.row_bytes_max)?;
+    check_entry(&write.key, &write.mutations)
 }
 
 fn check(what: &'static str, size: usize, limit: usize) -> Result<(), KvError> {

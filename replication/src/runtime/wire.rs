@@ -17,6 +17,7 @@ use crate::protocol::message::{
     Ack, BetweenPeers, FromLeader, Heartbeat, Message, OwnStamp, Report, SnapshotPart, ToLeader,
 };
 use crate::protocol::time::{Millis, Stamp};
+use crate::store::PAYLOAD_BYTES_MAX;
 
 /// The generated protobuf types and the gRPC stubs.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -26,8 +27,6 @@ pub(crate) mod proto {
 
 use proto::envelope::Message as Body;
 
-/// Largest payload of one entry that is taken, in bytes: far above what the store lets through (1 MiB per row).
-const PAYLOAD_BYTES_MAX: usize = 8 << 20;
 /// Most entries in one batch.
 const ENTRIES_MAX: usize = 1 << 20;
 /// Most epochs that a report may name.

@@ -1,0 +1,6 @@
+//! The store as its users meet it: three nodes in one process, over loopback, with the embedded coordinator.
+
+mod rows;
+mod failures;
+mod repairs;
+mod cluster;
