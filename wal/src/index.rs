@@ -1,4 +1,4 @@
-//! Where each live entry of each cohort lies, so that catch-up reads it back without a scan.
+//! Where each live entry of each cohort lies, so that catch-up reads it back without a scan [index-covers-log].
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -82,7 +82,7 @@ impl Engine {
         Table::open(&*self.disk, &self.dir, number, self.cache.clone(), self.damage.clone())
     }
 
-    /// Changes the manifest, durably, after the names of the new tables are durable.
+    /// Changes the manifest, durably, after the names of the new tables are durable [table-before-manifest].
     pub(super) fn install(
         &self,
         made: &[Arc<Table>],

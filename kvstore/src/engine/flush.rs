@@ -1,6 +1,7 @@
 //! From memory to disk: freezing a memtable and writing it out.
 //!
-//! The log may forget what lies up to the returned LSN once a flush is done.
+//! The log may forget what lies up to the returned LSN once a flush is done [manifest-before-log-goes]; that is what was
+//! applied when the memtable was frozen [flush-reaches-freeze].
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

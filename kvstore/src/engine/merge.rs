@@ -13,7 +13,7 @@ use crate::request::{Cell, Columns, Row, key_after};
 use crate::table::{CellVersion, RowVersions, TableError};
 
 /// Merges what the sources hold of one row: the newest version of each column, deletions among them, by column.
-/// What a deletion of the row hides is gone.
+/// What a deletion of the row hides is gone [newest-version-wins] [row-deletion-hides-older].
 pub(crate) fn merge_row(parts: Vec<RowVersions>) -> Vec<CellVersion> {
     let mut cells: Vec<CellVersion> = match parts.len() {
         // A source holds each column once, sorted.

@@ -212,7 +212,7 @@ impl Engine {
     /// Puts a received snapshot in force with one manifest edit; readers see the old state or the new one. May not run
     /// beside [`Engine::apply`]. A snapshot that begins above what the tables hold, or is older than what is applied
     /// here, is an error and changes nothing. But damaged tables are repaired by a whole one that reaches as far as they
-    /// do: it may be older than the memtable, which then stays, for together they hold everything.
+    /// do: it may be older than the memtable, which then stays, for together they hold everything [repair-keeps-memtable].
     pub fn install_snapshot(&self, mut receipt: Receipt) -> Result<FlushedState, EngineError> {
         if let Err(error) = self.finish_open(&mut receipt) {
             self.refuse(receipt);

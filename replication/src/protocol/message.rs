@@ -157,7 +157,7 @@ pub enum BetweenPeers {
     },
 }
 
-/// How far a follower's log is forced, and what it grants.
+/// How far a follower's log is forced, and what it grants: in one cohort, to one epoch [grant-per-cohort].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
     /// Everything up to here is forced and equal to the leader's log.

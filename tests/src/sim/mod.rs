@@ -8,7 +8,7 @@
 //! - `machine`, `network`, `coordinator`: the parts of the world.
 //! - `client`, `workload`, `calls`: clients, what they do, how replicas serve them.
 //! - [`checkers`]: the promises, one file each.
-//! - [`scenarios`]: named kinds of trouble, and where each scenario and rule of the design is shown to hold.
+//! - [`scenarios`]: named kinds of trouble, and what shows that the system stands each.
 //!
 //! Nodes run the production code of `replication::protocol` and `drive`, of `wal` and of the storage engine. What stands
 //! around that code in production and not here: the tokio runtime, the gRPC streams, the router (its algorithm is

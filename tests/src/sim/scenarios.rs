@@ -80,7 +80,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "traces",
-        what: "leaders end in the middle of takeovers, two members at a time: truncated LSNs come back (P5, P7)",
+        what: "leaders end in the middle of takeovers, two members at a time: truncated LSNs come back",
         shape: |options| options.style = Style::Storm,
     },
     Scenario {
@@ -210,9 +210,17 @@ pub const COVERAGE: &[(u32, &str, &[Evidence])] = &[
         "an ack after the last LSN was published",
         &[Generator("deposed-leaders"), Planted("promise-unforced")],
     ),
-    (7, "the trace of P5", &[Generator("traces"), Golden("loss/inherited_entries_do_not_commit")]),
+    (
+        7,
+        "inherited entries that do not commit",
+        &[Generator("traces"), Golden("loss/inherited_entries_do_not_commit")],
+    ),
     (8, "a leader restarts within its session", &[Generator("kills"), Planted("epoch-reused")]),
-    (9, "the trace of P7", &[Generator("traces"), Golden("loss/truncated_lsn_counts_again")]),
+    (
+        9,
+        "a truncated LSN that counts again",
+        &[Generator("traces"), Golden("loss/truncated_lsn_counts_again")],
+    ),
     (
         10,
         "death at every persistent step",
@@ -264,8 +272,8 @@ pub const COVERAGE: &[(u32, &str, &[Evidence])] = &[
         "an empty or foreign disk",
         &[
             Generator("lost-disks"),
-            Test("an_empty_disk_under_a_known_number_is_refused", "kvstore/tests/three_nodes.rs"),
-            Test("a_lost_disk_is_refilled_from_the_others", "kvstore/tests/three_nodes.rs"),
+            Test("an_empty_disk_under_a_known_number_is_refused", "kvstore/tests/three_nodes/repairs.rs"),
+            Test("a_lost_disk_is_refilled_from_the_others", "kvstore/tests/three_nodes/repairs.rs"),
             Test("a_directory_of_another_node_or_in_use_gets_one_line", "tests/tests/command_line.rs"),
         ],
     ),
@@ -319,103 +327,5 @@ pub const COVERAGE: &[(u32, &str, &[Evidence])] = &[
             Test("a_range_that_can_not_keep_up_says_so", "kvstore/src/engine/tests/readers.rs"),
         ],
     ),
-    (28, "a replica is replaced", &[Nothing("members of a range do not change yet (P21)")]),
-];
-
-/// Groups of the rules of docs/protocol.md, and what shows that they hold. The numbers only count the groups.
-pub const RULES: &[(u32, &[Evidence])] = &[
-    (1, &[Planted("promise-unbound"), Planted("epoch-reused"), Golden("election/restored_coordinator")]),
-    (
-        2,
-        &[
-            Planted("live-tail-dropped"),
-            Test("retention_keeps_the_live_tail_and_the_promise", "wal/tests/log.rs"),
-        ],
-    ),
-    (3, &[Planted("control-state-dropped")]),
-    (
-        4,
-        &[
-            Planted("snapshot-keeps-old"),
-            Test(
-                "a_crash_at_any_step_leaves_the_old_state_or_the_new_one",
-                "kvstore/src/engine/tests/snapshot.rs",
-            ),
-        ],
-    ),
-    (
-        5,
-        &[
-            Planted("learner-votes"),
-            Planted("empty-disk-trusted"),
-            Golden("loss/lost_log_waits_for_all"),
-            Golden("loss/forgotten_promise"),
-        ],
-    ),
-    (
-        6,
-        &[
-            Planted("applied-unmatched"),
-            Planted("late-match-truncates"),
-            Golden("steady/unmatched_tail_is_not_applied"),
-        ],
-    ),
-    (7, &[Planted("snapshot-partial-always"), Planted("tombstone-dropped-early")]),
-    (
-        8,
-        &[
-            Planted("read-not-rechecked"),
-            Planted("promise-over-lease"),
-            Planted("lease-of-one"),
-            Planted("released-lease-serves"),
-            Planted("old-answer-confirms"),
-            Planted("lease-forgotten"),
-        ],
-    ),
-    (
-        9,
-        &[
-            Planted("tail-not-rewritten"),
-            Test("every_flipped_bit_of_a_log_that_was_idle", "wal/tests/damage.rs"),
-        ],
-    ),
-    (10, &[Planted("skip-hides-later"), Golden("loss/truncated_lsn_counts_again")]),
-    (
-        11,
-        &[
-            Planted("pending-retry-repeated"),
-            Planted("window-floor-ignored"),
-            Planted("window-not-flushed"),
-            Planted("refusal-unconfirmed"),
-        ],
-    ),
-    (12, &[Nothing("there is no memory mode")]),
-    (13, &[Test("ids_of_ranges_are_random", "kvstore/src/cluster/tables.rs")]),
-    (14, &[Golden("election/higher_promise")]),
-    (15, &[Golden("election/one_bad_link"), Generator("coordinator-damaged")]),
-    (16, &[Planted("winner-not-largest"), Golden("election/largest_log_without_a_session")]),
-    (17, &[Golden("takeover/suspended_leader"), Golden("election/coordinator_outage")]),
-    (
-        18,
-        &[
-            Planted("flush-beyond-log"),
-            Golden("transfer/hung_disk_hands_over"),
-            Golden("steady/hung_leader_disk"),
-        ],
-    ),
-    (
-        19,
-        &[
-            Planted("gap-accepted"),
-            Golden("steady/differing_replica_forgets"),
-            Golden("steady/differing_leader_wipes_nobody"),
-            Test("a_replica_that_differs_starts_over", "kvstore/tests/three_nodes.rs"),
-        ],
-    ),
-    (20, &[Golden("takeover/late_member")]),
-    (
-        21,
-        &[Planted("staleness-from-receipt"), Planted("echo-without-lease"), Planted("echo-of-another-life")],
-    ),
-    (22, &[Planted("floor-ignored")]),
+    (28, "a replica is replaced", &[Nothing("members of a range do not change yet")]),
 ];

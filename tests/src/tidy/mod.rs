@@ -63,10 +63,34 @@ pub fn structure_findings(workspace: &Path) -> Vec<String> {
             functions::check_functions(source, &mut found);
         }
     }
+    for script in scripts_of(workspace) {
+        words::check_words(&script, &mut found);
+        names::check_script(&script, &defined, &mut found);
+    }
+    names::check_rules(&protocol, workspace, &sources, &mut found);
     for crate_dir in CRATES {
         order::check_order(crate_dir, &sources, &mut found);
     }
     found
+}
+
+/// Golden scripts and what they print.
+fn scripts_of(workspace: &Path) -> Vec<Source> {
+    let mut scripts = Vec::new();
+    let mut folders: Vec<_> = CRATES.iter().map(|name| workspace.join(name).join("testdata")).collect();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            match fs::read_to_string(&path) {
+                Ok(text) => {
+                    let relative = path.strip_prefix(workspace).unwrap_or(&path);
+                    scripts.push(Source { path: relative.to_string_lossy().into_owned(), text });
+                }
+                // A folder, or bytes that are no text.
+                Err(_) => folders.push(path),
+            }
+        }
+    }
+    scripts
 }
 
 fn sources_of(workspace: &Path) -> Vec<Source> {

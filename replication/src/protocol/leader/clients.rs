@@ -92,7 +92,7 @@ impl Member<'_, Leader> {
         self.advance_transfer(out);
     }
 
-    /// Serves from now on.
+    /// Serves from now on [open-after-epoch-start].
     pub(super) fn open(&mut self, out: &mut Vec<Effect>) {
         self.role.open = true;
         out.push(Effect::Opened(self.role.epoch));
