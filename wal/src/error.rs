@@ -11,6 +11,10 @@ pub enum LogError {
     /// No space: this append is refused whole, nothing before it is touched. Retry when space is back.
     #[error("disk full: the log takes no writes until space is freed")]
     DiskFull,
+    /// A segment could not be made, read or removed, for a reason that may pass (no file descriptor, no memory). Nothing
+    /// is lost: the open batch waits for the next force, and a segment that was to go stays for now.
+    #[error("a segment of the log could not be made, read or removed: {0}")]
+    Segment(Arc<io::Error>),
     /// A force failed: what reached the disk is unknown, so nothing is acknowledged any more. Final; restart.
     #[error("log poisoned after a failed force: {0}")]
     Poisoned(Arc<io::Error>),

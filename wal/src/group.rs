@@ -1,12 +1,17 @@
 //! Group commit: a dedicated thread that forces what has collected while the last force ran.
+//!
+//! A batch is bounded: what does not fit any more goes into the next one. What waits for its force is counted in bytes
+//! ([`Log::waiting_bytes`]), so that whoever proposes can stop when the disk hangs.
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::ahead::Ahead;
 use crate::error::LogError;
 use crate::lsn::CohortId;
 use crate::reader::LogReader;
@@ -17,13 +22,36 @@ use crate::writer::LogWriter;
 /// Called on the log thread when an append is forced, or has failed.
 pub type Done = Box<dyn FnOnce(Result<(), LogError>) + Send>;
 
+/// Gets how a reclaim has ended.
+type ReclaimDone = Box<dyn FnOnce(Result<Vec<CohortId>, LogError>) + Send>;
+
 /// How long an append that nobody waits for may stay in memory.
 const LINGER: Duration = Duration::from_millis(50);
+
+/// A batch takes no further append when it holds so many bytes: one force stays short, and its length fits the format.
+const BATCH_BYTES_MAX: u64 = 8 << 20;
+/// Pauses before a segment that could not be begun is tried again: the first one, doubling up to the longest.
+const SEGMENT_PAUSE_MIN: Duration = Duration::from_millis(10);
+const SEGMENT_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How often a segment that could not be made ahead is ordered again.
+const ORDER_PERIOD: Duration = Duration::from_secs(1);
+/// A log that is closed tries so often to begin a segment.
+const CLOSING_TRIES: u32 = 20;
 
 enum Job {
     Append { append: Append, done: Option<Done> },
     Forget(CohortId),
-    Reclaim(Box<dyn FnOnce(Result<Vec<CohortId>, LogError>) + Send>),
+    Reclaim(ReclaimDone),
+}
+
+impl Job {
+    /// What it adds to a batch, about.
+    fn bytes(&self) -> u64 {
+        match self {
+            Job::Append { append, .. } => append.bytes(),
+            Job::Forget(_) | Job::Reclaim(_) => 0,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -31,7 +59,12 @@ struct Queue {
     jobs: VecDeque<Job>,
     urgent: bool,
     closing: bool,
+    /// The log can be used no more: why.
+    failed: Option<Arc<io::Error>>,
 }
+
+/// Called when the log can be used no more.
+type OnFailure = Box<dyn FnOnce(String) + Send>;
 
 struct Inner {
     queue: Mutex<Queue>,
@@ -39,7 +72,10 @@ struct Inner {
     killed: AtomicBool,
     forces: AtomicU64,
     appends: AtomicU64,
+    segment_failures: AtomicU64,
+    waiting_bytes: AtomicU64,
     reader: LogReader,
+    on_failure: Mutex<Option<OnFailure>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -50,6 +86,10 @@ pub struct LogStats {
     pub forces: u64,
     /// Appends taken.
     pub appends: u64,
+    /// Times that a segment could not be begun and had to be tried again.
+    pub segment_failures: u64,
+    /// Bytes of appends that wait for their force now.
+    pub waiting_bytes: u64,
 }
 
 /// The shared log of a node; cheap to clone.
@@ -92,15 +132,19 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
-    /// Starts the log's thread over an opened writer. Fails if the system gives no thread: the log cannot be used then.
-    pub fn spawn(writer: LogWriter) -> io::Result<Log> {
+    /// Starts the log's threads over an opened writer. Fails if the system gives none: the log cannot be used then.
+    pub fn spawn(mut writer: LogWriter) -> io::Result<Log> {
+        writer.set_source(Box::new(Ahead::spawn()?));
         let inner = Arc::new(Inner {
             queue: Mutex::default(),
             wake: Condvar::new(),
             killed: AtomicBool::new(false),
             forces: AtomicU64::new(0),
             appends: AtomicU64::new(0),
+            segment_failures: AtomicU64::new(0),
+            waiting_bytes: AtomicU64::new(0),
             reader: writer.reader(),
+            on_failure: Mutex::default(),
             thread: Mutex::new(None),
         });
         let shared = inner.clone();
@@ -141,7 +185,21 @@ impl Log {
         LogStats {
             forces: self.0.forces.load(Ordering::Relaxed),
             appends: self.0.appends.load(Ordering::Relaxed),
+            segment_failures: self.0.segment_failures.load(Ordering::Relaxed),
+            waiting_bytes: self.waiting_bytes(),
         }
+    }
+
+    /// Bytes of appends that wait for their force. It grows without bound while the disk hangs, unless whoever appends
+    /// looks at it.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.0.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Calls `failed`, with the reason, if the log's thread ends by a panic: nothing is forced any more then, and all
+    /// that waits is refused. A failed force is told to those who wait for it, and not here.
+    pub fn on_failure(&self, failed: impl FnOnce(String) + Send + 'static) {
+        *sync::lock(&self.0.on_failure) = Some(Box::new(failed));
     }
 
     /// Forces what is queued and ends the thread.
@@ -172,10 +230,12 @@ impl Log {
     fn push(&self, job: Job, urgent: bool) {
         let mut queue = self.lock();
         if queue.closing {
+            let error = queue.failed.clone().map_or(LogError::Closed, LogError::Poisoned);
             drop(queue);
-            refuse(job);
+            refuse(job, &error);
             return;
         }
+        self.0.waiting_bytes.fetch_add(job.bytes(), Ordering::Relaxed);
         queue.jobs.push_back(job);
         let wake = urgent && !queue.urgent;
         queue.urgent |= urgent;
@@ -190,61 +250,176 @@ impl Log {
     }
 }
 
-fn refuse(job: Job) {
+fn refuse(job: Job, error: &LogError) {
     match job {
-        Job::Append { done: Some(done), .. } => done(Err(LogError::Closed)),
+        Job::Append { done: Some(done), .. } => done(Err(error.clone())),
         Job::Append { done: None, .. } | Job::Forget(_) => {}
-        Job::Reclaim(done) => done(Err(LogError::Closed)),
+        Job::Reclaim(done) => done(Err(error.clone())),
     }
 }
 
-fn run(inner: &Inner, mut writer: LogWriter) {
-    let mut waiting: Vec<Done> = Vec::new();
-    let mut reclaims = Vec::new();
-    loop {
-        let (jobs, closing) = {
-            let mut queue = sync::lock(&inner.queue);
-            while !queue.urgent && !queue.closing {
-                let timed_out;
-                (queue, timed_out) = sync::wait_timeout(&inner.wake, queue, LINGER);
-                if timed_out {
-                    break;
-                }
+/// The log's thread. A panic of it is the end of the log, and is told.
+fn run(inner: &Inner, writer: LogWriter) {
+    let (open, reclaims, ordered) = (Vec::new(), Vec::new(), Instant::now());
+    let mut worker = Worker { inner, writer, open, open_bytes: 0, reclaims, ordered };
+    if catch_unwind(AssertUnwindSafe(|| worker.run())).is_ok() {
+        return;
+    }
+    let reason = "the log's thread has panicked";
+    let error = Arc::new(io::Error::other(reason));
+    let jobs = {
+        let mut queue = sync::lock(&inner.queue);
+        (queue.closing, queue.failed) = (true, Some(error.clone()));
+        std::mem::take(&mut queue.jobs)
+    };
+    if let Some(failed) = sync::lock(&inner.on_failure).take() {
+        failed(reason.to_owned());
+    }
+    let error = LogError::Poisoned(error);
+    for done in worker.open.drain(..) {
+        done(Err(error.clone()));
+    }
+    jobs.into_iter().for_each(|job| refuse(job, &error));
+}
+
+/// What the log's thread works with.
+struct Worker<'a> {
+    inner: &'a Inner,
+    writer: LogWriter,
+    /// Who waits for the force of the open batch, and its bytes.
+    open: Vec<Done>,
+    open_bytes: u64,
+    /// Reclaims under way: the newest segment when each began, and who waits for it.
+    reclaims: Vec<(u64, ReclaimDone)>,
+    /// When a segment was last ordered to be made ahead.
+    ordered: Instant,
+}
+
+impl Worker<'_> {
+    fn run(&mut self) {
+        loop {
+            let (jobs, closing) = self.next_jobs();
+            if self.is_killed() {
+                return self.end(jobs);
             }
-            queue.urgent = false;
-            (std::mem::take(&mut queue.jobs), queue.closing)
-        };
-        if inner.killed.load(Ordering::SeqCst) {
-            jobs.into_iter().for_each(refuse);
-            return;
+            if jobs.is_empty() && !closing && self.writer.wants_mark() {
+                let _ = self.writer.mark();
+            }
+            self.append(jobs);
+            let Some(forced) = self.force() else { return self.end(VecDeque::new()) };
+            self.inner.waiting_bytes.fetch_sub(std::mem::take(&mut self.open_bytes), Ordering::Relaxed);
+            for done in self.open.drain(..) {
+                done(forced.clone());
+            }
+            self.reclaim();
+            if self.ordered.elapsed() >= ORDER_PERIOD {
+                self.ordered = Instant::now();
+                self.writer.order_segment();
+            }
+            if closing && sync::lock(&self.inner.queue).jobs.is_empty() {
+                return self.end(VecDeque::new());
+            }
         }
-        if jobs.is_empty() && writer.wants_mark() && !closing {
-            let _ = writer.mark();
+    }
+
+    fn is_killed(&self) -> bool {
+        self.inner.killed.load(Ordering::SeqCst)
+    }
+
+    /// Waits for jobs, and takes as many as one batch may hold.
+    fn next_jobs(&self) -> (VecDeque<Job>, bool) {
+        let mut queue = sync::lock(&self.inner.queue);
+        while !queue.urgent && !queue.closing {
+            let timed_out;
+            (queue, timed_out) = sync::wait_timeout(&self.inner.wake, queue, LINGER);
+            if timed_out {
+                break;
+            }
         }
+        let (mut bytes, mut count) = (0, 0);
+        for job in &queue.jobs {
+            bytes += job.bytes();
+            if count > 0 && bytes > BATCH_BYTES_MAX {
+                break;
+            }
+            count += 1;
+        }
+        let rest = queue.jobs.split_off(count);
+        // Somebody may wait for what is left.
+        queue.urgent = !rest.is_empty();
+        (std::mem::replace(&mut queue.jobs, rest), queue.closing)
+    }
+
+    fn append(&mut self, jobs: VecDeque<Job>) {
         for job in jobs {
+            self.open_bytes += job.bytes();
             match job {
                 Job::Append { append, done } => {
-                    inner.appends.fetch_add(1, Ordering::Relaxed);
-                    match (writer.append(append), done) {
-                        (Ok(()), Some(done)) => waiting.push(done),
+                    self.inner.appends.fetch_add(1, Ordering::Relaxed);
+                    match (self.writer.append(append), done) {
+                        (Ok(()), Some(done)) => self.open.push(done),
                         (Err(error), Some(done)) => done(Err(error)),
                         (_, None) => {}
                     }
                 }
-                Job::Forget(cohort) => writer.forget(cohort),
-                Job::Reclaim(done) => reclaims.push(done),
+                Job::Forget(cohort) => self.writer.forget(cohort),
+                Job::Reclaim(done) => self.reclaims.push((self.writer.newest_segment(), done)),
             }
         }
-        inner.forces.fetch_add(1, Ordering::Relaxed);
-        let forced = writer.force();
-        for done in waiting.drain(..) {
-            done(forced.clone());
+    }
+
+    /// Forces the open batch. If a segment is needed for it and cannot be begun, that is tried until it can; `None`: the log
+    /// was killed, or closed, meanwhile.
+    fn force(&mut self) -> Option<Result<(), LogError>> {
+        self.inner.forces.fetch_add(1, Ordering::Relaxed);
+        let (mut pause, mut tries) = (SEGMENT_PAUSE_MIN, 0);
+        loop {
+            let error = match self.writer.force() {
+                Err(LogError::Segment(error)) => error,
+                forced => {
+                    if tries > 0 {
+                        tracing::info!(tries, "the log goes on: its next segment could be begun");
+                    }
+                    return Some(forced);
+                }
+            };
+            if tries == 0 {
+                tracing::error!(%error, "the log cannot begin its next segment, and tries again until it can");
+            }
+            tries += 1;
+            self.inner.segment_failures.fetch_add(1, Ordering::Relaxed);
+            let closing = sync::lock(&self.inner.queue).closing;
+            if self.is_killed() || (closing && tries >= CLOSING_TRIES) {
+                return None;
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(SEGMENT_PAUSE_MAX);
         }
-        for done in reclaims.drain(..) {
-            done(writer.reclaim());
+    }
+
+    /// Takes the reclaims under way one step further; the next one comes behind the next batch.
+    fn reclaim(&mut self) {
+        for (newest, done) in std::mem::take(&mut self.reclaims) {
+            match self.writer.reclaim_step(newest) {
+                Ok(None) => {
+                    self.reclaims.push((newest, done));
+                    sync::lock(&self.inner.queue).urgent = true;
+                }
+                Ok(Some(holding)) => done(Ok(holding)),
+                Err(error) => done(Err(error)),
+            }
         }
-        if closing {
-            return;
+    }
+
+    /// Refuses what was not forced.
+    fn end(&mut self, jobs: VecDeque<Job>) {
+        let more = std::mem::take(&mut sync::lock(&self.inner.queue).jobs);
+        for done in self.open.drain(..) {
+            done(Err(LogError::Closed));
         }
+        for (_, done) in self.reclaims.drain(..) {
+            done(Err(LogError::Closed));
+        }
+        jobs.into_iter().chain(more).for_each(|job| refuse(job, &LogError::Closed));
     }
 }

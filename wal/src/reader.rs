@@ -72,16 +72,23 @@ impl LogReader {
         places.iter().map(|(place, file)| read_entry(&**file, *place, cohort)).collect()
     }
 
-    /// Entries of a cohort above `base` that stand in one segment.
-    pub(crate) fn read_segment(&self, cohort: CohortId, base: u64, id: u64) -> Result<Vec<Entry>, ReadError> {
+    /// Entries of a cohort above `base` that stand in one segment, in order, until `bytes_max` of log is read.
+    pub(crate) fn read_segment(
+        &self,
+        cohort: CohortId,
+        base: u64,
+        id: u64,
+        bytes_max: u64,
+    ) -> Result<Vec<Entry>, ReadError> {
         let shared = sync::read(&self.0);
         let Some(index) = shared.index.get(&cohort) else { return Ok(Vec::new()) };
-        let mut entries = Vec::new();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
         for seq in (base + 1).max(index.oldest().seq + 1).. {
-            let Some(place) = index.at(seq) else { break };
+            let Some(place) = index.at(seq).filter(|_| bytes < bytes_max) else { break };
             if place.segment == id
                 && let Some(file) = shared.files.get(&id)
             {
+                bytes += u64::from(place.bytes);
                 entries.push(read_entry(&**file, place, cohort)?);
             }
         }

@@ -105,6 +105,9 @@ pub enum Record {
     Snapshot(Checkpoint),
 }
 
+/// What a record takes beside its payload, about.
+const RECORD_BYTES: u64 = 96;
+
 /// Records of one cohort, in order, as one append.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Append {
@@ -112,4 +115,16 @@ pub struct Append {
     pub cohort: CohortId,
     /// What, in log order.
     pub records: Vec<Record>,
+}
+
+impl Append {
+    /// Bytes that it takes in the log, about; never less than its payloads.
+    pub(crate) fn bytes(&self) -> u64 {
+        let payload = |record: &Record| match record {
+            Record::Entry(entry) => entry.payload.len() as u64,
+            Record::Skip(skip) => skip.0.values().map(|sequences| sequences.serialized_size() as u64).sum(),
+            Record::Promise(_) | Record::Commit(_) | Record::Checkpoint(_) | Record::Snapshot(_) => 0,
+        };
+        self.records.iter().map(|record| RECORD_BYTES + payload(record)).sum()
+    }
 }

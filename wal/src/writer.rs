@@ -19,7 +19,7 @@ use crate::lsn::CohortId;
 use crate::reader::{LogReader, Shared};
 use crate::record::{Append, Checkpoint, Record};
 use crate::recovery::{Recovery, scan};
-use crate::segments::{LogOptions, Segments, is_full};
+use crate::segments::{LogOptions, SameThread, SegmentSource, Segments, is_full};
 use crate::sync;
 
 /// The writer.
@@ -28,6 +28,7 @@ pub struct LogWriter {
     pub(crate) shared: Arc<RwLock<Shared>>,
     pub(crate) controls: BTreeMap<CohortId, Control>,
     batch: Batch,
+    source: Box<dyn SegmentSource>,
     /// Number of the last batch written.
     number: u64,
     poison: Option<Arc<io::Error>>,
@@ -67,6 +68,7 @@ impl LogWriter {
             shared: Arc::new(RwLock::new(Shared { index: found.index, files })),
             controls,
             batch: Batch::new(),
+            source: Box::new(SameThread::default()),
             number: found.batch,
             poison: None,
             marked: false,
@@ -74,8 +76,15 @@ impl LogWriter {
         };
         if writer.segments.current().is_none() {
             writer.add_segment()?;
+        } else {
+            writer.order_segment();
         }
         Ok((writer, found.recovery))
+    }
+
+    /// Bytes of the segments on the disk.
+    pub fn bytes(&self) -> u64 {
+        self.segments.bytes()
     }
 
     /// A reader of what is forced.
@@ -98,7 +107,8 @@ impl LogWriter {
         for record in &records {
             self.put(cohort, record, false);
         }
-        if let Err(error) = self.segments.check_space(self.batch.len(), self.controls.len(), control) {
+        let (bytes, cohorts) = (self.batch.len(), self.controls.len());
+        if let Err(error) = self.segments.check_space(bytes, cohorts, control, self.source.ahead()) {
             self.batch.take_back(&mark);
             if let Some(known) = self.controls.get_mut(&cohort) {
                 (known.ordinal, known.seq) = (ordinal, seq);
@@ -118,7 +128,8 @@ impl LogWriter {
     }
 
     /// Writes and forces the open batch; nothing to do if it is empty. On [`LogError::DiskFull`] the
-    /// batch is dropped: none of it is or will be in the log, and later appends may succeed.
+    /// batch is dropped: none of it is or will be in the log, and later appends may succeed. On [`LogError::Segment`] it
+    /// stays as it is, to be forced later.
     pub fn force(&mut self) -> Result<(), LogError> {
         self.check_poison()?;
         if self.batch.is_empty() {
@@ -131,7 +142,7 @@ impl LogWriter {
                 self.discard_batch();
                 return Err(LogError::DiskFull);
             }
-            return Err(self.poison(error));
+            return Err(LogError::Segment(Arc::new(error)));
         }
         let Some(current) = self.segments.current_mut() else { return Err(LogError::Closed) };
         let (id, offset) = (current.id, current.used);
@@ -197,12 +208,7 @@ impl LogWriter {
     /// Writes a batch without records, whose `forced_to` shows that the one before is whole.
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.check_poison()?;
-        if !self.segments.fits(BATCH_HEADER as u64)
-            && let Err(error) = self.add_segment()
-        {
-            if !is_full(&error) {
-                return Err(self.poison(error));
-            }
+        if !self.segments.fits(BATCH_HEADER as u64) && self.add_segment().is_err() {
             // The last batch stays unproven until the next one comes.
             self.mark_refused = true;
             return Ok(());
@@ -220,9 +226,10 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Makes the next segment, with what the segments before it hold of each cohort in its header.
+    /// Begins the next segment, with what the segments before it hold of each cohort in its header. An error leaves all
+    /// as it was: no batch is written to a segment whose header was not forced.
     fn add_segment(&mut self) -> io::Result<()> {
-        let before = self
+        let before: BTreeMap<_, _> = self
             .controls
             .iter()
             .map(|(&cohort, control)| {
@@ -230,10 +237,34 @@ impl LogWriter {
                 (cohort, Before { ordinal: *ordinal, seq: *seq })
             })
             .collect();
+        let made = self.source.take(&self.segments.next(self.batch.len(), before.len()))?;
         let header = SegmentHeader { id: 0, first_batch: self.number + 1, before };
-        let made = self.segments.add(header, self.batch.len())?;
-        sync::write(&self.shared).files.insert(made.id, made.file.clone());
+        let begun = self.segments.begin(made, header)?;
+        sync::write(&self.shared).files.insert(begun.id, begun.file.clone());
+        self.order_segment();
         Ok(())
+    }
+
+    /// Has the segment behind the current one made ahead, unless it is or there is no space.
+    pub(crate) fn order_segment(&mut self) {
+        if self.source.ahead() == 0
+            && let Some(make) = self.segments.next_ahead(self.controls.len())
+        {
+            self.source.order(make);
+        }
+    }
+
+    /// From now on segments come from here.
+    pub(crate) fn set_source(&mut self, source: Box<dyn SegmentSource>) {
+        self.source = source;
+        self.order_segment();
+    }
+
+    /// Makes the next segment ahead now, if there is space: for callers without a [`crate::Log`], which does it on a
+    /// thread.
+    pub fn make_segment_ahead(&mut self) {
+        self.order_segment();
+        self.source.work();
     }
 
     /// Appends a cohort's control state as a Checkpoint record.

@@ -116,6 +116,147 @@ fn a_crash_at_any_operation_keeps_what_was_forced() {
     }
 }
 
+/// The segment that is made ahead does not count until it is needed, whatever a crash leaves of it.
+#[test]
+fn a_crash_at_any_operation_keeps_what_was_forced_beside_a_segment_made_ahead() {
+    for stop_after in 0..140 {
+        let disk = MemoryDisk::new();
+        disk.set_faults(Faults { stop_after: Some(stop_after), ..Faults::default() });
+        let mut a = Chain::new(A);
+        let mut forced = 0;
+        if let Ok((mut log, _)) = LogWriter::open(Arc::new(disk.clone()), options()) {
+            for _ in 0..40 {
+                log.make_segment_ahead();
+                if log.append(a.next(1, 2000)).is_err() || log.force().is_err() {
+                    break;
+                }
+                forced = a.entries.len();
+            }
+        }
+        for seed in 0..4 {
+            let (mut log, recovery) = open(&disk.crash(seed));
+            let found = recovery.cohorts.get(&A).cloned().unwrap_or_default();
+            assert_eq!(found.corrupt, None, "stop {stop_after} seed {seed}");
+            assert_eq!(recovery.damaged, None, "stop {stop_after} seed {seed}");
+            assert!(found.entries.len() >= forced, "stop {stop_after} seed {seed}");
+            assert_eq!(found.entries, a.entries[..found.entries.len()]);
+            log.append(Chain::new(B).next(1, 10)).expect("goes on");
+            log.force().expect("goes on");
+        }
+    }
+}
+
+/// Fills the current segment: one more append needs another one.
+fn fill(disk: &MemoryDisk, log: &mut LogWriter, chain: &mut Chain) {
+    let segments = disk.list("wal").expect("lists").len();
+    for _ in 0..15 {
+        log.append(chain.next(1, 3000)).expect("appends");
+        log.force().expect("forces");
+    }
+    assert_eq!(disk.list("wal").expect("lists").len(), segments, "it still fits");
+}
+
+#[test]
+fn beginning_a_segment_that_was_made_ahead_costs_two_writes_and_two_forces() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk);
+    let mut a = Chain::new(A);
+    fill(&disk, &mut log, &mut a);
+    log.make_segment_ahead();
+    let before = disk.operations();
+    log.append(a.next(1, 4000)).expect("appends");
+    log.force().expect("forces");
+    assert_eq!(disk.operations() - before, 4, "its header, and the batch");
+    assert_eq!(open(&disk.crash(1)).1.cohorts[&A].entries, a.entries);
+}
+
+#[test]
+fn without_descriptors_the_next_segment_waits_and_nothing_is_lost() {
+    for ahead in [false, true] {
+        let disk = MemoryDisk::new();
+        let (mut log, _) = open(&disk);
+        let mut a = Chain::new(A);
+        fill(&disk, &mut log, &mut a);
+        disk.set_faults(Faults { no_descriptors: true, ..Faults::default() });
+        if ahead {
+            log.make_segment_ahead();
+        }
+        log.append(a.next(1, 4000)).expect("there is space");
+        for _ in 0..3 {
+            assert!(matches!(log.force(), Err(LogError::Segment(_))));
+            log.append(a.next(1, 10)).expect("more may wait");
+        }
+        assert!(open(&disk.crash(1)).1.cohorts[&A].entries.len() == 15);
+        disk.set_faults(Faults::default());
+        log.force().expect("there are descriptors again");
+        assert_eq!(open(&disk.crash(1)).1.cohorts[&A].entries, a.entries);
+    }
+}
+
+/// Only bytes of a batch that could not be written or forced are a reason to stop.
+#[test]
+fn a_write_error_while_a_segment_is_made_is_not_final() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk);
+    let mut a = Chain::new(A);
+    fill(&disk, &mut log, &mut a);
+    disk.set_faults(Faults { write_eio: true, ..Faults::default() });
+    log.append(a.next(1, 4000)).expect("there is space");
+    assert!(matches!(log.force(), Err(LogError::Segment(_))));
+    disk.set_faults(Faults { sync_eio: true, ..Faults::default() });
+    assert!(matches!(log.force(), Err(LogError::Segment(_))));
+    log.force().expect("the disk works again");
+    assert_eq!(open(&disk.crash(1)).1.cohorts[&A].entries, a.entries);
+}
+
+#[test]
+fn a_segment_that_cannot_be_removed_stays_and_leaves_no_hole() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk);
+    let mut a = Chain::new(A);
+    for _ in 0..200 {
+        log.append(a.next(1, 4000)).expect("appends");
+        log.force().expect("forces");
+    }
+    log.set_checkpoint(A, a.checkpoint(200)).expect("appends");
+    log.force().expect("forces");
+    disk.set_faults(Faults { no_descriptors: true, ..Faults::default() });
+    assert!(matches!(log.reclaim(), Err(LogError::Segment(_))));
+    log.append(a.next(1, 10)).expect("the log goes on");
+    log.force().expect("the log goes on");
+    for seed in 0..8 {
+        assert_eq!(open(&disk.crash(seed)).1.damaged, None);
+    }
+    disk.set_faults(Faults::default());
+    let before = disk.list("wal").expect("lists").len();
+    log.reclaim().expect("reclaims");
+    assert!(disk.list("wal").expect("lists").len() < before);
+    assert_eq!(open(&disk.crash(1)).1.damaged, None);
+}
+
+#[test]
+fn a_small_retention_has_small_segments() {
+    let segment = |mib: u64| LogOptions::retaining(mib << 20).segment_bytes;
+    assert_eq!(
+        [segment(0), segment(4), segment(64), segment(256), segment(4096)].map(|bytes| bytes >> 20),
+        [1, 1, 16, 64, 64]
+    );
+    let options = LogOptions::retaining(4 << 20);
+    let disk = MemoryDisk::new();
+    let (mut log, _) = LogWriter::open(Arc::new(disk.clone()), options).expect("opens");
+    let mut a = Chain::new(A);
+    for round in 1..=300u64 {
+        log.make_segment_ahead();
+        log.append(a.next(1, 50_000)).expect("appends");
+        log.force().expect("forces");
+        // What is not in tables yet is far less than the retention.
+        log.set_checkpoint(A, a.checkpoint(round.saturating_sub(20).max(1))).expect("appends");
+        log.reclaim().expect("reclaims");
+        let used: u64 = disk.files().iter().map(|(_, length)| length).sum();
+        assert!(used + options.reserve_bytes <= options.disk_bytes_max(), "{used}");
+    }
+}
+
 #[test]
 fn every_flipped_bit_of_a_forced_batch_is_found() {
     let disk = MemoryDisk::new();
@@ -314,6 +455,84 @@ fn group_commit_tells_every_appender() {
     let (_, recovery) = open(&disk.crash(9));
     assert_eq!(recovery.cohorts.len(), 8);
     assert!(recovery.cohorts.values().all(|cohort| cohort.entries.len() == 100 && cohort.corrupt.is_none()));
+}
+
+/// Appends, and says through the channel how that ended.
+fn append(log: &Log, append: Append) -> std::sync::mpsc::Receiver<Result<(), LogError>> {
+    let (done, wait) = std::sync::mpsc::channel();
+    // Nobody may wait any more.
+    log.append(append, true, Some(Box::new(move |result| drop(done.send(result)))));
+    wait
+}
+
+#[test]
+fn a_log_without_descriptors_goes_on_when_there_are_some() {
+    let disk = MemoryDisk::new();
+    let (writer, _) = open(&disk);
+    let log = Log::spawn(writer).expect("threads");
+    let mut a = Chain::new(A);
+    append(&log, a.next(1, 10)).recv().expect("told").expect("forced");
+    disk.set_faults(Faults { no_descriptors: true, ..Faults::default() });
+    // More than the current segment and the one that was made ahead can hold.
+    let waits: Vec<_> = (0..60).map(|_| append(&log, a.next(1, 4000))).collect();
+    let wait_max = std::time::Duration::from_secs(60);
+    let begun = std::time::Instant::now();
+    while log.stats().segment_failures == 0 {
+        assert!(begun.elapsed() < wait_max, "it never needs a segment");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert!(log.waiting_bytes() > 4000);
+    disk.set_faults(Faults::default());
+    for wait in waits {
+        wait.recv_timeout(wait_max).expect("told").expect("forced");
+    }
+    assert_eq!(log.waiting_bytes(), 0);
+    assert_eq!(open(&disk.crash(1)).1.cohorts[&A].entries, a.entries);
+    log.close();
+}
+
+#[test]
+fn what_collects_while_the_disk_hangs_is_forced_in_bounded_batches() {
+    let disk = MemoryDisk::new();
+    let options = LogOptions { segment_bytes: 64 << 20, ..LogOptions::default() };
+    let (writer, _) = LogWriter::open(Arc::new(disk.clone()), options).expect("opens");
+    let log = Log::spawn(writer).expect("threads");
+    let mut a = Chain::new(A);
+    // The log's thread stands still in the first answer, as if the disk hung.
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    log.append(
+        a.next(1, 10),
+        true,
+        Some(Box::new(move |_| {
+            // An error: the test has failed already.
+            let _ = gone.recv();
+        })),
+    );
+    while log.stats().forces == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let waits: Vec<_> = (0..40).map(|_| append(&log, a.next(1, 1 << 20))).collect();
+    assert!(log.waiting_bytes() >= 40 << 20);
+    let before = log.stats().forces;
+    go.send(()).expect("it waits");
+    for wait in waits {
+        wait.recv().expect("told").expect("forced");
+    }
+    assert!(log.stats().forces - before >= 5, "{:?}", log.stats());
+    log.close();
+}
+
+#[test]
+fn a_panic_on_the_logs_thread_is_told_and_refuses_all_that_waits() {
+    let (writer, _) = open(&MemoryDisk::new());
+    let log = Log::spawn(writer).expect("threads");
+    let (failed, told) = std::sync::mpsc::channel();
+    log.on_failure(move |reason| drop(failed.send(reason)));
+    let mut a = Chain::new(A);
+    log.append(a.next(1, 10), true, Some(Box::new(|_| panic!("for this test"))));
+    assert!(told.recv().expect("told").contains("panicked"));
+    assert!(matches!(append(&log, a.next(1, 10)).recv(), Ok(Err(LogError::Poisoned(_)))));
+    log.close();
 }
 
 #[test]

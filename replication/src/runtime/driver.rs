@@ -244,7 +244,9 @@ impl<S: Store> Replica<S> {
         }
         match result {
             Ok(()) => self.submit(Input::Event(Event::Forced(ticket))),
-            Err(LogError::DiskFull) => self.submit(Input::Event(Event::AppendFailed(ticket))),
+            Err(LogError::DiskFull | LogError::Segment(_)) => {
+                self.submit(Input::Event(Event::AppendFailed(ticket)))
+            }
             Err(error @ LogError::Poisoned(_)) => self.node.fail(error.to_string()),
             // Somebody has ended the log before the node: that is no failure, but nothing can be promised any more.
             Err(LogError::Closed) => self.node.end(),

@@ -164,6 +164,10 @@ impl World {
                 }
             }
             NodeFault::SyncError => self.disk_faults(node, Faults { sync_eio: true, ..Faults::default() }),
+            NodeFault::NoDescriptors(during) => {
+                self.disk_faults(node, Faults { no_descriptors: true, ..Faults::default() });
+                self.plan(during, Action::Lift { node });
+            }
             NodeFault::WriteError(during) => {
                 self.disk_faults(node, Faults { write_eio: true, ..Faults::default() });
                 self.plan(during, Action::Lift { node });

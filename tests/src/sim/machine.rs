@@ -85,6 +85,8 @@ pub(crate) struct Process {
     pub(crate) cache: Arc<BlockCache>,
     /// Appends that the log's thread has not taken yet.
     pub(crate) queue: Vec<(Range, Vec<Record>, Option<Ticket>)>,
+    /// Who waits for the force of what the log has taken, but had no segment for yet.
+    pub(crate) open: Vec<(Range, Ticket)>,
     /// A force is under way or planned.
     pub(crate) forcing: bool,
     /// What this gateway knows of each range.

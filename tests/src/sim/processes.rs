@@ -50,6 +50,7 @@ impl World {
             replicas: BTreeMap::new(),
             cache,
             queue: Vec::new(),
+            open: Vec::new(),
             forcing: false,
             gateway: BTreeMap::new(),
         };
@@ -97,7 +98,10 @@ impl World {
             Err(why) => {
                 if self.machines[&node].disk.stopped() {
                     self.lose_power(node, 0);
-                } else if ["StorageFull", "simulated EIO", "storage"].iter().any(|part| why.contains(part)) {
+                } else if ["StorageFull", "simulated EIO", "storage", "open files"]
+                    .iter()
+                    .any(|part| why.contains(part))
+                {
                     self.plan(100_000, Action::Start { node });
                 } else {
                     self.violated("restart", format!("n{node} refuses range {range}: {why}"));
@@ -238,9 +242,14 @@ impl World {
         if !self.lives(node, life) || !self.random.one_in(4) {
             return;
         }
+        // In production a thread does it beside the log's, at any time.
+        let ahead = self.random.one_in(2);
         let Some(process) = self.machines.get_mut(&node).and_then(|machine| machine.process.as_mut()) else {
             return;
         };
+        if ahead {
+            process.writer.make_segment_ahead();
+        }
         let reclaimed = if process.writer.wants_mark() && !process.forcing {
             process.writer.mark().map(|()| Vec::new())
         } else {
@@ -257,7 +266,7 @@ impl World {
                     }
                 }
             }
-            Err(LogError::DiskFull) => {}
+            Err(LogError::DiskFull | LogError::Segment(_)) => {}
             Err(LogError::Poisoned(_) | LogError::Closed) => self.fail(node),
         }
     }

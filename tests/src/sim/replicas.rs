@@ -16,6 +16,8 @@ use super::machine::{ReplicaEnvironment, Wish, owner};
 use super::schedule::Snare;
 use super::world::{Action, World};
 
+/// Pause before a segment that could not be made is tried again.
+const SEGMENT_PAUSE: u64 = 10_000;
 /// How long an append that nobody waits for may stay in memory.
 const LINGER: u64 = 50_000;
 
@@ -161,7 +163,7 @@ impl World {
             return self.plan(left, Action::Force { node, life });
         }
         process.forcing = false;
-        let (mut taken, mut refused, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut taken, mut refused, mut events) = (mem::take(&mut process.open), Vec::new(), Vec::new());
         let mut poisoned = false;
         for (range, records, ticket) in mem::take(&mut process.queue) {
             let happened =
@@ -171,7 +173,9 @@ impl World {
                     events.extend(happened);
                     taken.extend(ticket.map(|ticket| (range, ticket)));
                 }
-                Err(LogError::DiskFull) => refused.extend(ticket.map(|ticket| (range, ticket))),
+                Err(LogError::DiskFull | LogError::Segment(_)) => {
+                    refused.extend(ticket.map(|ticket| (range, ticket)))
+                }
                 Err(LogError::Poisoned(_) | LogError::Closed) => poisoned = true,
             }
         }
@@ -182,11 +186,14 @@ impl World {
         }
         match forced {
             Ok(()) if !poisoned => self.happened(Event::Forced { node }),
+            Err(LogError::Segment(_)) if !poisoned => self.wait_for_segment(node, mem::take(&mut taken)),
             Err(LogError::DiskFull) => {
                 self.happened(Event::Discarded { node });
                 refused.append(&mut taken);
             }
-            Ok(()) | Err(LogError::Poisoned(_) | LogError::Closed) => return self.fail(node),
+            Ok(()) | Err(LogError::Segment(_) | LogError::Poisoned(_) | LogError::Closed) => {
+                return self.fail(node);
+            }
         }
         let settled = |fate: fn(Ticket) -> CohortEvent| move |(range, ticket)| (range, fate(ticket));
         let taken = taken.into_iter().map(settled(CohortEvent::Forced));
@@ -196,6 +203,16 @@ impl World {
             if self.lives(node, life) {
                 self.tell(node, range, event);
             }
+        }
+    }
+
+    /// The log had no segment for its batch: what it has taken waits for the next force.
+    fn wait_for_segment(&mut self, node: Node, taken: Vec<(Range, Ticket)>) {
+        let life = self.life(node);
+        if let Some(process) = self.machines.get_mut(&node).and_then(|machine| machine.process.as_mut()) {
+            (process.open, process.forcing) = (taken, true);
+            self.counts.segments_late += 1;
+            self.plan(SEGMENT_PAUSE, Action::Force { node, life });
         }
     }
 

@@ -53,6 +53,8 @@ pub enum NodeFault {
     SyncError,
     /// Writes of its disk fail, for so long.
     WriteError(u64),
+    /// It has no file descriptor left, for so long.
+    NoDescriptors(u64),
 }
 
 /// When a trap springs.
@@ -245,6 +247,7 @@ fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
     let full = on(NodeFault::Full(random.below(left), during));
     allow(kinds.full, &[full; 3]);
     allow(kinds.errors, &[on(NodeFault::SyncError), on(NodeFault::WriteError(during / 10))]);
+    allow(kinds.errors, &[on(NodeFault::NoDescriptors(during))]);
     // Always the same node: two learners in a cohort of three stay away for good, as they must.
     allow(kinds.rot, &[Fault::Node(Victim::Node(1), NodeFault::Rot(random.number()))]);
     allow(kinds.rot, &[Fault::Node(Victim::Node(1), NodeFault::RotTable(random.number(), random.one_in(2)))]);

@@ -91,6 +91,8 @@ pub struct Counts {
     pub rejoins: u64,
     /// Disks lost, and replaced by empty ones.
     pub disks: u64,
+    /// Times that a log had to wait for its next segment.
+    pub segments_late: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -105,6 +107,7 @@ impl std::ops::AddAssign for Counts {
         self.compactions += other.compactions;
         self.snapshots += other.snapshots;
         self.rejoins += other.rejoins;
+        self.segments_late += other.segments_late;
         self.disks += other.disks;
     }
 }
@@ -118,7 +121,11 @@ impl fmt::Display for Counts {
             f,
             "{elections} leaderships, {crashes} crashes, {flushes} flushes, {compactions} compactions, "
         )?;
-        write!(f, "{snapshots} snapshots, {repairs} tables repaired, {rejoins} logs and {disks} disks lost")
+        write!(
+            f,
+            "{snapshots} snapshots, {repairs} tables repaired, {rejoins} logs and {disks} disks lost, "
+        )?;
+        write!(f, "{} segments late", self.segments_late)
     }
 }
 

@@ -72,6 +72,8 @@ pub struct Faults {
     pub write_eio: bool,
     /// The next sync of a file fails with EIO, once; what was written since the last one is then lost.
     pub sync_eio: bool,
+    /// There is no file descriptor left: what opens a file or a directory fails with EMFILE.
+    pub no_descriptors: bool,
     /// All operations that change anything fail from this operation number on (a crash point).
     pub stop_after: Option<u64>,
 }
@@ -189,6 +191,14 @@ impl State {
         }
     }
 
+    /// What opens a file or a directory needs a descriptor.
+    fn descriptor(&self) -> io::Result<()> {
+        match self.faults.no_descriptors {
+            true => Err(rustix::io::Errno::MFILE.into()),
+            false => Ok(()),
+        }
+    }
+
     fn used(&self) -> u64 {
         self.names.values().map(|&file| self.files[file].now.len() as u64).sum()
     }
@@ -211,6 +221,7 @@ impl Disk for MemoryDisk {
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
         state.change()?;
+        state.descriptor()?;
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -221,13 +232,16 @@ impl Disk for MemoryDisk {
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.lock().file(path)?;
+        let state = self.lock();
+        state.descriptor()?;
+        let file = state.file(path)?;
         Ok(Arc::new(MemoryFile { disk: self.clone(), file }))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
         let state = self.lock();
+        state.descriptor()?;
         let names = state.names.keys().filter_map(|name| name.strip_prefix(&prefix));
         Ok(names.filter(|name| !name.contains('/')).map(str::to_owned).collect())
     }
@@ -239,6 +253,7 @@ impl Disk for MemoryDisk {
     fn create_dir(&self, dir: &str) -> io::Result<()> {
         let mut state = self.lock();
         state.change()?;
+        state.descriptor()?;
         state.dirs.insert(dir.to_owned(), ());
         Ok(())
     }
@@ -273,6 +288,7 @@ impl Disk for MemoryDisk {
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         let mut state = self.lock();
         state.change()?;
+        state.descriptor()?;
         let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
         let inside = |name: &str| name.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('/'));
         state.durable.retain(|name, _| !inside(name));
