@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvstore::NodeId;
+use kvstore::accept;
 use kvstore::command_line::{Failure, Signals, say};
 use kvstore::config::{GRPC_PORT, NodeConfig};
 use kvstore::coordination::embedded::{Embedded, EmbeddedClient};
@@ -184,6 +185,8 @@ impl Request {
 
 impl Demo {
     async fn new(args: &DemoArgs, directory: &Path) -> Result<Demo, Failure> {
+        let connections_max = GatewayOptions::default().connections_max * args.nodes as usize;
+        accept::check_limit(connections_max).map_err(Failure::run)?;
         // All ports first: with one of them taken nothing is started.
         let pg = listen_all("--pg-port", args.pg_port, args.nodes).await?;
         let grpc = match args.grpc_port {

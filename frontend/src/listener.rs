@@ -9,10 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kvstore::accept::{ACCEPT_PAUSE, AcceptLog};
 use kvstore::command_line::Failure;
 use kvstore::request::Kv;
 use planner::{Planner, ServerInfo};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +27,10 @@ pub(crate) const DATABASE: &str = "spinnaker";
 pub(crate) const PG_PORT: u16 = 5433;
 /// Connections that may be in startup (or bring a cancel request) while all sessions are taken.
 const STARTUPS_MAX: usize = 64;
-/// Pause after a failed accept (too many open files): a retry at once would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that are being refused for want of file descriptors at a time, and how long one may take; more are closed
+/// without a word.
+const REFUSALS_MAX: usize = 32;
+const REFUSAL_MAX: Duration = Duration::from_secs(2);
 /// A connection that was silent for so long is probed, then again at each interval.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -119,16 +123,33 @@ impl Drop for Gateway {
 async fn accept(listener: TcpListener, server: Server, options: GatewayOptions) {
     let mut connections = JoinSet::new();
     let accepted_max = options.connections_max + STARTUPS_MAX;
+    let mut log = AcceptLog::new("SQL");
+    // Those for which there is no file descriptor, and that are told so.
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     loop {
         tokio::select! {
             () = server.stop.cancelled() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept(), if connections.len() < accepted_max => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve(stream, server.clone()));
-                }
+                Ok((stream, _)) => match log.accepted() {
+                    Some(place) => {
+                        let server = server.clone();
+                        connections.spawn(async move {
+                            serve(stream, server).await;
+                            drop(place);
+                        });
+                    }
+                    None => if let Ok(permit) = refusals.clone().try_acquire_owned() {
+                        let server = Server { full: true, ..server.clone() };
+                        connections.spawn(async move {
+                            // Whoever does not ask soon is not told.
+                            let _ = tokio::time::timeout(REFUSAL_MAX, serve(stream, server)).await;
+                            drop(permit);
+                        });
+                    },
+                },
                 Err(error) => {
-                    tracing::warn!(%error, "accept failed");
+                    log.failed(&error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },

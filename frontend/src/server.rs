@@ -17,6 +17,8 @@ pub(crate) struct Server {
     pub(crate) cancels: Arc<Cancels>,
     /// One permit for each session that may be open.
     pub(crate) permits: Arc<Semaphore>,
+    /// The process has no file descriptor for another session: it is only told so.
+    pub(crate) full: bool,
     /// Cancelled when the gateway shuts down.
     pub(crate) stop: CancellationToken,
 }
@@ -28,6 +30,7 @@ impl Server {
             planner,
             cancels: Arc::new(Cancels::default()),
             permits: Arc::new(Semaphore::new(connections_max)),
+            full: false,
             stop: CancellationToken::new(),
         }
     }

@@ -95,7 +95,10 @@ pub(crate) async fn start(command: StartCommand) -> Result<(), Failure> {
     let Resolved { mut node, zookeeper, .. } = resolved;
     node.pg_address = Some(address.to_string());
     let id = node.node.0;
-    let Some(node) = start_node(node, &zookeeper, &mut signals).await? else { return Ok(()) };
+    let connections_max = pg.options.connections_max;
+    let Some(node) = start_node(node, &zookeeper, connections_max, &mut signals).await? else {
+        return Ok(());
+    };
     let gateway = Gateway::open(listener, node.kv(), pg.options).map_err(Failure::run)?;
     say(format_args!("node {id}  postgres://root@{address}/{DATABASE}"));
     say("ready");

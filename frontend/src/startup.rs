@@ -140,6 +140,12 @@ fn session<S: AsyncRead + AsyncWrite + Unpin>(
     minor: u32,
     parameters: Vec<(String, String)>,
 ) -> Result<Backend, SqlError> {
+    if server.full {
+        return Err(SqlError::new(TOO_MANY_CONNECTIONS, "too many open files: no more sessions for now")
+            .hint(
+                "Close other connections to this node, use another one, or raise its limit of open files.",
+            ));
+    }
     let permit = server.permits.clone().try_acquire_owned().map_err(|_| {
         SqlError::new(TOO_MANY_CONNECTIONS, "sorry, too many clients already")
             .hint("Close other connections to this gateway, or use another one.")

@@ -18,6 +18,7 @@ use replication::coordination::zookeeper::{ZooKeeper, ZooKeeperOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::accept;
 use crate::config::{GRPC_PORT, NodeConfig, StartArgs};
 use crate::node::Node;
 use crate::status;
@@ -189,12 +190,15 @@ impl Signals {
     }
 }
 
-/// Connects to ZooKeeper and starts a node; `None` if a signal came before it served.
+/// Connects to ZooKeeper and starts a node that expects so many connections of clients; `None` if a signal came before it
+/// served.
 pub async fn start_node(
     config: NodeConfig,
     zookeeper: &str,
+    connections_max: usize,
     signals: &mut Signals,
 ) -> Result<Option<Node>, Failure> {
+    accept::check_limit(connections_max).map_err(Failure::run)?;
     let starting = async {
         let coordinator: Arc<dyn Coordinator> =
             ZooKeeper::connect(ZooKeeperOptions::new(zookeeper)).await.map_err(Failure::run)?;

@@ -9,12 +9,14 @@
 //! * an append that got an error is not in the log and will not be.
 //!
 //! In reading order: [`Lsn`] and [`Record`] (what is said), `format` (the bytes, drawn), [`LogWriter`] (one force
-//! per batch) with its `batch` and `segments`, `retention`, [`Log`] (group commit), `recovery` (the decision table of a
+//! per batch) with its `batch` and `segments`, `retention`, `ahead` (the next segment, made before it is needed),
+//! [`Log`] (group commit), `recovery` (the decision table of a
 //! restart), [`LogReader`] (catch-up), [`identity`] (whose data directory this is).
 //!
 //! A module uses only modules listed below it.
 
 mod group;
+mod ahead;
 mod retention;
 mod writer;
 mod recovery;
@@ -27,10 +29,13 @@ mod record;
 mod error;
 pub mod identity;
 pub mod disk;
+pub mod descriptors;
+mod budget;
 mod lsn;
 pub mod sync;
 mod random;
 
+pub use budget::{Budget, OverBudget, Reserved};
 pub use error::{LogError, OpenError, ReadError};
 pub use group::{Done, Log, LogStats};
 pub use lsn::{

@@ -14,6 +14,9 @@ use kvstore::proto::v1::kv_client::KvClient;
 use kvstore::status;
 use tonic::transport::Channel;
 
+/// gRPC connections of clients that there should be room for: each carries any number of calls.
+const CONNECTIONS_EXPECTED: usize = 100;
+
 /// The SpinnakerDB key-value store
 #[derive(Debug, Parser)]
 #[command(name = "spinnaker-kv", version, propagate_version = true)]
@@ -140,7 +143,9 @@ async fn start(args: StartArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let id = resolved.node.node.0;
-    let Some(node) = start_node(resolved.node, &resolved.zookeeper, &mut signals).await? else {
+    let Some(node) =
+        start_node(resolved.node, &resolved.zookeeper, CONNECTIONS_EXPECTED, &mut signals).await?
+    else {
         return Ok(());
     };
     say(format_args!("node {id}  http://{}", node.address()));

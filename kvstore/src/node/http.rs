@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::accept::{ACCEPT_PAUSE, AcceptLog};
+
 /// A request line and its headers must fit.
 const REQUEST_BYTES_MAX: usize = 8 << 10;
 /// And come in this time.
@@ -21,17 +23,23 @@ pub(crate) trait Pages: Send + Sync + 'static {
 
 /// Serves until the task is aborted.
 pub(crate) async fn serve(listener: TcpListener, pages: Arc<dyn Pages>) {
+    let mut log = AcceptLog::new("HTTP");
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                // Without a place it is closed at once.
+                let Some(place) = log.accepted() else { continue };
                 let pages = pages.clone();
                 tokio::spawn(async move {
                     // Who asks slowly, or goes away, gets nothing: neither is worth a word.
                     let _ = tokio::time::timeout(REQUEST_TIME_MAX, answer(stream, &*pages)).await;
+                    drop(place);
                 });
             }
-            // Out of descriptors, most likely: wait for some to be closed.
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => {
+                log.failed(&error);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }

@@ -165,6 +165,7 @@ impl Node {
                 ranges: self.ranges.clone(),
                 runtime: self.runtime.clone(),
                 metrics: self.metrics.clone(),
+                log: self.log.clone(),
             };
             self.spawn(http::serve(http, Arc::new(pages)));
         }

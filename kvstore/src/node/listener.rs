@@ -13,7 +13,11 @@ use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Sleep;
 use tonic::transport::server::{Connected, TcpConnectInfo};
+use wal::descriptors;
+
+use crate::accept::{ACCEPT_PAUSE, AcceptLog};
 
 /// Resolves and binds; the error names the address.
 pub(crate) async fn bind(address: &str) -> Result<TcpListener, String> {
@@ -28,6 +32,9 @@ pub(crate) struct Incoming {
     listener: TcpListener,
     killed: watch::Receiver<bool>,
     end: Killed,
+    log: AcceptLog,
+    /// A pause after a failed accept.
+    rest: Option<Pin<Box<Sleep>>>,
 }
 
 type Killed = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -43,7 +50,7 @@ fn when_killed(killed: &watch::Receiver<bool>) -> Killed {
 impl Incoming {
     pub(crate) fn new(listener: TcpListener, killed: watch::Receiver<bool>) -> Incoming {
         let end = when_killed(&killed);
-        Incoming { listener, killed, end }
+        Incoming { listener, killed, end, log: AcceptLog::new("gRPC"), rest: None }
     }
 }
 
@@ -57,14 +64,28 @@ impl Stream for Incoming {
         if self.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
         }
-        match self.listener.poll_accept(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
-            Poll::Ready(Ok((stream, _))) => {
+        loop {
+            if let Some(rest) = &mut self.rest {
+                if rest.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                self.rest = None;
+            }
+            let stream = match self.listener.poll_accept(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => {
+                    self.log.failed(&error);
+                    self.rest = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE)));
+                    continue;
+                }
+                Poll::Ready(Ok((stream, _))) => stream,
+            };
+            // Without a place it is closed at once: the client's call fails as unavailable.
+            if let Some(place) = self.log.accepted() {
                 // Small frames must not wait for each other; if it cannot be set, it is only slower.
                 let _ = stream.set_nodelay(true);
                 let killed = when_killed(&self.killed);
-                Poll::Ready(Some(Ok(Connection { stream, killed, dead: false })))
+                return Poll::Ready(Some(Ok(Connection { stream, killed, dead: false, _place: place })));
             }
         }
     }
@@ -75,6 +96,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     killed: Killed,
     dead: bool,
+    _place: descriptors::Connection<'static>,
 }
 
 impl Connection {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use replication::runtime::Runtime;
+use wal::Log;
+use wal::descriptors::DESCRIPTORS;
 
 use super::http::Pages;
 use crate::metrics::{self, Metrics};
@@ -13,6 +15,7 @@ pub(super) struct NodePages {
     pub(super) ranges: Arc<Ranges>,
     pub(super) runtime: Runtime,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) log: Log,
 }
 
 impl Pages for NodePages {
@@ -32,6 +35,7 @@ impl Pages for NodePages {
         metrics::gauge(&mut out, "spinnaker_ranges", "Ranges this node is a member of.", all.len() as u64);
         metrics::gauge(&mut out, "spinnaker_ranges_leading", "Ranges led with a lease.", leading as u64);
         metrics::gauge(&mut out, "spinnaker_ranges_refused", "Ranges out of service here.", refused as u64);
+        self.system(&mut out);
         let done = self.runtime.metrics();
         let counters = [
             ("spinnaker_proposals_total", "Writes proposed here.", &done.proposals),
@@ -48,5 +52,32 @@ impl Pages for NodePages {
             metrics::counter(&mut out, name, help, value.get());
         }
         out
+    }
+}
+
+impl NodePages {
+    /// The log, and what the process takes of the system.
+    fn system(&self, out: &mut String) {
+        let log = self.log.stats();
+        metrics::counter(out, "spinnaker_log_forces_total", "Forces of the log.", log.forces);
+        let failures = log.segment_failures;
+        metrics::counter(
+            out,
+            "spinnaker_log_segment_failures_total",
+            "Segments of the log that could not be begun and were tried again.",
+            failures,
+        );
+        let waiting = log.waiting_bytes;
+        metrics::gauge(
+            out,
+            "spinnaker_log_waiting_bytes",
+            "Bytes that wait for a force of the log.",
+            waiting,
+        );
+        let connections = DESCRIPTORS.connections();
+        metrics::gauge(out, "spinnaker_files_open", "Files of log and tables.", DESCRIPTORS.files());
+        metrics::gauge(out, "spinnaker_connections_open", "Connections of clients.", connections);
+        let limit = DESCRIPTORS.limit();
+        metrics::gauge(out, "spinnaker_descriptors_max", "Limit of open files of the process.", limit);
     }
 }

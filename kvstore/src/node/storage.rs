@@ -46,8 +46,9 @@ impl Storage {
         let disk: Arc<dyn Disk> = Arc::new(lock_directory(config).map_err(|error| named(&error))?);
         let identity = wal::identity::open_or_create(&*disk, &config.cluster, config.node);
         let identity = identity.map_err(|error| named(&error))?;
-        let options = LogOptions { retention_bytes: config.log_retention_bytes, ..LogOptions::default() };
+        let options = LogOptions::retaining(config.log_retention_bytes);
         let (writer, recovery) = LogWriter::open(disk.clone(), options).map_err(|error| named(&error))?;
+        check_space(&*disk, &options, writer.bytes());
         let me = ReplicaId { node: config.node, incarnation: identity.incarnation };
         let cohorts: HashMap<CohortId, CohortRecovery> = recovery.cohorts.into_iter().collect();
         let damaged = recovery.damaged;
@@ -56,6 +57,21 @@ impl Storage {
             || damaged.is_some()
             || dirs.iter().any(|dir| opening::range_of(dir).is_some());
         Ok(Storage { disk, me, writer, cohorts, damaged, holds_data })
+    }
+}
+
+/// Says so if the disk is too small for what the log may need.
+fn check_space(disk: &dyn Disk, options: &LogOptions, used: u64) {
+    let (needed, mib) = (options.disk_bytes_max(), |bytes: u64| bytes >> 20);
+    if let Ok(free) = disk.free_bytes()
+        && free + used < needed
+    {
+        tracing::warn!(
+            "the disk has {} MiB for the log, which may need {} MiB (and the tables need theirs): lower \
+             --log-retention-mib, or give it more space",
+            mib(free + used),
+            mib(needed)
+        );
     }
 }
 

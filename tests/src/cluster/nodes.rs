@@ -18,6 +18,9 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 pub struct Nodes {
     /// `spinnaker` or `spinnaker-kv`.
     binary: &'static str,
+    /// Most files that a node may have open, and flags that all of them get.
+    files_max: Option<u32>,
+    flags: Vec<String>,
     nodes: Vec<Node>,
     /// The election service; dropped after the nodes.
     pub zookeeper: ZooKeeperServer,
@@ -35,15 +38,20 @@ struct Node {
 impl Nodes {
     /// Starts ZooKeeper and three nodes with SQL gateways, and waits until all are ready.
     pub fn start() -> Nodes {
-        Nodes::start_binary("spinnaker")
+        Nodes::start_binary("spinnaker", None, &[])
+    }
+
+    /// The same, with a limit of open files (`ulimit -n`) and more flags for each node.
+    pub fn start_limited(files_max: u32, flags: &[&str]) -> Nodes {
+        Nodes::start_binary("spinnaker", Some(files_max), flags)
     }
 
     /// The same without SQL.
     pub fn start_kv() -> Nodes {
-        Nodes::start_binary("spinnaker-kv")
+        Nodes::start_binary("spinnaker-kv", None, &[])
     }
 
-    fn start_binary(binary: &'static str) -> Nodes {
+    fn start_binary(binary: &'static str, files_max: Option<u32>, flags: &[&str]) -> Nodes {
         let local = || format!("127.0.0.1:{}", free_port());
         let node = || {
             let pg_listen = local();
@@ -52,7 +60,8 @@ impl Nodes {
         };
         let dir = tempfile::tempdir().expect("a temporary directory");
         let nodes = vec![node(), node(), node()];
-        let mut nodes = Nodes { binary, nodes, zookeeper: ZooKeeperServer::start(), dir };
+        let flags = flags.iter().map(ToString::to_string).collect();
+        let mut nodes = Nodes { binary, files_max, flags, nodes, zookeeper: ZooKeeperServer::start(), dir };
         nodes.start_all();
         nodes
     }
@@ -82,6 +91,16 @@ impl Nodes {
         assert!(status.success(), "{status}; it said:\n{}", process.said());
     }
 
+    /// Address of a node's SQL gateway.
+    pub fn pg_listen(&self, number: usize) -> &str {
+        &self.nodes[number - 1].pg_listen
+    }
+
+    /// A node's process.
+    pub fn process(&mut self, number: usize) -> &mut Process {
+        self.nodes[number - 1].process.as_mut().expect("it runs")
+    }
+
     /// gRPC address of a node.
     pub fn listen(&self, number: usize) -> &str {
         &self.nodes[number - 1].listen
@@ -90,13 +109,22 @@ impl Nodes {
     /// The command that starts a node, as an operator would type it.
     pub fn start_command(&self, number: usize) -> Command {
         let node = &self.nodes[number - 1];
-        let mut command = Command::new(provision::binary(self.binary));
+        let binary = provision::binary(self.binary);
+        let mut command = match self.files_max {
+            None => Command::new(binary),
+            Some(files_max) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {files_max}; exec \"$0\" \"$@\"")]).arg(binary);
+                shell
+            }
+        };
         command
             .args(["start", "--node-id", &number.to_string()])
             .arg("--data-dir")
             .arg(self.dir.path().join(format!("node-{number}")))
             .args(["--zookeeper", &format!("{}/spinnaker-e2e", self.zookeeper.address())])
-            .args(["--listen", &node.listen, "--http-listen", &node.http_listen]);
+            .args(["--listen", &node.listen, "--http-listen", &node.http_listen])
+            .args(&self.flags);
         if self.binary == "spinnaker" {
             command.args(["--pg-listen", &node.pg_listen]);
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::device::{Disk, DiskFile};
+use crate::descriptors::DESCRIPTORS;
 
 /// A directory of the file system as a [`Disk`]. Holds the directory's lock file: one process (and one
 /// `FileDisk`) at a time.
@@ -57,12 +58,14 @@ impl FileDisk {
 
 impl Disk for FileDisk {
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        check_descriptors(path)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path(path))?;
-        Ok(Arc::new(RealFile(file)))
+        Ok(Arc::new(RealFile::new(file)))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(true).open(self.path(path))?)))
+        check_descriptors(path)?;
+        Ok(Arc::new(RealFile::new(OpenOptions::new().read(true).write(true).open(self.path(path))?)))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -103,8 +106,26 @@ impl Disk for FileDisk {
     }
 }
 
+/// What is not the log's leaves the last descriptors to it.
+fn check_descriptors(path: &str) -> io::Result<()> {
+    if path.starts_with("wal/") { Ok(()) } else { DESCRIPTORS.check_table_file() }
+}
+
 #[derive(Debug)]
 struct RealFile(File);
+
+impl RealFile {
+    fn new(file: File) -> RealFile {
+        DESCRIPTORS.opened_file();
+        RealFile(file)
+    }
+}
+
+impl Drop for RealFile {
+    fn drop(&mut self) {
+        DESCRIPTORS.closed_file();
+    }
+}
 
 impl DiskFile for RealFile {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
