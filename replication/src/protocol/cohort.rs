@@ -47,7 +47,10 @@ impl Cohort {
     /// order.
     pub fn step(&mut self, event: Event, now: Stamp, out: &mut Vec<Effect>) {
         self.common.now = now;
-        let transition = self.take(event, out);
+        let transition = match self.take(event, out) {
+            Transition::Stay => self.after_release(),
+            next => next,
+        };
         self.turn(transition, out);
         if INVARIANTS_CHECKED {
             self.check();
@@ -124,6 +127,14 @@ impl Cohort {
     }
 
     // Transitions
+
+    /// A leader that has given its leases away is none any more, whatever event that happened in [release-is-final].
+    fn after_release(&self) -> Transition {
+        match &self.role {
+            Role::Leader(role) if role.transfers.has_released() => Transition::Follow(None),
+            Role::Leader(_) | Role::Follower(_) | Role::Candidate(_) => Transition::Stay,
+        }
+    }
 
     /// Takes the next role, if there is one.
     pub(super) fn turn(&mut self, transition: Transition, out: &mut Vec<Effect>) {

@@ -19,12 +19,9 @@ impl Member<'_, Leader> {
                 self.win(out);
             }
             Event::Coordinated(outcome) => return self.coordinated(outcome, out),
-            Event::Write { token, payload } => {
-                self.write(token, payload, out);
-                return self.after_release();
-            }
+            Event::Write { token, payload } => self.write(token, payload, out),
             Event::Read { token, after } => self.read(token, after, out),
-            Event::Transfer { token, target } => return self.transfer(token, target, out),
+            Event::Transfer { token, target } => self.transfer(token, target, out),
             Event::Connected(node) => self.connected(node, out),
             Event::LogRead { to, after, entries } => self.log_read(to, after, entries, out),
             Event::SnapshotRead { to, snapshot, part } => self.snapshot_read(to, snapshot, part, out),
@@ -51,7 +48,7 @@ impl Member<'_, Leader> {
             ToLeader::Promised(report) => return self.promised(from, report, out),
             ToLeader::Refuse { promise } => return self.refused(from, promise, out),
             ToLeader::Ack(Ack { learner: true, forced, .. }) => self.learner_ack(from, forced, out),
-            ToLeader::Ack(ack) => return self.ack(from, &ack, out),
+            ToLeader::Ack(ack) => self.ack(from, &ack, out),
             ToLeader::Report(report) => self.reported(from, &report, out),
             ToLeader::LearnerReport(report) => self.catch_up_learner(from, &report, out),
             ToLeader::Gap { last } => self.gap(from, last, out),

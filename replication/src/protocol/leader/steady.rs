@@ -17,12 +17,12 @@ use crate::protocol::transition::Transition;
 impl Member<'_, Leader> {
     // Acks
 
-    pub(super) fn ack(&mut self, from: ReplicaId, ack: &Ack, out: &mut Vec<Effect>) -> Transition {
+    pub(super) fn ack(&mut self, from: ReplicaId, ack: &Ack, out: &mut Vec<Effect>) {
         let now = self.common.now;
-        let Some(progress) = self.role.progress.get_mut(&from.node) else { return Transition::Stay };
+        let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
         // What is acked must be in our log: an ack of this epoch is, unless bytes were mixed up on the way.
         if self.common.log.at(ack.forced.seq).is_some_and(|(lsn, _)| lsn != ack.forced) {
-            return Transition::Stay;
+            return;
         }
         progress.contact.heard(now);
         progress.contact.note_own_stamp(ack.own_stamp);
@@ -36,7 +36,6 @@ impl Member<'_, Leader> {
         self.answer_reads(out);
         self.advance_transfer(out);
         self.send_to(from.node, out);
-        self.after_release()
     }
 
     /// Extends the lease by what a majority (with us) has granted, counted from our own send times [lease-margin].
@@ -104,10 +103,7 @@ impl Member<'_, Leader> {
         self.expire_transfer(out);
         self.transfer_if_unfit(out);
         self.keep_znode(out);
-        match self.takeover_outcome(out) {
-            Transition::Stay => self.after_release(),
-            next => next,
-        }
+        self.takeover_outcome(out)
     }
 
     /// Without a majority the leader suspends: no new writes, no confirmation for reads; heartbeats go on, and so does the
@@ -178,16 +174,10 @@ impl Member<'_, Leader> {
     }
 
     /// A client wants another leader.
-    pub(super) fn transfer(
-        &mut self,
-        token: Token,
-        target: Option<NodeId>,
-        out: &mut Vec<Effect>,
-    ) -> Transition {
+    pub(super) fn transfer(&mut self, token: Token, target: Option<NodeId>, out: &mut Vec<Effect>) {
         if !self.begin_transfer(Some(token), target, out) {
             out.push(Effect::Reply { token, reply: Reply::Unavailable(Unavailable::Transferring) });
         }
-        self.after_release()
     }
 
     /// Begins to transfer to `target`, or to the follower that is furthest; says whether there is one.
@@ -232,17 +222,9 @@ impl Member<'_, Leader> {
         if let Some(transfer) = self.role.transfers.release() {
             transfer.reply(Reply::Transferred, out);
         }
-        // Final: this leadership serves and heartbeats no more.
+        // Final: this leadership serves and heartbeats no more, and ends with this event.
         self.role.open = false;
         self.role.lease.drop_for_good();
-    }
-
-    /// A leader that has given its leases away is none any more.
-    pub(super) fn after_release(&self) -> Transition {
-        match self.role.transfers.has_released() {
-            true => Transition::Follow(None),
-            false => Transition::Stay,
-        }
     }
 
     fn expire_transfer(&mut self, out: &mut Vec<Effect>) {
