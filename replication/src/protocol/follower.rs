@@ -327,6 +327,8 @@ impl Member<'_, Follower> {
         match log.truncate(agree) {
             // The Skip must be durable before this is acked; what the leader sends next comes behind it in the log.
             Some(skip) => self.common.append_skip(skip, epoch, agree, out),
+            // A repeated Match: what is hidden comes back in a crash until the Skip is durable [skip-needs-proof].
+            None if self.common.skip_is_pending() => {}
             None => self.matched(epoch, agree, out),
         }
     }

@@ -114,6 +114,11 @@ impl Appends {
         }
     }
 
+    /// Whether a truncation waits for its force.
+    pub(crate) fn skip_is_pending(&self) -> bool {
+        self.pending.iter().any(|one| matches!(one.purpose, Persisted::Truncated { .. }))
+    }
+
     /// Appends up to `ticket` are durable; says what they were for, in order.
     pub(crate) fn forced(&mut self, ticket: Ticket) -> Vec<Persisted> {
         let mut persisted = Vec::new();

@@ -253,6 +253,11 @@ impl Common {
         self.append(vec![Record::Skip(skip)], Persisted::Truncated { epoch, agree }, out);
     }
 
+    /// Whether a Skip is not durable yet.
+    pub(crate) fn skip_is_pending(&self) -> bool {
+        self.appends.skip_is_pending()
+    }
+
     /// Appends up to `ticket` are durable; says what they were for, in order.
     pub(crate) fn forced(&mut self, ticket: Ticket) -> Vec<Persisted> {
         let persisted = self.appends.forced(ticket);
