@@ -94,7 +94,7 @@ impl Member<'_, Leader> {
     pub(crate) fn catch_up_learner(&mut self, from: ReplicaId, report: &Report, out: &mut Vec<Effect>) {
         let (last, open, flushed) = (self.common.log.last(), self.serves(), self.common.flushed());
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
-        progress.learner = true;
+        progress.note_learner(last);
         let transfer = progress.takes_snapshot() && report.committed.seq <= flushed.seq;
         if !open || transfer {
             return;
@@ -105,9 +105,9 @@ impl Member<'_, Leader> {
 
     /// A learner has forced this much, perhaps less than before it lost its log.
     pub(crate) fn learner_ack(&mut self, from: ReplicaId, forced: Lsn, out: &mut Vec<Effect>) {
-        let now = self.common.now;
+        let (now, last) = (self.common.now, self.common.log.last());
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
-        progress.learner = true;
+        progress.note_learner(last);
         if progress.is_replicating() && forced.seq < progress.matched.seq {
             progress.replicate_from(forced, now);
         }

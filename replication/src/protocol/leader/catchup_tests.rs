@@ -6,7 +6,7 @@ use super::*;
 use crate::protocol::config::{Config, Recovered};
 use crate::protocol::leader::SnapshotTransfer;
 use crate::protocol::member::Common;
-use crate::protocol::message::Message;
+use crate::protocol::message::{Message, SnapshotPart};
 use crate::protocol::settings::Settings;
 use crate::protocol::time::Stamp;
 
@@ -127,4 +127,26 @@ fn a_snapshot_takes_the_place_of_a_repair() {
     }
     leader.offer_snapshot(FOLLOWER, &mut out);
     assert_eq!(leader.role.progress[&FOLLOWER].repair, None);
+}
+
+/// It was brought a snapshot as a follower whose acks counted, and loses its log meanwhile: what the snapshot holds is not all
+/// that it may have acked [rejoin-as-learner].
+#[test]
+fn who_loses_its_log_during_a_snapshot_is_promoted_at_the_end_of_our_log_only() {
+    let ((mut common, mut role), mut out) = (leader(), Vec::new());
+    role.open = true;
+    let mut leader = Member { common: &mut common, role: &mut role };
+    let flushed = leader.common.flushed();
+    leader.offer_snapshot(FOLLOWER, &mut out);
+    let transfer = leader.role.progress.get_mut(&FOLLOWER).and_then(Progress::transfer);
+    if let Some(transfer) = transfer {
+        transfer.sent = Some(SnapshotPart { number: 0, flushed, bytes: Default::default(), last: true });
+    }
+    leader.catch_up_learner(peer(2), &Report::default(), &mut out);
+    leader.learner_ack(peer(2), flushed, &mut out);
+    assert!(leader.role.progress[&FOLLOWER].is_replicating());
+    let promoted = |out: &[Effect]| sent(out).iter().any(|one| matches!(one, FromLeader::Promote { .. }));
+    assert!(!promoted(&out), "{out:?}");
+    leader.learner_ack(peer(2), Lsn::new(3, 12), &mut out);
+    assert!(promoted(&out), "{out:?}");
 }

@@ -190,6 +190,14 @@ impl Progress {
         }
     }
 
+    /// It has lost its log. Until now it may have counted, so all that is in our log, up to `last`, is its target, also
+    /// while a snapshot that was begun before is under way [rejoin-as-learner].
+    pub(crate) fn note_learner(&mut self, last: Lsn) {
+        if !std::mem::replace(&mut self.learner, true) {
+            self.learner_target = last;
+        }
+    }
+
     /// The stream of proposals, if entries are streamed to it.
     pub(crate) fn stream(&mut self) -> Option<&mut Stream> {
         match &mut self.following {

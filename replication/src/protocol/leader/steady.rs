@@ -188,7 +188,9 @@ impl Member<'_, Leader> {
         out: &mut Vec<Effect>,
     ) -> bool {
         let (now, suspect_after) = (self.common.now, self.common.settings().suspect_after);
-        let able = |one: &Progress| one.is_replicating() && one.contact.heard_within(suspect_after, now);
+        let able = |one: &Progress| {
+            one.is_replicating() && !one.learner && one.contact.heard_within(suspect_after, now)
+        };
         let chosen = match target {
             Some(node) => self.role.progress.get(&node).filter(|progress| able(progress)).map(|_| node),
             None => self
