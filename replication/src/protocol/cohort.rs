@@ -99,20 +99,29 @@ impl Cohort {
                     Member { common, role }.members_replaced(replaced);
                 }
             }
+            Event::View(mut view) => {
+                let believed = common.believable(&mut view, out);
+                return if believed { self.by_role(Event::View(view), out) } else { Transition::Stay };
+            }
             event => {
                 match event {
                     Event::Tick => common.tick(out),
                     Event::Coordinated(_) => common.coordinating = None,
                     _ => {}
                 }
-                return match &mut self.role {
-                    Role::Follower(role) => Member { common, role }.on_event(event, out),
-                    Role::Candidate(role) => Member { common, role }.on_event(event, out),
-                    Role::Leader(role) => Member { common, role }.on_event(event, out),
-                };
+                return self.by_role(event, out);
             }
         }
         Transition::Stay
+    }
+
+    fn by_role(&mut self, event: Event, out: &mut Vec<Effect>) -> Transition {
+        let common = &mut self.common;
+        match &mut self.role {
+            Role::Follower(role) => Member { common, role }.on_event(event, out),
+            Role::Candidate(role) => Member { common, role }.on_event(event, out),
+            Role::Leader(role) => Member { common, role }.on_event(event, out),
+        }
     }
 
     fn forced(&mut self, ticket: Ticket, out: &mut Vec<Effect>) {

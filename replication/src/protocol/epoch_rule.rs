@@ -22,6 +22,10 @@ impl Cohort {
         if to != common.me().node || from.node == common.me().node || !known {
             return Transition::Stay;
         }
+        if let Some(epoch) = message.epochs().find(|epoch| !common.promises.believes(*epoch)) {
+            common.disbelieve(&format!("{} says that there is an epoch {epoch}", from.node), out);
+            return Transition::Stay;
+        }
         if common.health.is_broken() {
             if let Message::FromLeader(
                 epoch,

@@ -120,7 +120,10 @@ impl CohortLog {
     /// Commits up to `lsn` and returns what is to be applied, in order.
     pub(crate) fn commit_to(&mut self, lsn: Lsn, apply_limit: Lsn, tail_bytes_max: u64) -> Vec<Entry> {
         assert!(lsn.seq <= self.last().seq, "only what is in the log commits");
-        self.committed = self.committed.max(lsn);
+        // By its place: the epoch is what somebody says.
+        if lsn.seq > self.committed.seq {
+            self.committed = self.at(lsn.seq).expect("what is not committed is in memory").0;
+        }
         let upto = self.committed.seq.min(apply_limit.seq);
         if upto <= self.applied.seq {
             return Vec::new();

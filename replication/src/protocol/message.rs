@@ -33,6 +33,24 @@ pub enum Message {
     BetweenPeers(BetweenPeers),
 }
 
+impl Message {
+    /// The epochs that the sender claims to exist, as far as a receiver might count on from them.
+    pub(crate) fn epochs(&self) -> impl Iterator<Item = Epoch> {
+        let (first, second) = match self {
+            Message::FromLeader(epoch, FromLeader::RequestPromise { released }) => (Some(*epoch), *released),
+            Message::ToLeader(epoch, ToLeader::Refuse { promise }) => (Some(*epoch), Some(promise.epoch)),
+            Message::FromLeader(epoch, _) | Message::ToLeader(epoch, _) => (Some(*epoch), None),
+            Message::BetweenPeers(
+                BetweenPeers::PreVoteAnswer { promise, .. } | BetweenPeers::VoterProbeAnswer { promise, .. },
+            ) => (Some(promise.epoch), None),
+            Message::BetweenPeers(BetweenPeers::PreVote { .. } | BetweenPeers::VoterProbe { .. }) => {
+                (None, None)
+            }
+        };
+        first.into_iter().chain(second)
+    }
+}
+
 /// What a leader says to a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromLeader {

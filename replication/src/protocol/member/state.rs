@@ -44,6 +44,8 @@ pub(crate) struct Common {
     pub(crate) view: RangeView,
     /// The coordination request under way.
     pub(crate) coordinating: Option<CoordinationRequest>,
+    /// The last thing that was said and not believed.
+    disbelieved: Option<String>,
 }
 
 impl Common {
@@ -70,6 +72,7 @@ impl Common {
             health: Health::recovered(rejoin),
             view: RangeView::default(),
             coordinating: None,
+            disbelieved: None,
             log,
             config,
         };
@@ -161,6 +164,35 @@ impl Common {
 
     pub(crate) fn alarm(&self, text: String, out: &mut Vec<Effect>) {
         out.push(Effect::Alarm(format!("cohort {} on {}: {text}", self.config.cohort, self.config.me.node)));
+    }
+
+    /// Somebody says what cannot be true; said once for each text, for it may come with every message.
+    pub(crate) fn disbelieve(&mut self, what: &str, out: &mut Vec<Effect>) {
+        let promise = self.promises.current().epoch;
+        let text = format!("{what}, far above what is promised here ({promise}): it is not believed");
+        if self.disbelieved.as_ref() != Some(&text) {
+            self.alarm(text.clone(), out);
+            self.disbelieved = Some(text);
+        }
+    }
+
+    /// Takes out of a view what cannot be true; false if then nothing is left to be looked at [epochs-in-steps].
+    pub(crate) fn believable(&mut self, view: &mut RangeView, out: &mut Vec<Effect>) -> bool {
+        let wrong = |epoch: &Epoch| !self.promises.believes(*epoch);
+        let elections = view.elections.keys().copied();
+        let found = elections
+            .chain(view.leader.map(|(epoch, _)| epoch))
+            .chain([view.epoch])
+            .find(|epoch| wrong(epoch));
+        view.elections.retain(|epoch, _| !wrong(epoch));
+        view.leader = view.leader.filter(|(epoch, _)| !wrong(epoch));
+        let believed = !wrong(&view.epoch);
+        if let Some(epoch) = found {
+            let what =
+                format!("below ranges/{} at the coordinator stands an epoch {epoch}", self.config.cohort);
+            self.disbelieve(&what, out);
+        }
+        believed
     }
 
     // Health
