@@ -9,8 +9,8 @@ use std::fmt;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 
-use replication::protocol::Settings;
 use replication::protocol::time::Millis;
+use replication::protocol::{LEASE_MAX, Settings};
 use replication::store::PAYLOAD_BYTES_MAX;
 use wal::NodeId;
 
@@ -271,12 +271,11 @@ impl StartArgs {
             ("suspect-after-ms", self.suspect_after_ms, &mut settings.suspect_after),
         ];
         for (name, given, period) in periods {
+            let most = if name == "lease-ms" { LEASE_MAX.0 } else { PERIOD_MS_MAX };
             match given {
                 None => {}
-                Some(ms @ 1..=PERIOD_MS_MAX) => *period = Millis(ms),
-                Some(_) => {
-                    return Err(ConfigError(format!("--{name} must be between 1 and {PERIOD_MS_MAX}")));
-                }
+                Some(ms) if (1..=most).contains(&ms) => *period = Millis(ms),
+                Some(_) => return Err(ConfigError(format!("--{name} must be between 1 and {most}"))),
             }
         }
         settings.commit_piggyback = self.commit_piggyback.unwrap_or(settings.commit_piggyback);

@@ -73,5 +73,5 @@ pub mod time;
 
 pub use cohort::{Cohort, INVARIANTS_CHECKED};
 pub use config::{Config, Recovered};
-pub use settings::Settings;
+pub use settings::{LEASE_MAX, Settings};
 pub use status::{FollowerStatus, RoleName, Status};

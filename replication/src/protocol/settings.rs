@@ -2,6 +2,10 @@
 
 use super::time::Millis;
 
+/// Longest lease that may be asked for: a follower believes no longer one ([`crate::runtime`] refuses it), for a leader that
+/// asks for more than a minute is broken.
+pub const LEASE_MAX: Millis = Millis(60_000);
+
 /// Periods and limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -60,6 +64,24 @@ impl Default for Settings {
 impl Settings {
     /// The part of a grant that the leader counts.
     pub(crate) fn lease_counted(&self, lease: Millis) -> Millis {
-        Millis(lease.0 - lease.0 / 100 * self.drift_percent.min(99))
+        // Rounded up: a margin of a short lease is no less needed.
+        let margin = (u64::from(lease.0) * u64::from(self.drift_percent.min(100))).div_ceil(100);
+        Millis(lease.0 - u32::try_from(margin).unwrap_or(lease.0).min(lease.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_lease_has_its_margin() {
+        let settings = Settings::default();
+        for lease in 1..=LEASE_MAX.0 {
+            let counted = settings.lease_counted(Millis(lease)).0;
+            assert!(counted * 10 <= lease * 9 && lease - counted <= lease / 10 + 1, "{counted} of {lease}");
+        }
+        let all = Settings { drift_percent: 250, ..settings };
+        assert_eq!(all.lease_counted(LEASE_MAX), Millis(0));
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Heartbeats {
     sent_at: Option<Stamp>,
     /// The commit point as last announced to followers when it does not ride on proposals.
     announced: Lsn,
+    /// When that was.
+    announced_at: Option<Stamp>,
 }
 
 impl Heartbeats {
@@ -77,7 +79,12 @@ impl Heartbeats {
         self.announced
     }
 
-    pub(crate) fn announce(&mut self, committed: Lsn) {
-        self.announced = committed;
+    /// Whether the commit point is to be announced again: at most once in a period (paper, section 5).
+    pub(crate) fn announcement_is_due(&self, now: Stamp, period: Millis) -> bool {
+        self.announced_at.is_none_or(|at| now >= at.plus(period))
+    }
+
+    pub(crate) fn announce(&mut self, committed: Lsn, now: Stamp) {
+        (self.announced, self.announced_at) = (committed, Some(now));
     }
 }

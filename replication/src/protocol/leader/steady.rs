@@ -73,12 +73,16 @@ impl Member<'_, Leader> {
     }
 
     pub(super) fn send_heartbeats(&mut self, out: &mut Vec<Effect>) {
-        self.role.heartbeats.sent(self.common.now);
+        let (now, settings) = (self.common.now, self.common.settings());
+        let announcing = self.role.heartbeats.announcement_is_due(now, settings.commit_period);
+        self.role.heartbeats.sent(now);
         for node in self.common.others() {
-            let heartbeat = self.next_heartbeat(node, true);
+            let heartbeat = self.next_heartbeat(node, announcing);
             self.send(node, FromLeader::Heartbeat(heartbeat), out);
         }
-        self.role.heartbeats.announce(self.common.log.committed());
+        if announcing {
+            self.role.heartbeats.announce(self.common.log.committed(), now);
+        }
     }
 
     pub(super) fn tick(&mut self, out: &mut Vec<Effect>) -> Transition {
