@@ -75,6 +75,11 @@ pub(crate) fn encode(request: RequestId, key: &[u8], mutations: &[Mutation], ref
     out.freeze()
 }
 
+/// Whether this program knows the version of these bytes. A newer form has another version.
+pub(crate) fn is_known(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&VERSION)
+}
+
 /// Decodes; strings share the payload's memory.
 pub(crate) fn decode(bytes: Bytes) -> Result<Payload, BadPayload> {
     parse(bytes).ok_or(BadPayload)

@@ -175,6 +175,10 @@ impl Store for RangeStore {
     type Pending = PendingWrite;
     type Refusal = Refusal;
 
+    fn understands(&self, entry: &Entry) -> bool {
+        entry.kind != EntryKind::Write || payload::is_known(&entry.payload)
+    }
+
     fn decide(&self, write: RangeWrite) -> Decision<PendingWrite, Refusal> {
         let RangeWrite { key, conditions, mut mutations, request, known, retry } = write;
         let state = self.lock();

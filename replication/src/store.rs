@@ -63,6 +63,13 @@ pub trait Store: Send + Sync + 'static {
     /// Why the store refused a write without logging it (a failed condition, a retry too old to be remembered).
     type Refusal: Send + 'static;
 
+    /// Whether this program is new enough to apply an entry. Asked before it goes into the log: a follower that is too old
+    /// takes no part until it is upgraded, instead of ending when it is to apply what it does not know.
+    fn understands(&self, entry: &Entry) -> bool {
+        let _ = entry;
+        true
+    }
+
     /// Decides a write against applied and pending state. Called on the open leader only. Changes nothing.
     fn decide(&self, request: Self::Request) -> Decision<Self::Pending, Self::Refusal>;
 

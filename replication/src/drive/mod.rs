@@ -18,7 +18,7 @@ pub use self::clients::{DoneSender, Input, WriteSender};
 use crate::protocol::coordination::CoordinationRequest;
 use crate::protocol::effect::{Effect, Lease, Reply, Unavailable};
 use crate::protocol::event::{Event, Ticket};
-use crate::protocol::message::{Envelope, SnapshotPart};
+use crate::protocol::message::{Envelope, FromLeader, Message, SnapshotPart};
 use crate::protocol::time::Stamp;
 use crate::protocol::{Cohort, Config, Recovered};
 use crate::store::{Decision, Store};
@@ -71,6 +71,8 @@ pub struct Drive<S: Store> {
     applied_chain: ChainHash,
     /// The store's tables are damaged, as last reported to the cohort.
     damaged: bool,
+    /// The leader writes what this program does not know; said once.
+    outdated: bool,
     clients: Clients<S>,
     /// Reused between steps.
     effects: Vec<Effect>,
@@ -89,6 +91,7 @@ impl<S: Store> Drive<S> {
             open: None,
             applied_chain,
             damaged: false,
+            outdated: false,
             clients: Clients::new(),
             effects,
         }
@@ -117,6 +120,7 @@ impl<S: Store> Drive<S> {
     /// Takes one input and performs what follows from it.
     pub fn take(&mut self, input: Input<S>, environment: &mut impl Environment) {
         match input {
+            Input::Event(event) if !self.understands(&event, environment) => {}
             Input::Event(event) => {
                 match event {
                     Event::Tick => self.look_at_tables(environment),
@@ -145,6 +149,22 @@ impl<S: Store> Drive<S> {
     pub fn end(&mut self) {
         self.open = None;
         self.clients.end();
+    }
+
+    /// Whether the store knows how to apply all that a message would put into the log. If not, the message counts as lost:
+    /// this replica falls behind, and what it has promised holds.
+    fn understands(&mut self, event: &Event, environment: &mut impl Environment) -> bool {
+        let Event::Received(Envelope { from, message, .. }) = event else { return true };
+        let Message::FromLeader(_, FromLeader::Propose { entries, .. }) = message else { return true };
+        let Some(unknown) = entries.iter().find(|entry| !self.store.understands(entry)) else { return true };
+        if !mem::replace(&mut self.outdated, true) {
+            let (lsn, leader) = (unknown.lsn, from.node);
+            environment.alarm(format!(
+                "{leader} writes entries ({lsn}) that this program is too old to apply: this replica does not follow until \
+                 this node runs the newer program"
+            ));
+        }
+        false
     }
 
     /// Reports to the cohort that the store cannot read its tables any more, or that it can again.

@@ -1,16 +1,20 @@
 //! Who may speak to whom: how a node introduces itself on a new stream, and what the other side checks.
 //!
-//! Both sides check: that they speak the same version of the protocol, that they belong to one cluster, that the one
+//! Both sides check: that they have a version in common of the protocol, that they belong to one cluster, that the one
 //! who answers is the one who was meant, and that the speaker's disk is the one that has the node's number now. What
 //! follows on the stream is then from exactly that replica, in exactly that incarnation [members-fixed].
+
+use std::ops::RangeInclusive;
 
 use wal::{Incarnation, NodeId, ReplicaId};
 
 use super::wire::proto::Hello;
 
-/// Version of the protocol between nodes. It changes with the form or the meaning of any message; nodes of different
-/// versions refuse each other.
-pub(crate) const VERSION: u32 = 2;
+/// Versions of the protocol between nodes that this program speaks. The newest grows with the form or the meaning of a
+/// message that the other side must know; a stream has the newest version that both sides speak, and sides that have none in
+/// common refuse each other. A release speaks the newest version of the release before it, so that nodes can be upgraded one
+/// after the other. Fields that may be absent need no new version.
+pub(crate) const VERSIONS: RangeInclusive<u32> = 2..=2;
 
 /// Why two nodes must not speak, as said to both.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,7 +23,8 @@ pub(crate) struct Refusal(pub(crate) String);
 /// How `me` of `cluster` introduces itself to `to`.
 pub(crate) fn hello(me: ReplicaId, cluster: &str, to: NodeId) -> Hello {
     Hello {
-        version: VERSION,
+        version: *VERSIONS.start(),
+        newest_version: Some(*VERSIONS.end()),
         cluster: cluster.to_owned(),
         node: me.node.0,
         incarnation: me.incarnation.0,
@@ -35,14 +40,15 @@ pub(crate) fn check(
     cluster: &str,
     disk: impl FnOnce(NodeId) -> Option<Incarnation>,
 ) -> Result<ReplicaId, Refusal> {
-    if hello.version != VERSION {
-        let older = if hello.version < VERSION { "it" } else { "this node" };
-        return Err(Refusal(format!(
-            "speaks version {} of the protocol between nodes, this node speaks version {VERSION}: upgrade {older}, so \
-             that all nodes of the cluster run the same release",
-            hello.version
-        )));
-    }
+    let theirs = hello.version..=hello.newest_version.unwrap_or(hello.version);
+    common_version(&VERSIONS, &theirs).ok_or_else(|| {
+        let older = if theirs.end() < VERSIONS.start() { "it" } else { "this node" };
+        Refusal(format!(
+            "speaks {} of the protocol between nodes, this node speaks {}: upgrade {older}, one release after the other",
+            named(&theirs),
+            named(&VERSIONS)
+        ))
+    })?;
     if hello.cluster != cluster {
         return Err(Refusal(format!(
             "belongs to cluster \"{}\", this node belongs to \"{cluster}\"",
@@ -69,6 +75,19 @@ pub(crate) fn check(
     }
 }
 
+/// The newest version that both speak.
+fn common_version(ours: &RangeInclusive<u32>, theirs: &RangeInclusive<u32>) -> Option<u32> {
+    let newest = *ours.end().min(theirs.end());
+    (newest >= *ours.start().max(theirs.start())).then_some(newest)
+}
+
+fn named(versions: &RangeInclusive<u32>) -> String {
+    match versions.start() == versions.end() {
+        true => format!("version {}", versions.start()),
+        false => format!("versions {} to {}", versions.start(), versions.end()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,22 +107,38 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_common_version_is_spoken() {
+        for (ours, theirs, common) in [
+            (2..=2, 2..=2, Some(2)),
+            (2..=3, 2..=2, Some(2)),
+            (2..=3, 3..=4, Some(3)),
+            (2..=3, 4..=5, None),
+            (4..=5, 2..=3, None),
+        ] {
+            assert_eq!(common_version(&ours, &theirs), common, "{ours:?} and {theirs:?}");
+        }
+        // A node of the release before says one version only; one of the next speaks ours, too.
+        assert_eq!(checked(|hello| hello.newest_version = None), Ok(PEER));
+        assert_eq!(checked(|hello| hello.newest_version = Some(3)), Ok(PEER));
+    }
+
+    #[test]
     fn an_older_and_a_newer_version_are_refused_with_both_versions_and_the_remedy() {
-        let older = checked(|hello| hello.version = VERSION - 1);
+        let older = checked(|hello| (hello.version, hello.newest_version) = (1, None));
         assert_eq!(
             older,
             Err(Refusal(
-                "speaks version 1 of the protocol between nodes, this node speaks version 2: upgrade it, so that all \
-                 nodes of the cluster run the same release"
+                "speaks version 1 of the protocol between nodes, this node speaks version 2: upgrade it, one release \
+                 after the other"
                     .to_owned()
             ))
         );
-        let newer = checked(|hello| hello.version = VERSION + 1);
+        let newer = checked(|hello| (hello.version, hello.newest_version) = (3, Some(4)));
         assert_eq!(
             newer,
             Err(Refusal(
-                "speaks version 3 of the protocol between nodes, this node speaks version 2: upgrade this node, so \
-                 that all nodes of the cluster run the same release"
+                "speaks versions 3 to 4 of the protocol between nodes, this node speaks version 2: upgrade this node, \
+                 one release after the other"
                     .to_owned()
             ))
         );

@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn hello() -> proto::Hello {
-        proto::Hello { version: 1, cluster: "c".into(), node: 1, incarnation: 2, to: 3 }
+        proto::Hello { version: 1, cluster: "c".into(), node: 1, incarnation: 2, to: 3, newest_version: None }
     }
 
     /// What a frame holds: `g` for a gap answer, `P` for a proposal.

@@ -15,7 +15,7 @@ use wal::disk::MemoryDisk;
 use wal::{CohortId, Epoch, Incarnation, Log, LogOptions, LogWriter, Lsn, NodeId, ReplicaId};
 
 use super::cohorts::{Driven, Wakes};
-use super::introduction::VERSION;
+use super::introduction::VERSIONS;
 use super::node::{Addresses, Node, RuntimeConfig};
 use super::peer::Peers;
 use super::service;
@@ -241,11 +241,17 @@ async fn a_refused_dial_is_a_hint_and_a_killed_node_falls_silent() {
     one.node.kill();
 }
 
+/// Node 1 introduces itself to node 2, as a node of the release before does.
+fn introduced(cluster: &str) -> proto::Hello {
+    let cluster = cluster.to_owned();
+    proto::Hello { version: *VERSIONS.end(), cluster, node: 1, incarnation: 101, to: 2, newest_version: None }
+}
+
 #[tokio::test]
 async fn who_is_not_meant_is_refused_clearly() {
     let book = Arc::new(Book::default());
     let two = TestNode::start(2, "c", &book).await;
-    let good = proto::Hello { version: VERSION, cluster: "c".into(), node: 1, incarnation: 101, to: 2 };
+    let good = introduced("c");
     let refused = async |change: fn(&mut proto::Hello)| {
         let mut hello = good.clone();
         change(&mut hello);
@@ -266,8 +272,8 @@ async fn who_is_not_meant_is_refused_clearly() {
     );
     assert_eq!(
         refused(|hello| hello.version = 1).await,
-        "speaks version 1 of the protocol between nodes, this node speaks version 2: upgrade it, so that all nodes of \
-         the cluster run the same release"
+        "speaks version 1 of the protocol between nodes, this node speaks version 2: upgrade it, one release after the \
+         other"
     );
     assert_eq!(refused(|hello| hello.node = 2).await, "calls itself node n2, as this node does");
     assert_eq!(
@@ -289,7 +295,7 @@ async fn who_is_not_meant_is_refused_clearly() {
 async fn a_malformed_message_ends_the_stream_and_rejected_peers_are_counted() {
     let book = Arc::new(Book::default());
     let two = TestNode::start(2, "c", &book).await;
-    let hello = proto::Hello { version: VERSION, cluster: "c".into(), node: 1, incarnation: 101, to: 2 };
+    let hello = introduced("c");
     let hello = proto::Frame { hello: Some(hello), envelopes: Vec::new() };
     let stranger = super::wire::encode(CohortId(8), gap(1));
     let empty = proto::Envelope { cohort_high: 0, cohort_low: 7, epoch: 0, message: None };

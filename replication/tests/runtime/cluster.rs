@@ -1,7 +1,7 @@
 //! Three nodes in one process: real log, streams and coordinator, and a store that sums up what clients add.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,9 +43,12 @@ struct Sum {
     pending: BTreeMap<u64, Lsn>,
 }
 
-/// Sums up; refuses to add 13, which stands for a failed condition.
+/// Sums up; refuses to add 13, which stands for a failed condition. An old one does not know how to add [`NEW`].
 #[derive(Debug, Default)]
-pub(crate) struct Counter(Mutex<Sum>);
+pub(crate) struct Counter(Mutex<Sum>, AtomicBool);
+
+/// What only a newer program can add.
+pub(crate) const NEW: u64 = 1_000_000;
 
 /// Why an [`Add`] was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,11 @@ pub(crate) enum Refusal {
 }
 
 impl Counter {
+    /// From now on it is of an older program, or of the newest.
+    pub(crate) fn set_old(&self, old: bool) {
+        self.1.store(old, Ordering::Relaxed);
+    }
+
     pub(crate) fn total(&self) -> (u64, usize) {
         let sum = self.0.lock().expect("no panic");
         (sum.total, sum.done.len())
@@ -67,6 +75,10 @@ impl Store for Counter {
     type Request = Add;
     type Pending = u64;
     type Refusal = Refusal;
+
+    fn understands(&self, entry: &Entry) -> bool {
+        !(self.1.load(Ordering::Relaxed) && entry.payload.ends_with(&NEW.to_le_bytes()))
+    }
 
     fn decide(&self, add: Add) -> Decision<u64, Refusal> {
         let sum = self.0.lock().expect("no panic");

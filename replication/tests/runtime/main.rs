@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use wal::disk::Faults;
 use wal::{Lsn, NodeId};
 
-use cluster::{Add, Cluster, LONG, NODES, Refusal};
+use cluster::{Add, Cluster, LONG, NEW, NODES, Refusal};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_are_read_back_and_reach_all_replicas() {
@@ -205,4 +205,22 @@ async fn full_disks_lose_nothing_and_heal() {
     assert_eq!(total, writes as u64);
     assert!(total == written + 1 || total == written + 2, "{total} of {written} and two more");
     cluster.agree(last, (total, writes)).await;
+}
+
+/// A rolling upgrade went wrong way round: the leader writes what a follower does not know. The follower falls behind and
+/// lives, the others go on, and it catches up once it is upgraded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_is_too_old_for_an_entry_waits_to_be_upgraded() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let first = cluster.add(1).await;
+    cluster.agree(first, (1, 1)).await;
+    let old = NODES.into_iter().find(|node| *node != leader).expect("a follower");
+    cluster.nodes[&old].store.set_old(true);
+    cluster.add(NEW).await;
+    let last = cluster.add(2).await;
+    assert_eq!(cluster.nodes[&old].store.total(), (1, 1), "what it does not know is not applied");
+    assert!(timeout(Duration::ZERO, cluster.nodes[&old].runtime.failed()).await.is_err(), "it lives");
+    cluster.nodes[&old].store.set_old(false);
+    cluster.agree(last, (NEW + 3, 3)).await;
 }
