@@ -26,7 +26,7 @@
 //! snapshot alone" is a crash between the two steps of installing one ([skip-needs-proof]): the tables have it, the log
 //! does not say so yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use futures::future::join_all;
@@ -34,7 +34,7 @@ use replication::protocol::Recovered;
 use replication::runtime::Runtime;
 use wal::disk::Disk;
 use wal::sync::lock;
-use wal::{Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Promise, ReplicaId};
+use wal::{Append, Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Promise, ReplicaId};
 
 use crate::cluster::layout::{self, RangeDescriptor};
 use crate::cluster::map::ClusterMap;
@@ -56,6 +56,8 @@ pub(crate) struct Opener {
     pub(crate) recovered: Mutex<HashMap<CohortId, CohortRecovery>>,
     /// Damage that the scan found, wherever it may belong.
     pub(crate) damaged: Option<Corruption>,
+    /// Dropped ranges of which the log could not note that they are: a start has to do it again.
+    pub(crate) unforgotten: Mutex<HashSet<CohortId>>,
 }
 
 /// The directory of a range's tables.
@@ -69,18 +71,26 @@ pub(crate) fn range_of(directory: &str) -> Option<CohortId> {
 }
 
 impl Opener {
-    /// Opens and drops until this node has what the map says. Called by one task at a time.
-    pub(crate) async fn sync(self: &Arc<Opener>) {
+    /// Opens and drops until this node has what the map says. Called by one task at a time. `false`: something is left
+    /// to do, though nothing may change at the coordinator.
+    pub(crate) async fn sync(self: &Arc<Opener>) -> bool {
         let view = self.map.view();
+        let tables = || view.by_id.values().flat_map(|table| &table.ranges).map(|range| &range.descriptor);
+        let listed: HashSet<CohortId> = tables().map(|descriptor| descriptor.id).collect();
+        let mut done = true;
         for range in &view.dropped {
-            if let Err(error) = self.drop_range(*range).await {
-                tracing::warn!(%range, %error, "could not finish dropping a range; trying again at the next change");
+            // A table that was read before it was dropped, and the mark after: the next view tells the one from the
+            // other, and until then the range is neither dropped nor opened.
+            if listed.contains(range) {
+                done = false;
+            } else if let Err(error) = self.drop_range(*range).await {
+                tracing::warn!(%range, %error, "could not finish dropping a range; trying again");
+                done = false;
             }
         }
         let mut missing: Vec<Arc<RangeDescriptor>> = Vec::new();
-        for range in view.by_id.values().flat_map(|table| &table.ranges) {
-            let descriptor = &range.descriptor;
-            if !descriptor.nodes().any(|node| node == self.me.node) {
+        for descriptor in tables() {
+            if !descriptor.has_node(self.me.node) || view.dropped.contains(&descriptor.id) {
                 continue;
             }
             match self.ranges.find(descriptor.id) {
@@ -101,6 +111,7 @@ impl Opener {
             }
         }
         self.open_all(missing).await;
+        done
     }
 
     /// Opens ranges all at once, on blocking threads: each one reads its tables and applies its log.
@@ -148,24 +159,56 @@ impl Opener {
         Ok(Arc::new(RangeReplica { node: self.me.node, range: id, store, cohort }))
     }
 
-    /// Deletes what this node holds of a dropped range, and takes itself off the drop record.
+    /// Deletes what this node holds of a dropped range, and takes itself off the drop record: not before it is certain
+    /// that nothing comes back after a power loss, for then nobody would know any more what it is.
     async fn drop_range(&self, range: CohortId) -> Result<(), String> {
         let path = self.map.paths.dropped(range);
         let mark = self.map.coordinator.get(&path).await.map_err(|error| error.to_string())?;
-        let nodes = mark.and_then(|mark| layout::decode_nodes(&mark.data)).unwrap_or_default();
+        let Some(mark) = mark else { return Ok(()) };
+        let Some(nodes) = layout::decode_nodes(&mark.data) else {
+            return Err(format!(
+                "{path} is no record of a drop: its data stay here; restore its text, or delete it"
+            ));
+        };
         if !nodes.contains(&self.me.node) && !nodes.is_empty() {
             return Ok(());
         }
         if let Some(LocalRange { replica: Ok(replica), .. }) = self.ranges.remove(range) {
             replica.cohort.close();
         }
+        if lock(&self.unforgotten).contains(&range) {
+            return Err(
+                "the log had no space to note it; that is done after the next start of the node".into()
+            );
+        }
         lock(&self.recovered).remove(&range);
         self.log.forget(range);
+        if let Err(error) = self.log_forced().await {
+            lock(&self.unforgotten).insert(range);
+            return Err(error);
+        }
         // Readers that still hold a table keep their open file; the names go now.
-        self.disk.remove_dir(&directory(range)).map_err(|error| error.to_string())?;
+        let disk = self.disk.clone();
+        let removed = tokio::task::spawn_blocking(move || disk.remove_dir(&directory(range))).await;
+        removed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         self.map.forgot_range(range, self.me.node).await.map_err(|error| error.to_string())?;
         tracing::info!(%range, "dropped");
         Ok(())
+    }
+
+    /// Waits until all that the log was asked for is on the disk.
+    async fn log_forced(&self) -> Result<(), String> {
+        let (done, forced) = tokio::sync::oneshot::channel();
+        let nothing = Append { cohort: CohortId(0), records: Vec::new() };
+        let answer = Box::new(move |result| {
+            // Nobody listens any more: the node is ending.
+            let _ = done.send(result);
+        });
+        self.log.append(nothing, true, Some(answer));
+        match forced.await {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(_) => Err("the log is closed".to_owned()),
+        }
     }
 }
 

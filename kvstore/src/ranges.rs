@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use wal::sync::{lock, read, write};
 use wal::{CohortId, NodeId};
 
+use crate::cluster::gone::Gone;
 use crate::cluster::layout::RangeDescriptor;
 use crate::engine::ScanIter;
 use crate::error::KvError;
@@ -39,6 +40,7 @@ pub(crate) struct LocalRange {
 /// All ranges that this node is a member of, and the scans open on them.
 pub(crate) struct Ranges {
     node: NodeId,
+    gone: Arc<Gone>,
     ranges: RwLock<HashMap<CohortId, LocalRange>>,
     cursors: Mutex<Cursors>,
     stopped: AtomicBool,
@@ -58,8 +60,15 @@ struct Cursor {
 }
 
 impl Ranges {
-    pub(crate) fn new(node: NodeId) -> Ranges {
-        Ranges { node, ranges: RwLock::default(), cursors: Mutex::default(), stopped: AtomicBool::new(false) }
+    /// No range is open yet; `gone` knows those of dropped tables.
+    pub(crate) fn new(node: NodeId, gone: Arc<Gone>) -> Ranges {
+        Ranges {
+            node,
+            gone,
+            ranges: RwLock::default(),
+            cursors: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        }
     }
 
     /// This node.
@@ -94,7 +103,7 @@ impl Ranges {
         }
         let ranges = read(&self.ranges);
         match ranges.get(&range) {
-            None => Err(KvError::RangeMoved),
+            None => Err(self.gone.table(range).map_or(KvError::RangeMoved, KvError::NoTable)),
             Some(LocalRange { replica: Ok(replica), .. }) => Ok(replica.clone()),
             Some(LocalRange { replica: Err(why), .. }) => Err(KvError::Unavailable(why.clone())),
         }

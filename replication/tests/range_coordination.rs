@@ -225,6 +225,9 @@ impl Coordinator for LossyConnection {
     fn list<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
         self.inner.list(path)
     }
+    fn sync(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.sync()
+    }
     fn ensure<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<()>> {
         self.inner.ensure(path)
     }

@@ -108,6 +108,11 @@ impl RangeDescriptor {
         self.members.iter().map(|member| member.node)
     }
 
+    /// Whether the node is a member, whatever its disk.
+    pub(crate) fn has_node(&self, node: NodeId) -> bool {
+        self.nodes().any(|member| member == node)
+    }
+
     pub(crate) fn encode(&self) -> Bytes {
         let mut text = format!("table {}\nstart {}\n", self.table.0, hex(&self.start));
         if let Some(end) = &self.end {

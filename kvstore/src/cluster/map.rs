@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use wal::sync::{lock, read, write};
 use wal::{CohortId, Incarnation, Lsn, NodeId, ReplicaId};
 
+use super::gone::Gone;
 use super::layout::{NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
 use crate::error::KvError;
 use crate::request::{Table, TableId};
@@ -90,12 +91,25 @@ pub(crate) struct View {
     pub(crate) nodes: BTreeMap<NodeId, NodeAddresses>,
     /// Ranges dropped, whose data some node still holds.
     pub(crate) dropped: BTreeSet<CohortId>,
+    /// Tables that stand at the coordinator and cannot be read there, and why.
+    pub(crate) unreadable: BTreeMap<TableId, String>,
+}
+
+/// What the coordinator says of one table.
+enum Loaded {
+    Table(Arc<TableView>),
+    /// It does not stand there (any more).
+    Missing,
+    /// It stands there, and cannot be understood.
+    Unreadable(String),
 }
 
 /// The cache.
 pub(crate) struct ClusterMap {
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) paths: Paths,
+    /// Ranges of dropped tables.
+    pub(crate) gone: Arc<Gone>,
     view: RwLock<Arc<View>>,
     /// Addresses last known of nodes that are not registered now: their session may have expired while they live on.
     last_addresses: Mutex<HashMap<NodeId, String>>,
@@ -109,6 +123,7 @@ impl ClusterMap {
         ClusterMap {
             coordinator,
             paths,
+            gone: Arc::default(),
             view: RwLock::default(),
             last_addresses: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
@@ -139,8 +154,13 @@ impl ClusterMap {
         if let Some(found) = self.view().by_id.get(&table) {
             return Ok(found.clone());
         }
-        self.refresh().await.map_err(coordination)?;
-        self.view().by_id.get(&table).cloned().ok_or_else(|| KvError::NoTable(format!("number {}", table.0)))
+        self.refresh_now().await.map_err(coordination)?;
+        let view = self.view();
+        match (view.by_id.get(&table), view.unreadable.get(&table)) {
+            (Some(found), _) => Ok(found.clone()),
+            (None, Some(why)) => Err(KvError::Coordination(why.clone())),
+            (None, None) => Err(KvError::NoTable(format!("number {}", table.0))),
+        }
     }
 
     /// The table of that name, from the cache or else fresh from the coordinator.
@@ -148,8 +168,35 @@ impl ClusterMap {
         if let Some(found) = self.view().by_name.get(name) {
             return Ok(found.clone());
         }
-        self.refresh().await.map_err(coordination)?;
-        self.view().by_name.get(name).cloned().ok_or_else(|| KvError::NoTable(name.to_owned()))
+        self.refresh_now().await.map_err(coordination)?;
+        if let Some(found) = self.view().by_name.get(name) {
+            return Ok(found.clone());
+        }
+        self.check_unreadable(name).await?;
+        Err(KvError::NoTable(name.to_owned()))
+    }
+
+    /// An error if a table of this name stands at the coordinator and cannot be read there: it must not be taken for one
+    /// that does not exist.
+    async fn check_unreadable(&self, name: &str) -> Result<(), KvError> {
+        let view = self.view();
+        if view.unreadable.is_empty() {
+            return Ok(());
+        }
+        let named = self.coordinator.get(&self.paths.name(name)).await.map_err(coordination)?;
+        let id =
+            named.and_then(|node| std::str::from_utf8(&node.data).ok()?.trim().parse().ok().map(TableId));
+        match id.and_then(|id| view.unreadable.get(&id)) {
+            Some(why) => Err(KvError::Coordination(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`ClusterMap::refresh`], and what anybody was told before this began is seen: a table that was made, or
+    /// dropped, through another gateway a moment ago.
+    pub(crate) async fn refresh_now(&self) -> Result<(), CoordinationError> {
+        self.coordinator.sync().await?;
+        self.refresh().await
     }
 
     /// Reads what changed, and makes the view that shows it. What stands unchanged is not read again: a table's
@@ -171,25 +218,27 @@ impl ClusterMap {
         }
         for id in self.coordinator.list(&self.paths.dir("tables")).await? {
             let Ok(id) = id.parse().map(TableId) else { continue };
-            let table = match old.by_id.get(&id) {
-                Some(known) if !known.names_another_disk(&disks) => known.clone(),
-                known => match self.load(id).await? {
-                    Some(loaded) => {
-                        known.iter().for_each(|known| loaded.learn(known));
-                        loaded
-                    }
-                    // Dropped between the two reads, or not ours to understand: load() has said so.
-                    None => continue,
-                },
-            };
-            new.by_name.insert(table.table.name.clone(), table.clone());
-            new.by_id.insert(id, table);
+            if let Some(table) = self.table_view(id, &old, &mut new, &disks).await? {
+                new.by_name.insert(table.table.name.clone(), table.clone());
+                new.by_id.insert(id, table);
+            }
         }
         for range in self.coordinator.list(&self.paths.dir("dropped")).await? {
             new.dropped.extend(range.parse::<CohortId>());
         }
-        let changed =
-            new.by_id.len() != old.by_id.len() || new.by_id.keys().any(|id| !old.by_id.contains_key(id));
+        let mut changed = false;
+        for (id, table) in &new.by_id {
+            if !old.by_id.contains_key(id) {
+                changed = true;
+                self.gone.take_back(table.ranges.iter().map(|range| range.descriptor.id));
+            }
+        }
+        for (id, table) in &old.by_id {
+            if !new.by_id.contains_key(id) {
+                changed = true;
+                self.gone.add(&table.table.name, table.ranges.iter().map(|range| range.descriptor.id));
+            }
+        }
         *write(&self.view) = Arc::new(new);
         if changed {
             self.version.send_modify(|version| *version += 1);
@@ -197,18 +246,56 @@ impl ClusterMap {
         Ok(())
     }
 
-    async fn load(&self, id: TableId) -> Result<Option<Arc<TableView>>, CoordinationError> {
-        let Some(found) = self.coordinator.get(&self.paths.table(id)).await? else { return Ok(None) };
-        let Some(table) = TableDescriptor::decode(id, &found.data) else {
-            tracing::error!(table = id.0, "the table's znode is unreadable; the table is not served");
-            return Ok(None);
+    /// One table for the new view: as it was known if that still holds, else read anew.
+    async fn table_view(
+        &self,
+        id: TableId,
+        old: &View,
+        new: &mut View,
+        disks: &[ReplicaId],
+    ) -> Result<Option<Arc<TableView>>, CoordinationError> {
+        let known = old.by_id.get(&id);
+        if let Some(known) = known.filter(|known| !known.names_another_disk(disks)) {
+            return Ok(Some(known.clone()));
+        }
+        match self.load(id).await? {
+            Loaded::Table(loaded) => {
+                known.iter().for_each(|known| loaded.learn(known));
+                Ok(Some(loaded))
+            }
+            // Dropped between the two reads.
+            Loaded::Missing => Ok(None),
+            Loaded::Unreadable(why) => {
+                let news = old.unreadable.get(&id) != Some(&why);
+                if news {
+                    let served = if known.is_some() { "as it was known before" } else { "not" };
+                    tracing::error!(
+                        table = id.0,
+                        why,
+                        "a table cannot be read at the coordinator; it is served {served}"
+                    );
+                }
+                new.unreadable.insert(id, why);
+                Ok(known.cloned())
+            }
+        }
+    }
+
+    async fn load(&self, id: TableId) -> Result<Loaded, CoordinationError> {
+        let path = self.paths.table(id);
+        let Some(found) = self.coordinator.get(&path).await? else { return Ok(Loaded::Missing) };
+        let unreadable = |path: &str| {
+            Ok(Loaded::Unreadable(format!(
+                "{path} is missing or holds what this program does not understand: restore its text"
+            )))
         };
+        let Some(table) = TableDescriptor::decode(id, &found.data) else { return unreadable(&path) };
         let mut ranges = Vec::with_capacity(table.ranges.len());
         for range in table.ranges {
-            let found = self.coordinator.get(&self.paths.range(range)).await?;
+            let path = self.paths.range(range);
+            let found = self.coordinator.get(&path).await?;
             let Some(descriptor) = found.and_then(|found| RangeDescriptor::decode(range, &found.data)) else {
-                tracing::error!(table = id.0, %range, "a range's znode is missing or unreadable; the table is not served");
-                return Ok(None);
+                return unreadable(&path);
             };
             ranges.push(Arc::new(RangeRoute {
                 descriptor: Arc::new(descriptor),
@@ -218,13 +305,11 @@ impl ClusterMap {
         }
         ranges.sort_by(|a, b| a.descriptor.start.cmp(&b.descriptor.start));
         if !covers_all_keys(&ranges) {
-            tracing::error!(
-                table = id.0,
-                "the table's ranges leave a gap or overlap; the table is not served"
-            );
-            return Ok(None);
+            return Ok(Loaded::Unreadable(format!(
+                "the ranges of {path} leave a gap or overlap: restore them"
+            )));
         }
-        Ok(Some(Arc::new(TableView { table: table.table, ranges })))
+        Ok(Loaded::Table(Arc::new(TableView { table: table.table, ranges })))
     }
 }
 

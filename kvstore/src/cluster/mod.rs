@@ -1,13 +1,17 @@
 //! The cluster as a node knows it: which tables, ranges and nodes there are, and how to reach them.
 //!
-//! - `tables`: creating and dropping tables, each one atomic step at the coordinator.
+//! - `dropping`: dropping a table: one atomic step, then each member gives its data back.
+//! - `tables`: making a table, one atomic step at the coordinator.
 //! - `membership`: this node's registration and its ephemeral address.
 //! - `map`: tables, ranges and live nodes, cached and kept fresh by a watch.
+//! - `gone`: ranges of dropped tables.
 //! - `layout`: the texts of the znodes.
 //! - `peers`: one stream of requests to each other node.
 
+pub(crate) mod dropping;
 pub(crate) mod tables;
 pub(crate) mod membership;
 pub(crate) mod map;
+pub(crate) mod gone;
 pub(crate) mod layout;
 pub(crate) mod peers;

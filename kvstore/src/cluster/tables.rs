@@ -1,26 +1,16 @@
-//! Creating and dropping tables: each is one atomic step at the coordinator, so a crash leaves nothing half done.
-//!
-//! A table's number, name, descriptor and ranges appear together in one multi; a drop takes name and descriptor away
-//! and leaves a `dropped` mark per range in the same step. The marks are what replicas act on: data is deleted only
-//! on such an explicit record, never because a znode is missing (a coordinator restored from a backup, or a wrong chroot,
-//! must not cost data). Each member takes itself off the mark once its data is gone; the last one clears up.
+//! Making a table: one atomic step at the coordinator, so a crash leaves nothing half done. The table's number, name,
+//! descriptor and ranges appear together in one multi.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use bytes::Bytes;
 use replication::coordination::{CoordinationError, CreateMode, Op};
 use wal::{CohortId, NodeId, ReplicaId};
 
 use super::layout::{self, RangeDescriptor, TableDescriptor};
-use super::map::{ClusterMap, TableView, coordination};
+use super::map::{ClusterMap, coordination};
 use crate::error::KvError;
 use crate::request::{Table, TableId};
-
-/// How long the answer to a drop waits for the members to see it.
-const DROP_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How often it looks whether they have.
-const DROP_POLL: Duration = Duration::from_millis(10);
 
 /// Replicas of a range.
 const REPLICAS: usize = 3;
@@ -51,6 +41,7 @@ impl ClusterMap {
             return Err(KvError::Invalid("split keys must be sorted, distinct and not empty".into()));
         }
         let nodes = self.nodes_for_replicas().await?;
+        self.coordinator.sync().await.map_err(coordination)?;
         for _ in 0..TRIES_MAX {
             let counter = self.paths.dir("tables");
             let found = self.coordinator.get(&counter).await.map_err(coordination)?;
@@ -96,98 +87,16 @@ impl ClusterMap {
                         self.coordinator.get(&self.paths.table(table.id)).await.map_err(coordination)?;
                     match found.and_then(|found| TableDescriptor::decode(table.id, &found.data)) {
                         Some(found) if found == descriptor => return Ok(table),
-                        _ => return Err(coordination(error)),
+                        // Another table has the number: ours was not made. Once more.
+                        Some(_) => {}
+                        // Not made, or made and dropped by somebody since.
+                        None => return Err(coordination(error)),
                     }
                 }
                 Err(error) => return Err(coordination(error)),
             }
         }
         Err(KvError::Overloaded("too many tables are being created at once".into()))
-    }
-
-    /// Drops a table: it is gone for everyone who looks; its data goes when the members see the marks.
-    pub(crate) async fn drop_table(&self, table: &TableView) -> Result<(), KvError> {
-        let mut ops = vec![
-            Op::Delete { path: self.paths.name(&table.table.name), version: None },
-            Op::Delete { path: self.paths.table(table.table.id), version: None },
-        ];
-        for range in &table.ranges {
-            let nodes = layout::encode_nodes(range.descriptor.nodes());
-            ops.push(create(self.paths.dropped(range.descriptor.id), nodes));
-        }
-        match self.coordinator.multi(ops).await {
-            Ok(()) => Ok(()),
-            Err(CoordinationError::NoNode(_)) => Err(KvError::NoTable(table.table.name.clone())),
-            Err(error) => {
-                let path = self.paths.table(table.table.id);
-                match self.coordinator.get(&path).await {
-                    Ok(None) => Ok(()),
-                    Ok(Some(_)) | Err(_) => Err(coordination(error)),
-                }
-            }
-        }
-    }
-
-    /// Waits, for [`DROP_WAIT_MAX`] at most, until no live member serves the table's ranges any more: whoever writes
-    /// to the table after the drop was answered then hears that it is gone. A member that is away, or slower than
-    /// that, drops its ranges when it sees the marks.
-    pub(crate) async fn await_drop(&self, table: &TableView) {
-        let all_gone = async {
-            for range in &table.ranges {
-                let path = self.paths.dropped(range.descriptor.id);
-                while let Ok(Some(mark)) = self.coordinator.get(&path).await {
-                    let holders = layout::decode_nodes(&mark.data).unwrap_or_default();
-                    if !holders.iter().any(|node| self.view().nodes.contains_key(node)) {
-                        break;
-                    }
-                    tokio::time::sleep(DROP_POLL).await;
-                }
-            }
-        };
-        // Not in time: the table is dropped all the same.
-        let _ = tokio::time::timeout(DROP_WAIT_MAX, all_gone).await;
-    }
-
-    /// This node holds nothing of the dropped range any more.
-    pub(crate) async fn forgot_range(&self, range: CohortId, me: NodeId) -> Result<(), CoordinationError> {
-        let path = self.paths.dropped(range);
-        loop {
-            let Some(mark) = self.coordinator.get(&path).await? else { return Ok(()) };
-            let mut nodes = layout::decode_nodes(&mark.data).unwrap_or_default();
-            nodes.retain(|node| *node != me);
-            if nodes.is_empty() {
-                // Nobody drives the range any more: its znodes can go, and last of all the mark.
-                self.clear(self.paths.range(range)).await?;
-                return match self.coordinator.delete(&path, None).await {
-                    Err(CoordinationError::NoNode(_)) | Ok(()) => Ok(()),
-                    Err(error) => Err(error),
-                };
-            }
-            let data = layout::encode_nodes(nodes.into_iter());
-            match self.coordinator.set(&path, data, Some(mark.version)).await {
-                Ok(_) | Err(CoordinationError::NoNode(_)) => return Ok(()),
-                Err(CoordinationError::BadVersion(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Deletes a node and all below it.
-    async fn clear(&self, path: String) -> Result<(), CoordinationError> {
-        // Depth first, without recursion: a node is met again after its children.
-        let mut left = vec![(path, false)];
-        while let Some((path, childless)) = left.pop() {
-            if childless {
-                match self.coordinator.delete(&path, None).await {
-                    Ok(()) | Err(CoordinationError::NoNode(_)) => continue,
-                    Err(error) => return Err(error),
-                }
-            }
-            let children = self.coordinator.list(&path).await?;
-            left.push((path.clone(), true));
-            left.extend(children.into_iter().map(|child| (format!("{path}/{child}"), false)));
-        }
-        Ok(())
     }
 
     async fn name_taken(&self, name: &str) -> Result<bool, KvError> {
@@ -258,7 +167,7 @@ fn random_id() -> CohortId {
     CohortId(u128::from_le_bytes(wal::random()))
 }
 
-fn create(path: String, data: Bytes) -> Op {
+pub(super) fn create(path: String, data: Bytes) -> Op {
     Op::Create { path, data, mode: CreateMode::Persistent }
 }
 

@@ -118,7 +118,11 @@ impl Kv for Gateway {
             splits.iter().try_for_each(|split| limits::check_key(&self.limits, split))?;
             let table = self.map.create_table(name, schema, &splits).await?;
             self.map.refresh().await.map_err(coordination)?;
-            let view = self.map.table(table.id).await?;
+            let view = match self.map.table(table.id).await {
+                // Somebody dropped it at once.
+                Err(KvError::NoTable(_)) => return Err(KvError::NoTable(name.to_owned())),
+                found => found?,
+            };
             // A strong read of nothing: answered by an open leader only.
             let probe = Operation::MultiGet { keys: Vec::new(), columns: Columns::All, mode: Mode::Strong };
             let open = view.ranges.iter().map(|range| self.ask_leader(range, probe.clone(), deadline));
@@ -141,18 +145,21 @@ impl Kv for Gateway {
                 match self.map.drop_table(&table).await {
                     // Known from a stale cache: another table may bear the name now.
                     Err(KvError::NoTable(_)) => {
-                        self.map.refresh().await.map_err(coordination)?;
+                        self.map.refresh_now().await.map_err(coordination)?;
                         table = self.map.table_named(name).await?;
                         self.map.drop_table(&table).await?;
                     }
                     result => result?,
                 }
                 self.map.refresh().await.map_err(coordination)?;
-                self.map.await_drop(&table).await;
-                Ok(())
+                Ok::<_, KvError>(table)
             };
             match tokio::time::timeout_at(deadline.into(), drop).await {
-                Ok(result) => result,
+                Ok(dropped) => {
+                    let dropped = dropped?;
+                    self.map.await_drop(&dropped, deadline).await;
+                    Ok(())
+                }
                 Err(_) => {
                     Err(KvError::OutcomeUnknown("the coordination service did not answer in time".into()))
                 }
@@ -163,7 +170,7 @@ impl Kv for Gateway {
     fn tables(&self, fresh: bool) -> BoxFuture<'_, Result<Vec<Table>, KvError>> {
         Box::pin(async move {
             if fresh {
-                self.map.refresh().await.map_err(coordination)?;
+                self.map.refresh_now().await.map_err(coordination)?;
             }
             Ok(self.map.view().by_name.values().map(|view| view.table.clone()).collect())
         })

@@ -115,6 +115,9 @@ impl Gateway {
         operation: Operation,
         deadline: Instant,
     ) -> Result<Answer, CallError> {
+        if let Some(table) = self.map.gone.table(range) {
+            return Err(CallError::Refused(KvError::NoTable(table)));
+        }
         if node == self.ranges.node() {
             return self.ranges.execute(range, operation, deadline).await.map_err(CallError::Refused);
         }

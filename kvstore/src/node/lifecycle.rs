@@ -37,6 +37,8 @@ use crate::status::ClusterStatus;
 
 /// Pause before the cluster map is read again after the coordinator failed.
 const MAP_RETRY: Duration = Duration::from_millis(200);
+/// Pause before what could not be dropped or opened is tried again.
+const UNFINISHED_RETRY: Duration = Duration::from_secs(1);
 /// Longest wait for the nodes in [`Node::cluster_status`].
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a rebuild waits for the end of the session of the process that had the node's number.
@@ -107,7 +109,7 @@ impl Node {
             coordinator.clone(),
             map.clone(),
         );
-        let ranges = Arc::new(Ranges::new(me.node));
+        let ranges = Arc::new(Ranges::new(me.node, map.gone.clone()));
         let peers = Arc::new(Peers::new(map.clone()));
         let metrics = Arc::new(Metrics::default());
         let addresses = NodeAddresses {
@@ -128,6 +130,7 @@ impl Node {
             ranges: ranges.clone(),
             recovered: Mutex::new(storage.cohorts),
             damaged: storage.damaged,
+            unforgotten: Mutex::default(),
         };
         Ok(Node {
             id: me.node,
@@ -299,16 +302,19 @@ async fn follow(map: Arc<ClusterMap>, opener: Arc<Opener>) {
         watches.iter_mut().for_each(|watch| {
             watch.borrow_and_update();
         });
-        match map.refresh().await {
+        let done = match map.refresh().await {
             Ok(()) => opener.sync().await,
             Err(error) => {
                 tracing::warn!(%error, "could not read the cluster's metadata; trying again");
                 tokio::time::sleep(MAP_RETRY).await;
                 continue;
             }
-        }
+        };
         let changes = watches.iter_mut().map(|watch| watch.changed().boxed());
-        if futures::future::select_all(changes).await.0.is_err() {
+        let changed = futures::future::select_all(changes);
+        // Whatever kept something from being done may go away without a change at the coordinator.
+        let wait = if done { Duration::MAX } else { UNFINISHED_RETRY };
+        if let Ok((Err(_), ..)) = tokio::time::timeout(wait, changed).await {
             return;
         }
     }

@@ -221,7 +221,7 @@ fn to_mutation(mutation: gateway::Mutation) -> Option<Mutation> {
 fn failure(error: KvError) -> gateway::Failure {
     let (kind, node) = match &error {
         KvError::NotLeader { hint } => (FailureKind::NotLeader, hint.map_or(0, |node| node.0)),
-        KvError::RangeMoved => (FailureKind::RangeMoved, 0),
+        KvError::RangeMoved | KvError::NoTable(_) => (FailureKind::RangeMoved, 0),
         KvError::DiskFull(node) => (FailureKind::DiskFull, node.0),
         KvError::Overloaded(_) => (FailureKind::Overloaded, 0),
         KvError::DeadlineExceeded(_) => (FailureKind::Deadline, 0),
@@ -229,7 +229,11 @@ fn failure(error: KvError) -> gateway::Failure {
         KvError::Unavailable(_) | KvError::Coordination(_) => (FailureKind::Unavailable, 0),
         KvError::ShuttingDown => (FailureKind::ShuttingDown, 0),
         KvError::Invalid(_) | KvError::TooLarge { .. } => (FailureKind::Invalid, 0),
-        KvError::NoTable(_) | KvError::TableExists(_) | KvError::Internal(_) => (FailureKind::Internal, 0),
+        KvError::TableExists(_) | KvError::Internal(_) => (FailureKind::Internal, 0),
+    };
+    let dropped_table = match &error {
+        KvError::NoTable(table) => table.clone(),
+        _ => String::new(),
     };
     let message = match error {
         KvError::DeadlineExceeded(text)
@@ -240,14 +244,15 @@ fn failure(error: KvError) -> gateway::Failure {
         KvError::Overloaded(what) => what.into_owned(),
         other => other.to_string(),
     };
-    gateway::Failure { kind: kind as i32, message, node }
+    gateway::Failure { kind: kind as i32, message, node, dropped_table }
 }
 
 fn to_error(failure: gateway::Failure) -> KvError {
     let (message, node) = (failure.message, NodeId(failure.node));
     match FailureKind::try_from(failure.kind) {
         Ok(FailureKind::NotLeader) => KvError::NotLeader { hint: (node.0 != 0).then_some(node) },
-        Ok(FailureKind::RangeMoved) => KvError::RangeMoved,
+        Ok(FailureKind::RangeMoved) if failure.dropped_table.is_empty() => KvError::RangeMoved,
+        Ok(FailureKind::RangeMoved) => KvError::NoTable(failure.dropped_table),
         Ok(FailureKind::DiskFull) => KvError::DiskFull(node),
         Ok(FailureKind::Overloaded) => KvError::Overloaded(message.into()),
         Ok(FailureKind::Deadline) => KvError::DeadlineExceeded(message),

@@ -28,6 +28,7 @@ pub async fn run(connect: Connect<'_>, root: &str) {
     multi(&*client, &format!("{root}/multi")).await;
     sequence(&*client, &format!("{root}/sequence")).await;
     client.close().await;
+    sync(connect, &format!("{root}/sync")).await;
     sessions(connect, &format!("{root}/sessions")).await;
     watches(connect, &format!("{root}/watches")).await;
     close(connect, &format!("{root}/close")).await;
@@ -127,6 +128,25 @@ async fn sequence(client: &dyn Coordinator, root: &str) {
     let next = client.create(&prefix, text("x"), CreateMode::EphemeralSequential).await.unwrap();
     assert!(next > names[2], "numbers do not come back: {next}");
     assert!(client.get(&next).await.unwrap().is_some_and(|node| node.mine));
+}
+
+async fn sync(connect: Connect<'_>, root: &str) {
+    let (writer, reader) = (connect().await, connect().await);
+    writer.ensure(root).await.unwrap();
+    for round in 1..=20 {
+        writer.set(root, text(&round.to_string()), None).await.unwrap();
+        reader.sync().await.unwrap();
+        let seen = reader.get(root).await.unwrap().map(|node| node.data);
+        assert_eq!(
+            seen,
+            Some(text(&round.to_string())),
+            "what was answered before the sync is seen after it"
+        );
+    }
+    writer.close().await;
+    reader.close().await;
+    let late = reader.sync().await;
+    assert!(matches!(late, Err(CoordinationError::Unavailable(_))), "{late:?}");
 }
 
 async fn sessions(connect: Connect<'_>, root: &str) {

@@ -147,6 +147,9 @@ pub trait Coordinator: Send + Sync + 'static {
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Znode>>>;
     /// Names of the children, sorted; empty if the node does not exist.
     fn list<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<String>>>;
+    /// After it, reads of this client see all that anybody had been answered before it began. Without it a read may be
+    /// behind what another client was told (a server of the ensemble that lags).
+    fn sync(&self) -> BoxFuture<'_, Result<()>>;
     /// Creates the persistent node and its missing parents; no error if they stand.
     fn ensure<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<()>>;
     /// A counter that grows whenever anything at or below `path` may have changed, or the session changed:

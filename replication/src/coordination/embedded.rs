@@ -49,6 +49,8 @@ pub struct EmbeddedClient {
     /// The current session of the tree; 0 after [`EmbeddedClient::kill`].
     session: AtomicU64,
     state: watch::Sender<Session>,
+    /// What this client's reads see, if it is a client that lags.
+    behind: Mutex<Option<Tree>>,
 }
 
 struct Service {
@@ -95,6 +97,7 @@ impl Embedded {
             watches,
             session: AtomicU64::new(session.0),
             state: watch::channel(Session { state: SessionState::Live, number: 1 }).0,
+            behind: Mutex::default(),
         })
     }
 
@@ -134,6 +137,36 @@ impl EmbeddedClient {
         self.watches.all_changed();
     }
 
+    /// From now on this client reads from a server that lags: reads see the tree as it is now, with this client's own
+    /// changes, until it syncs, and watches are silent.
+    pub fn fall_behind(&self) {
+        *sync::lock(&self.behind) = Some(self.service.lock().tree.clone());
+        self.watches.set_silent(true);
+    }
+
+    /// The server of this client has caught up, and does not lag any more.
+    pub fn catch_up(&self) {
+        *sync::lock(&self.behind) = None;
+        self.watches.set_silent(false);
+        self.watches.all_changed();
+    }
+
+    /// The service has seen a change or a sync of this client: a server that lags has come so far.
+    fn see_all(&self) {
+        let mut behind = sync::lock(&self.behind);
+        if behind.is_some() {
+            *behind = Some(self.service.lock().tree.clone());
+        }
+    }
+
+    /// Reads the tree as this client sees it.
+    fn read<T>(&self, read: impl FnOnce(&Tree) -> T) -> T {
+        match &*sync::lock(&self.behind) {
+            Some(tree) => read(tree),
+            None => read(&self.service.lock().tree),
+        }
+    }
+
     fn session_id(&self) -> Result<SessionId> {
         match self.session.load(Ordering::Acquire) {
             0 => Err(CoordinationError::Unavailable("the session is closed".to_string())),
@@ -158,6 +191,8 @@ impl EmbeddedClient {
             return Err(CoordinationError::Io(Arc::new(error)));
         }
         state.publish();
+        drop(state);
+        self.see_all();
         Ok(answer)
     }
 
@@ -221,19 +256,29 @@ impl Coordinator for EmbeddedClient {
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Znode>>> {
         Box::pin(async move {
             let session = self.session_id()?;
-            let state = self.service.lock();
-            Ok(state.tree.get(path).map(|node| Znode {
-                data: node.data.clone(),
-                version: node.version,
-                mine: node.owner == Some(session),
-            }))
+            let znode = |tree: &Tree| {
+                tree.get(path).map(|node| Znode {
+                    data: node.data.clone(),
+                    version: node.version,
+                    mine: node.owner == Some(session),
+                })
+            };
+            Ok(self.read(znode))
         })
     }
 
     fn list<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
         Box::pin(async move {
             self.session_id()?;
-            Ok(self.service.lock().tree.list(path))
+            Ok(self.read(|tree| tree.list(path)))
+        })
+    }
+
+    fn sync(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.session_id()?;
+            self.see_all();
+            Ok(())
         })
     }
 

@@ -4,6 +4,7 @@
 //! watcher one wake-up and a missed event cannot be mistaken for a quiet time.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::watch;
@@ -13,6 +14,8 @@ use wal::sync;
 #[derive(Default)]
 pub(super) struct Watches {
     watched: Mutex<BTreeMap<String, watch::Sender<u64>>>,
+    /// Changes are not told: the client's server lags behind.
+    silent: AtomicBool,
 }
 
 impl Watches {
@@ -26,8 +29,16 @@ impl Watches {
         receiver
     }
 
+    /// Whether changes of nodes are kept from the watchers from now on.
+    pub(super) fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Release);
+    }
+
     /// The node at `path` changed: whoever watches it or one of its ancestors hears of it.
     pub(super) fn changed(&self, path: &str) {
+        if self.silent.load(Ordering::Acquire) {
+            return;
+        }
         let watched = self.lock();
         for ancestor in ancestors(path) {
             if let Some(counter) = watched.get(ancestor) {

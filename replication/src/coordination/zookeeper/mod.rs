@@ -186,6 +186,14 @@ impl Coordinator for ZooKeeper {
         })
     }
 
+    fn sync(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let deadline = self.deadline();
+            let client = self.shared.live_client(deadline).await?;
+            self.read(deadline, client.sync("/")).await
+        })
+    }
+
     fn ensure<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             if self.get(path).await?.is_some() {

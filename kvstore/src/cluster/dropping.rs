@@ -1,0 +1,152 @@
+//! Dropping a table: one atomic step at the coordinator, then each member gives its data back.
+//!
+//! The step takes name and descriptor away and leaves a `dropped` mark for each range. The marks are what replicas act on:
+//! data is deleted only on such an explicit record, never because a znode is missing (a coordinator that was emptied or
+//! restored from a backup, or a wrong chroot, must not cost data). A member closes its replica when it sees the mark, and
+//! takes itself off it when its data are gone for good; the last one clears up. A member that was away does so when it
+//! comes back: the mark names it until then.
+//!
+//! The drop is answered when a majority of each range's members has closed, so that no write to the table can be
+//! acknowledged afterwards, and the live nodes, members or not, have seen that the table is gone.
+
+use std::time::{Duration, Instant};
+
+use replication::coordination::{CoordinationError, Op};
+use wal::{CohortId, NodeId};
+
+use super::layout::{self, RangeDescriptor};
+use super::map::{ClusterMap, TableView, coordination};
+use super::tables::create;
+use crate::error::KvError;
+
+/// How long the answer waits for a majority of the members, at most.
+const MAJORITY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long it waits for the other live nodes.
+const OTHERS_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How often it looks whether they have.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Who has not taken itself off a dropped range's mark.
+struct Waiting {
+    /// Members are left that could still acknowledge a write.
+    majority: bool,
+    /// A live node is left.
+    live: bool,
+}
+
+impl ClusterMap {
+    /// Drops a table: it is gone for everyone who looks; its data goes when the members see the marks.
+    pub(crate) async fn drop_table(&self, table: &TableView) -> Result<(), KvError> {
+        let mut ops = vec![
+            Op::Delete { path: self.paths.name(&table.table.name), version: None },
+            Op::Delete { path: self.paths.table(table.table.id), version: None },
+        ];
+        for (at, range) in table.ranges.iter().enumerate() {
+            let mut nodes: Vec<NodeId> = range.descriptor.nodes().collect();
+            if at == 0 {
+                // One mark names all live nodes: their gateways, too, must see that the table is gone.
+                nodes.extend(self.view().nodes.keys().filter(|node| !range.descriptor.has_node(**node)));
+            }
+            let nodes = layout::encode_nodes(nodes.into_iter());
+            ops.push(create(self.paths.dropped(range.descriptor.id), nodes));
+        }
+        match self.coordinator.multi(ops).await {
+            Ok(()) => Ok(()),
+            Err(CoordinationError::NoNode(_)) => Err(KvError::NoTable(table.table.name.clone())),
+            Err(error) => {
+                let path = self.paths.table(table.table.id);
+                match self.coordinator.get(&path).await {
+                    Ok(None) => Ok(()),
+                    Ok(Some(_)) | Err(_) => Err(coordination(error)),
+                }
+            }
+        }
+    }
+
+    /// Waits until no write to the dropped table can be acknowledged any more, and the live nodes know that it is gone;
+    /// for a bounded time: members that are away drop their ranges when they come back.
+    pub(crate) async fn await_drop(&self, table: &TableView, deadline: Instant) {
+        let started = Instant::now();
+        let majority_by = deadline.min(started + MAJORITY_WAIT_MAX);
+        for range in &table.ranges {
+            let descriptor = &range.descriptor;
+            loop {
+                let waiting = match self.waiting_for(descriptor).await {
+                    Ok(waiting) => waiting,
+                    // The coordinator is away: what is dropped is dropped, and nobody can be asked.
+                    Err(_) => return,
+                };
+                let now = Instant::now();
+                let live = waiting.live && now < started + OTHERS_WAIT_MAX;
+                if !live && !waiting.majority {
+                    break;
+                }
+                if now + POLL > majority_by {
+                    tracing::warn!(
+                        table = table.table.name,
+                        range = %descriptor.id,
+                        "the table is dropped, but a majority of a range's members has not confirmed it in time: a \
+                         write that is under way there may still be acknowledged, and is lost"
+                    );
+                    break;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+
+    async fn waiting_for(&self, range: &RangeDescriptor) -> Result<Waiting, CoordinationError> {
+        let Some(mark) = self.coordinator.get(&self.paths.dropped(range.id)).await? else {
+            return Ok(Waiting { majority: false, live: false });
+        };
+        let left = layout::decode_nodes(&mark.data).unwrap_or_default();
+        let members = range.nodes().filter(|node| left.contains(node)).count();
+        let view = self.view();
+        Ok(Waiting {
+            majority: members > range.members.len() / 2,
+            live: left.iter().any(|node| view.nodes.contains_key(node)),
+        })
+    }
+
+    /// This node holds nothing of the dropped range any more, and knows that its table is gone.
+    pub(crate) async fn forgot_range(&self, range: CohortId, me: NodeId) -> Result<(), CoordinationError> {
+        let path = self.paths.dropped(range);
+        loop {
+            let Some(mark) = self.coordinator.get(&path).await? else { return Ok(()) };
+            let Some(mut nodes) = layout::decode_nodes(&mark.data) else { return Ok(()) };
+            nodes.retain(|node| *node != me);
+            if nodes.is_empty() {
+                // Nobody drives the range any more: its znodes can go, and last of all the mark.
+                self.clear(self.paths.range(range)).await?;
+                return match self.coordinator.delete(&path, None).await {
+                    Err(CoordinationError::NoNode(_)) | Ok(()) => Ok(()),
+                    Err(error) => Err(error),
+                };
+            }
+            let data = layout::encode_nodes(nodes.into_iter());
+            match self.coordinator.set(&path, data, Some(mark.version)).await {
+                Ok(_) | Err(CoordinationError::NoNode(_)) => return Ok(()),
+                Err(CoordinationError::BadVersion(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Deletes a node and all below it.
+    pub(super) async fn clear(&self, path: String) -> Result<(), CoordinationError> {
+        // Depth first, without recursion: a node is met again after its children.
+        let mut left = vec![(path, false)];
+        while let Some((path, childless)) = left.pop() {
+            if childless {
+                match self.coordinator.delete(&path, None).await {
+                    Ok(()) | Err(CoordinationError::NoNode(_)) => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            let children = self.coordinator.list(&path).await?;
+            left.push((path.clone(), true));
+            left.extend(children.into_iter().map(|child| (format!("{path}/{child}"), false)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! Making and dropping tables through different gateways, and what a drop leaves behind: nothing, anywhere.
+
+mod nodes;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use kvstore::coordination::Coordinator;
+use kvstore::error::KvError;
+
+use self::nodes::interposed::Interposed;
+use self::nodes::{Cluster, create, eventually, read, soon, write};
+
+/// The name of the error for a table that is gone.
+fn no_table(name: &str) -> KvError {
+    KvError::NoTable(name.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_made_at_one_gateway_is_there_at_the_next_at_once_even_if_its_server_lags() {
+    let cluster = Cluster::start(3).await;
+    cluster.client(2).fall_behind();
+    let made = create(&cluster.kv(1), "t").await.unwrap();
+    let names = cluster.kv(2).tables(true).await.unwrap();
+    assert_eq!(names.iter().map(|table| table.name.as_str()).collect::<Vec<_>>(), ["t"]);
+    write(&cluster.kv(2), made.id, "k", "1").await.unwrap();
+    assert_eq!(create(&cluster.kv(2), "t").await, Err(KvError::TableExists("t".into())));
+
+    // Node 3 learns of the drop; node 2, whose server says nothing of it, loses no acknowledged write.
+    cluster.kv(1).drop_table("t", soon()).await.unwrap();
+    let again = create(&cluster.kv(3), "t").await.unwrap();
+    let stale = write(&cluster.kv(2), made.id, "k", "2").await;
+    assert_eq!(stale, Err(no_table("t")), "what is written to the old table is not acknowledged");
+    let tables = cluster.kv(2).tables(true).await.unwrap();
+    assert_eq!(tables.iter().map(|table| table.id).collect::<Vec<_>>(), [again.id]);
+    write(&cluster.kv(2), again.id, "k", "3").await.unwrap();
+    assert_eq!(read(&cluster.kv(1), again.id, "k").await, Ok(Some("3".into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_table_is_gone_at_once_at_every_gateway_and_for_statements_under_way() {
+    let cluster = Cluster::start(3).await;
+    for round in 0..5 {
+        let table = create(&cluster.kv(1), "t").await.unwrap();
+        write(&cluster.kv(1), table.id, "k", "1").await.unwrap();
+        let acknowledged = Arc::new([0; 3].map(AtomicUsize::new));
+        let writers = (1..=3).map(|gateway| {
+            let (kv, acknowledged) = (cluster.kv(gateway), acknowledged.clone());
+            tokio::spawn(async move {
+                loop {
+                    match write(&kv, table.id, "k", "2").await {
+                        Ok(()) => acknowledged[gateway - 1].fetch_add(1, Ordering::Relaxed),
+                        Err(error) => return (error, Instant::now()),
+                    };
+                }
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        eventually("all write", || acknowledged.iter().all(|count| count.load(Ordering::Relaxed) > 0)).await;
+        cluster.kv(1 + round % 3).drop_table("t", soon()).await.unwrap();
+        let dropped = Instant::now();
+        for (gateway, ended) in join_all(writers).await.into_iter().enumerate() {
+            let (error, at) = ended.unwrap();
+            let definite = error == no_table("t") || error == no_table(&format!("number {}", table.id.0));
+            // A write that was logged when its replica closed may have been committed: that is not known.
+            assert!(
+                definite || matches!(error, KvError::OutcomeUnknown(_)),
+                "gateway {}: {error}",
+                gateway + 1
+            );
+            // Far below the deadline of 20 s.
+            assert!(at < dropped + Duration::from_secs(3), "gateway {} hung: {error}", gateway + 1);
+        }
+        for gateway in 1..=3 {
+            let kv = cluster.kv(gateway);
+            assert!(matches!(write(&kv, table.id, "k", "3").await, Err(KvError::NoTable(_))));
+            assert!(matches!(read(&kv, table.id, "k").await, Err(KvError::NoTable(_))));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_dropped_tables_stays_on_any_node_not_even_on_one_that_was_away() {
+    let mut cluster = Cluster::start(3).await;
+    let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
+    // Made and dropped at once, through two gateways: replicas open while their range is dropped.
+    let cycles = names.iter().enumerate().map(|(number, name)| {
+        let (kv, other) = (cluster.kv(1 + number % 3), cluster.kv(1 + (number + 1) % 3));
+        async move {
+            create(&kv, name).await.unwrap();
+            if number >= 20 {
+                other.drop_table(name, soon()).await.unwrap();
+            }
+        }
+    });
+    join_all(cycles).await;
+    eventually("all have dropped half of them", || {
+        (1..=3).all(|number| cluster.range_dirs(number).len() == 20)
+    })
+    .await;
+    cluster.kill(3);
+    join_all(names[..20].iter().map(async |name| cluster.kv(1).drop_table(name, soon()).await.unwrap()))
+        .await;
+    eventually("the nodes that were there have dropped", || {
+        cluster.range_dirs(1).is_empty() && cluster.range_dirs(2).is_empty()
+    })
+    .await;
+    assert_eq!(cluster.range_dirs(3).len(), 20);
+    cluster.restart(3).await;
+    eventually("the node that was away has dropped", || cluster.range_dirs(3).is_empty()).await;
+    let client = cluster.service.client();
+    for dir in ["ranges", "dropped", "names"] {
+        let path = format!("/spinnaker/default/{dir}");
+        let deadline = soon();
+        while !client.list(&path).await.unwrap().is_empty() {
+            assert!(Instant::now() < deadline, "{path} is not cleared");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    for number in 1..=3 {
+        cluster.kill(number);
+        cluster.restart(number).await;
+        assert_eq!(cluster.range_dirs(number), Vec::<String>::new());
+    }
+}
+
+/// A node reads the table, then the table is dropped, then it reads the mark: it must not open what it has just dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drop_between_two_reads_of_the_catalog_leaves_nothing() {
+    let mut cluster = Cluster::start(2).await;
+    let coordinator = Interposed::new(cluster.service.client());
+    cluster.add(coordinator.clone()).await;
+    let observer = cluster.service.client();
+    let table = create(&cluster.kv(1), "t").await.unwrap();
+    eventually("node 3 has opened it", || cluster.range_dirs(3).len() == 1).await;
+    let range = cluster.kv(1).ranges(table.id).await.unwrap()[0].id;
+    let mark = format!("/spinnaker/default/dropped/{range}");
+
+    let (kv, observed) = (cluster.kv(1), observer.clone());
+    let path = mark.clone();
+    coordinator.before_list("/spinnaker/default/dropped", async move {
+        tokio::spawn(async move { kv.drop_table("t", soon()).await });
+        // The others are off the mark: whoever is the last one clears up.
+        while observed.get(&path).await.unwrap().is_none_or(|mark| mark.data != "node 3\n") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    // Anything that makes node 3 read its view again.
+    observer.ensure("/spinnaker/default/nodes/9").await.unwrap();
+    let deadline = soon();
+    while !observer.list("/spinnaker/default/ranges").await.unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "node 3 does not confirm the drop");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for number in 1..=3 {
+        assert_eq!(cluster.range_dirs(number), Vec::<String>::new(), "node {number}");
+    }
+}
+
+/// What is no record of a drop deletes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_that_is_not_understood_or_of_a_table_that_stands_deletes_nothing() {
+    let cluster = Cluster::start(3).await;
+    let table = create(&cluster.kv(1), "t").await.unwrap();
+    write(&cluster.kv(1), table.id, "k", "1").await.unwrap();
+    let range = cluster.kv(1).ranges(table.id).await.unwrap()[0].id;
+    let client = cluster.service.client();
+    let mark = format!("/spinnaker/default/dropped/{range}");
+    for text in ["junk", "node 1\nnode 2\nnode 3\n", ""] {
+        client.ensure(&mark).await.unwrap();
+        client.set(&mark, text.into(), None).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(read(&cluster.kv(2), table.id, "k").await, Ok(Some("1".into())), "{text:?}");
+        client.delete(&mark, None).await.unwrap();
+    }
+    for number in 1..=3 {
+        assert_eq!(cluster.range_dirs(number).len(), 1);
+    }
+}
