@@ -75,8 +75,11 @@ impl Pending {
     }
 }
 
-/// Changes a row as the write `lsn` does.
+/// Changes a row as the write `lsn` does. A refusal, which has no mutations, changes nothing.
 pub(crate) fn mutate(row: &mut Row, lsn: Lsn, mutations: &[Mutation]) {
+    if !mutations.is_empty() {
+        row.version = lsn;
+    }
     let mut cells: BTreeMap<Bytes, Cell> =
         row.cells.drain(..).map(|cell| (cell.column.clone(), cell)).collect();
     for mutation in mutations {
@@ -94,12 +97,18 @@ pub(crate) fn mutate(row: &mut Row, lsn: Lsn, mutations: &[Mutation]) {
     row.cells = cells.into_values().collect();
 }
 
-/// Whether all conditions hold for the row (read with all its columns).
+/// Whether all conditions hold for the row, read with all its columns. If it does not exist its `version` is an LSN
+/// above which no write has touched it: a condition that is as new or newer holds ([row-version-grows]).
 pub(crate) fn hold(conditions: &[Condition], row: &Row) -> bool {
+    let absent = row.cells.is_empty();
     conditions.iter().all(|condition| match condition {
-        Condition::RowAbsent => row.cells.is_empty(),
-        Condition::RowPresent => !row.cells.is_empty(),
-        Condition::RowVersion(version) => row.version() == *version,
+        Condition::RowAbsent => absent,
+        Condition::RowPresent => !absent,
+        Condition::RowVersion(version) if absent => *version == Lsn::ZERO || *version >= row.version,
+        Condition::RowVersion(version) => *version == row.version,
+        Condition::CellsVersion(version) => {
+            row.cells.iter().map(|cell| cell.version).max().unwrap_or(Lsn::ZERO) == *version
+        }
         Condition::ColumnVersion { column, version } => {
             let cell = row.cells.iter().find(|cell| cell.column == column);
             cell.map_or(Lsn::ZERO, |cell| cell.version) == *version
@@ -115,6 +124,7 @@ mod tests {
         Mutation::Put { column: column.into(), value: value.into() }
     }
 
+    /// A row that was last touched by 1.7.
     fn row(cells: &[(&'static str, u64)]) -> Row {
         let cells = cells
             .iter()
@@ -124,7 +134,7 @@ mod tests {
                 version: Lsn::new(1, *seq),
             })
             .collect();
-        Row { key: "k".into(), cells }
+        Row { key: "k".into(), cells, version: Lsn::new(1, 7) }
     }
 
     #[test]
@@ -136,7 +146,14 @@ mod tests {
             (Condition::RowAbsent, true, false),
             (Condition::RowPresent, false, true),
             (Condition::RowVersion(Lsn::ZERO), true, false),
-            (Condition::RowVersion(Lsn::new(1, 5)), false, true),
+            // Older than the last write that touched it, whatever that did.
+            (Condition::RowVersion(Lsn::new(1, 5)), false, false),
+            (Condition::RowVersion(Lsn::new(1, 7)), true, true),
+            // It was absent at 1.9, and still is.
+            (Condition::RowVersion(Lsn::new(1, 9)), true, false),
+            (Condition::CellsVersion(Lsn::ZERO), true, false),
+            (Condition::CellsVersion(Lsn::new(1, 5)), false, true),
+            (Condition::CellsVersion(Lsn::new(1, 7)), false, false),
             (column("a", Lsn::new(1, 3)), false, true),
             (column("a", Lsn::new(1, 5)), false, false),
             (column("c", Lsn::ZERO), true, true),
@@ -177,6 +194,7 @@ mod tests {
         let mut seen = row(&[("a", 3)]);
         assert_eq!(pending.overlay(&mut seen), Some(Lsn::new(1, 8)));
         assert!(seen.cells.is_empty(), "deleted by 1.6, and its put by 1.8");
+        assert_eq!(seen.version, Lsn::new(1, 8));
 
         pending.applied(Lsn::new(1, 7));
         assert_eq!(pending.find(&id(1)), None);

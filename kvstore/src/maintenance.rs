@@ -10,7 +10,6 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use replication::protocol::{RoleName, Status};
 use wal::{CohortId, Log, Lsn};
 
 use crate::metrics::Metrics;
@@ -140,22 +139,13 @@ fn wait_forced(replica: &RangeReplica, applied: Lsn) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::TimedOut, format!("the log has not yet forced {applied}")))
 }
 
-/// Up to where every member has all writes in its log, so that deletions may be forgotten. Only a leader knows.
-pub(crate) fn gc_floor(status: &Status) -> Lsn {
-    let followers = status.followers.values().map(|follower| follower.matched);
-    match status.role {
-        RoleName::Leader => followers.fold(status.applied, Lsn::min),
-        RoleName::Follower | RoleName::Candidate => Lsn::ZERO,
-    }
-}
-
 fn compact(ranges: &Ranges, metrics: &Metrics) {
     for replica in open_replicas(ranges) {
         let engine = replica.store.engine();
         if !engine.needs_compaction() {
             continue;
         }
-        match engine.compact(gc_floor(&replica.cohort.status())) {
+        match engine.compact() {
             Ok(true) => metrics.compactions.count(),
             Ok(false) => {}
             Err(error) => tracing::error!(range = %replica.range, %error, "could not compact"),

@@ -193,7 +193,7 @@ impl Store for RangeStore {
         }
         let mut refused = false;
         if !conditions.is_empty() {
-            let (mut row, applied) = match self.engine.get(&key, &Columns::All) {
+            let (mut row, applied) = match self.engine.get_for_decision(&key) {
                 Ok(found) => found,
                 Err(error) => {
                     let refusal = Refusal::Unreadable(error.to_string());
@@ -204,6 +204,9 @@ impl Store for RangeStore {
             refused = !conditions::hold(&conditions, &row);
             if refused && !retry {
                 let at = after.unwrap_or(applied);
+                if row.cells.is_empty() {
+                    row.version = at;
+                }
                 return Decision::Refuse { refusal: Refusal::Condition { current: row, at }, after: at };
             }
         }

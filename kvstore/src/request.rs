@@ -46,15 +46,11 @@ pub struct Cell {
 pub struct Row {
     /// The row's key.
     pub key: Bytes,
-    /// Its cells, sorted by column name.
+    /// Its cells, sorted by column name; of those that were asked for.
     pub cells: Vec<Cell>,
-}
-
-impl Row {
-    /// Version of the row: the highest of its cells' ([`Lsn::ZERO`] if it does not exist).
-    pub fn version(&self) -> Lsn {
-        self.cells.iter().map(|cell| cell.version).max().unwrap_or(Lsn::ZERO)
-    }
+    /// Its version ([row-version-grows]): the LSN of the last write that touched it in any way, deletions of its cells
+    /// included, whichever columns were asked for. Of a row that does not exist: the LSN at which it was found so.
+    pub version: Lsn,
 }
 
 /// Which columns to read.
@@ -162,9 +158,14 @@ pub enum Condition {
     RowAbsent,
     /// The row has a cell.
     RowPresent,
-    /// The row's version ([`Row::version`]); [`Lsn::ZERO`]: it does not exist.
+    /// No write has touched the row since it was read with this [`Row::version`], whether it existed then or not.
+    /// [`Lsn::ZERO`]: it does not exist, whatever was before. A row that does not exist may be refused though nothing
+    /// has touched it, if the store has meanwhile forgotten a deletion that is newer than this version.
     RowVersion(Lsn),
-    /// A column's version; [`Lsn::ZERO`]: it has no value.
+    /// The highest version of the row's cells; [`Lsn::ZERO`]: it has none. What [`Condition::RowVersion`] meant to
+    /// gateways of release 1, which send no other; no guard against deletions of cells.
+    CellsVersion(Lsn),
+    /// A column's version; [`Lsn::ZERO`]: it has no value, whatever was before.
     ColumnVersion {
         /// The column's name.
         column: Bytes,

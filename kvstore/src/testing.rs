@@ -7,15 +7,14 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use replication::protocol::Recovered;
 use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
-use replication::protocol::{Recovered, Status};
 use replication::store::{Decision, Outcome, Store};
 use wal::disk::Disk;
 use wal::{CohortId, Entry, Lsn, NodeId};
 
 use crate::conditions::PendingWrite;
-use crate::maintenance;
 use crate::opening;
 use crate::operation::RangeWrite;
 use crate::payload;
@@ -115,8 +114,8 @@ impl RangeMachine {
     }
 
     /// One compaction, if it is due.
-    pub fn compact(&self, status: &Status) -> Result<bool, EngineError> {
-        self.engine().compact(maintenance::gc_floor(status))
+    pub fn compact(&self) -> Result<bool, EngineError> {
+        self.engine().compact()
     }
 }
 

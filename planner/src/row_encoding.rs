@@ -171,7 +171,7 @@ pub(crate) fn read_row(table: &TableSchema, stored: &StoredRow, source: &Source)
         let column = &table.columns[position];
         row[position] = Some(read_cell(&column.ty, &cell.value).ok_or_else(|| broken(&column.name))?);
     }
-    let version = stored.version();
+    let version = stored.version;
     row.push((version != Lsn::ZERO).then(|| Value::Int8(i64::try_from(version.seq).unwrap_or(i64::MAX))));
     row.push(Some(Value::Text(source.lsn.to_string())));
     row.push(Some(Value::Int4(i32::try_from(source.replica.0).unwrap_or(i32::MAX))));
@@ -179,10 +179,13 @@ pub(crate) fn read_row(table: &TableSchema, stored: &StoredRow, source: &Source)
     Ok(row)
 }
 
-/// A stored row after some changes that the store has not seen yet (a block's own write). Changed cells have no
-/// version.
+/// A stored row after some changes that the store has not seen yet (a block's own write). It keeps its version; one that
+/// is new has none.
 pub(crate) fn overlay(stored: &StoredRow, mutations: &[Mutation]) -> StoredRow {
     let mut row = stored.clone();
+    if row.cells.is_empty() {
+        row.version = Lsn::ZERO;
+    }
     for mutation in mutations {
         match mutation {
             Mutation::DeleteRow => row.cells.clear(),

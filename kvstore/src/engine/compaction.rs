@@ -1,9 +1,10 @@
 //! Carrying out a merge that `choice` decided: read the tables, write them merged, name that in the manifest, let the old
 //! files go.
 //!
-//! A deletion must outlive everything that it hides. It is dropped only where no deeper level can hold its row, and
-//! only up to an LSN that the caller vouches every member has applied ([no-resurrection]); the highest LSN dropped is kept in the
-//! same manifest edit as `gc_lsn`, for a member that turns up with less needs a whole snapshot of the range.
+//! A deletion must outlive everything that it hides: it is dropped only where no deeper level can hold its row
+//! ([no-resurrection]). The highest LSN dropped is kept in the same manifest edit as `gc_lsn`, for a member that turns up with
+//! tables that hold less, and that the log does not reach, needs a whole snapshot of the range. And a row that lives keeps
+//! the deletion that is its newest version ([row-version-grows]).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use wal::sync::lock;
 
 use super::choice::{Choice, Shape, choose};
 use super::lsm::Engine;
-use super::merge::Walk;
+use super::merge::{Walk, newest};
 use super::row_source::RowSource;
 use super::version::{Version, table_for};
 use crate::table::{Caching, CellVersion, RunCursor, Table, TableError as EngineError};
@@ -32,14 +33,13 @@ impl Engine {
         due
     }
 
-    /// Does the most urgent merge, if one is due; tells whether it did. Deletions up to `gc_floor`, which every member
-    /// of the range must have applied, may go ([`Lsn::ZERO`]: none).
-    pub fn compact(&self, gc_floor: Lsn) -> Result<bool, EngineError> {
+    /// Does the most urgent merge, if one is due; tells whether it did.
+    pub fn compact(&self) -> Result<bool, EngineError> {
         let _one = lock(&self.compacting);
         self.check()?;
         let version = self.version();
         let Some(choice) = self.choice(&version) else { return Ok(false) };
-        self.perform(&version, &choice, gc_floor)?;
+        self.perform(&version, &choice)?;
         self.compaction_due.store(true, Ordering::Release);
         Ok(true)
     }
@@ -50,7 +50,7 @@ impl Engine {
         choose(&shapes, &self.options)
     }
 
-    fn perform(&self, version: &Version, choice: &Choice, gc_floor: Lsn) -> Result<(), EngineError> {
+    fn perform(&self, version: &Version, choice: &Choice) -> Result<(), EngineError> {
         let into = choice.from + 1;
         let taken = |level: usize, numbers: &[u64]| -> Vec<Arc<Table>> {
             version.levels[level].iter().filter(|table| numbers.contains(&table.number())).cloned().collect()
@@ -66,19 +66,12 @@ impl Engine {
             Walk::new(sources, Lsn::ZERO, Bytes::new(), None, false),
             self.options.table_bytes,
             |key, cells: &mut Vec<CellVersion>| {
-                let removable = |cell: &CellVersion| cell.value.is_none() && cell.lsn <= gc_floor;
-                if !cells.iter().any(removable)
-                    || version.levels[into + 1..].iter().any(|run| table_for(run, key).is_some())
-                {
-                    return;
+                let hides = version.levels[into + 1..]
+                    .iter()
+                    .any(|run| table_for(run, key).is_some_and(|table| table.may_hold(key)));
+                if !hides {
+                    dropped = dropped.max(drop_deletions(cells));
                 }
-                cells.retain(|cell| {
-                    let goes = removable(cell);
-                    if goes {
-                        dropped = dropped.max(cell.lsn);
-                    }
-                    !goes
-                });
             },
         )?;
         let old: Vec<u64> = choice.inputs.iter().chain(&choice.overlaps).copied().collect();
@@ -87,13 +80,30 @@ impl Engine {
             manifest.tables.retain(|(_, number)| !old.contains(number));
             manifest.tables.extend(made.iter().map(|table| (into as u8, table.number())));
         })?;
-        self.swap(|version| version.compacted(&old, into, made));
+        self.swap(|version| version.compacted(&old, into, made, dropped));
         for table in inputs.iter().chain(&overlaps) {
             // Readers keep the open file; a name that stays is removed at the next start.
             let _ = self.disk.remove(table.name());
         }
         Ok(())
     }
+}
+
+/// Takes the deletions out of a row that no deeper level holds, but for the one that is the version of a row that lives.
+/// Returns the highest LSN among them, [`Lsn::ZERO`] if there were none.
+fn drop_deletions(cells: &mut Vec<CellVersion>) -> Lsn {
+    let put = newest(cells.iter().filter(|cell| cell.value.is_some()));
+    // One of the newest write will do.
+    let mut version = put.and_then(|put| newest(cells.iter()).filter(|newest| *newest > put));
+    let mut dropped = Lsn::ZERO;
+    cells.retain(|cell| {
+        let stays = cell.value.is_some() || version.take_if(|version| *version == cell.lsn).is_some();
+        if !stays {
+            dropped = dropped.max(cell.lsn);
+        }
+        stays
+    });
+    dropped
 }
 
 fn shape(table: &Table) -> Shape {

@@ -71,7 +71,7 @@ impl Engine {
         let levels = open_levels(&*disk, dir, &manifest, &cache, &damage)?;
         let flushed = manifest.flushed.clone();
         let state = State {
-            version: Arc::new(Version::of_tables(levels, flushed.lsn)),
+            version: Arc::new(Version::of_tables(levels, flushed.lsn, manifest.gc_lsn)),
             applied: flushed.lsn,
             chain: flushed.chain,
         };
@@ -131,7 +131,7 @@ impl Engine {
     /// up to date from the tables by a whole snapshot.
     #[cfg(any(test, feature = "testing"))]
     pub fn gc_lsn(&self) -> Lsn {
-        lock(&self.manifest).gc_lsn
+        self.version().gc_lsn
     }
 
     /// The row at the last applied LSN, which is returned, too.
@@ -139,14 +139,25 @@ impl Engine {
         self.check()?;
         let (version, read_lsn) = self.pin();
         let parts = version.get(key, read_lsn)?;
-        Ok((merge::visible(Bytes::copy_from_slice(key), parts, columns), read_lsn))
+        Ok((merge::visible(Bytes::copy_from_slice(key), parts, columns, read_lsn), read_lsn))
+    }
+
+    /// The row as [`Engine::get`] finds it, for the decision of a write. If it does not exist its version is an LSN above
+    /// which no write has touched it: its deletion's, or, if that was forgotten, that of the last deletion forgotten.
+    pub(crate) fn get_for_decision(&self, key: &Bytes) -> Result<(Row, Lsn), EngineError> {
+        self.check()?;
+        let (version, read_lsn) = self.pin();
+        let parts = version.get(key, read_lsn)?;
+        let touched = merge::newest(parts.iter().flat_map(|part| &part.cells)).unwrap_or(version.gc_lsn);
+        Ok((merge::visible(key.clone(), parts, &Columns::All, touched), read_lsn))
     }
 
     /// Rows by key, all at the last applied LSN, which is returned, too; in the order of the keys.
     pub fn get_all(&self, keys: &[Bytes], columns: &Columns) -> Result<(Vec<Row>, Lsn), EngineError> {
         self.check()?;
         let (version, read_lsn) = self.pin();
-        let row = |key: &Bytes| Ok(merge::visible(key.clone(), version.get(key, read_lsn)?, columns));
+        let row =
+            |key: &Bytes| Ok(merge::visible(key.clone(), version.get(key, read_lsn)?, columns, read_lsn));
         Ok((keys.iter().map(row).collect::<Result<_, EngineError>>()?, read_lsn))
     }
 
@@ -216,23 +227,26 @@ impl Engine {
         waiting || version.levels[0].len() >= self.options.level0_stall
     }
 
-    /// A hash over all live cells (key, column, value, version), whatever their order, and the LSN it holds for.
+    /// A hash over all live rows, whatever their order: of each its key, version and cells (column, value, version). And
+    /// the LSN it holds for.
     pub fn checksum(&self) -> Result<(Lsn, u64), EngineError> {
         self.check()?;
         let rows = self.rows(Bytes::new(), None, false, &Columns::All, Caching::Bypass);
         let (read_lsn, mut sum) = (rows.read_lsn, 0u64);
         for row in rows {
             let row = row?;
-            for cell in row.cells {
-                let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-                for part in [&row.key, &cell.column, &cell.value] {
+            let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+            let mut add = |parts: &[&Bytes], version: Lsn| {
+                for part in parts {
                     hasher.update(&(part.len() as u64).to_le_bytes());
                     hasher.update(part);
                 }
-                hasher.update(&cell.version.epoch.0.to_le_bytes());
-                hasher.update(&cell.version.seq.to_le_bytes());
-                sum = sum.wrapping_add(hasher.digest());
-            }
+                hasher.update(&version.epoch.0.to_le_bytes());
+                hasher.update(&version.seq.to_le_bytes());
+            };
+            add(&[&row.key], row.version);
+            row.cells.iter().for_each(|cell| add(&[&cell.column, &cell.value], cell.version));
+            sum = sum.wrapping_add(hasher.digest());
         }
         Ok((read_lsn, sum))
     }
@@ -341,7 +355,7 @@ impl Iterator for ScanIter {
                 Err(error) => return Some(Err(error)),
                 Ok(None) => return None,
                 Ok(Some((key, parts))) => {
-                    let row = merge::visible(key, parts, &self.columns);
+                    let row = merge::visible(key, parts, &self.columns, self.read_lsn);
                     if !row.cells.is_empty() {
                         return Some(Ok(row));
                     }

@@ -33,17 +33,26 @@ pub(crate) fn merge_row(parts: Vec<RowVersions>) -> Vec<CellVersion> {
     cells
 }
 
-/// The live row, with the columns asked for.
-pub(crate) fn visible(key: Bytes, parts: Vec<RowVersions>, columns: &Columns) -> Row {
+/// The live row, with the columns asked for. Its version counts deletions, and all columns ([row-version-grows]); that
+/// of a row that does not exist is `absent`.
+pub(crate) fn visible(key: Bytes, parts: Vec<RowVersions>, columns: &Columns, absent: Lsn) -> Row {
     let selected = |column: &Bytes| match columns {
         Columns::All => true,
         Columns::Some(some) => some.contains(column),
     };
-    let cells = merge_row(parts)
+    let merged = merge_row(parts);
+    let exists = merged.iter().any(|cell| cell.value.is_some());
+    let version = newest(&merged).filter(|_| exists).unwrap_or(absent);
+    let cells = merged
         .into_iter()
         .filter(|cell| selected(&cell.column))
         .filter_map(|cell| cell.value.map(|value| Cell { column: cell.column, value, version: cell.lsn }));
-    Row { key, cells: cells.collect() }
+    Row { key, cells: cells.collect(), version }
+}
+
+/// The LSN of the last write that the cells know of.
+pub(crate) fn newest<'a>(cells: impl IntoIterator<Item = &'a CellVersion>) -> Option<Lsn> {
+    cells.into_iter().map(|cell| cell.lsn).max()
 }
 
 /// Walks over the rows of sources in key order, or backwards. Each source's next row is at hand; the nearest one is

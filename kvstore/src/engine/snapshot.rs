@@ -242,7 +242,8 @@ impl Engine {
         })?;
         let mut levels = if replaces { Version::no_tables() } else { self.version().levels.clone() };
         levels[usize::from(level)].splice(0..0, made);
-        self.put_under_memtable(levels, &flushed, installation == Installation::Repair);
+        let gc_lsn = lock(&self.manifest).gc_lsn;
+        self.put_under_memtable(levels, &flushed, gc_lsn, installation == Installation::Repair);
         self.compaction_due.store(true, Ordering::Release);
         old.iter().for_each(|(_, number)| self.discard(&file_name(&self.dir, *number)));
         Ok(flushed)
@@ -257,7 +258,7 @@ impl Engine {
             manifest.tables.clear();
             (manifest.flushed, manifest.gc_lsn) = (nothing.clone(), Lsn::ZERO);
         })?;
-        self.put_under_memtable(Version::no_tables(), &nothing, false);
+        self.put_under_memtable(Version::no_tables(), &nothing, Lsn::ZERO, false);
         old.iter().for_each(|(_, number)| self.discard(&file_name(&self.dir, *number)));
         Ok(())
     }
@@ -275,9 +276,15 @@ impl Engine {
     }
 
     /// Shows these tables to readers: under the memtables that are newer, if those are kept; else alone.
-    fn put_under_memtable(&self, levels: Vec<Vec<Arc<Table>>>, flushed: &FlushedState, keep: bool) {
+    fn put_under_memtable(
+        &self,
+        levels: Vec<Vec<Arc<Table>>>,
+        flushed: &FlushedState,
+        gc_lsn: Lsn,
+        keep: bool,
+    ) {
         let mut state = self.write_state();
-        let mut next = Version::of_tables(levels, flushed.lsn);
+        let mut next = Version::of_tables(levels, flushed.lsn, gc_lsn);
         if keep {
             next.active = state.version.active.clone();
             next.frozen = state.version.frozen.clone().filter(|frozen| frozen.lsn > flushed.lsn);

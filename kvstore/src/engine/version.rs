@@ -35,12 +35,14 @@ pub(crate) struct Version {
     pub(crate) levels: Vec<Vec<Arc<Table>>>,
     /// The tables hold everything up to here.
     pub(crate) flushed: Lsn,
+    /// But for deletions up to here, of rows that do not exist any more.
+    pub(crate) gc_lsn: Lsn,
 }
 
 impl Version {
-    /// Tables alone, with an empty memtable; they hold everything up to `flushed`.
-    pub(crate) fn of_tables(levels: Vec<Vec<Arc<Table>>>, flushed: Lsn) -> Version {
-        Version { active: Arc::default(), frozen: None, levels, flushed }
+    /// Tables alone, with an empty memtable; they hold everything up to `flushed`, but for deletions up to `gc_lsn`.
+    pub(crate) fn of_tables(levels: Vec<Vec<Arc<Table>>>, flushed: Lsn, gc_lsn: Lsn) -> Version {
+        Version { active: Arc::default(), frozen: None, levels, flushed, gc_lsn }
     }
 
     /// No tables at all.
@@ -91,9 +93,16 @@ impl Version {
         next
     }
 
-    /// The version in which the tables with numbers `old` are replaced by `made` in `level`.
-    pub(crate) fn compacted(&self, old: &[u64], level: usize, made: Vec<Arc<Table>>) -> Version {
-        let mut next = self.clone();
+    /// The version in which the tables with numbers `old` are replaced by `made` in `level`, and deletions up to `dropped`
+    /// are gone.
+    pub(crate) fn compacted(
+        &self,
+        old: &[u64],
+        level: usize,
+        made: Vec<Arc<Table>>,
+        dropped: Lsn,
+    ) -> Version {
+        let mut next = Version { gc_lsn: self.gc_lsn.max(dropped), ..self.clone() };
         for tables in &mut next.levels {
             tables.retain(|table| !old.contains(&table.number()));
         }

@@ -47,7 +47,7 @@ pub fn from_error(error: &KvError) -> Status {
 
 /// The status for a write whose condition did not hold.
 pub fn version_mismatch(current: Row) -> Status {
-    let version = current.version();
+    let version = current.version;
     let message = match current.cells.is_empty() {
         true => "condition failed: the row does not exist".to_owned(),
         false => format!("condition failed: the row has version {version}"),
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_failed_condition_shows_the_row() {
         let cell = Cell { column: "c".into(), value: "v".into(), version: Lsn::new(2, 22) };
-        let status = version_mismatch(Row { key: "k".into(), cells: vec![cell] });
+        let status = version_mismatch(Row { key: "k".into(), cells: vec![cell], version: Lsn::new(2, 22) });
         assert_eq!(status.code(), Code::FailedPrecondition);
         let Some(Kind::VersionMismatch(it)) = detail(&status).and_then(|detail| detail.kind) else {
             panic!("no detail");

@@ -9,7 +9,7 @@ use super::gateway;
 use super::public;
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, Operation, RangeScan, RangeWrite};
-use crate::request::{Columns, Mutation, RequestId, Row, Source};
+use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source};
 
 type OperationKind = gateway::request::Operation;
 type AnswerKind = gateway::answer::Kind;
@@ -46,6 +46,7 @@ pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: D
             sequence: write.request.sequence,
             known: Some(public::lsn(write.known)),
             retry: write.retry,
+            row_versions: true,
         }),
         Operation::Transfer(target) => OperationKind::Transfer(target.map_or(0, |node| node.0)),
     };
@@ -85,7 +86,7 @@ pub(crate) fn to_operation(request: gateway::Request) -> Result<(CohortId, Opera
             let mutations: Option<Vec<_>> = write.mutations.into_iter().map(to_mutation).collect();
             Operation::Write(RangeWrite {
                 key: write.key,
-                conditions: public::to_conditions(write.conditions)?,
+                conditions: conditions(write.conditions, write.row_versions)?,
                 mutations: mutations.ok_or_else(absent)?,
                 request: RequestId { client, sequence: write.sequence },
                 known: to_lsn(write.known),
@@ -195,6 +196,15 @@ fn to_mode(mode: &gateway::Mode) -> Mode {
     }
 }
 
+/// The conditions of a write; a gateway that knows no versions of rows means the highest of the cells' versions.
+fn conditions(conditions: Vec<super::v1::Condition>, row_versions: bool) -> Result<Vec<Condition>, KvError> {
+    let known = |condition| match condition {
+        Condition::RowVersion(version) if !row_versions => Condition::CellsVersion(version),
+        other => other,
+    };
+    Ok(public::to_conditions(conditions)?.into_iter().map(known).collect())
+}
+
 fn to_lsn(lsn: Option<super::v1::Lsn>) -> Lsn {
     lsn.map_or(Lsn::ZERO, |lsn| public::to_lsn(&lsn))
 }
@@ -267,7 +277,6 @@ fn to_error(failure: gateway::Failure) -> KvError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Condition;
 
     #[test]
     fn operations_come_back_as_they_were() {
@@ -314,11 +323,50 @@ mod tests {
         }
     }
 
+    /// A rolling upgrade: a gateway of release 1 compares the highest version of the cells that it was shown, and a node of
+    /// release 1 shows no other.
+    #[test]
+    fn a_node_without_versions_of_rows_is_understood() {
+        let condition = |conditions, row_versions| {
+            let write = RangeWrite {
+                key: "k".into(),
+                conditions,
+                mutations: vec![Mutation::DeleteRow],
+                request: RequestId { client: 1, sequence: 8 },
+                known: Lsn::ZERO,
+                retry: false,
+            };
+            let mut sent = request(1, CohortId(7), Operation::Write(write), Duration::from_secs(1));
+            if let Some(OperationKind::Write(write)) = &mut sent.operation {
+                write.row_versions = row_versions;
+            }
+            match to_operation(sent) {
+                Ok((_, Operation::Write(write))) => write.conditions,
+                other => panic!("{other:?}"),
+            }
+        };
+        let version = Lsn::new(1, 4);
+        for row_versions in [false, true] {
+            let expected = match row_versions {
+                true => Condition::RowVersion(version),
+                false => Condition::CellsVersion(version),
+            };
+            assert_eq!(condition(vec![Condition::RowVersion(version)], row_versions), [expected]);
+            assert_eq!(condition(vec![Condition::RowAbsent], row_versions), [Condition::RowAbsent]);
+        }
+        let cell =
+            |seq| crate::request::Cell { column: "c".into(), value: "v".into(), version: Lsn::new(1, seq) };
+        let row = Row { key: "k".into(), cells: vec![cell(4), cell(3)], version: Lsn::new(1, 9) };
+        let mut sent = public::row(row);
+        sent.version = None;
+        assert_eq!(public::to_row(sent).version, version);
+    }
+
     #[test]
     fn answers_come_back_as_they_were() {
         let range = CohortId(77);
         let source = Source { range, replica: NodeId(2), lsn: Lsn::new(1, 2), staleness: None };
-        let row = Row { key: "k".into(), cells: Vec::new() };
+        let row = Row { key: "k".into(), cells: Vec::new(), version: Lsn::new(1, 2) };
         let answers = [
             Ok(Answer::Row { row: row.clone(), source }),
             Ok(Answer::Rows { rows: vec![row.clone()], source, cursor: Some(4) }),

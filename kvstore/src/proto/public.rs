@@ -29,7 +29,7 @@ pub(crate) fn row(row: Row) -> v1::Row {
         value: cell.value,
         version: Some(lsn(cell.version)),
     });
-    v1::Row { key: row.key, cells: cells.collect() }
+    v1::Row { key: row.key, cells: cells.collect(), version: Some(lsn(row.version)) }
 }
 
 pub(crate) fn to_row(row: v1::Row) -> Row {
@@ -38,7 +38,11 @@ pub(crate) fn to_row(row: v1::Row) -> Row {
         value: cell.value,
         version: to_lsn(&cell.version.unwrap_or_default()),
     });
-    Row { key: row.key, cells: cells.collect() }
+    let cells: Vec<Cell> = cells.collect();
+    // A node of release 1 does not say it, and compares the highest of the cells' versions.
+    let highest = || cells.iter().map(|cell| cell.version).max().unwrap_or(Lsn::ZERO);
+    let version = row.version.as_ref().map_or_else(highest, to_lsn);
+    Row { key: row.key, cells, version }
 }
 
 /// Whole milliseconds, rounded up: an age must not come out too young.
@@ -58,7 +62,7 @@ pub(crate) fn source(source: Source) -> v1::Source {
 pub(crate) fn read_row(read: ReadRow) -> v1::GetResponse {
     v1::GetResponse {
         found: !read.row.cells.is_empty(),
-        version: Some(lsn(read.row.version())),
+        version: Some(lsn(read.row.version)),
         row: Some(row(read.row)),
         source: Some(source(read.source)),
     }
@@ -116,7 +120,7 @@ pub(crate) fn condition(condition: Condition) -> v1::Condition {
     let kind = match condition {
         Condition::RowAbsent => Kind::RowAbsent(true),
         Condition::RowPresent => Kind::RowPresent(true),
-        Condition::RowVersion(version) => Kind::RowVersion(lsn(version)),
+        Condition::RowVersion(version) | Condition::CellsVersion(version) => Kind::RowVersion(lsn(version)),
         Condition::ColumnVersion { column, version } => {
             Kind::ColumnVersion(ColumnVersion { column, version: Some(lsn(version)) })
         }

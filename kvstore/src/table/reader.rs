@@ -153,9 +153,14 @@ impl Table {
         &self.name
     }
 
+    /// Whether the table may have the row; `false` is certain.
+    pub(crate) fn may_hold(&self, key: &[u8]) -> bool {
+        self.spans(key) && bloom::may_hold(&self.filter, bloom::hash(key))
+    }
+
     /// The row, if the table has it.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<RowVersions>, TableError> {
-        if !bloom::may_hold(&self.filter, bloom::hash(key)) {
+        if !self.may_hold(key) {
             return Ok(None);
         }
         let number = self.block_from(key);

@@ -30,6 +30,8 @@ struct State {
     /// By name, with the splits.
     tables: BTreeMap<String, (Table, Vec<Bytes>)>,
     rows: BTreeMap<(TableId, Bytes), Row>,
+    /// When each row was deleted that does not exist any more.
+    deleted: BTreeMap<(TableId, Bytes), Lsn>,
     last: u64,
     newest_table: u64,
     catalog_version: u64,
@@ -96,7 +98,8 @@ impl MemoryKv {
 
     fn row(&self, table: TableId, key: &Bytes, columns: &Columns) -> Row {
         let found = self.state().rows.get(&(table, key.clone())).cloned();
-        let mut row = found.unwrap_or_else(|| Row { key: key.clone(), cells: Vec::new() });
+        let absent = Row { key: key.clone(), cells: Vec::new(), version: Lsn::new(1, self.state().last) };
+        let mut row = found.unwrap_or(absent);
         if let Columns::Some(some) = columns {
             row.cells.retain(|cell| some.contains(&cell.column));
         }
@@ -114,18 +117,26 @@ impl MemoryKv {
         }
         let mut row = self.row(write.table, &write.key, &Columns::All);
         let mut state = self.state();
+        let at = (write.table, write.key.clone());
+        if row.cells.is_empty() {
+            row.version = state.deleted.get(&at).copied().unwrap_or(Lsn::ZERO);
+        }
         if !conditions::hold(&write.conditions, &row) {
             let at = Written { range: CohortId(1), lsn: Lsn::new(1, state.last) };
+            if row.cells.is_empty() {
+                row.version = at.lsn;
+            }
             return Ok(WriteOutcome::ConditionFailed { current: row, at });
         }
         state.last += 1;
         let lsn = Lsn::new(1, state.last);
         conditions::mutate(&mut row, lsn, &write.mutations);
-        let at = (write.table, write.key.clone());
-        match row.cells.is_empty() {
-            true => state.rows.remove(&at),
-            false => state.rows.insert(at, row),
-        };
+        if row.cells.is_empty() {
+            state.rows.remove(&at);
+            state.deleted.insert(at, lsn);
+        } else {
+            state.rows.insert(at, row);
+        }
         Ok(WriteOutcome::Written(Written { range: CohortId(1), lsn }))
     }
 }

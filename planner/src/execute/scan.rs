@@ -266,7 +266,7 @@ impl Scanner {
         let inside =
             overlay.key >= self.scan.start && self.scan.end.as_ref().is_none_or(|end| overlay.key < *end);
         if inside {
-            let absent = StoredRow { key: overlay.key.clone(), cells: Vec::new() };
+            let absent = StoredRow { key: overlay.key.clone(), cells: Vec::new(), version: Lsn::ZERO };
             if let Some(row) = overlay.apply(&absent) {
                 rows.push(row_encoding::read_row(&self.table, &row, &self.source)?);
             }

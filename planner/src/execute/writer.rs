@@ -104,7 +104,7 @@ impl<'a> Writer<'a> {
                 }
                 return Ok(());
             };
-            let conditions = vec![Condition::RowVersion(current.row.version())];
+            let conditions = vec![Condition::RowVersion(current.row.version)];
             if session.in_block() {
                 let write = self.write(&key, conditions, mutations);
                 session.defer(Deferred { table: self.table.id, write: Some(write) });

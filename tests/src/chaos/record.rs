@@ -115,7 +115,7 @@ mod tests {
         let call = Call::Get { keys: vec!["k".into()], consistency: Consistency::Strong };
         let op = record.invoke(2, false, 1, call);
         let cell = Cell { column: "v".into(), value: value.to_owned().into(), version: Lsn::ZERO };
-        let rows = vec![Row { key: "k".into(), cells: vec![cell] }];
+        let rows = vec![Row { key: "k".into(), cells: vec![cell], version: Lsn::ZERO }];
         record.returned(op, Outcome::Rows { rows, lsn: Lsn::ZERO, node: 1, served: 0, staleness_ms: None });
     }
 

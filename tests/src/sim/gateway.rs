@@ -403,9 +403,11 @@ impl World {
         self.values += 1;
         let (unique, now) = (self.values, self.now);
         let client = self.client(number);
+        let mut follows = false;
         if let (Some(next), Outcome::Rows { rows, .. }) = (client.next.take(), &outcome)
             && let [row] = &rows[..]
         {
+            follows = !matches!(next, FollowUp::Edit);
             client.intent = Some((work.range, workload::follow(&next, row, unique)));
         }
         if let Some(probe) = &mut client.probe {
@@ -415,7 +417,7 @@ impl World {
                 Outcome::Refused { .. } | Outcome::Failed | Outcome::Unknown => {}
             }
         }
-        let (think, follows) = (client.think, client.intent.is_some());
+        let think = client.think;
         self.happened(Event::Returned { op: work.op, outcome });
         let pause = if follows { 100 } else { self.random.below(2 * think) };
         self.plan(pause, Action::Client { client: number });

@@ -273,13 +273,13 @@ impl World {
 
     pub(super) fn maintain_range(&mut self, node: Node, range: Range) {
         let Some(replica) = self.replica(node, range) else { return };
-        let (store, status) = (Arc::clone(replica.drive.store()), replica.drive.cohort().status());
+        let store = Arc::clone(replica.drive.store());
         if store.engine().needs_flush() {
             // In production writes go on between the freezing and the flush.
             let freeze = self.random.one_in(2);
             self.flush(node, range, !freeze);
         } else if store.engine().needs_compaction() {
-            let compacted = store.compact(&status);
+            let compacted = store.compact();
             if self.stopped(node) {
                 return;
             }

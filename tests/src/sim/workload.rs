@@ -1,5 +1,5 @@
-//! What clients do: registers, counters, sets, lists, rows that come and go, rows of several columns, scans. Every value
-//! written is unique, so that a read tells which write it saw.
+//! What clients do: registers, counters, sets, lists, rows that come and go, rows of several columns of which some are
+//! NULL (deleted), scans. Every value written is unique, so that a read tells which write it saw.
 
 use std::fmt::Write as _;
 
@@ -29,10 +29,16 @@ pub(crate) enum FollowUp {
     Count,
     /// Append to the list.
     Append,
+    /// Change, delete or make the row if nobody has touched it meanwhile; after a while, as a transaction block does.
+    Edit,
 }
 
 fn put(column: &str, value: String) -> Mutation {
     Mutation::Put { column: Bytes::copy_from_slice(column.as_bytes()), value: value.into() }
+}
+
+fn delete(column: &'static str) -> Mutation {
+    Mutation::Delete { column: Bytes::from_static(column.as_bytes()) }
 }
 
 /// The next operation of a client, in which range, and what comes after it. `unique` tells its value from all others.
@@ -52,7 +58,7 @@ pub(crate) fn draw(random: &mut Random, options: &Options, unique: u32) -> (Rang
         let consistency = if timeline { Consistency::Timeline } else { Consistency::Strong };
         return (range, Intent::Get { keys, consistency }, None);
     }
-    let (intent, next) = match random.below(20) {
+    let (intent, next) = match random.below(24) {
         0..=3 => {
             let key = format!("reg{number}");
             (Intent::Write { key, conditions: Vec::new(), mutations: vec![put("v", value)] }, None)
@@ -80,10 +86,15 @@ pub(crate) fn draw(random: &mut Random, options: &Options, unique: u32) -> (Rang
             (Intent::Write { key: format!("mul{number}"), conditions: Vec::new(), mutations }, None)
         }
         17 | 18 => {
-            let kinds = ["chu", "mul", "set", "reg", "cnt"];
+            let kinds = ["chu", "mul", "nul", "set", "reg", "cnt"];
             let keys = kinds.iter().map(|kind| format!("{kind}{number}")).collect();
             (Intent::Get { keys, consistency }, None)
         }
+        19..=21 => {
+            let keys = vec![format!("nul{number}")];
+            (Intent::Get { keys, consistency }, Some(FollowUp::Edit))
+        }
+        22 => (nullify(random, number, value), None),
         _ => {
             let (start, end) = match random.below(3) {
                 0 => (String::new(), None),
@@ -111,6 +122,17 @@ fn churn(random: &mut Random, number: u64, value: String) -> Intent {
     Intent::Write { key, conditions, mutations }
 }
 
+/// Changes a row of several columns whatever it is.
+fn nullify(random: &mut Random, number: u64, value: String) -> Intent {
+    let mutations = match random.below(5) {
+        0 => vec![Mutation::DeleteRow],
+        1 | 2 => vec![delete("a")],
+        3 => vec![delete("b"), delete("c")],
+        _ => vec![put("a", value)],
+    };
+    Intent::Write { key: format!("nul{number}"), conditions: Vec::new(), mutations }
+}
+
 /// The write that follows a read of the row.
 pub(crate) fn follow(next: &FollowUp, row: &Row, unique: u32) -> Intent {
     let key = String::from_utf8_lossy(&row.key).into_owned();
@@ -135,8 +157,23 @@ pub(crate) fn follow(next: &FollowUp, row: &Row, unique: u32) -> Intent {
                 list.clear();
             }
             let _ = write!(list, ",{unique}");
-            let conditions = vec![Condition::RowVersion(row.version())];
+            let conditions = vec![Condition::RowVersion(row.version)];
             Intent::Write { key, conditions, mutations: vec![put("l", list)] }
+        }
+        FollowUp::Edit => {
+            let conditions = vec![Condition::RowVersion(row.version)];
+            let value = || unique.to_string();
+            let mutations = match unique % 8 {
+                _ if row.cells.is_empty() => vec![put("a", value()), put("b", value()), put("c", value())],
+                0 => vec![put("a", value()), delete("b")],
+                1 => vec![delete("a"), delete("b"), delete("c")],
+                2 => vec![Mutation::DeleteRow],
+                3 => vec![Mutation::DeleteRow, put("c", value())],
+                4 | 5 => vec![delete("a")],
+                6 => vec![delete("b")],
+                _ => vec![delete("c"), put("a", value())],
+            };
+            Intent::Write { key, conditions, mutations }
         }
     }
 }

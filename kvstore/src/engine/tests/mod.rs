@@ -70,11 +70,15 @@ fn show(engine: &Engine, key: &str) -> String {
 
 /// What the engine should hold.
 #[derive(Clone, Default)]
-struct Model(BTreeMap<Bytes, BTreeMap<Bytes, (Bytes, Lsn)>>);
+struct Model(BTreeMap<Bytes, (Lsn, BTreeMap<Bytes, (Bytes, Lsn)>)>);
 
 impl Model {
     fn apply(&mut self, lsn: Lsn, key: &Bytes, mutations: &[Mutation]) {
-        let row = self.0.entry(key.clone()).or_default();
+        if mutations.is_empty() {
+            return;
+        }
+        let (version, row) = self.0.entry(key.clone()).or_default();
+        *version = lsn;
         for mutation in mutations {
             match mutation {
                 Mutation::Put { column, value } => {
@@ -89,14 +93,15 @@ impl Model {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let rows = self.0.iter().filter(|(_, cells)| !cells.is_empty()).map(|(key, cells)| {
-            let cells = cells.iter().map(|(column, (value, version))| Cell {
-                column: column.clone(),
-                value: value.clone(),
-                version: *version,
+        let rows =
+            self.0.iter().filter(|(_, (_, cells))| !cells.is_empty()).map(|(key, (version, cells))| {
+                let cells = cells.iter().map(|(column, (value, version))| Cell {
+                    column: column.clone(),
+                    value: value.clone(),
+                    version: *version,
+                });
+                Row { key: key.clone(), cells: cells.collect(), version: *version }
             });
-            Row { key: key.clone(), cells: cells.collect() }
-        });
         rows.collect()
     }
 }

@@ -75,7 +75,8 @@ pub(super) fn rows(answer: kvstore::proto::v1::GetResponse, now: u64) -> Outcome
             value: cell.value,
             version: to_lsn(cell.version),
         };
-        Row { key: row.key, cells: row.cells.into_iter().map(cell).collect() }
+        let version = to_lsn(row.version);
+        Row { key: row.key, cells: row.cells.into_iter().map(cell).collect(), version }
     });
     Outcome::Rows {
         rows: row.into_iter().collect(),

@@ -37,7 +37,27 @@ struct Logged {
 }
 
 type Cells = BTreeMap<Bytes, (Bytes, Lsn)>;
-type State = BTreeMap<String, Cells>;
+
+/// A row, and the last write that touched it, whatever that did.
+#[derive(Clone, Debug, Default)]
+struct RowState {
+    cells: Cells,
+    touched: Lsn,
+}
+
+/// A range at a place of its log.
+#[derive(Default)]
+struct State {
+    rows: BTreeMap<String, RowState>,
+    /// The last write that deleted anything.
+    deleted: Lsn,
+}
+
+impl State {
+    fn row(&self, key: &str) -> RowState {
+        self.rows.get(key).cloned().unwrap_or_default()
+    }
+}
 
 impl Checker for Linearizability {
     fn name(&self) -> &'static str {
@@ -113,7 +133,7 @@ impl Linearizability {
                 | None => {}
             }
         }
-        let mut state = State::new();
+        let mut state = State::default();
         let mut done: HashMap<OpId, (Lsn, bool)> = HashMap::new();
         let last = log.keys().next_back().copied().unwrap_or(0);
         for seq in 0..=last.max(readers.keys().next_back().copied().unwrap_or(0)) {
@@ -152,15 +172,14 @@ impl Linearizability {
             let floor = operation.floor;
             return Err(format!("op {op} stands at {lsn}, but seq {floor} had been shown before it began"));
         }
-        let empty = Cells::new();
-        let row = state.get(key).unwrap_or(&empty);
-        let held = conditions.iter().all(|condition| holds(condition, row));
-        if held == refused {
+        let row = state.row(key);
+        let held = conditions.iter().all(|condition| holds(condition, &row));
+        if held == refused && !(refused && forgettable(conditions, &row, state.deleted)) {
             let decision = if refused { "refused" } else { "executed" };
             return Err(format!("op {op} is {decision} at {lsn}; {conditions:?} on {row:?}"));
         }
         if !refused {
-            mutate(state.entry(key.clone()).or_default(), lsn, mutations);
+            mutate(state, key, lsn, mutations);
         }
         Ok(())
     }
@@ -171,46 +190,42 @@ impl Linearizability {
         match (&operation.call, &operation.outcome) {
             (Call::Get { keys, .. }, Some(Outcome::Rows { rows, lsn, node, .. })) => {
                 for (key, row) in keys.iter().zip(rows) {
-                    let expected = state.get(key).cloned().unwrap_or_default();
-                    if cells(row) != expected {
+                    let expected = state.row(key);
+                    if !shows(row, *lsn, &expected) {
                         return Err(format!(
-                            "op {op} read {key} from n{node} at {lsn} of range {} as {:?}, expected {expected:?}",
+                            "op {op} read {key} from n{node} at {lsn} of range {} as {row:?}, expected {expected:?}",
                             operation.range,
-                            cells(row)
                         ));
                     }
                 }
             }
             (Call::Scan { start, end, reverse, .. }, Some(Outcome::Rows { rows, lsn, node, .. })) => {
-                let found: Vec<(String, Cells)> = rows
-                    .iter()
-                    .map(|row| (String::from_utf8_lossy(&row.key).into_owned(), cells(row)))
-                    .collect();
                 let inside = |key: &&String| *key >= start && end.as_ref().is_none_or(|end| *key < end);
-                let mut expected: Vec<(String, Cells)> = state
-                    .iter()
-                    .filter(|(key, row)| inside(key) && !row.is_empty())
-                    .map(|(key, row)| (key.clone(), row.clone()))
-                    .collect();
+                let mut expected: Vec<(&String, &RowState)> =
+                    state.rows.iter().filter(|(key, row)| inside(key) && !row.cells.is_empty()).collect();
                 if *reverse {
                     expected.reverse();
                 }
-                if found != expected {
+                let as_expected = |(row, (key, expected)): (&Row, &(&String, &RowState))| {
+                    row.key == key.as_bytes() && shows(row, *lsn, expected)
+                };
+                if rows.len() != expected.len() || !rows.iter().zip(&expected).all(as_expected) {
                     return Err(format!(
-                        "op {op} scanned range {} on n{node} at {lsn} as {found:?}, expected {expected:?}",
+                        "op {op} scanned range {} on n{node} at {lsn} as {rows:?}, expected {expected:?}",
                         operation.range
                     ));
                 }
             }
             (Call::Write { key, conditions, .. }, Some(Outcome::Refused { at, current: Some(current) })) => {
-                let expected = state.get(key).cloned().unwrap_or_default();
-                if cells(current) != expected {
-                    let found = cells(current);
+                let expected = state.row(key);
+                if !shows(current, *at, &expected) {
                     return Err(format!(
-                        "op {op} was refused at {at} for {key} = {found:?}, expected {expected:?}"
+                        "op {op} was refused at {at} for {key} = {current:?}, expected {expected:?}"
                     ));
                 }
-                if conditions.iter().all(|condition| holds(condition, &expected)) {
+                if conditions.iter().all(|condition| holds(condition, &expected))
+                    && !forgettable(conditions, &expected, state.deleted)
+                {
                     return Err(format!("op {op} was refused at {at}, but {conditions:?} held"));
                 }
             }
@@ -239,33 +254,62 @@ impl Linearizability {
     }
 }
 
-fn cells(row: &Row) -> Cells {
-    row.cells.iter().map(|cell| (cell.column.clone(), (cell.value.clone(), cell.version))).collect()
+/// Whether a client was shown this very row, at this LSN: its cells, and as its version the last write that touched it,
+/// or, of a row that does not exist, an LSN since when it has not been touched.
+fn shows(row: &Row, lsn: Lsn, expected: &RowState) -> bool {
+    let cells: Cells =
+        row.cells.iter().map(|cell| (cell.column.clone(), (cell.value.clone(), cell.version))).collect();
+    let version = match cells.is_empty() {
+        true => expected.touched <= row.version && row.version <= lsn,
+        false => row.version == expected.touched,
+    };
+    cells == expected.cells && version
 }
 
-fn holds(condition: &Condition, row: &Cells) -> bool {
+fn holds(condition: &Condition, row: &RowState) -> bool {
+    let absent = row.cells.is_empty();
     match condition {
-        Condition::RowAbsent => row.is_empty(),
-        Condition::RowPresent => !row.is_empty(),
-        Condition::RowVersion(version) => {
-            row.values().map(|(_, version)| *version).max().unwrap_or(Lsn::ZERO) == *version
+        Condition::RowAbsent => absent,
+        Condition::RowPresent => !absent,
+        Condition::RowVersion(version) if *version == Lsn::ZERO => absent,
+        // Nothing has touched it since then.
+        Condition::RowVersion(version) if absent => row.touched <= *version,
+        Condition::RowVersion(version) => row.touched == *version,
+        Condition::CellsVersion(version) => {
+            row.cells.values().map(|(_, version)| *version).max().unwrap_or(Lsn::ZERO) == *version
         }
         Condition::ColumnVersion { column, version } => {
-            row.get(column).map_or(Lsn::ZERO, |(_, version)| *version) == *version
+            row.cells.get(column).map_or(Lsn::ZERO, |(_, version)| *version) == *version
         }
     }
 }
 
-fn mutate(row: &mut Cells, lsn: Lsn, mutations: &[Mutation]) {
+/// Whether conditions that hold may be refused: the row does not exist, and a deletion that was forgotten since the
+/// client looked may have been its own.
+fn forgettable(conditions: &[Condition], row: &RowState, deleted: Lsn) -> bool {
+    let old = |condition: &Condition| match condition {
+        Condition::RowVersion(version) => *version != Lsn::ZERO && *version < deleted,
+        _ => false,
+    };
+    row.cells.is_empty() && conditions.iter().any(old)
+}
+
+fn mutate(state: &mut State, key: &str, lsn: Lsn, mutations: &[Mutation]) {
+    let row = state.rows.entry(key.to_owned()).or_default();
+    row.touched = lsn;
     for mutation in mutations {
         match mutation {
             Mutation::Put { column, value } => {
-                row.insert(column.clone(), (value.clone(), lsn));
+                row.cells.insert(column.clone(), (value.clone(), lsn));
             }
             Mutation::Delete { column } => {
-                row.remove(column);
+                row.cells.remove(column);
+                state.deleted = lsn;
             }
-            Mutation::DeleteRow => row.clear(),
+            Mutation::DeleteRow => {
+                row.cells.clear();
+                state.deleted = lsn;
+            }
         }
     }
 }

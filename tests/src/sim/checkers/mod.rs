@@ -7,6 +7,7 @@ mod once;
 mod replicas;
 mod sessions;
 mod staleness;
+mod versions;
 mod wing_gong;
 
 #[cfg(feature = "chaos")]
@@ -25,6 +26,7 @@ pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
         Box::new(once::Once::default()),
         Box::new(sessions::Sessions::default()),
         Box::new(staleness::Staleness::new(options.drift_per_mille)),
+        Box::new(versions::Versions::default()),
         Box::new(linearizability::Linearizability::default()),
         Box::new(wing_gong::WingGong::default()),
     ]
