@@ -10,6 +10,7 @@
 //! | log of the range                | tables                           | the replica opens as                         |
 //! |---------------------------------|----------------------------------|----------------------------------------------|
 //! | none                            | none                             | fresh: the range was just created            |
+//! | the same, the log lost something and the range is older than this process      | learner: it may have been lost, too |
 //! | none                            | empty                            | empty, not fresh: a crash right after that   |
 //! | none                            | hold something                   | refused: promises and the log's tail are lost |
 //! | none, the node's log is damaged | any                              | learner: its records may have been there     |
@@ -27,6 +28,7 @@
 //! does not say so yet.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::future::join_all;
@@ -58,6 +60,8 @@ pub(crate) struct Opener {
     pub(crate) damaged: Option<Corruption>,
     /// Dropped ranges of which the log could not note that they are: a start has to do it again.
     pub(crate) unforgotten: Mutex<HashSet<CohortId>>,
+    /// The ranges that the map named when this process started have been opened. Who comes later was made later.
+    pub(crate) started: AtomicBool,
 }
 
 /// The directory of a range's tables.
@@ -111,6 +115,7 @@ impl Opener {
             }
         }
         self.open_all(missing).await;
+        self.started.store(true, Ordering::Release);
         done
     }
 
@@ -150,6 +155,7 @@ impl Opener {
             log: lock(&self.recovered).remove(&id),
             damaged: self.damaged.as_ref(),
             rebuilt: descriptor.rebuilt.contains(&self.me.node),
+            listed_at_start: !self.started.load(Ordering::Acquire),
         };
         let (disk, cache) = (self.disk.clone(), self.cache.clone());
         let (store, recovered) = open_store(disk, id, EngineOptions::default(), cache, WINDOW_LEN, found)?;
@@ -212,11 +218,6 @@ impl Opener {
     }
 }
 
-/// Whether a replica of which the disk holds nothing was just made: a rebuilt one was not.
-pub(crate) fn is_fresh(nothing: bool, rebuilt: bool) -> bool {
-    nothing && !rebuilt
-}
-
 /// What a node knows of a range's part of the log when it opens the range.
 #[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 pub struct Found<'a> {
@@ -226,9 +227,17 @@ pub struct Found<'a> {
     pub damaged: Option<&'a Corruption>,
     /// The range was not created with this disk.
     pub rebuilt: bool,
+    /// The range is older than this process: what the disk does not hold of it may have been lost.
+    pub listed_at_start: bool,
 }
 
 impl Found<'_> {
+    /// Whether a range of which the disk holds nothing was just made.
+    fn is_fresh(&self, nothing: bool) -> bool {
+        let may_be_lost = self.damaged.is_some() && self.listed_at_start;
+        nothing && !self.rebuilt && !may_be_lost
+    }
+
     /// Why the range's part of the log may be missing, if there is a reason.
     fn loss(&self) -> Option<String> {
         match self.damaged {
@@ -251,7 +260,7 @@ pub(crate) fn open_store(
 ) -> Result<(RangeStore, Recovered), String> {
     let dirs = disk.list_dirs().map_err(|error| format!("data directory: {error}"))?;
     let dir = directory(range);
-    let fresh = is_fresh(found.log.is_none() && !dirs.contains(&dir), found.rebuilt);
+    let fresh = found.is_fresh(found.log.is_none() && !dirs.contains(&dir));
     let opened = Engine::open(disk, &dir, options, cache);
     let (engine, flushed) = opened.map_err(|error| match error.is_damage() {
         true => format!(

@@ -11,9 +11,9 @@ pub enum LogError {
     /// No space: this append is refused whole, nothing before it is touched. Retry when space is back.
     #[error("disk full: the log takes no writes until space is freed")]
     DiskFull,
-    /// A segment could not be made, read or removed, for a reason that may pass (no file descriptor, no memory). Nothing
+    /// A segment could not be made, noted, read or removed, for a reason that may pass (no file descriptor, no memory). Nothing
     /// is lost: the open batch waits for the next force, and a segment that was to go stays for now.
-    #[error("a segment of the log could not be made, read or removed: {0}")]
+    #[error("a segment of the log could not be made, noted, read or removed: {0}")]
     Segment(Arc<io::Error>),
     /// A force failed: what reached the disk is unknown, so nothing is acknowledged any more. Final; restart.
     #[error("log poisoned after a failed force: {0}")]
@@ -42,6 +42,17 @@ pub enum OpenError {
         found: u32,
         /// Ours.
         known: u32,
+    },
+    /// The file that says how far the log reaches was made by a newer program.
+    #[error(
+        "the data directory's EXTENT file has version {found}, this program reads version {known} only: start the program \
+         that made it, or give the node an empty data directory and start it with --rebuild"
+    )]
+    Extent {
+        /// Its version.
+        found: String,
+        /// Ours.
+        known: &'static str,
     },
 }
 

@@ -317,6 +317,8 @@ impl Worker<'_> {
                 self.writer.order_segment();
             }
             if closing && sync::lock(&self.inner.queue).jobs.is_empty() {
+                // What was forced is on the disk in any case.
+                let _ = self.writer.note();
                 return self.end(VecDeque::new());
             }
         }

@@ -10,8 +10,8 @@
 //!
 //! In reading order: [`Lsn`] and [`Record`] (what is said), `format` (the bytes, drawn), [`LogWriter`] (one force
 //! per batch) with its `batch` and `segments`, `retention`, `ahead` (the next segment, made before it is needed),
-//! [`Log`] (group commit), `recovery` (the decision table of a
-//! restart), [`LogReader`] (catch-up), [`identity`] (whose data directory this is).
+//! [`Log`] (group commit), `recovery` (the decision table of a restart), `extent` (what of a log cannot be missing
+//! unseen), [`LogReader`] (catch-up), [`identity`] (whose data directory this is).
 //!
 //! A module uses only modules listed below it.
 
@@ -24,6 +24,7 @@ mod batch;
 mod reader;
 mod index;
 mod segments;
+mod extent;
 mod format;
 mod record;
 mod error;
@@ -37,6 +38,7 @@ mod random;
 
 pub use budget::{Budget, OverBudget, Reserved};
 pub use error::{LogError, OpenError, ReadError};
+pub use extent::History;
 pub use group::{Done, Log, LogStats};
 pub use lsn::{
     ChainHash, CohortId, Epoch, Incarnation, Lsn, NodeId, ParseLsnError, ParseNodeIdError, ReplicaId,

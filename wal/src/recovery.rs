@@ -3,6 +3,7 @@
 //! | found                                                         | what it is, and what is done                |
 //! |---------------------------------------------------------------|---------------------------------------------|
 //! | newest segment without a valid header and without batches     | crash while it was made: removed            |
+//! | the same, but EXTENT says that it was used                    | corruption                                  |
 //! | the same, but something in it looks like a batch              | corruption: never removed                   |
 //! | invalid bytes where the next batch should be, nothing behind   | torn: the batch was never forced; cut       |
 //! | invalid bytes, but a later batch (or segment) exists           | corruption: it was forced, since batch n+1  |
@@ -14,6 +15,12 @@
 //! | after a corrupt span a cohort has no record                    | it may be touched: corrupt                  |
 //! | an entry does not follow the live entry before it              | corruption of that cohort                   |
 //! | an entry with the LSN and hash of a live one                   | a copy made by retention: ignored           |
+//! | a segment that EXTENT names as oldest or newest is missing,    | lost: every cohort that may have had        |
+//! | or shorter, or the last batch has a lower number than noted    | records there is corrupt                    |
+//! | EXTENT is missing though it was there, or all segments are     | lost: every cohort is corrupt               |
+//!
+//! A loss stays visible however often the node restarts [lost-log-is-seen]: the writer leaves a gap in the ordinals of every
+//! cohort that may have lost records, and EXTENT keeps that there was a loss.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,6 +29,7 @@ use bytes::Bytes;
 
 use crate::disk::Disk;
 use crate::error::OpenError;
+use crate::extent::{Extent, History};
 use crate::format::{
     self, BATCH_HEADER, BLOCK, Before, Found, HeaderFound, Logged, VERSION, blocks, check_batch,
 };
@@ -82,12 +90,22 @@ pub(crate) struct Scan {
     pub(crate) batch: u64,
     /// Offset of the last valid batch in the last segment, if it has one.
     pub(crate) last_batch_at: Option<u64>,
+    /// The log does not reach as far as it once did.
+    pub(crate) lost: bool,
 }
 
-/// Reads all segments.
-pub(crate) fn scan(disk: &dyn Disk) -> Result<Scan, OpenError> {
+/// Reads all segments. `noted`: what the EXTENT file says.
+pub(crate) fn scan(disk: &dyn Disk, noted: Option<Extent>, history: History) -> Result<Scan, OpenError> {
     let ids = segment_ids(disk)?;
-    let mut replay = Replay { oldest_segment: ids.first().copied().unwrap_or(0), ..Replay::default() };
+    let missing = missing_at_all(&ids, noted, history);
+    let beginning = missing.clone().or_else(|| missing_beginning(&ids, noted));
+    let mut replay = Replay {
+        oldest_segment: ids.first().copied().unwrap_or(0),
+        noted: if missing.is_some() { u64::MAX } else { noted.map_or(0, |noted| noted.newest) },
+        damaged: beginning.clone(),
+        beginning,
+        ..Replay::default()
+    };
     let mut segments: Vec<Segment> = Vec::new();
     let mut last_batch_at = None;
     for &id in &ids {
@@ -109,10 +127,19 @@ pub(crate) fn scan(disk: &dyn Disk) -> Result<Scan, OpenError> {
         last_batch_at = replay.batches(&bytes, &mut segment, start.is_some(), newest);
         segments.push(segment);
     }
+    let end = missing.or_else(|| missing_end(&segments, replay.batch, noted));
+    let lost = replay.beginning.is_some() || end.is_some();
+    if let Some(corruption) = end {
+        replay.hole(corruption);
+    }
+    if noted.is_some_and(|noted| noted.lost) {
+        let what = "a part of the log was lost before an earlier start";
+        replay.damaged.get_or_insert(Corruption { segment: "EXTENT".to_owned(), offset: 0, what });
+    }
     let batch = replay.batch;
     let ordinals = replay.cohorts.iter().map(|(&cohort, state)| (cohort, state.ordinal)).collect();
     let (recovery, index) = replay.finish();
-    Ok(Scan { recovery, index, segments, ordinals, batch, last_batch_at })
+    Ok(Scan { recovery, index, segments, ordinals, batch, last_batch_at, lost })
 }
 
 /// Numbers of the segments on the disk, oldest first.
@@ -121,6 +148,44 @@ fn segment_ids(disk: &dyn Disk) -> io::Result<Vec<u64>> {
     let mut ids: Vec<u64> = disk.list("wal")?.iter().filter_map(stem).collect();
     ids.sort_unstable();
     Ok(ids)
+}
+
+/// What is missing if nothing can be said of what is there: no segment is, or what says how many there were.
+fn missing_at_all(ids: &[u64], noted: Option<Extent>, history: History) -> Option<Corruption> {
+    let corruption = |segment: String, what| Some(Corruption { segment, offset: 0, what });
+    match noted {
+        Some(noted) if ids.is_empty() => corruption(path(noted.newest), "all segments are missing"),
+        None if history == History::Noted => corruption("EXTENT".to_owned(), "it is missing or damaged"),
+        None if history == History::Begun && ids.is_empty() => {
+            corruption(path(1), "all segments are missing")
+        }
+        Some(_) | None => None,
+    }
+}
+
+/// What is missing before the oldest segment that is there.
+fn missing_beginning(ids: &[u64], noted: Option<Extent>) -> Option<Corruption> {
+    let oldest = noted?.oldest;
+    let missing = ids.first().is_none_or(|first| *first > oldest);
+    missing.then(|| Corruption { segment: path(oldest), offset: 0, what: "the segment is missing" })
+}
+
+/// What is missing behind the last batch that is there.
+fn missing_end(segments: &[Segment], batch: u64, noted: Option<Extent>) -> Option<Corruption> {
+    let noted = noted?;
+    let last = segments.last();
+    let corruption = |offset, what| Some(Corruption { segment: path(noted.newest), offset, what });
+    match last {
+        Some(last) if last.id == noted.newest && last.length < noted.length => {
+            corruption(last.length, "the segment's end is missing")
+        }
+        Some(last) if last.id < noted.newest => corruption(0, "the segment is missing"),
+        Some(last) if batch < noted.batch => {
+            Some(Corruption { segment: path(last.id), offset: last.used, what: "batches are missing" })
+        }
+        Some(_) => None,
+        None => corruption(0, "the segment is missing"),
+    }
 }
 
 /// Whether any block looks like the beginning of a batch, whole or not, of this segment or another.
@@ -143,6 +208,10 @@ struct Replay {
     torn: Option<Corruption>,
     damaged: Option<Corruption>,
     oldest_segment: u64,
+    /// Segments up to this number were used.
+    noted: u64,
+    /// What is missing before the oldest segment.
+    beginning: Option<Corruption>,
 }
 
 /// One cohort during the scan.
@@ -211,7 +280,7 @@ impl Replay {
             HeaderFound::Version(found) => {
                 Err(OpenError::Version { segment: path(id), found, known: VERSION })
             }
-            HeaderFound::Invalid if newest && !holds_batches(bytes) => Ok(None),
+            HeaderFound::Invalid if newest && id > self.noted && !holds_batches(bytes) => Ok(None),
             HeaderFound::Invalid => {
                 self.hole(Corruption { segment: path(id), offset: 0, what: "invalid segment header" });
                 Ok(Some(None))
@@ -260,6 +329,7 @@ impl Replay {
             let state = self.cohorts.entry(cohort).or_default();
             if first {
                 (state.ordinal, state.inherited) = (ordinal, ordinal > 0);
+                state.corrupt = self.beginning.clone();
             } else if state.ordinal == ordinal {
                 // The header names the ordinal reached before it: nothing of this cohort is missing.
                 state.suspect = None;

@@ -37,6 +37,7 @@ impl LogWriter {
     /// removes one segment. `None`: there is more to do. `newest` is what [`LogWriter::newest_segment`] was at the first
     /// step: what is copied forward makes new segments, and they are not for this call, which would never end.
     pub(crate) fn reclaim_step(&mut self, newest: u64) -> Result<Option<Vec<CohortId>>, LogError> {
+        self.note()?;
         let limit = self.segments.bytes_max();
         let total = self.segments.bytes();
         let Some(oldest) = self.segments.oldest() else { return Ok(Some(Vec::new())) };
@@ -63,7 +64,9 @@ impl LogWriter {
             }
         }
         self.repeat_controls(id)?;
-        if let Err(error) = self.segments.remove_file(id) {
+        let next = self.segments.second().map_or(id, |next| next.id);
+        // Noted before it goes: a segment that is missing was lost [lost-log-is-seen].
+        if let Err(error) = self.note_from(next).and_then(|()| self.segments.remove_file(id)) {
             // It stays the oldest, and is tried again.
             return Err(LogError::Segment(Arc::new(error)));
         }

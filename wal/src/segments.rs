@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::LogError;
+use crate::extent::History;
 use crate::format::{SegmentHeader, blocks, segment_header};
 use crate::lsn::CohortId;
 
@@ -31,6 +32,8 @@ pub struct LogOptions {
     pub retention_bytes: u64,
     /// Free space that client writes may not touch, so that promises, skips and checkpoints always fit.
     pub reserve_bytes: u64,
+    /// What is known of the log before it is opened: whether it can be missing at all.
+    pub history: History,
 }
 
 impl Default for LogOptions {
@@ -46,6 +49,7 @@ impl LogOptions {
             segment_bytes: (retention_bytes / 4).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
             retention_bytes,
             reserve_bytes: 8 << 20,
+            history: History::Unknown,
         }
     }
 
@@ -205,6 +209,11 @@ impl Segments {
 
     pub(crate) fn oldest(&self) -> Option<&Segment> {
         self.list.first()
+    }
+
+    /// The one that is the oldest when the oldest is gone.
+    pub(crate) fn second(&self) -> Option<&Segment> {
+        self.list.get(1)
     }
 
     /// The one that is written to.

@@ -5,6 +5,9 @@
 //! poisoned. A full disk is not: an append that would not fit is refused whole, and the log goes on when space is back.
 //! At start the last batch, which nothing yet proves to be on the disk, is written again in its place, byte for byte,
 //! and forced, before anything counts on it [tail-rewrite-in-place].
+//!
+//! A segment is noted in EXTENT before its first batch, and from time to time the number of the last batch is
+//! [lost-log-is-seen].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,6 +16,7 @@ use std::sync::{Arc, RwLock};
 use crate::batch::{Batch, Change, Control};
 use crate::disk::Disk;
 use crate::error::{LogError, OpenError};
+use crate::extent::{Extent, ExtentFile};
 use crate::format::{BATCH_HEADER, Before, SegmentHeader, seal_batch};
 use crate::index::Place;
 use crate::lsn::CohortId;
@@ -25,12 +29,16 @@ use crate::sync;
 /// The writer.
 pub struct LogWriter {
     pub(crate) segments: Segments,
+    disk: Arc<dyn Disk>,
+    extent: ExtentFile,
     pub(crate) shared: Arc<RwLock<Shared>>,
     pub(crate) controls: BTreeMap<CohortId, Control>,
     batch: Batch,
     source: Box<dyn SegmentSource>,
     /// Number of the last batch written.
     number: u64,
+    /// A part of the log was lost once, or damaged: kept in EXTENT, for the damage itself may go with its segment.
+    lost: bool,
     poison: Option<Arc<io::Error>>,
     /// Whether the last batch is known forced by a later one's `forced_to`.
     marked: bool,
@@ -42,7 +50,15 @@ impl LogWriter {
     /// Opens or makes the log in directory `wal`, reads it once, and forces its last batch again.
     pub fn open(disk: Arc<dyn Disk>, options: LogOptions) -> Result<(LogWriter, Recovery), OpenError> {
         disk.create_dir("wal")?;
-        let found = scan(&*disk)?;
+        let mut extent = ExtentFile::open(&*disk)?;
+        let found = scan(&*disk, extent.extent(), options.history)?;
+        if found.lost {
+            // Until the gap is made, a next start must find the same: more was noted than is there.
+            let noted = extent.extent().unwrap_or_default();
+            let newest = found.segments.last().map_or(0, |segment| segment.id).max(noted.newest) + 1;
+            let batch = found.batch.max(noted.batch) + 1;
+            extent.note(&*disk, Extent { oldest: 0, newest, batch, lost: true, ..noted })?;
+        }
         if let (Some(segment), Some(at)) = (found.segments.last(), found.last_batch_at) {
             let mut bytes = vec![0; (segment.used - at) as usize];
             segment.file.read_exact_at(&mut bytes, at)?;
@@ -58,33 +74,80 @@ impl LogWriter {
             let mut checkpoint = state.checkpoint.clone();
             checkpoint.promise = state.promise;
             checkpoint.committed = state.committed;
-            let ordinal = found.ordinals.get(&cohort).copied().unwrap_or(0);
+            // Nor may what retention repeats of it look whole.
+            checkpoint.must_rejoin |= state.corrupt.is_some();
+            // A gap: no later record or header may vouch for a cohort that may have lost some [lost-log-is-seen].
+            let ordinal =
+                found.ordinals.get(&cohort).copied().unwrap_or(0) + u64::from(state.corrupt.is_some());
             let seq = found.index.get(&cohort).map_or(0, |index| index.last().seq);
             controls.insert(cohort, Control { ordinal, seq, checkpoint, segment: 0 });
         }
         let files = found.segments.iter().map(|segment| (segment.id, segment.file.clone())).collect();
         let mut writer = LogWriter {
-            segments: Segments::new(disk, options, found.segments),
+            segments: Segments::new(disk.clone(), options, found.segments),
+            disk,
+            extent,
             shared: Arc::new(RwLock::new(Shared { index: found.index, files })),
             controls,
             batch: Batch::new(),
             source: Box::new(SameThread::default()),
             number: found.batch,
+            lost: found.recovery.damaged.is_some(),
             poison: None,
             marked: false,
             mark_refused: false,
         };
-        if writer.segments.current().is_none() {
+        if writer.segments.current().is_none() || found.lost {
+            // After a loss its header is what shows the gap, before EXTENT is content with what is there.
             writer.add_segment()?;
         } else {
             writer.order_segment();
         }
+        writer.note_extent()?;
         Ok((writer, found.recovery))
     }
 
     /// Bytes of the segments on the disk.
     pub fn bytes(&self) -> u64 {
         self.segments.bytes()
+    }
+
+    /// Notes in EXTENT how far the log reaches now [lost-log-is-seen].
+    fn note_extent(&mut self) -> io::Result<()> {
+        let oldest = self.segments.oldest().map_or(0, |segment| segment.id);
+        self.note_from(oldest)
+    }
+
+    /// The same, and that segments below `oldest` may be missing.
+    pub(crate) fn note_from(&mut self, oldest: u64) -> io::Result<()> {
+        let Some(current) = self.segments.current() else { return Ok(()) };
+        let extent = Extent {
+            // Never lowered: the removal of a segment may fail, and have removed it all the same.
+            oldest: self.extent.extent().map_or(oldest, |noted| noted.oldest.max(oldest)),
+            newest: current.id,
+            length: current.length,
+            batch: self.number,
+            lost: self.lost,
+        };
+        self.extent.note(&*self.disk, extent)
+    }
+
+    /// Sees to a segment with room for a batch of so many bytes, and to its note in EXTENT.
+    fn make_room(&mut self, batch: u64) -> io::Result<()> {
+        if !self.segments.fits(batch) {
+            self.add_segment()?;
+        }
+        let current = self.segments.current().map(|segment| segment.id);
+        if current > self.extent.extent().map(|extent| extent.newest) {
+            self.note_extent()?;
+        }
+        Ok(())
+    }
+
+    /// Notes the last batch in EXTENT: from here on it cannot be missing unseen. For clean ends and now and then.
+    pub fn note(&mut self) -> Result<(), LogError> {
+        self.check_poison()?;
+        self.note_extent().map_err(|error| LogError::Segment(Arc::new(error)))
     }
 
     /// A reader of what is forced.
@@ -135,9 +198,7 @@ impl LogWriter {
         if self.batch.is_empty() {
             return Ok(());
         }
-        if !self.segments.fits(self.batch.len())
-            && let Err(error) = self.add_segment()
-        {
+        if let Err(error) = self.make_room(self.batch.len()) {
             if is_full(&error) {
                 self.discard_batch();
                 return Err(LogError::DiskFull);
@@ -208,7 +269,7 @@ impl LogWriter {
     /// Writes a batch without records, whose `forced_to` shows that the one before is whole.
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.check_poison()?;
-        if !self.segments.fits(BATCH_HEADER as u64) && self.add_segment().is_err() {
+        if self.make_room(BATCH_HEADER as u64).is_err() {
             // The last batch stays unproven until the next one comes.
             self.mark_refused = true;
             return Ok(());

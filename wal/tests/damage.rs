@@ -3,17 +3,18 @@
 //! panic, no other entry, no lower promise.
 //!
 //! One exception is the nature of logs: damage to the very last batch cannot be distinguished from a torn write that was never
-//! forced, unless something later proves that it was [torn-or-corrupt]: the next batch, or the mark that an idle log writes.
+//! forced, unless something later proves that it was [torn-or-corrupt]: the next batch, the mark that an idle log writes, or the
+//! EXTENT file [lost-log-is-seen].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use roaring::RoaringTreemap;
-use wal::disk::{Disk, MemoryDisk};
+use wal::disk::{Disk, Faults, MemoryDisk};
 use wal::{
-    Append, ChainHash, Checkpoint, CohortId, Entry, EntryKind, Epoch, Incarnation, LogOptions, LogWriter,
-    Lsn, NodeId, Promise, Record, ReplicaId, SkipList,
+    Append, ChainHash, Checkpoint, CohortId, Entry, EntryKind, Epoch, History, Incarnation, LogOptions,
+    LogWriter, Lsn, NodeId, Promise, Record, Recovery, ReplicaId, SkipList,
 };
 
 const A: CohortId = CohortId(0xA);
@@ -24,7 +25,12 @@ const BLOCK: u64 = 4096;
 const DENSE: u64 = 700;
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: 5 * BLOCK, retention_bytes: 1 << 20, reserve_bytes: 0 }
+    LogOptions {
+        segment_bytes: 5 * BLOCK,
+        retention_bytes: 1 << 20,
+        reserve_bytes: 0,
+        ..LogOptions::default()
+    }
 }
 
 /// What a cohort came back as.
@@ -41,7 +47,16 @@ struct State {
 type Found = Option<(BTreeMap<CohortId, State>, Vec<CohortId>)>;
 
 fn read(disk: &MemoryDisk) -> Found {
-    let (_, recovery) = LogWriter::open(Arc::new(disk.clone()), options()).ok()?;
+    let (_, recovery) = reopen(disk)?;
+    Some(state_of(&recovery))
+}
+
+fn reopen(disk: &MemoryDisk) -> Option<(LogWriter, Recovery)> {
+    let options = LogOptions { history: History::Noted, retention_bytes: 0, ..options() };
+    LogWriter::open(Arc::new(disk.clone()), options).ok()
+}
+
+fn state_of(recovery: &Recovery) -> (BTreeMap<CohortId, State>, Vec<CohortId>) {
     let (mut sound, mut corrupt) = (BTreeMap::new(), Vec::new());
     for (cohort, found) in recovery.cohorts.clone() {
         if found.corrupt.is_some() {
@@ -59,7 +74,7 @@ fn read(disk: &MemoryDisk) -> Found {
     if recovery.damaged.is_some() {
         corrupt.extend([A, B, C].into_iter().filter(|cohort| !sound.contains_key(cohort)));
     }
-    Some((sound, corrupt))
+    (sound, corrupt)
 }
 
 /// A copy with a history of its own.
@@ -73,8 +88,6 @@ struct Sample {
     whole: BTreeMap<CohortId, State>,
     /// As it was before the last batch.
     before: BTreeMap<CohortId, State>,
-    /// All entries that were ever appended.
-    entries: Vec<Entry>,
 }
 
 /// Three segments with every kind of record: bound and unbound promises, a truncation and the same LSN again, commits,
@@ -121,14 +134,10 @@ fn sample(marked: bool) -> Sample {
         vec![(A, vec![promise(4, None)])],
         vec![(A, vec![Record::Entry(last)]), (B, vec![promise(5, None)])],
     ];
-    let (mut before, mut entries) = (BTreeMap::new(), Vec::new());
+    let mut before = BTreeMap::new();
     for batch in batches {
         before = read(&copy(&disk)).expect("opens").0;
         for (cohort, records) in batch {
-            entries.extend(records.iter().filter_map(|record| match record {
-                Record::Entry(entry) => Some(entry.clone()),
-                _ => None,
-            }));
             log.append(Append { cohort, records }).expect("appends");
         }
         log.force().expect("forces");
@@ -140,7 +149,7 @@ fn sample(marked: bool) -> Sample {
     assert_eq!((whole.len(), corrupt.len()), (3, 0));
     assert!(segments(&disk).len() >= 2, "{:?}", segments(&disk));
     assert_ne!(whole, before);
-    Sample { disk, whole, before, entries }
+    Sample { disk, whole, before }
 }
 
 fn segments(disk: &MemoryDisk) -> Vec<(String, u64)> {
@@ -201,53 +210,132 @@ fn every_flipped_bit_of_a_log_that_was_busy() {
 fn every_length_of_every_segment() {
     for marked in [true, false] {
         let sample = sample(marked);
-        let files = segments(&sample.disk);
-        let (newest, _) = files.last().expect("there are some").clone();
-        for (file, length) in files {
+        for (file, length) in segments(&sample.disk) {
             // Around the block boundaries every length, elsewhere some.
             for cut in (0..length).filter(|at| at % BLOCK < 300 || at % 97 == 0) {
                 let disk = copy(&sample.disk);
                 disk.open(&file).expect("is there").set_len(cut).expect("cuts");
                 let Some((sound, corrupt)) = read(&disk) else { continue };
-                if file == newest {
-                    // The end of the newest file is where a torn write may be; a cut further up looks the same. What
-                    // comes back is a prefix.
-                    for (cohort, state) in sound {
-                        let whole = &sample.whole[&cohort];
-                        assert!(state.promise <= whole.promise, "{file} cut at {cut}");
-                        let known = state.entries.iter().all(|entry| sample.entries.contains(entry));
-                        assert!(known, "{file} cut at {cut}: {state:#?}");
-                    }
-                } else {
-                    let unharmed = |(cohort, state): (&CohortId, &State)| sample.whole[cohort] == *state;
-                    assert!(
-                        sound.iter().all(unharmed),
-                        "{file} cut at {cut}: corrupt {corrupt:?}, {sound:#?}"
-                    );
-                }
+                let unharmed = |(cohort, state): (&CohortId, &State)| sample.whole[cohort] == *state;
+                assert!(sound.iter().all(unharmed), "{file} cut at {cut}: corrupt {corrupt:?}, {sound:#?}");
             }
         }
     }
 }
 
+/// Opens again and again, with new records, segments and crashes in between: what was lost never looks whole, in a log
+/// that has forgotten the damaged part, too.
+fn stays_known(what: &str, disk: MemoryDisk, whole: &BTreeMap<CohortId, State>) {
+    const D: CohortId = CohortId(0xD);
+    let mut disk = disk;
+    let (mut last, mut chain) = (Lsn::ZERO, ChainHash::ZERO);
+    for (round, appends) in [0, 1, 8, 8, 1].into_iter().enumerate() {
+        let Some((mut log, recovery)) = reopen(&disk) else { return };
+        let (mut sound, corrupt) = state_of(&recovery);
+        sound.remove(&D);
+        // Retention repeats control state: what counts of it is the same.
+        let same = |one: &State, other: &State| {
+            (one.promise, one.committed, &one.entries) == (other.promise, other.committed, &other.entries)
+        };
+        let same =
+            sound.iter().all(|(cohort, state)| state.checkpoint.must_rejoin || same(&whole[cohort], state));
+        assert!(same, "{what}, round {round}: corrupt {corrupt:?}, {sound:#?}");
+        let known = |cohort: &CohortId| sound.contains_key(cohort) || corrupt.contains(cohort);
+        assert!([A, B, C].iter().all(known), "{what}, round {round}: one is forgotten");
+        for _ in 0..appends {
+            let payload = Bytes::from(vec![7; BLOCK as usize]);
+            let entry = Entry::next(last, chain, Epoch(1), EntryKind::Write, payload);
+            (last, chain) = (entry.lsn, entry.chain);
+            log.append(Append { cohort: D, records: vec![Record::Entry(entry)] }).expect("appends");
+            log.force().expect("forces");
+            log.reclaim().expect("gives segments back");
+        }
+        disk = disk.crash(round as u64);
+    }
+}
+
+/// What could be found missing after power loss, theft or a mount that failed: any file, any two, the whole directory.
 #[test]
-fn a_missing_segment_is_noticed() {
-    let sample = sample(true);
-    let files = segments(&sample.disk);
-    for (position, (file, _)) in files.iter().enumerate() {
-        let disk = copy(&sample.disk);
-        disk.remove(file).expect("removes");
-        disk.sync_dir("wal").expect("syncs");
-        let Some((sound, corrupt)) = read(&disk) else { continue };
-        let changed: Vec<CohortId> = sound
-            .iter()
-            .filter(|(cohort, state)| sample.whole[cohort] != **state)
-            .map(|(cohort, _)| *cohort)
-            .collect();
-        // The newest one may be missing after a crash before it was named, and its content with it: then nothing in it
-        // was ever forced. Only here, where it was, is that a loss, and no log can know.
-        if position + 1 < files.len() {
-            assert!(changed.is_empty(), "{file} is missing: {changed:?} changed, corrupt {corrupt:?}");
+fn whatever_is_missing_is_noticed_and_stays_so() {
+    for marked in [true, false] {
+        let sample = sample(marked);
+        let files: Vec<String> = sample.disk.files().into_iter().map(|(name, _)| name).collect();
+        assert!(files.iter().any(|name| name == "EXTENT"), "{files:?}");
+        let mut losses: Vec<Vec<String>> =
+            vec![segments(&sample.disk).into_iter().map(|one| one.0).collect()];
+        for (position, file) in files.iter().enumerate() {
+            losses.push(vec![file.clone()]);
+            losses.extend(files[position + 1..].iter().map(|other| vec![file.clone(), other.clone()]));
+        }
+        losses.push(files);
+        for lost in losses {
+            let disk = copy(&sample.disk);
+            for file in &lost {
+                disk.remove(file).expect("removes");
+            }
+            disk.sync_dir("wal").expect("syncs");
+            disk.sync_dir("").expect("syncs");
+            let (_, recovery) = reopen(&disk).expect("opens");
+            let (_, corrupt) = state_of(&recovery);
+            assert!(!corrupt.is_empty(), "without {lost:?}: nothing is named");
+            stays_known(&format!("without {lost:?}"), disk, &sample.whole);
+        }
+    }
+}
+
+/// A crash while a loss is being recorded leaves it known.
+#[test]
+fn a_crash_while_a_loss_is_noticed_does_not_hide_it() {
+    let sample = sample(false);
+    let (newest, _) = segments(&sample.disk).pop().expect("there are some");
+    for lost in [vec![newest.clone()], vec!["EXTENT".to_owned()], vec![newest, "EXTENT".to_owned()]] {
+        for stop_after in 0..25 {
+            let disk = copy(&sample.disk);
+            for file in &lost {
+                disk.remove(file).expect("removes");
+            }
+            disk.sync_dir("wal").expect("syncs");
+            disk.sync_dir("").expect("syncs");
+            let last = disk.operations() + stop_after;
+            disk.set_faults(Faults { stop_after: Some(last), ..Faults::default() });
+            drop(reopen(&disk));
+            stays_known(
+                &format!("without {lost:?}, stop {stop_after}"),
+                disk.crash(stop_after),
+                &sample.whole,
+            );
+        }
+    }
+}
+
+/// Retention may take the oldest segments away, and that is no loss; nor is any crash one.
+#[test]
+fn what_retention_removes_is_not_missed() {
+    const D: CohortId = CohortId(0xD);
+    let options = LogOptions { retention_bytes: 0, history: History::Unknown, ..options() };
+    for stop_after in 0..200 {
+        let disk = MemoryDisk::new();
+        disk.set_faults(Faults { stop_after: Some(stop_after), ..Faults::default() });
+        let (mut last, mut chain) = (Lsn::ZERO, ChainHash::ZERO);
+        if let Ok((mut log, _)) = LogWriter::open(Arc::new(disk.clone()), options) {
+            for _ in 0..12 {
+                let payload = Bytes::from(vec![7; BLOCK as usize]);
+                let entry = Entry::next(last, chain, Epoch(1), EntryKind::Write, payload);
+                (last, chain) = (entry.lsn, entry.chain);
+                let records = vec![Record::Entry(entry)];
+                let done = log
+                    .append(Append { cohort: D, records })
+                    .and_then(|()| log.force())
+                    .and_then(|()| log.reclaim());
+                if done.is_err() {
+                    break;
+                }
+            }
+        }
+        for seed in 0..3 {
+            let (_, recovery) = LogWriter::open(Arc::new(disk.crash(seed)), options).expect("opens");
+            assert_eq!(recovery.damaged, None, "stop {stop_after} seed {seed}");
+            assert!(recovery.cohorts.values().all(|found| found.corrupt.is_none()), "stop {stop_after}");
         }
     }
 }

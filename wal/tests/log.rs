@@ -14,7 +14,12 @@ const A: CohortId = CohortId(0xA);
 const B: CohortId = CohortId(0xB);
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: 64 << 10, retention_bytes: 256 << 10, reserve_bytes: 64 << 10 }
+    LogOptions {
+        segment_bytes: 64 << 10,
+        retention_bytes: 256 << 10,
+        reserve_bytes: 64 << 10,
+        ..LogOptions::default()
+    }
 }
 
 fn open(disk: &MemoryDisk) -> (LogWriter, Recovery) {

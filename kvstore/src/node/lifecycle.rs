@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -131,6 +132,7 @@ impl Node {
             recovered: Mutex::new(storage.cohorts),
             damaged: storage.damaged,
             unforgotten: Mutex::default(),
+            started: AtomicBool::new(false),
         };
         Ok(Node {
             id: me.node,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wal::disk::{Disk, FileDisk};
-use wal::{CohortId, CohortRecovery, LogOptions, LogWriter, ReplicaId};
+use wal::{CohortId, CohortRecovery, History, LogOptions, LogWriter, ReplicaId};
 
 use crate::config::NodeConfig;
 use crate::error::StartError;
@@ -46,16 +46,30 @@ impl Storage {
         let disk: Arc<dyn Disk> = Arc::new(lock_directory(config).map_err(|error| named(&error))?);
         let identity = wal::identity::open_or_create(&*disk, &config.cluster, config.node);
         let identity = identity.map_err(|error| named(&error))?;
-        let options = LogOptions::retaining(config.log_retention_bytes);
+        let dirs = disk.list_dirs().map_err(|error| named(&error))?;
+        let has_ranges = dirs.iter().any(|dir| opening::range_of(dir).is_some());
+        let options = LogOptions {
+            // The log stands before the first range is opened.
+            history: match (identity.log_noted, has_ranges) {
+                (true, _) => History::Noted,
+                (false, true) => History::Begun,
+                (false, false) => History::Unknown,
+            },
+            ..LogOptions::retaining(config.log_retention_bytes)
+        };
         let (writer, recovery) = LogWriter::open(disk.clone(), options).map_err(|error| named(&error))?;
+        wal::identity::note_log(&*disk, &identity).map_err(|error| named(&error))?;
         check_space(&*disk, &options, writer.bytes());
         let me = ReplicaId { node: config.node, incarnation: identity.incarnation };
         let cohorts: HashMap<CohortId, CohortRecovery> = recovery.cohorts.into_iter().collect();
         let damaged = recovery.damaged;
-        let dirs = disk.list_dirs().map_err(|error| named(&error))?;
-        let holds_data = !cohorts.is_empty()
-            || damaged.is_some()
-            || dirs.iter().any(|dir| opening::range_of(dir).is_some());
+        if let Some(damaged) = &damaged {
+            tracing::error!(
+                %damaged,
+                "the log has lost something: the ranges that it may belong to rejoin as learners; look at the disk"
+            );
+        }
+        let holds_data = !cohorts.is_empty() || damaged.is_some() || has_ranges;
         Ok(Storage { disk, me, writer, cohorts, damaged, holds_data })
     }
 }

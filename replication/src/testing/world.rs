@@ -24,8 +24,12 @@ use crate::protocol::time::{Millis, Stamp};
 use crate::protocol::{Cohort, Status};
 
 pub(super) const COHORT: CohortId = CohortId(7);
-pub(super) const LOG_OPTIONS: LogOptions =
-    LogOptions { segment_bytes: 64 << 10, retention_bytes: 8 << 20, reserve_bytes: 64 << 10 };
+pub(super) const LOG_OPTIONS: LogOptions = LogOptions {
+    segment_bytes: 64 << 10,
+    retention_bytes: 8 << 20,
+    reserve_bytes: 64 << 10,
+    history: wal::History::Unknown,
+};
 
 /// Something that will happen.
 #[derive(Clone, Debug)]

@@ -178,7 +178,12 @@ pub(crate) struct Cluster {
 
 /// Small segments, so that a full disk shows soon.
 fn log_options() -> LogOptions {
-    LogOptions { segment_bytes: 256 << 10, retention_bytes: 1 << 20, reserve_bytes: 64 << 10 }
+    LogOptions {
+        segment_bytes: 256 << 10,
+        retention_bytes: 1 << 20,
+        reserve_bytes: 64 << 10,
+        ..LogOptions::default()
+    }
 }
 
 fn member(number: u32) -> ReplicaId {

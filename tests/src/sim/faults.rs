@@ -156,6 +156,7 @@ impl World {
                 }
             }
             NodeFault::LoseDisk => self.lose_disk(node),
+            NodeFault::LoseLog(pick) => self.lose_log(node, pick),
             NodeFault::RotTable(pick, restart) => {
                 self.rot(node, ".sst", pick);
                 if restart && self.runs(node) {

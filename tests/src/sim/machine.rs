@@ -59,8 +59,10 @@ pub(crate) struct Machine {
     pub(crate) hung_until: u64,
     /// When its process ended last (real time).
     pub(crate) ended_at: u64,
-    /// A bit of its disk has flipped, or the disk is lost: only then may it have lost its log.
+    /// A bit of its disk has flipped, or files or the disk are lost: only then may it have lost its log.
     pub(crate) rotten: bool,
+    /// The log has been opened on this disk, as the IDENTITY file says in production.
+    pub(crate) log_noted: bool,
     /// Disks it has lost; each has its own incarnation.
     pub(crate) disks_lost: u64,
     /// The process stands still until then (real time).

@@ -216,6 +216,7 @@ impl Options {
                 segment_bytes: pick(random, &[16 << 10, 40 << 10, 128 << 10]),
                 retention_bytes: pick(random, &[0, 100 << 10, 8 << 20]),
                 reserve_bytes: 64 << 10,
+                ..LogOptions::default()
             },
             engine: EngineOptions {
                 memtable_bytes: pick(random, &[400, 2000, 20_000]),

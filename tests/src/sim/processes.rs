@@ -9,7 +9,7 @@ use replication::drive::Drive;
 use replication::protocol::Config;
 use replication::protocol::event::Event as CohortEvent;
 use wal::disk::{Disk, MemoryDisk};
-use wal::{LogError, LogWriter, NodeId, Recovery};
+use wal::{History, LogError, LogOptions, LogWriter, NodeId, Recovery};
 
 use super::history::{Event, Node, Range};
 use super::machine::{Process, Replica};
@@ -27,7 +27,8 @@ impl World {
         }
         let Some(machine) = self.machines.get_mut(&node) else { return };
         let disk: Arc<dyn Disk> = Arc::new(machine.disk.clone());
-        let opened = LogWriter::open(Arc::clone(&disk), self.options.log);
+        let history = if machine.log_noted { History::Noted } else { History::Unknown };
+        let opened = LogWriter::open(Arc::clone(&disk), LogOptions { history, ..self.options.log });
         if machine.disk.stopped() {
             self.lose_power(node, 0);
             return;
@@ -40,6 +41,7 @@ impl World {
                 return self.plan(100_000, Action::Start { node });
             }
         };
+        machine.log_noted = true;
         machine.life += 1;
         machine.session += 1;
         machine.session_lives = true;
@@ -90,6 +92,7 @@ impl World {
             log: recovery.cohorts.remove(&cohort),
             damaged: recovery.damaged.as_ref(),
             rebuilt: machine.disks_lost > 0,
+            listed_at_start: true,
         };
         let (engine, window_len) = (self.options.engine, self.options.window_len);
         let opened = RangeMachine::open(disk, cohort, engine, Arc::clone(cache), window_len, found);
@@ -199,7 +202,7 @@ impl World {
         machine.session_lives = false;
         machine.disk = MemoryDisk::new();
         machine.disks_lost += 1;
-        machine.rotten = true;
+        (machine.rotten, machine.log_noted) = (true, false);
         self.counts.disks += 1;
         self.happened(Event::DiskLost { node });
         for range in self.ranges_of(node) {
@@ -212,6 +215,37 @@ impl World {
         }
         let delay = self.random.below(200_000);
         self.plan(delay, Action::Start { node });
+    }
+
+    /// Files of the log are gone: all of them, as when a mount fails, or the newest, the oldest, what says how many there
+    /// were [lost-log-is-seen].
+    pub(super) fn lose_log(&mut self, node: Node, pick: u64) {
+        self.kill(node, 1000);
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        let mut lost: Vec<String> = machine.disk.files().into_iter().map(|(name, _)| name).collect();
+        lost.retain(|name| name.ends_with(".seg"));
+        let extent = pick / 8 % 4 == 0;
+        match pick % 4 {
+            0 => {}
+            1 => lost.truncate(1),
+            2 if extent => lost.clear(),
+            _ => drop(lost.drain(..lost.len().saturating_sub(1))),
+        }
+        if extent && machine.log_noted {
+            lost.push("EXTENT".to_owned());
+        }
+        for file in &lost {
+            // A file that a crash has left without its name is gone already.
+            let _ = machine.disk.remove(file);
+        }
+        for dir in ["wal", ""] {
+            // A disk in memory, without faults.
+            let _ = machine.disk.sync_dir(dir);
+        }
+        machine.rotten = true;
+        self.counts.disks += 1;
+        self.note(|| format!("n{node} has lost {lost:?}"));
+        self.plan(10_000, Action::Start { node });
     }
 
     /// After something touched the disk: the node may have reached its crash point.

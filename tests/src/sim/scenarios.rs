@@ -147,7 +147,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "lost-disks",
-        what: "a node loses its disk; an empty one takes its place while the others are killed and cut off",
+        what: "a node loses its disk, or files of its log, while the others are killed and cut off",
         shape: |options| only(options, FaultKinds { lost: true, kills: true, cuts: true, ..NONE }),
     },
     Scenario {

@@ -47,6 +47,8 @@ pub enum NodeFault {
     Rot(u64),
     /// The disk is lost; an empty one takes its place.
     LoseDisk,
+    /// The process ends, and files of its log are gone: which, this number picks. It is started again soon.
+    LoseLog(u64),
     /// Its disk has no more space than so many bytes, for so long.
     Full(u64, u64),
     /// The next force of its disk fails.
@@ -252,6 +254,7 @@ fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
     allow(kinds.rot, &[Fault::Node(Victim::Node(1), NodeFault::Rot(random.number()))]);
     allow(kinds.rot, &[Fault::Node(Victim::Node(1), NodeFault::RotTable(random.number(), random.one_in(2)))]);
     allow(kinds.lost, &[Fault::Node(Victim::Node(1), NodeFault::LoseDisk)]);
+    allow(kinds.lost, &[Fault::Node(Victim::Node(1), NodeFault::LoseLog(random.number()))]);
     let to = random.one_in(2).then_some(other);
     allow(kinds.transfers, &[Fault::Transfer(range, to)]);
     let count = faults.len() as u64;

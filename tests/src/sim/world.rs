@@ -188,6 +188,7 @@ impl World {
                     hung_until: 0,
                     ended_at: 0,
                     rotten: false,
+                    log_noted: false,
                     disks_lost: 0,
                     paused_until: 0,
                     adrift_until: 0,
