@@ -162,7 +162,7 @@ fn fill(disk: &MemoryDisk, log: &mut LogWriter, chain: &mut Chain) {
 }
 
 #[test]
-fn beginning_a_segment_that_was_made_ahead_costs_two_writes_and_two_forces() {
+fn beginning_a_segment_that_was_made_ahead_costs_three_writes_and_three_forces() {
     let disk = MemoryDisk::new();
     let (mut log, _) = open(&disk);
     let mut a = Chain::new(A);
@@ -171,7 +171,7 @@ fn beginning_a_segment_that_was_made_ahead_costs_two_writes_and_two_forces() {
     let before = disk.operations();
     log.append(a.next(1, 4000)).expect("appends");
     log.force().expect("forces");
-    assert_eq!(disk.operations() - before, 4, "its header, and the batch");
+    assert_eq!(disk.operations() - before, 6, "its header, its note, and the batch");
     assert_eq!(open(&disk.crash(1)).1.cohorts[&A].entries, a.entries);
 }
 
