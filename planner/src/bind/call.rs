@@ -3,7 +3,7 @@
 use super::binder::{Binder, Typed};
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength, is_aggregate, resolve, resolve_aggregate};
-use crate::query::Aggregate;
+use crate::query::{Aggregate, SortKey};
 use crate::statement::{Call, Syntax};
 use crate::types::Type;
 
@@ -61,12 +61,34 @@ impl Binder {
         // Without arguments the table means `count(*)`, which must be written so.
         let found = (call.star || !types.is_empty()).then(|| resolve_aggregate(call.name.last(), &types));
         let found = found.flatten().ok_or_else(|| undefined(call, &types))?;
-        if !call.order_by.is_empty() && !found.function.accepts_order {
-            return Err(SqlError::unsupported(format!("ORDER BY inside of {}()", call.name.last())));
-        }
-        let arguments = self.cast_all(arguments, &found.arguments)?;
+        let mut arguments = self.cast_all(arguments, &found.arguments)?;
+        let order = self.aggregate_order(call, &mut arguments)?;
         let (function, ty) = (found.function, found.result);
-        Ok(Aggregate { function, arguments, distinct: call.distinct, filter, ty })
+        Ok(Aggregate { function, arguments, order, distinct: call.distinct, filter, ty })
+    }
+
+    /// Binds ORDER BY inside of an aggregate; what is no argument becomes a hidden one.
+    fn aggregate_order(&mut self, call: &Call, arguments: &mut Vec<Expr>) -> Result<Vec<SortKey>, SqlError> {
+        let mut keys = Vec::with_capacity(call.order_by.len());
+        for order in &call.order_by {
+            let typed = self.expr(&order.syntax)?;
+            let expr = self.known(typed)?.expr;
+            let at = match arguments.iter().position(|own| *own == expr) {
+                Some(at) => at,
+                None if call.distinct => {
+                    return Err(SqlError::new(
+                        sqlstate::INVALID_COLUMN_REFERENCE,
+                        "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list",
+                    ));
+                }
+                None => {
+                    arguments.push(expr);
+                    arguments.len() - 1
+                }
+            };
+            keys.push(SortKey { at, descending: order.descending, nulls_first: order.nulls_first });
+        }
+        Ok(keys)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Rows gathered into groups, each with its aggregates.
 
 use super::plan::{Aggregate, Grouping};
-use super::row_sets::same;
+use super::row_sets::{ROWS_MAX, distinct, same, sort, too_many_rows};
 use crate::error::SqlError;
 use crate::expression::{Accumulator, Env, Scope};
-use crate::types::Row;
+use crate::types::{Datum, Row};
 
 /// Groups in order of first appearance.
 pub(crate) struct Groups<'a> {
@@ -22,8 +22,8 @@ struct Gathered {
     accumulator: Box<dyn Accumulator>,
     /// The arguments of the row at hand; kept, so that a row needs no memory of its own.
     arguments: Row,
-    /// The arguments taken so far, if each is to be taken once.
-    seen: Vec<Row>,
+    /// The arguments of the rows so far, if they must be sorted (and perhaps freed of duplicates) before they are taken.
+    waiting: Vec<Row>,
 }
 
 impl Group {
@@ -32,7 +32,7 @@ impl Group {
         let gathered = aggregates.iter().map(|own| Gathered {
             accumulator: start(own),
             arguments: Vec::with_capacity(own.arguments.len()),
-            seen: Vec::new(),
+            waiting: Vec::new(),
         });
         Group { key, gathered: gathered.collect() }
     }
@@ -78,8 +78,8 @@ impl<'a> Groups<'a> {
         let mut rows = Vec::with_capacity(self.groups.len());
         for group in self.groups {
             let mut row = group.key;
-            for gathered in group.gathered {
-                row.push(gathered.accumulator.finish()?);
+            for (aggregate, gathered) in self.grouping.aggregates.iter().zip(group.gathered) {
+                row.push(gathered.finish(aggregate)?);
             }
             rows.push(row);
         }
@@ -98,23 +98,43 @@ impl Gathered {
         for argument in &aggregate.arguments {
             self.arguments.push(argument.eval(scope, env)?);
         }
-        if self.arguments.first().is_some_and(Option::is_none) && !aggregate.function.accepts_null {
+        let arguments = &self.arguments[..aggregate.function.signature.arguments.len()];
+        if arguments.first().is_some_and(Option::is_none) && !aggregate.function.accepts_null {
             return Ok(());
         }
-        if aggregate.distinct && !self.is_new()? {
+        if !aggregate.distinct && aggregate.order.is_empty() {
+            return self.accumulator.add(arguments);
+        }
+        if aggregate.distinct && self.is_waiting()? {
             return Ok(());
         }
-        self.accumulator.add(&self.arguments)
+        if self.waiting.len() == ROWS_MAX {
+            return Err(too_many_rows());
+        }
+        self.waiting.push(self.arguments.clone());
+        Ok(())
     }
 
-    /// Are the arguments at hand seen for the first time?
-    fn is_new(&mut self) -> Result<bool, SqlError> {
-        for seen in &self.seen {
-            if same(seen, &self.arguments)? {
-                return Ok(false);
+    /// Are equal arguments waiting already?
+    fn is_waiting(&self) -> Result<bool, SqlError> {
+        for waiting in &self.waiting {
+            if same(waiting, &self.arguments)? {
+                return Ok(true);
             }
         }
-        self.seen.push(self.arguments.clone());
-        Ok(true)
+        Ok(false)
+    }
+
+    /// The aggregate's value.
+    fn finish(mut self, aggregate: &Aggregate) -> Result<Datum, SqlError> {
+        // DISTINCT alone takes its arguments in their own order, as PostgreSQL does.
+        if aggregate.distinct {
+            self.waiting = distinct(self.waiting)?;
+        }
+        sort(&mut self.waiting, &aggregate.order)?;
+        for row in &self.waiting {
+            self.accumulator.add(&row[..aggregate.function.signature.arguments.len()])?;
+        }
+        self.accumulator.finish()
     }
 }

@@ -11,4 +11,4 @@ mod plan;
 
 pub(crate) use groups::Groups;
 pub(crate) use plan::{Aggregate, Grouping, Input, SelectPlan, SortKey};
-pub(crate) use run::{ROWS_MAX, too_many_rows};
+pub(crate) use row_sets::{ROWS_MAX, too_many_rows};

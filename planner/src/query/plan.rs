@@ -67,7 +67,7 @@ pub(crate) enum Input {
 /// A sort key.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SortKey {
-    /// The output column (perhaps a hidden one).
+    /// The output column, or the argument of an aggregate (perhaps a hidden one).
     pub(crate) at: usize,
     /// Do larger values come first?
     pub(crate) descending: bool,
@@ -114,8 +114,10 @@ pub(crate) struct Grouping {
 pub(crate) struct Aggregate {
     /// The function.
     pub(crate) function: &'static AggregateFunction,
-    /// Its arguments, over the input's rows; none for count(*).
+    /// Its arguments, over the input's rows (none for count(*)), then hidden ones that only sort.
     pub(crate) arguments: Vec<Expr>,
+    /// ORDER BY over the arguments, first key first. Empty: rows are taken as they come.
+    pub(crate) order: Vec<SortKey>,
     /// DISTINCT: are equal arguments taken once?
     pub(crate) distinct: bool,
     /// FILTER: only rows for which it holds are taken.

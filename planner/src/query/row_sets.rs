@@ -3,9 +3,21 @@
 use std::cmp::Ordering;
 
 use super::plan::SortKey;
-use crate::error::SqlError;
+use crate::error::{SqlError, sqlstate};
 use crate::statement::SetOp;
 use crate::types::{Datum, Row};
+
+/// Rows that one query may hold in memory.
+pub(crate) const ROWS_MAX: usize = 1_000_000;
+
+/// 53200: the result does not fit.
+pub(crate) fn too_many_rows() -> SqlError {
+    SqlError::new(
+        sqlstate::OUT_OF_MEMORY,
+        format!("more than {ROWS_MAX} rows would have to be sorted in memory"),
+    )
+    .hint("Order by the primary key, or add a LIMIT with a WHERE on the key.")
+}
 
 /// Are all values equal, NULL to NULL (as DISTINCT and set operations see it)?
 pub(super) fn same(a: &[Datum], b: &[Datum]) -> Result<bool, SqlError> {

@@ -5,22 +5,10 @@ use std::any::Any;
 
 use super::groups::Groups;
 use super::plan::{Input, SelectPlan};
-use super::row_sets::{combine, distinct, sort};
+use super::row_sets::{ROWS_MAX, combine, distinct, sort, too_many_rows};
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Env, Expr, RunQuery, Scope};
 use crate::types::{Datum, Row, Value};
-
-/// Rows that one query may hold in memory.
-pub(crate) const ROWS_MAX: usize = 1_000_000;
-
-/// 53200: the result does not fit.
-pub(crate) fn too_many_rows() -> SqlError {
-    SqlError::new(
-        sqlstate::OUT_OF_MEMORY,
-        format!("more than {ROWS_MAX} rows would have to be sorted in memory"),
-    )
-    .hint("Order by the primary key, or add a LIMIT with a WHERE on the key.")
-}
 
 impl SelectPlan {
     /// All rows of a query that reads no stored table. `outer` is the row of the expression around it.

@@ -27,8 +27,6 @@ pub(crate) struct AggregateFunction {
     pub(crate) signature: Signature,
     /// Does it take rows whose first argument is NULL? Otherwise they are passed over.
     pub(crate) accepts_null: bool,
-    /// May the call say ORDER BY? It has no effect: rows come in the order of their table.
-    pub(crate) accepts_order: bool,
     /// Makes the accumulator of a group, for a result of a type.
     pub(crate) start: fn(&Type) -> Box<dyn Accumulator>,
 }
@@ -37,8 +35,7 @@ pub(super) const FUNCTIONS: &[AggregateFunction] = &[
     aggregate("array_agg", &[ANYELEMENT], ANYARRAY, |ty| {
         Box::new(Items { ty: ty.clone(), items: Vec::new() })
     })
-    .accepts_null()
-    .accepts_order(),
+    .accepts_null(),
     aggregate("avg", &[FLOAT8], FLOAT8, |ty| Box::new(Average(Sum::new(ty)))),
     aggregate("avg", &[INT8], NUMERIC, |ty| Box::new(Average(Sum::new(ty)))),
     aggregate("avg", &[NUMERIC], NUMERIC, |ty| Box::new(Average(Sum::new(ty)))),
@@ -50,7 +47,7 @@ pub(super) const FUNCTIONS: &[AggregateFunction] = &[
     aggregate("every", &[BOOL], BOOL, |_| Box::new(Extreme::new(Ordering::Less))),
     aggregate("max", &[ANYELEMENT], ANYELEMENT, |_| Box::new(Extreme::new(Ordering::Greater))),
     aggregate("min", &[ANYELEMENT], ANYELEMENT, |_| Box::new(Extreme::new(Ordering::Less))),
-    aggregate("string_agg", &[ANY, TEXT], TEXT, |_| Box::new(Joined(None))).accepts_order(),
+    aggregate("string_agg", &[ANY, TEXT], TEXT, |_| Box::new(Joined(None))),
     aggregate("sum", &[FLOAT8], FLOAT8, |ty| Box::new(Sum::new(ty))),
     aggregate("sum", &[INT4], INT8, |ty| Box::new(Sum::new(ty))),
     aggregate("sum", &[INT8], NUMERIC, |ty| Box::new(Sum::new(ty))),
@@ -64,17 +61,12 @@ const fn aggregate(
     start: fn(&Type) -> Box<dyn Accumulator>,
 ) -> AggregateFunction {
     let signature = Signature { name, arguments, optional: 0, variadic: false, result };
-    AggregateFunction { signature, accepts_null: false, accepts_order: false, start }
+    AggregateFunction { signature, accepts_null: false, start }
 }
 
 impl AggregateFunction {
     const fn accepts_null(mut self) -> AggregateFunction {
         self.accepts_null = true;
-        self
-    }
-
-    const fn accepts_order(mut self) -> AggregateFunction {
-        self.accepts_order = true;
         self
     }
 }

@@ -23,7 +23,9 @@ fn items<'a>(a: &Arguments<'a>) -> &'a [Datum] {
 
 fn array_length(a: &Arguments<'_>) -> Result<Datum, SqlError> {
     let items = items(a);
-    if items.is_empty() { Ok(None) } else { count(items.len()) }
+    // Arrays have one dimension here; of another one nothing is known, as in PostgreSQL.
+    let first = matches!(a.value(1), Some(Value::Int4(1)));
+    if items.is_empty() || !first { Ok(None) } else { count(items.len()) }
 }
 
 fn array_position(a: &Arguments<'_>) -> Result<Datum, SqlError> {

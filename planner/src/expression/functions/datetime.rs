@@ -51,9 +51,17 @@ fn date_part(a: &Arguments<'_>) -> Result<Datum, SqlError> {
 
 fn date_trunc(a: &Arguments<'_>) -> Result<Datum, SqlError> {
     let Some(Value::Timestamptz(micros)) = a.value(1) else { return Ok(None) };
-    // The text of the date, cut and filled up again.
-    let start = |length: usize, rest: &str| {
-        let text = timestamp_to_text(*micros)[..length].to_string() + rest;
+    // Infinity is the same in every unit.
+    if matches!(*micros, i64::MAX | i64::MIN) {
+        return Ok(Some(Value::Timestamptz(*micros)));
+    }
+    // The text of the date, cut behind so many of its three parts (a year may have more than four digits), filled up
+    // again, and with the era that it had.
+    let start = |parts: usize, rest: &str| {
+        let whole = timestamp_to_text(*micros);
+        let era = if whole.ends_with(" BC") { " BC" } else { "" };
+        let kept: Vec<&str> = whole.splitn(3, '-').take(parts).collect();
+        let text = format!("{}{rest}{era}", kept.join("-"));
         cast_value(Value::Text(text), &Type::Timestamptz, true).map(Some)
     };
     let unit = match &*a.text(0) {
@@ -63,8 +71,8 @@ fn date_trunc(a: &Arguments<'_>) -> Result<Datum, SqlError> {
         "minute" => 60_000_000,
         "hour" => 3_600_000_000,
         "day" => MICROS_PER_DAY,
-        "month" => return start(7, "-01"),
-        "year" => return start(4, "-01-01"),
+        "month" => return start(2, "-01"),
+        "year" => return start(1, "-01-01"),
         other => return Err(SqlError::unsupported(format!("truncating a timestamp to \"{other}\""))),
     };
     Ok(Some(Value::Timestamptz(micros - micros.rem_euclid(unit))))
