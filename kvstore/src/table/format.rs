@@ -38,8 +38,9 @@ pub enum TableError {
     },
     /// The file is sound, and of a version that this program does not read.
     #[error(
-        "{file} has format version {found}, and this program reads version {known}: start the node with the program \
-         that wrote it, or rebuild it from the other nodes (empty data directory and --rebuild)"
+        "{file} has format version {found}, this program reads version {known} only: start the {} program that wrote \
+         it, or give the node an empty data directory and start it with --rebuild",
+        if .found < .known { "older" } else { "newer" }
     )]
     Version {
         /// Which file.

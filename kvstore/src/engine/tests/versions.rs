@@ -37,7 +37,7 @@ fn a_manifest_of_another_version_is_refused() {
             bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
         });
         let error = refusal(&disk);
-        let expected = format!("manifest has format version {version}, and this program reads version 1: ");
+        let expected = format!("manifest has format version {version}, this program reads version 1 only: ");
         assert!(error.contains(&expected) && error.contains("--rebuild"), "{error}");
     }
 }
@@ -54,7 +54,7 @@ fn a_table_of_another_version_is_refused_and_not_taken_for_damaged() {
             bytes[footer + 36..footer + 40].copy_from_slice(&checksum.to_le_bytes());
         });
         let error = refusal(&disk);
-        let expected = format!("000001.sst has format version {version}, and this program reads version 2: ");
+        let expected = format!("000001.sst has format version {version}, this program reads version 2 only: ");
         assert!(error.contains(&expected) && error.contains("--rebuild"), "{error}");
     }
 }
