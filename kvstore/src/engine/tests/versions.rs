@@ -54,7 +54,8 @@ fn a_table_of_another_version_is_refused_and_not_taken_for_damaged() {
             bytes[footer + 36..footer + 40].copy_from_slice(&checksum.to_le_bytes());
         });
         let error = refusal(&disk);
-        let expected = format!("000001.sst has format version {version}, this program reads version 2 only: ");
+        let expected =
+            format!("000001.sst has format version {version}, this program reads version 2 only: ");
         assert!(error.contains(&expected) && error.contains("--rebuild"), "{error}");
     }
 }
