@@ -43,6 +43,15 @@ pub enum KvError {
     /// Too much work is queued; nothing was done. Retry later.
     #[error("overloaded: {0}; nothing was done; retry after a short pause")]
     Overloaded(Cow<'static, str>),
+    /// What a client asks for would take more memory than there is for it; nothing was done.
+    #[error("out of memory: {0}; nothing was done; retry with less at a time")]
+    OutOfMemory(Cow<'static, str>),
+    /// The rows as of the LSN at which a statement began to read a range are no longer kept. The statement never goes on
+    /// at another LSN ([one-lsn]).
+    #[error(
+        "the statement cannot go on reading as of the moment at which it began ({0}); nothing was written; retry"
+    )]
+    ReadTooOld(String),
     /// The deadline passed (or the range had no leader all the time) and nothing was done.
     #[error("no answer before the deadline ({0}); nothing was done; retry")]
     DeadlineExceeded(String),
@@ -62,6 +71,18 @@ pub enum KvError {
     /// A bug.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+/// The part of a request that is too large, by its name.
+pub(crate) fn part(name: &str) -> &'static str {
+    match name {
+        "row key" => "row key",
+        "column name" => "column name",
+        "list of keys" => "list of keys",
+        "answer" => "answer",
+        "request" => "request",
+        _ => "row",
+    }
 }
 
 /// Why a node did not start; one line for the operator. The process exits with code 1.

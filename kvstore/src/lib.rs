@@ -6,7 +6,7 @@
 //! - [`node`]: a node assembled and its life. `rpc`: the gRPC services. `reporter`, [`status`]: what it shows.
 //! - `gateway`: from a key to the replica that must answer; every node is one.
 //! - `maintenance`, `opening`, `ranges`: the replicas in this process, their background work, their opening.
-//! - `replica`: a cohort and its data: decides, applies, reads. `conditions`, `dedup`, `payload`: its parts.
+//! - `replica`: a cohort and its data: decides, applies, reads. `open_scans`, `conditions`, `dedup`, `payload`: its parts.
 //! - `engine`: one range's data on disk and in memory; `table`: its files.
 //! - [`accept`]: what accept loops do alike.
 //! - `cluster`: tables, ranges and nodes as the coordinator has them, and streams to the nodes.
@@ -25,6 +25,7 @@ mod maintenance;
 mod opening;
 mod ranges;
 mod replica;
+mod open_scans;
 mod conditions;
 mod dedup;
 mod payload;
@@ -37,6 +38,7 @@ pub mod accept;
 mod metrics;
 pub mod proto;
 pub mod config;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod operation;
 pub mod request;
 mod encoding;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use wal::{Lsn, NodeId};
 
-use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source};
+use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source, key_after};
 
 /// Which replica may answer a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// The leader's, which proves that it has the latest.
     Strong,
     /// Any one that is new enough.
@@ -24,39 +24,66 @@ pub(crate) enum Mode {
 
 /// A write on its way to the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RangeWrite {
+pub struct RangeWrite {
     /// Row key.
-    pub(crate) key: Bytes,
+    pub key: Bytes,
     /// All must hold.
-    pub(crate) conditions: Vec<Condition>,
+    pub conditions: Vec<Condition>,
     /// The changes, applied in this order.
-    pub(crate) mutations: Vec<Mutation>,
+    pub mutations: Vec<Mutation>,
     /// The same at every attempt.
-    pub(crate) request: RequestId,
+    pub request: RequestId,
     /// The range's LSN known to the gateway before the first attempt ([dedup-floor]).
-    pub(crate) known: Lsn,
+    pub known: Lsn,
     /// An earlier attempt may still be under way.
-    pub(crate) retry: bool,
+    pub retry: bool,
 }
 
 /// Key bounds and direction of a scan inside one range.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RangeScan {
+pub struct RangeScan {
     /// First key, inclusive.
-    pub(crate) start: Bytes,
+    pub start: Bytes,
     /// End key, exclusive.
-    pub(crate) end: Option<Bytes>,
+    pub end: Option<Bytes>,
     /// From the end to the start.
-    pub(crate) reverse: bool,
+    pub reverse: bool,
     /// At most so many rows.
-    pub(crate) limit: Option<u64>,
+    pub limit: Option<u64>,
     /// Which columns to read.
-    pub(crate) columns: Columns,
+    pub columns: Columns,
+}
+
+impl RangeScan {
+    /// Takes out of what is left everything up to a key, and so many rows.
+    pub fn pass(&mut self, rows: u64, key: &Bytes) {
+        self.limit = self.limit.map(|limit| limit.saturating_sub(rows));
+        match self.reverse {
+            true => self.end = Some(key.clone()),
+            false => self.start = key_after(key),
+        }
+    }
+
+    /// Whether a key lies within the bounds.
+    pub fn holds(&self, key: &[u8]) -> bool {
+        *key >= self.start[..] && self.end.as_ref().is_none_or(|end| *key < end[..])
+    }
+}
+
+/// Where a scan goes on at its replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The open scan at the replica, for which that keeps what the scan reads. Random, so that no other scan of any
+    /// process is ever taken for it ([scan-bound]).
+    pub id: u64,
+    /// The page looked at everything up to and with this key; `None` from a node of the last release, which goes by
+    /// the number alone.
+    pub passed: Option<Bytes>,
 }
 
 /// A request to one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub enum Operation {
     /// One row; answered by [`Answer::Row`].
     Get {
         /// Row key.
@@ -74,12 +101,34 @@ pub(crate) enum Operation {
         columns: Columns,
         /// Who may answer.
         mode: Mode,
+        /// As of this LSN, whoever answers ([one-lsn]); `None`: as of now.
+        at: Option<Lsn>,
+        /// The answer may hold the rows of the first keys only, if all would be too large for one.
+        partial: bool,
     },
-    /// First page of a scan, all at one LSN.
-    Scan(RangeScan, Mode),
-    /// Next page of a scan at the same LSN.
+    /// First page of a scan, which fixes its LSN; answered by [`Answer::Rows`].
+    Scan {
+        /// What to read.
+        scan: RangeScan,
+        /// Who may answer.
+        mode: Mode,
+        /// The page ends after about so many bytes.
+        page_bytes: usize,
+    },
+    /// What is left of a scan, as of the LSN of its first page; any replica may answer that still has it ([one-lsn]).
+    Rest {
+        /// What is left.
+        scan: RangeScan,
+        /// The LSN.
+        at: Lsn,
+        /// The open scan ([`Cursor::id`]) if it is the replica that answered last, else 0.
+        cursor: u64,
+        /// The page ends after about so many bytes.
+        page_bytes: usize,
+    },
+    /// Next page of an open scan, asked by and of nodes of the last release.
     Next(u64),
-    /// The caller needs no more pages.
+    /// The caller needs no more pages of this open scan.
     Close(u64),
     /// A write.
     Write(RangeWrite),
@@ -89,7 +138,7 @@ pub(crate) enum Operation {
 
 /// A replica's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// One row.
     Row {
         /// Without cells, if it does not exist.
@@ -104,7 +153,7 @@ pub(crate) enum Answer {
         /// Where from.
         source: Source,
         /// For the next page; `None`: that was all.
-        cursor: Option<u64>,
+        cursor: Option<Cursor>,
     },
     /// Committed and applied.
     Written(Lsn),

@@ -1,32 +1,31 @@
 //! The replicas that are open in this process, and what they answer: the near end of every request, whether it comes
 //! from this node's gateway or over a peer's stream.
 //!
-//! A scan is read page by page at one LSN. The open scan waits here under a cursor number between two
-//! pages; whoever stops asking loses it after [`CURSOR_IDLE`].
+//! A scan is read page by page at one LSN; between two pages what it reads is kept in [`OpenScans`].
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wal::sync::{lock, read, write};
-use wal::{CohortId, NodeId};
+use wal::{CohortId, Lsn, NodeId};
 
 use crate::cluster::gone::Gone;
 use crate::cluster::layout::RangeDescriptor;
-use crate::engine::ScanIter;
+use crate::engine::{Engine, EngineError, Pinned};
 use crate::error::KvError;
-use crate::operation::{Answer, Mode, Operation, RangeScan};
+use crate::open_scans::OpenScans;
+use crate::operation::{Answer, Cursor, Operation, RangeScan};
 use crate::replica::RangeReplica;
-use crate::request::{Row, Source};
+use crate::request::Source;
 
-/// A page of a scan ends after so many bytes or rows.
+/// Rows that are looked at before other work of the node gets its turn: less than a millisecond, in memory.
+const SLICE_ROWS: usize = 128;
+/// No page may be larger.
 const PAGE_BYTES: usize = 512 << 10;
-const PAGE_ROWS: usize = 1024;
-/// A cursor that was not used for so long is dropped.
-const CURSOR_IDLE: Duration = Duration::from_secs(60);
-/// Open cursors of one node; over it scans are refused as overload.
-const CURSORS_MAX: usize = 4096;
+/// The rows of a list of keys that are answered at once, if the gateway takes a part for an answer.
+const ROWS_BYTES: usize = 1 << 20;
 
 /// A range that this node is a member of.
 #[derive(Clone)]
@@ -42,21 +41,8 @@ pub(crate) struct Ranges {
     node: NodeId,
     gone: Arc<Gone>,
     ranges: RwLock<HashMap<CohortId, LocalRange>>,
-    cursors: Mutex<Cursors>,
+    scans: Mutex<OpenScans>,
     stopped: AtomicBool,
-}
-
-#[derive(Default)]
-struct Cursors {
-    next: u64,
-    open: HashMap<u64, Cursor>,
-}
-
-struct Cursor {
-    rows: ScanIter,
-    left: Option<u64>,
-    source: Source,
-    used: Instant,
 }
 
 impl Ranges {
@@ -66,7 +52,7 @@ impl Ranges {
             node,
             gone,
             ranges: RwLock::default(),
-            cursors: Mutex::default(),
+            scans: Mutex::default(),
             stopped: AtomicBool::new(false),
         }
     }
@@ -83,6 +69,7 @@ impl Ranges {
 
     /// Takes a range out.
     pub(crate) fn remove(&self, range: CohortId) -> Option<LocalRange> {
+        self.scans().close_range(range);
         self.write().remove(&range)
     }
 
@@ -113,7 +100,7 @@ impl Ranges {
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.write().clear();
-        self.lock_cursors().open.clear();
+        self.scans().clear();
     }
 
     /// Asks the replica here.
@@ -129,19 +116,33 @@ impl Ranges {
                 let (row, source) = replica.read(mode, deadline, |engine| engine.get(&key, &columns)).await?;
                 Ok(Answer::Row { row, source })
             }
-            Operation::MultiGet { keys, columns, mode } => {
+            Operation::MultiGet { keys, columns, mode, at, partial } => {
                 let replica = self.replica(range)?;
-                let read = |engine: &crate::engine::Engine| engine.get_all(&keys, &columns);
-                let (rows, source) = replica.read(mode, deadline, read).await?;
+                let (pinned, source) = match at {
+                    None => replica.read(mode, deadline, pin).await?,
+                    Some(at) => replica.read_at(at, None, deadline).await?,
+                };
+                let bytes_max = if partial { ROWS_BYTES } else { usize::MAX };
+                let rows = pinned.get_some(&keys, &columns, bytes_max).map_err(unreadable)?;
                 Ok(Answer::Rows { rows, source, cursor: None })
             }
-            Operation::Scan(scan, mode) => self.scan(range, scan, mode, deadline).await,
+            Operation::Scan { scan, mode, page_bytes } => {
+                let replica = self.replica(range)?;
+                // Pinning fixes the LSN, so this is the moment that must be right for the mode.
+                let (pinned, source) = replica.read(mode, deadline, pin).await?;
+                self.page(None, pinned, source, scan, page_bytes, deadline).await
+            }
+            Operation::Rest { scan, at, cursor, page_bytes } => {
+                self.rest(range, scan, at, cursor, page_bytes, deadline).await
+            }
             Operation::Next(cursor) => {
-                let cursor = self.lock_cursors().open.remove(&cursor).ok_or(KvError::RangeMoved)?;
-                self.page(cursor)
+                let open = self.scans().rest(cursor, range);
+                let (at, rest) =
+                    open.ok_or_else(|| KvError::Unavailable("the scan is not open here".into()))?;
+                self.rest(range, rest, at, cursor, PAGE_BYTES, deadline).await
             }
             Operation::Close(cursor) => {
-                self.lock_cursors().open.remove(&cursor);
+                self.close(cursor);
                 Ok(Answer::Done)
             }
             Operation::Write(write) => self.replica(range)?.write(write, deadline).await,
@@ -158,81 +159,90 @@ impl Ranges {
         }
     }
 
-    async fn scan(
+    /// A page of what is left of a scan, as of the LSN at which it began.
+    async fn rest(
         &self,
         range: CohortId,
         scan: RangeScan,
-        mode: Mode,
+        at: Lsn,
+        cursor: u64,
+        page_bytes: usize,
         deadline: Instant,
     ) -> Result<Answer, KvError> {
         let replica = self.replica(range)?;
-        // Opening the iterator fixes its LSN, so this is the moment that must be right for the mode.
-        let open = |engine: &crate::engine::Engine| {
-            let rows = engine.scan(&scan.start, scan.end.as_deref(), scan.reverse, &scan.columns)?;
-            let lsn = rows.read_lsn();
-            Ok((rows, lsn))
-        };
-        let (rows, source) = replica.read(mode, deadline, open).await?;
-        self.page(Cursor { rows, left: scan.limit, source, used: Instant::now() })
+        let open = self.scans().find(cursor, range, at, Instant::now());
+        let cursor = open.is_some().then_some(cursor);
+        let (pinned, source) = replica.read_at(at, open, deadline).await?;
+        self.page(cursor, pinned, source, scan, page_bytes, deadline).await
     }
 
-    /// The next page, and the cursor put aside for the one after it.
-    fn page(&self, mut cursor: Cursor) -> Result<Answer, KvError> {
-        let (mut rows, mut bytes, mut more) = (Vec::new(), 0, true);
-        while bytes < PAGE_BYTES && rows.len() < PAGE_ROWS {
-            if cursor.left == Some(0) {
-                more = false;
-                break;
-            }
-            match cursor.rows.next() {
-                None => {
-                    more = false;
-                    break;
-                }
-                Some(Err(error)) => return Err(KvError::Unavailable(error.to_string())),
-                Some(Ok(row)) => {
-                    bytes += row_bytes(&row);
-                    rows.push(row);
-                    cursor.left = cursor.left.map(|left| left - 1);
-                }
+    /// Reads a page. If more follows, what it is read from is kept for the next one.
+    async fn page(
+        &self,
+        cursor: Option<u64>,
+        pinned: Pinned,
+        source: Source,
+        scan: RangeScan,
+        page_bytes: usize,
+        deadline: Instant,
+    ) -> Result<Answer, KvError> {
+        let mut page = pinned.page(scan, page_bytes.min(PAGE_BYTES));
+        while page.advance(SLICE_ROWS).map_err(unreadable)? {
+            // Whoever asked may have gone, and is then not served on.
+            tokio::task::yield_now().await;
+            if Instant::now() >= deadline {
+                return Err(KvError::DeadlineExceeded("a page of the scan was not read in time".into()));
             }
         }
-        let source = cursor.source;
-        let cursor = if more && cursor.left != Some(0) { Some(self.put_aside(cursor)?) } else { None };
+        let (rows, rest) = page.finish();
+        let cursor = match rest {
+            None => {
+                cursor.into_iter().for_each(|cursor| self.close(cursor));
+                None
+            }
+            Some((passed, rest)) => {
+                let id = cursor.unwrap_or_else(|| u64::from_le_bytes(wal::random()).max(1));
+                self.scans().keep(id, source.range, pinned, rest, Instant::now());
+                Some(Cursor { id, passed: Some(passed) })
+            }
+        };
         Ok(Answer::Rows { rows, source, cursor })
     }
 
-    fn put_aside(&self, mut cursor: Cursor) -> Result<u64, KvError> {
-        let now = Instant::now();
-        cursor.used = now;
-        let mut cursors = self.lock_cursors();
-        if cursors.open.len() >= CURSORS_MAX / 2 {
-            cursors.open.retain(|_, cursor| now.duration_since(cursor.used) < CURSOR_IDLE);
-        }
-        if cursors.open.len() >= CURSORS_MAX {
-            return Err(KvError::Overloaded("too many scans are open".into()));
-        }
-        cursors.next += 1;
-        let number = cursors.next;
-        cursors.open.insert(number, cursor);
-        Ok(number)
+    /// A scan needs no more pages.
+    pub(crate) fn close(&self, cursor: u64) {
+        self.scans().close(cursor);
     }
 
-    /// Drops cursors that nobody uses; called now and then.
+    /// How many scans are open here.
+    pub(crate) fn open_scans(&self) -> usize {
+        self.scans().count()
+    }
+
+    /// Ends scans that nobody continues, or that keep too much; called now and then.
     pub(crate) fn sweep(&self) {
-        let now = Instant::now();
-        self.lock_cursors().open.retain(|_, cursor| now.duration_since(cursor.used) < CURSOR_IDLE);
+        let kept = |range, pinned: &Pinned| match self.find(range).map(|local| local.replica) {
+            Some(Ok(replica)) => replica.store.engine().kept_for(pinned),
+            Some(Err(_)) | None => Vec::new(),
+        };
+        self.scans().sweep(Instant::now(), kept);
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, HashMap<CohortId, LocalRange>> {
         write(&self.ranges)
     }
 
-    fn lock_cursors(&self) -> MutexGuard<'_, Cursors> {
-        lock(&self.cursors)
+    fn scans(&self) -> MutexGuard<'_, OpenScans> {
+        lock(&self.scans)
     }
 }
 
-fn row_bytes(row: &Row) -> usize {
-    row.key.len() + row.cells.iter().map(|cell| cell.column.len() + cell.value.len() + 16).sum::<usize>()
+fn pin(engine: &Engine) -> Result<(Pinned, Lsn), EngineError> {
+    let pinned = engine.pin()?;
+    let lsn = pinned.read_lsn();
+    Ok((pinned, lsn))
+}
+
+fn unreadable(error: EngineError) -> KvError {
+    KvError::Unavailable(error.to_string())
 }

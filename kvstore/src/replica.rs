@@ -24,7 +24,7 @@ use wal::{CohortId, Entry, EntryKind, Lsn, NodeId};
 
 use crate::conditions::{self, Pending, PendingWrite};
 use crate::dedup::Window;
-use crate::engine::{Engine, EngineError, FlushedState, Receipt, Snapshot, SnapshotHead};
+use crate::engine::{Engine, EngineError, FlushedState, Pinned, Receipt, Snapshot, SnapshotHead};
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
@@ -370,6 +370,29 @@ impl RangeReplica {
                 Ok((found, source(lsn, staleness)))
             }
         }
+    }
+
+    /// The content as of `at`, which some replica of the range has read before: from `open`, what an open scan here
+    /// holds of it, or as it is still kept. [`KvError::ReadTooOld`] if it is not.
+    pub(crate) async fn read_at(
+        &self,
+        at: Lsn,
+        open: Option<Pinned>,
+        deadline: Instant,
+    ) -> Result<(Pinned, Source), KvError> {
+        // What was committed once stays so: no leader is needed, only a replica that has got so far.
+        let mode = Mode::Timeline { floor: at, max_staleness: None };
+        let pin = |engine: &Engine| {
+            let pinned = match &open {
+                Some(open) if engine.continues(open)? => Some(open.clone()),
+                Some(_) | None => engine.pin_at(at)?,
+            };
+            // How old `at` is, this replica knows only while it is the newest.
+            Ok(((pinned, engine.applied() == at), at))
+        };
+        let ((pinned, newest), source) = self.read(mode, deadline, pin).await?;
+        let gone = || KvError::ReadTooOld(format!("{} no longer keeps LSN {at} of the range", self.node));
+        Ok((pinned.ok_or_else(gone)?, Source { staleness: source.staleness.filter(|_| newest), ..source }))
     }
 
     /// Not here: the leader, perhaps.

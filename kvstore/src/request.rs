@@ -53,6 +53,17 @@ pub struct Row {
     pub version: Lsn,
 }
 
+impl Row {
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let cells = self.cells.iter().map(|cell| cell.column.len() + cell.value.len() + ROW_OVERHEAD);
+        self.key.len() + ROW_OVERHEAD + cells.sum::<usize>()
+    }
+}
+
+/// What a row, and each cell, takes beside its bytes, about.
+const ROW_OVERHEAD: usize = 64;
+
 /// Which columns to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Columns {

@@ -16,14 +16,14 @@ use wal::{CohortId, Entry, Lsn, NodeId};
 
 use crate::conditions::PendingWrite;
 use crate::opening;
-use crate::operation::RangeWrite;
 use crate::payload;
 use crate::replica::{RangeStore, Refusal};
 use crate::request::{Condition, Mutation, RequestId, Row};
 
 pub use self::memory_kv::MemoryKv;
-pub use crate::engine::{BlockCache, Engine, EngineError, EngineOptions, FlushedState};
+pub use crate::engine::{BlockCache, Engine, EngineError, EngineOptions, FlushedState, Pinned};
 pub use crate::opening::Found;
+pub use crate::operation::{Answer, Cursor, Mode, Operation, RangeScan, RangeWrite};
 
 /// The state machine of one range.
 pub struct RangeMachine(RangeStore);

@@ -229,6 +229,8 @@ impl From<KvError> for SqlError {
             KvError::DiskFull(_) => SqlError::new(sqlstate::DISK_FULL, message),
             KvError::Overloaded(_) => SqlError::new(sqlstate::OVERLOADED, message)
                 .hint("Nothing was done: retry after a short pause."),
+            KvError::OutOfMemory(_) => SqlError::new(sqlstate::OUT_OF_MEMORY, message),
+            KvError::ReadTooOld(_) => SqlError::new(sqlstate::SERIALIZATION_FAILURE, message),
             KvError::DeadlineExceeded(why) => {
                 SqlError::new(sqlstate::CANCELED, "canceling statement due to statement timeout")
                     .detail(format!("Nothing was written ({why})."))

@@ -17,8 +17,8 @@ use wal::{CohortId, NodeId};
 
 use crate::error::KvError;
 use crate::operation::{Answer, Operation};
-use crate::proto::gateway::Requests;
 use crate::proto::gateway::gateway_client::GatewayClient;
+use crate::proto::gateway::{Answer as Frame, Requests};
 use crate::proto::{MESSAGE_BYTES_MAX, peer};
 
 /// Requests that may wait for one peer's stream.
@@ -28,6 +28,8 @@ const FRAME_LEN: usize = 256;
 const FRAME_BYTES: usize = 1 << 20;
 /// Calls that gave up are forgotten once in so many frames.
 const SWEEP_FRAMES: u64 = 256;
+/// What nobody awaits an answer of may take so long.
+const TELL_MAX: Duration = Duration::from_secs(1);
 /// After a failed dial the peer counts as unreachable for so long, so that requests do not queue behind dials.
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
 
@@ -50,7 +52,8 @@ struct Call {
 }
 
 /// Calls sent and not answered.
-type InFlight = Arc<Mutex<HashMap<u64, (CohortId, oneshot::Sender<Result<Answer, CallError>>)>>>;
+type InFlight = Arc<Mutex<HashMap<u64, Waiter>>>;
+type Waiter = (CohortId, oneshot::Sender<Result<Answer, CallError>>);
 
 /// The streams to all other nodes.
 pub(crate) struct Peers {
@@ -83,11 +86,20 @@ impl Peers {
             Ok(Err(_)) => return Err(CallError::NotSent("this node has stopped".into())),
             Err(_) => return Err(CallError::NotSent(format!("the queue to {node} is full"))),
         }
-        match tokio::time::timeout_at(deadline.into(), answer).await {
+        let mut awaited = Awaited { peers: self, node, answer };
+        match tokio::time::timeout_at(deadline.into(), &mut awaited.answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(CallError::Lost(format!("the stream to {node} broke"))),
             Err(_) => Err(CallError::Lost(format!("{node} did not answer in time"))),
         }
+    }
+
+    /// Closes a scan on another node, which may get lost: an open scan ends by itself at last.
+    pub(crate) fn close_scan(&self, node: NodeId, cursor: u64) {
+        if *self.stopped.borrow() || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let _ = self.queue(node).try_send(close(cursor));
     }
 
     /// Ends all streams at once.
@@ -115,6 +127,23 @@ impl Peers {
             *queue = start();
         }
         queue.clone()
+    }
+}
+
+/// The answer that a caller waits for.
+struct Awaited<'a> {
+    peers: &'a Peers,
+    node: NodeId,
+    answer: oneshot::Receiver<Result<Answer, CallError>>,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        // It may have come when its caller had left: nobody else will close the scan that was opened for it.
+        self.answer.close();
+        if let Ok(Ok(Answer::Rows { cursor: Some(cursor), .. })) = self.answer.try_recv() {
+            self.peers.close_scan(self.node, cursor.id);
+        }
     }
 }
 
@@ -154,6 +183,29 @@ async fn connect(address: &str) -> Result<GatewayClient<Channel>, String> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX))
 }
 
+/// Gives an answer to whoever waits for it. If that has gone, it will not close the scan that was opened for it: its
+/// number is returned.
+fn deliver(waiter: Option<Waiter>, answer: Frame) -> Option<u64> {
+    let (range, reply) = waiter.map_or((CohortId::default(), None), |(range, reply)| (range, Some(reply)));
+    let answer = peer::to_answer(range, answer.kind).map_err(CallError::Refused);
+    let unclaimed = match reply {
+        Some(reply) => reply.send(answer).err(),
+        None => Some(answer),
+    };
+    match unclaimed {
+        Some(Ok(Answer::Rows { cursor, .. })) => cursor.map(|cursor| cursor.id),
+        Some(_) | None => None,
+    }
+}
+
+/// Closes a scan; nobody awaits the answer.
+fn close(cursor: u64) -> Call {
+    let (reply, _) = oneshot::channel();
+    // The number says it all.
+    let range = CohortId::default();
+    Call { range, operation: Operation::Close(cursor), deadline: Instant::now() + TELL_MAX, reply }
+}
+
 /// One stream's life. When it returns, every call that was sent has been answered or counts as lost.
 async fn session(
     node: NodeId,
@@ -171,12 +223,13 @@ async fn session(
             return;
         }
     };
+    let (closing, mut to_close) = mpsc::channel(QUEUE_LEN);
     let receive = async {
         while let Ok(Some(frame)) = stream.message().await {
             for answer in frame.answers {
                 let waiter = lock(&in_flight).remove(&answer.id);
-                if let Some((range, reply)) = waiter {
-                    let _ = reply.send(peer::to_answer(range, answer.kind).map_err(CallError::Refused));
+                if let Some(cursor) = deliver(waiter, answer) {
+                    let _ = closing.try_send(cursor);
                 }
             }
         }
@@ -186,7 +239,10 @@ async fn session(
         let mut first = Some(first);
         while let Some(call) = match first.take() {
             Some(call) => Some(call),
-            None => calls.recv().await,
+            None => tokio::select! {
+                call = calls.recv() => call,
+                Some(cursor) = to_close.recv() => Some(close(cursor)),
+            },
         } {
             let (mut requests, mut bytes) = (Vec::new(), 0);
             let mut call = Some(call);

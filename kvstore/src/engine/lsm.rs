@@ -137,7 +137,7 @@ impl Engine {
     /// The row at the last applied LSN, which is returned, too.
     pub fn get(&self, key: &[u8], columns: &Columns) -> Result<(Row, Lsn), EngineError> {
         self.check()?;
-        let (version, read_lsn) = self.pin();
+        let (version, read_lsn) = self.current();
         let parts = version.get(key, read_lsn)?;
         Ok((merge::visible(Bytes::copy_from_slice(key), parts, columns, read_lsn), read_lsn))
     }
@@ -146,22 +146,24 @@ impl Engine {
     /// which no write has touched it: its deletion's, or, if that was forgotten, that of the last deletion forgotten.
     pub(crate) fn get_for_decision(&self, key: &Bytes) -> Result<(Row, Lsn), EngineError> {
         self.check()?;
-        let (version, read_lsn) = self.pin();
+        let (version, read_lsn) = self.current();
         let parts = version.get(key, read_lsn)?;
         let touched = merge::newest(parts.iter().flat_map(|part| &part.cells)).unwrap_or(version.gc_lsn);
         Ok((merge::visible(key.clone(), parts, &Columns::All, touched), read_lsn))
     }
 
     /// Rows by key, all at the last applied LSN, which is returned, too; in the order of the keys.
+    #[cfg(feature = "testing")]
     pub fn get_all(&self, keys: &[Bytes], columns: &Columns) -> Result<(Vec<Row>, Lsn), EngineError> {
         self.check()?;
-        let (version, read_lsn) = self.pin();
+        let (version, read_lsn) = self.current();
         let row =
             |key: &Bytes| Ok(merge::visible(key.clone(), version.get(key, read_lsn)?, columns, read_lsn));
         Ok((keys.iter().map(row).collect::<Result<_, EngineError>>()?, read_lsn))
     }
 
     /// Rows between the bounds at the last applied LSN, which holds for the whole scan.
+    #[cfg(any(test, feature = "testing"))]
     pub fn scan(
         &self,
         start: &[u8],
@@ -182,7 +184,7 @@ impl Engine {
         columns: &Columns,
         caching: Caching,
     ) -> ScanIter {
-        let (version, read_lsn) = self.pin();
+        let (version, read_lsn) = self.current();
         ScanIter {
             walk: Walk::new(version.sources(caching), read_lsn, start, end, reverse),
             columns: columns.clone(),
@@ -285,7 +287,7 @@ impl Engine {
         self.read_state().version.clone()
     }
 
-    fn pin(&self) -> (Arc<Version>, Lsn) {
+    pub(super) fn current(&self) -> (Arc<Version>, Lsn) {
         let state = self.read_state();
         (state.version.clone(), state.applied)
     }
@@ -341,6 +343,7 @@ pub struct ScanIter {
 
 impl ScanIter {
     /// The LSN at which the rows are read.
+    #[cfg(any(test, feature = "testing"))]
     pub fn read_lsn(&self) -> Lsn {
         self.read_lsn
     }

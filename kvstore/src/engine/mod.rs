@@ -4,6 +4,7 @@
 //! - `compaction` carries out what `choice` decides: levels are merged downwards, deletions end at the bottom.
 //! - `flush` writes the frozen memtable as one table of level 0 and names it in the `manifest`, together with the LSN
 //!   and chain hash up to which the tables now hold everything, and the store's attachment. Then the log may let go.
+//! - `pinned`: the content as of one LSN, for reads in several steps.
 //! - `scrub` reads the tables again and again, lest damage be found when it is too late.
 //! - `edit`: how new tables are written and come into force.
 //! - `lsm`: the [`Engine`]: opened, applied to, read.
@@ -26,6 +27,7 @@ mod tests;
 mod snapshot;
 mod compaction;
 mod flush;
+mod pinned;
 mod scrub;
 mod edit;
 mod lsm;
@@ -38,8 +40,8 @@ mod memtable;
 mod options;
 
 pub use self::lsm::Engine;
-pub(crate) use self::lsm::ScanIter;
 pub use self::manifest::FlushedState;
 pub use self::options::EngineOptions;
+pub use self::pinned::Pinned;
 pub(crate) use self::snapshot::{Receipt, Snapshot, SnapshotHead};
 pub use crate::table::{BlockCache, TableError as EngineError};

@@ -37,12 +37,14 @@ pub(crate) struct Version {
     pub(crate) flushed: Lsn,
     /// But for deletions up to here, of rows that do not exist any more.
     pub(crate) gc_lsn: Lsn,
+    /// The same in all versions that follow each other; another one after a wipe or an installed snapshot.
+    pub(crate) lineage: Arc<()>,
 }
 
 impl Version {
     /// Tables alone, with an empty memtable; they hold everything up to `flushed`, but for deletions up to `gc_lsn`.
     pub(crate) fn of_tables(levels: Vec<Vec<Arc<Table>>>, flushed: Lsn, gc_lsn: Lsn) -> Version {
-        Version { active: Arc::default(), frozen: None, levels, flushed, gc_lsn }
+        Version { active: Arc::default(), frozen: None, levels, flushed, gc_lsn, lineage: Arc::default() }
     }
 
     /// No tables at all.
@@ -50,7 +52,7 @@ impl Version {
         vec![Vec::new(); LEVELS]
     }
 
-    fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+    pub(super) fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
         std::iter::once(&self.active).chain(self.frozen.iter().map(|frozen| &frozen.memtable))
     }
 

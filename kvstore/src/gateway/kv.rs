@@ -124,7 +124,8 @@ impl Kv for Gateway {
                 found => found?,
             };
             // A strong read of nothing: answered by an open leader only.
-            let probe = Operation::MultiGet { keys: Vec::new(), columns: Columns::All, mode: Mode::Strong };
+            let (keys, columns) = (Vec::new(), Columns::All);
+            let probe = Operation::MultiGet { keys, columns, mode: Mode::Strong, at: None, partial: false };
             let open = view.ranges.iter().map(|range| self.ask_leader(range, probe.clone(), deadline));
             for answer in join_all(open).await {
                 answer.map_err(|error| match error {

@@ -6,15 +6,18 @@
 //!
 //! - `kv`: the [`Kv`](crate::request::Kv) that planner and gRPC service call.
 //! - `write`: one write over many attempts, done exactly once. `scan`, `read`: from the replica that the options allow.
+//!   `range_scan`: one range of a scan, at one LSN.
 //! - `routing`: which range, which node, one question and its answer.
 //! - `search`: whom to ask next for the leader. `limits`: how large keys and rows may be.
 //!
-//! What to do is decided by plain data that sends nothing (`search::LeaderSearch`, `write::Attempts`); the methods of
+//! What to do is decided by plain data that sends nothing (`search::LeaderSearch`, `write::Attempts`,
+//! `range_scan::RangeScanSteps`); the methods of
 //! [`Gateway`] send and wait.
 
 mod kv;
 mod write;
 mod scan;
+mod range_scan;
 mod read;
 mod routing;
 mod limits;

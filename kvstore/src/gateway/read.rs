@@ -15,13 +15,14 @@ use wal::{CohortId, Lsn, NodeId};
 use super::limits;
 use super::routing::{Gateway, unexpected};
 use crate::cluster::map::RangeRoute;
+use crate::cluster::peers::CallError;
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, Operation};
 use crate::request::{Columns, Consistency, ReadOptions, ReadRow, Row, SessionToken, Source, TableId};
 
 /// Pause before a leader that lags behind a session is asked again.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Keys read in one request: their rows must fit into one message.
+/// Keys read in one request: at a node of the last release their rows must fit into one message.
 const KEYS_PER_READ: usize = 32;
 /// Most keys of one `multi_get`.
 const KEYS_MAX: usize = 100_000;
@@ -40,31 +41,21 @@ impl Reader<'_> {
         session.max(self.options.min_lsn.unwrap_or(Lsn::ZERO))
     }
 
+    /// Whether rows of a read that began at `sent` are still young enough.
+    fn check_age(&self, source: &Source, sent: Instant) -> Result<(), KvError> {
+        let max = self.options.max_staleness.filter(|_| self.options.consistency == Consistency::Timeline);
+        let age = source.staleness.map(|staleness| staleness + sent.elapsed());
+        match max.is_some_and(|max| age.is_none_or(|age| age > max)) {
+            false => Ok(()),
+            true => Err(KvError::ReadTooOld("the rows are older than max_staleness allows".into())),
+        }
+    }
+
     /// What range and session learn from an answer.
     fn saw(&self, range: &RangeRoute, lsn: Lsn) {
         range.saw(lsn);
         if let Some(session) = self.session {
             session.saw(range.descriptor.id, lsn);
-        }
-    }
-}
-
-/// Rows as a replica answered with them.
-pub(super) struct Page {
-    /// In the order of the keys that were asked for, or of the scan.
-    pub(super) rows: Vec<Row>,
-    /// Where from, and as of when.
-    pub(super) source: Source,
-    /// Of a scan: for the next page; `None`: that was all.
-    pub(super) cursor: Option<u64>,
-}
-
-impl Page {
-    /// The rows of an answer.
-    pub(super) fn of(answer: Answer) -> Result<Page, KvError> {
-        match answer {
-            Answer::Rows { rows, source, cursor } => Ok(Page { rows, source, cursor }),
-            other => Err(unexpected(&other)),
         }
     }
 }
@@ -153,13 +144,12 @@ impl Gateway {
             let range = table.range_of(key);
             groups.entry(range.descriptor.id).or_insert_with(|| (range.clone(), Vec::new())).1.push(at);
         }
-        let chunks = groups
-            .values()
-            .flat_map(|(range, places)| places.chunks(KEYS_PER_READ).map(move |places| (range, places)));
-        let reads = chunks.map(|(range, places)| {
-            let keys: Vec<Bytes> = places.iter().map(|at| keys[*at].clone()).collect();
-            let columns = &columns;
-            async move { (places, self.read_keys(range, &keys, columns, reader).await) }
+        let reads = groups.into_values().map(|(range, places)| {
+            let (keys, columns) = (&keys, &columns);
+            async move {
+                let keys: Vec<Bytes> = places.iter().map(|at| keys[*at].clone()).collect();
+                (places, self.read_keys(&range, &keys, columns, reader).await)
+            }
         });
         let mut found: Vec<Option<ReadRow>> = vec![None; keys.len()];
         for (places, rows) in join_all(reads).await {
@@ -173,7 +163,7 @@ impl Gateway {
             .ok_or_else(|| KvError::Internal("a key has no answer".into()))
     }
 
-    /// Reads rows of one range, few enough for one message.
+    /// Reads rows of one range, all at one LSN ([one-lsn]).
     async fn read_keys(
         &self,
         range: &RangeRoute,
@@ -181,12 +171,76 @@ impl Gateway {
         columns: &Columns,
         reader: Reader<'_>,
     ) -> Result<Vec<ReadRow>, KvError> {
-        let read = |mode| Operation::MultiGet { keys: keys.to_vec(), columns: columns.clone(), mode };
-        let accept = |answer| Page::of(answer).map(|page| ((page.rows, page.source), page.source));
-        let (_, (rows, source)) = self.read(range, reader, read, accept).await?;
-        if rows.len() != keys.len() {
-            return Err(KvError::Internal("a replica answered with another number of rows".into()));
+        let first = |mode| multi_get(&keys[..keys.len().min(KEYS_PER_READ)], columns, mode, None);
+        loop {
+            let sent = Instant::now();
+            let (node, (mut rows, source)) = self.read(range, reader, first, rows_of).await?;
+            if rows.is_empty() != keys.is_empty() {
+                return Err(KvError::Internal("a replica answered with another number of rows".into()));
+            }
+            let rest = self.read_rest(range, keys, columns, reader, (node, source.lsn), &mut rows).await;
+            match rest.and_then(|()| reader.check_age(&source, sent)) {
+                Ok(()) => return Ok(rows.into_iter().map(|row| ReadRow { row, source }).collect()),
+                // Nothing was handed on: as of a newer LSN, then.
+                Err(error @ KvError::ReadTooOld(_)) => {
+                    if Instant::now() + PAUSE > reader.options.deadline {
+                        return Err(error);
+                    }
+                    self.metrics.retries.count();
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(rows.into_iter().map(|row| ReadRow { row, source }).collect())
     }
+
+    /// Reads the rows behind those that are there, as of the same LSN: from the node that had them, else from any.
+    async fn read_rest(
+        &self,
+        range: &RangeRoute,
+        keys: &[Bytes],
+        columns: &Columns,
+        reader: Reader<'_>,
+        (mut node, at): (NodeId, Lsn),
+        rows: &mut Vec<Row>,
+    ) -> Result<(), KvError> {
+        let mut others = range.descriptor.nodes().filter(|member| *member != node).collect::<Vec<_>>();
+        while rows.len() < keys.len() {
+            let wanted = &keys[rows.len()..keys.len().min(rows.len() + KEYS_PER_READ)];
+            let mode = Mode::Timeline { floor: at, max_staleness: None };
+            let operation = multi_get(wanted, columns, mode, Some(at));
+            let why = match self.ask(node, range.descriptor.id, operation, reader.options.deadline).await {
+                Ok(answer) => {
+                    let ((found, source), _) = rows_of(answer)?;
+                    match source.lsn == at && !found.is_empty() && found.len() <= wanted.len() {
+                        true => {
+                            rows.extend(found);
+                            continue;
+                        }
+                        // A node of the last release, which cannot read as of an older LSN.
+                        false => format!("{node} answered as of LSN {}, not {at}", source.lsn),
+                    }
+                }
+                Err(CallError::NotSent(why) | CallError::Lost(why)) => why,
+                Err(CallError::Refused(error @ (KvError::NoTable(_) | KvError::TooLarge { .. }))) => {
+                    return Err(error);
+                }
+                Err(CallError::Refused(error)) => error.to_string(),
+            };
+            node = others.pop().ok_or(KvError::ReadTooOld(why))?;
+        }
+        Ok(())
+    }
+}
+
+/// The rows of an answer, and where they come from.
+fn rows_of(answer: Answer) -> Result<((Vec<Row>, Source), Source), KvError> {
+    match answer {
+        Answer::Rows { rows, source, .. } => Ok(((rows, source), source)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn multi_get(keys: &[Bytes], columns: &Columns, mode: Mode, at: Option<Lsn>) -> Operation {
+    Operation::MultiGet { keys: keys.to_vec(), columns: columns.clone(), mode, at, partial: true }
 }

@@ -125,6 +125,14 @@ impl Gateway {
         self.peers.call(node, range, operation, deadline.min(Instant::now() + ATTEMPT_MAX)).await
     }
 
+    /// Closes a scan that is open on a node. Nobody waits for it.
+    pub(super) fn close_scan(&self, node: NodeId, cursor: u64) {
+        match node == self.ranges.node() {
+            true => self.ranges.close(cursor),
+            false => self.peers.close_scan(node, cursor),
+        }
+    }
+
     /// The next node that the search wants to be asked, after its pauses; `None` when the deadline has passed.
     pub(super) async fn next_node(
         &self,

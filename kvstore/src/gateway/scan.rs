@@ -1,16 +1,19 @@
-//! A scan: range after range, page after page, in key order or backwards.
+//! A scan: range after range, in key order or backwards, each at one LSN. What to ask is decided by `range_scan`; here
+//! it is sent and awaited.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
+use wal::CohortId;
 
-use super::read::{Page, Reader};
+use super::range_scan::{RangeScanSteps, ScanStep};
+use super::read::Reader;
 use super::routing::Gateway;
 use crate::cluster::map::RangeRoute;
 use crate::error::KvError;
-use crate::operation::{Mode, Operation, RangeScan};
-use crate::request::{Scan, ScanBatch, key_after};
+use crate::operation::{Answer, Operation, RangeScan};
+use crate::request::{Scan, ScanBatch};
 
 impl Gateway {
     /// All of one scan; each page is handed to `sink` until that has enough.
@@ -28,11 +31,13 @@ impl Gateway {
         }
         let mut left = scan.limit;
         for range in ranges {
-            let mut rest = within(range, scan, left);
-            if !self.scan_range(range, &mut rest, reader, sink).await? {
+            let members = range.descriptor.nodes().collect();
+            let steps = RangeScanSteps::new(members, within(range, scan, left), reader.options);
+            let mut running = Running { gateway: self, range: range.descriptor.id, steps };
+            if !self.scan_range(range, &mut running, reader, sink).await? {
                 return Ok(());
             }
-            left = rest.limit;
+            left = running.steps.left();
             if left == Some(0) {
                 return Ok(());
             }
@@ -40,42 +45,76 @@ impl Gateway {
         Ok(())
     }
 
-    /// What `rest` asks of one range, which afterwards says what is left of it; `false` when nobody listens any more.
+    /// All of one range; `false` when nobody listens any more.
     async fn scan_range(
         &self,
         range: &RangeRoute,
-        rest: &mut RangeScan,
+        running: &mut Running<'_>,
         reader: Reader<'_>,
         sink: &mpsc::Sender<Result<ScanBatch, KvError>>,
     ) -> Result<bool, KvError> {
-        let (id, deadline) = (range.descriptor.id, reader.options.deadline);
-        'reopened: loop {
-            let first = |mode: Mode| Operation::Scan(rest.clone(), mode);
-            let accept = |answer| {
-                Page::of(answer).map(|page| {
-                    let source = page.source;
-                    (page, source)
-                })
+        let deadline = reader.options.deadline;
+        loop {
+            let sent = Instant::now();
+            let handed = match running.steps.step(sent)? {
+                ScanStep::Done => return Ok(true),
+                ScanStep::Pause(pause) => {
+                    self.metrics.retries.count();
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
+                ScanStep::Open(scan, page_bytes) => {
+                    let first = |mode| Operation::Scan { scan: scan.clone(), mode, page_bytes };
+                    let (_, answer) = self.read(range, reader, first, source_of).await?;
+                    Some(running.steps.opened(sent, answer)?)
+                }
+                ScanStep::Ask(node, operation) => {
+                    let result = self.ask(node, running.range, operation, deadline).await;
+                    running.steps.answered(sent, Instant::now(), result)?
+                }
             };
-            let (node, mut page) = self.read(range, reader, first, accept).await?;
-            loop {
-                let Page { rows, source, cursor } = page;
-                rest.pass(rows.len() as u64, rows.last().map(|row| &row.key));
-                if !rows.is_empty() && sink.send(Ok(ScanBatch { rows, source })).await.is_err() {
-                    if let Some(cursor) = cursor {
-                        // If this fails, the replica drops the cursor when it has idled for long enough.
-                        let _ = self.ask(node, id, Operation::Close(cursor), deadline).await;
-                    }
+            running.close_abandoned();
+            if let Some(handed) = handed.filter(|handed| !handed.rows.is_empty()) {
+                let batch = ScanBatch { rows: handed.rows, source: handed.source };
+                if sink.send(Ok(batch)).await.is_err() {
                     return Ok(false);
                 }
-                let Some(cursor) = cursor else { return Ok(true) };
-                match self.ask(node, id, Operation::Next(cursor), deadline).await.map(Page::of) {
-                    Ok(Ok(next)) => page = next,
-                    // The open scan went with its replica: go on behind the last row with a new one.
-                    Ok(Err(_)) | Err(_) => continue 'reopened,
-                }
             }
+            // A scan of replicas in this process that finds nothing never waits for anything.
+            tokio::task::yield_now().await;
         }
+    }
+}
+
+/// The scan of a range; what it has open at replicas is closed when it ends, however it ends.
+struct Running<'a> {
+    gateway: &'a Gateway,
+    range: CohortId,
+    steps: RangeScanSteps,
+}
+
+impl Running<'_> {
+    fn close_abandoned(&mut self) {
+        for (node, cursor) in self.steps.abandoned() {
+            self.gateway.close_scan(node, cursor);
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.steps.stop();
+        self.close_abandoned();
+    }
+}
+
+fn source_of(answer: Answer) -> Result<(Answer, crate::request::Source), KvError> {
+    match &answer {
+        Answer::Rows { source, .. } => {
+            let source = *source;
+            Ok((answer, source))
+        }
+        other => Err(super::routing::unexpected(other)),
     }
 }
 
@@ -98,16 +137,4 @@ fn overlaps(range: &RangeRoute, scan: &Scan) -> bool {
     let starts_before_end = scan.end.as_ref().is_none_or(|end| range.descriptor.start < *end);
     let ends_after_start = range.descriptor.end.as_ref().is_none_or(|end| *end > scan.start);
     starts_before_end && ends_after_start
-}
-
-impl RangeScan {
-    /// Takes out of what is left the rows that came, up to the last one's key.
-    fn pass(&mut self, rows: u64, last: Option<&Bytes>) {
-        self.limit = self.limit.map(|limit| limit.saturating_sub(rows));
-        match last {
-            None => {}
-            Some(key) if self.reverse => self.end = Some(key.clone()),
-            Some(key) => self.start = key_after(key),
-        }
-    }
 }

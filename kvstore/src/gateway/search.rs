@@ -129,6 +129,8 @@ impl<'a> LeaderSearch<'a> {
             | KvError::Invalid(_)
             | KvError::OutcomeUnknown(_)
             | KvError::Coordination(_)
+            | KvError::OutOfMemory(_)
+            | KvError::ReadTooOld(_)
             | KvError::Internal(_) => return Err(error),
         }
         // What it means for the request is said once, by the error that this ends in.

@@ -36,6 +36,8 @@ impl Pages for NodePages {
         metrics::gauge(&mut out, "spinnaker_ranges_leading", "Ranges led with a lease.", leading as u64);
         metrics::gauge(&mut out, "spinnaker_ranges_refused", "Ranges out of service here.", refused as u64);
         self.system(&mut out);
+        let scans = self.ranges.open_scans() as u64;
+        metrics::gauge(&mut out, "spinnaker_open_scans", "Scans that wait for their next page here.", scans);
         let done = self.runtime.metrics();
         let counters = [
             ("spinnaker_proposals_total", "Writes proposed here.", &done.proposals),

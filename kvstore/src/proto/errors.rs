@@ -13,7 +13,7 @@ use super::v1::error_detail::{
     DeadlineExceeded, DiskFull, Kind, NoTable, NotLeader, Overloaded, RangeMoved, TableExists, TooLarge,
     VersionMismatch,
 };
-use crate::error::KvError;
+use crate::error::{KvError, part};
 use crate::request::Row;
 
 /// Type of the detail in `google.protobuf.Any`.
@@ -75,15 +75,9 @@ pub fn to_error(status: &Status) -> KvError {
     match detail(status).and_then(|detail| detail.kind) {
         Some(Kind::NotLeader(it)) => KvError::NotLeader { hint: (it.hint != 0).then_some(NodeId(it.hint)) },
         Some(Kind::RangeMoved(_)) => KvError::RangeMoved,
-        Some(Kind::TooLarge(it)) => KvError::TooLarge {
-            what: match it.what.as_str() {
-                "row key" => "row key",
-                "column name" => "column name",
-                _ => "row",
-            },
-            size: it.size as usize,
-            limit: it.limit as usize,
-        },
+        Some(Kind::TooLarge(it)) => {
+            KvError::TooLarge { what: part(&it.what), size: it.size as usize, limit: it.limit as usize }
+        }
         Some(Kind::DiskFull(it)) => KvError::DiskFull(NodeId(it.node)),
         Some(Kind::Overloaded(it)) => KvError::Overloaded(it.what.into()),
         Some(Kind::DeadlineExceeded(it)) if it.outcome_unknown => KvError::OutcomeUnknown(message),
@@ -95,6 +89,8 @@ pub fn to_error(status: &Status) -> KvError {
             Code::InvalidArgument => KvError::Invalid(message),
             Code::DeadlineExceeded => KvError::OutcomeUnknown(message),
             Code::Unavailable => KvError::Unavailable(message),
+            Code::Aborted => KvError::ReadTooOld(message),
+            Code::ResourceExhausted => KvError::OutOfMemory(message.into()),
             _ => KvError::Internal(message),
         },
     }
@@ -120,6 +116,8 @@ fn classify(error: &KvError) -> (Code, Option<Kind>) {
         KvError::Overloaded(what) => {
             (Code::ResourceExhausted, Some(Kind::Overloaded(Overloaded { what: what.to_string() })))
         }
+        KvError::OutOfMemory(_) => (Code::ResourceExhausted, None),
+        KvError::ReadTooOld(_) => (Code::Aborted, None),
         KvError::DeadlineExceeded(_) => (
             Code::DeadlineExceeded,
             Some(Kind::DeadlineExceeded(DeadlineExceeded { outcome_unknown: false })),

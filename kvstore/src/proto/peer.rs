@@ -7,9 +7,12 @@ use wal::{CohortId, Lsn, NodeId};
 
 use super::gateway;
 use super::public;
-use crate::error::KvError;
-use crate::operation::{Answer, Mode, Operation, RangeScan, RangeWrite};
+use crate::error::{KvError, part};
+use crate::operation::{Answer, Cursor, Mode, Operation, RangeScan, RangeWrite};
 use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source};
+
+/// How large a page may be if its gateway, one of the last release, does not say.
+const PAGE_BYTES: usize = 512 << 10;
 
 type OperationKind = gateway::request::Operation;
 type AnswerKind = gateway::answer::Kind;
@@ -21,21 +24,23 @@ pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: D
         Operation::Get { key, columns: which, mode: how } => {
             OperationKind::Get(gateway::Get { key, columns: Some(columns(which)), mode: Some(mode(how)) })
         }
-        Operation::MultiGet { keys, columns: which, mode: how } => {
+        Operation::MultiGet { keys, columns: which, mode: how, at, partial } => {
             OperationKind::MultiGet(gateway::MultiGet {
                 keys,
                 columns: Some(columns(which)),
                 mode: Some(mode(how)),
+                at: at.map(public::lsn),
+                partial,
             })
         }
-        Operation::Scan(scan, how) => OperationKind::Scan(gateway::Scan {
-            start: scan.start,
-            end: scan.end,
-            reverse: scan.reverse,
-            limit: scan.limit,
-            columns: Some(columns(scan.columns)),
-            mode: Some(mode(how)),
-        }),
+        Operation::Scan { scan: what, mode: how, page_bytes } => {
+            OperationKind::Scan(scan(what, how, None, 0, page_bytes))
+        }
+        // A node of the last release, which knows no `at`, answers as of its newest LSN, and says so.
+        Operation::Rest { scan: what, at, cursor, page_bytes } => {
+            let mode = Mode::Timeline { floor: at, max_staleness: None };
+            OperationKind::Scan(scan(what, mode, Some(at), cursor, page_bytes))
+        }
         Operation::Next(cursor) => OperationKind::Next(cursor),
         Operation::Close(cursor) => OperationKind::Close(cursor),
         Operation::Write(write) => OperationKind::Write(gateway::Write {
@@ -72,12 +77,19 @@ pub(crate) fn to_operation(request: gateway::Request) -> Result<(CohortId, Opera
             keys: get.keys,
             columns: to_columns(get.columns.ok_or_else(absent)?),
             mode: to_mode(&get.mode.ok_or_else(absent)?),
+            at: get.at.as_ref().map(public::to_lsn),
+            partial: get.partial,
         },
         OperationKind::Scan(scan) => {
             let mode = to_mode(&scan.mode.ok_or_else(absent)?);
             let columns = to_columns(scan.columns.ok_or_else(absent)?);
-            let gateway::Scan { start, end, reverse, limit, .. } = scan;
-            Operation::Scan(RangeScan { start, end, reverse, limit, columns }, mode)
+            let gateway::Scan { start, end, reverse, limit, at, cursor, page_bytes, .. } = scan;
+            let page_bytes = if page_bytes == 0 { PAGE_BYTES } else { page_bytes as usize };
+            let scan = RangeScan { start, end, reverse, limit, columns };
+            match at {
+                None => Operation::Scan { scan, mode, page_bytes },
+                Some(at) => Operation::Rest { scan, at: public::to_lsn(&at), cursor, page_bytes },
+            }
         }
         OperationKind::Next(cursor) => Operation::Next(cursor),
         OperationKind::Close(cursor) => Operation::Close(cursor),
@@ -108,7 +120,8 @@ pub(crate) fn answer(id: u64, answer: Result<Answer, KvError>) -> gateway::Answe
         Ok(Answer::Rows { rows, source, cursor }) => AnswerKind::Rows(gateway::Rows {
             rows: rows.into_iter().map(public::row).collect(),
             source: Some(public::source(source)),
-            cursor: cursor.unwrap_or(0),
+            cursor: cursor.as_ref().map_or(0, |cursor| cursor.id),
+            passed: cursor.and_then(|cursor| cursor.passed),
         }),
         Ok(Answer::Written(lsn)) => AnswerKind::Written(public::lsn(lsn)),
         Ok(Answer::ConditionFailed { current, at }) => {
@@ -136,7 +149,7 @@ pub(crate) fn to_answer(range: CohortId, kind: Option<AnswerKind>) -> Result<Ans
         Some(AnswerKind::Rows(page)) => Ok(Answer::Rows {
             rows: page.rows.into_iter().map(public::to_row).collect(),
             source: to_source(range, page.source.unwrap_or_default()),
-            cursor: (page.cursor != 0).then_some(page.cursor),
+            cursor: (page.cursor != 0).then_some(Cursor { id: page.cursor, passed: page.passed }),
         }),
         Some(AnswerKind::Written(lsn)) => Ok(Answer::Written(public::to_lsn(&lsn))),
         Some(AnswerKind::ConditionFailed(failed)) => Ok(Answer::ConditionFailed {
@@ -160,6 +173,20 @@ fn to_source(range: CohortId, source: super::v1::Source) -> Source {
         replica: NodeId(source.replica),
         lsn: to_lsn(source.lsn),
         staleness: source.staleness_ms.map(Duration::from_millis),
+    }
+}
+
+fn scan(scan: RangeScan, how: Mode, at: Option<Lsn>, cursor: u64, page_bytes: usize) -> gateway::Scan {
+    gateway::Scan {
+        start: scan.start,
+        end: scan.end,
+        reverse: scan.reverse,
+        limit: scan.limit,
+        columns: Some(columns(scan.columns)),
+        mode: Some(mode(how)),
+        at: at.map(public::lsn),
+        cursor,
+        page_bytes: u32::try_from(page_bytes).unwrap_or(u32::MAX),
     }
 }
 
@@ -238,27 +265,37 @@ fn failure(error: KvError) -> gateway::Failure {
         KvError::OutcomeUnknown(_) => (FailureKind::OutcomeUnknown, 0),
         KvError::Unavailable(_) | KvError::Coordination(_) => (FailureKind::Unavailable, 0),
         KvError::ShuttingDown => (FailureKind::ShuttingDown, 0),
-        KvError::Invalid(_) | KvError::TooLarge { .. } => (FailureKind::Invalid, 0),
+        KvError::Invalid(_) => (FailureKind::Invalid, 0),
+        KvError::TooLarge { .. } => (FailureKind::TooLarge, 0),
+        KvError::ReadTooOld(_) => (FailureKind::ReadTooOld, 0),
+        KvError::OutOfMemory(_) => (FailureKind::OutOfMemory, 0),
         KvError::TableExists(_) | KvError::Internal(_) => (FailureKind::Internal, 0),
     };
     let dropped_table = match &error {
         KvError::NoTable(table) => table.clone(),
         _ => String::new(),
     };
+    let (size, limit) = match &error {
+        KvError::TooLarge { size, limit, .. } => (*size as u64, *limit as u64),
+        _ => (0, 0),
+    };
     let message = match error {
         KvError::DeadlineExceeded(text)
+        | KvError::ReadTooOld(text)
         | KvError::OutcomeUnknown(text)
         | KvError::Unavailable(text)
         | KvError::Invalid(text)
         | KvError::Internal(text) => text,
-        KvError::Overloaded(what) => what.into_owned(),
+        KvError::Overloaded(what) | KvError::OutOfMemory(what) => what.into_owned(),
+        KvError::TooLarge { what, .. } => what.to_owned(),
         other => other.to_string(),
     };
-    gateway::Failure { kind: kind as i32, message, node, dropped_table }
+    gateway::Failure { kind: kind as i32, message, node, dropped_table, size, limit }
 }
 
 fn to_error(failure: gateway::Failure) -> KvError {
     let (message, node) = (failure.message, NodeId(failure.node));
+    let (size, limit) = (failure.size as usize, failure.limit as usize);
     match FailureKind::try_from(failure.kind) {
         Ok(FailureKind::NotLeader) => KvError::NotLeader { hint: (node.0 != 0).then_some(node) },
         Ok(FailureKind::RangeMoved) if failure.dropped_table.is_empty() => KvError::RangeMoved,
@@ -270,6 +307,9 @@ fn to_error(failure: gateway::Failure) -> KvError {
         Ok(FailureKind::Unavailable) => KvError::Unavailable(message),
         Ok(FailureKind::ShuttingDown) => KvError::ShuttingDown,
         Ok(FailureKind::Invalid) => KvError::Invalid(message),
+        Ok(FailureKind::ReadTooOld) => KvError::ReadTooOld(message),
+        Ok(FailureKind::OutOfMemory) => KvError::OutOfMemory(message.into()),
+        Ok(FailureKind::TooLarge) => KvError::TooLarge { what: part(&message), size, limit },
         Ok(FailureKind::Internal) | Err(_) => KvError::Internal(message),
     }
 }
@@ -308,8 +348,15 @@ mod tests {
         };
         let operations = [
             Operation::Get { key: "k".into(), columns: Columns::All, mode: timeline },
-            Operation::MultiGet { keys: vec!["k".into()], columns: Columns::All, mode: Mode::Strong },
-            Operation::Scan(scan, timeline),
+            Operation::MultiGet {
+                keys: vec!["k".into()],
+                columns: Columns::All,
+                mode: Mode::Strong,
+                at: Some(Lsn::new(4, 5)),
+                partial: true,
+            },
+            Operation::Scan { scan: scan.clone(), mode: timeline, page_bytes: 70_000 },
+            Operation::Rest { scan, at: Lsn::new(2, 6), cursor: u64::MAX, page_bytes: 1 },
             Operation::Next(5),
             Operation::Close(6),
             Operation::Write(write),
@@ -369,7 +416,12 @@ mod tests {
         let row = Row { key: "k".into(), cells: Vec::new(), version: Lsn::new(1, 2) };
         let answers = [
             Ok(Answer::Row { row: row.clone(), source }),
-            Ok(Answer::Rows { rows: vec![row.clone()], source, cursor: Some(4) }),
+            Ok(Answer::Rows { rows: vec![row.clone()], source, cursor: None }),
+            Ok(Answer::Rows {
+                rows: vec![row.clone()],
+                source,
+                cursor: Some(Cursor { id: 4, passed: Some("k".into()) }),
+            }),
             Ok(Answer::Written(Lsn::new(1, 3))),
             Ok(Answer::ConditionFailed { current: row, at: Lsn::new(1, 4) }),
             Ok(Answer::Forgotten { applied: Lsn::new(9, 9) }),
@@ -378,6 +430,9 @@ mod tests {
             Err(KvError::RangeMoved),
             Err(KvError::OutcomeUnknown("why".into())),
             Err(KvError::ShuttingDown),
+            Err(KvError::ReadTooOld("why".into())),
+            Err(KvError::OutOfMemory("scans".into())),
+            Err(KvError::TooLarge { what: "row", size: 70, limit: 60 }),
             Err(KvError::Overloaded("write stall".into())),
         ];
         for sent in answers {

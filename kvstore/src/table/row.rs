@@ -25,6 +25,15 @@ pub(crate) struct RowVersions {
     pub(crate) cells: Vec<CellVersion>,
 }
 
+impl RowVersions {
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let cells = self.cells.iter();
+        let cells = cells.map(|cell| cell.column.len() + cell.value.as_ref().map_or(0, Bytes::len));
+        self.key.len() + cells.sum::<usize>()
+    }
+}
+
 /// Appends a row's cells, as tables and snapshots hold them:
 ///
 /// ```text

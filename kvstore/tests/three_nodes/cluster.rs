@@ -28,6 +28,8 @@ pub(crate) struct Cluster {
     pub(crate) cached: bool,
     /// Largest row, if not the default.
     pub(crate) row_bytes_max: Option<usize>,
+    /// Where each node shows its metrics; empty: nowhere.
+    pub(crate) http: Vec<String>,
 }
 
 impl Cluster {
@@ -41,7 +43,8 @@ impl Cluster {
     pub(crate) fn empty(count: u32) -> Cluster {
         let directory = tempfile::tempdir().unwrap();
         let nodes = (0..count).map(|_| None).collect();
-        Cluster { service: Embedded::new(), directory, nodes, cached: true, row_bytes_max: None }
+        let (service, http) = (Embedded::new(), Vec::new());
+        Cluster { service, directory, nodes, cached: true, row_bytes_max: None, http }
     }
 
     pub(crate) async fn start_all(&mut self) {
@@ -58,6 +61,7 @@ impl Cluster {
             config.block_cache_bytes = 0;
         }
         config.limits.row_bytes_max = self.row_bytes_max.unwrap_or(config.limits.row_bytes_max);
+        config.http_listen = self.http.get(index).cloned();
         let coordinator = self.service.client();
         let node = Node::start(config, coordinator.clone()).await.unwrap();
         self.nodes[index] = Some((node, coordinator));

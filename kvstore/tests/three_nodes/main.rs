@@ -3,4 +3,5 @@
 mod rows;
 mod failures;
 mod repairs;
+mod scans;
 mod cluster;

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod model;
+mod pinned;
 mod readers;
 mod snapshot;
 mod tombstones;
