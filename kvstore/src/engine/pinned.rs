@@ -79,7 +79,8 @@ impl Pinned {
     ) -> Result<Vec<Row>, EngineError> {
         let (mut rows, mut bytes) = (Vec::with_capacity(keys.len()), 0);
         for key in keys {
-            let row = merge::visible(key.clone(), self.version.get(key, self.read_lsn)?, columns, self.read_lsn);
+            let row =
+                merge::visible(key.clone(), self.version.get(key, self.read_lsn)?, columns, self.read_lsn);
             bytes += row.bytes();
             if bytes > bytes_max && !rows.is_empty() {
                 break;
