@@ -98,17 +98,29 @@ impl Gateway {
         self.address
     }
 
+    /// Completes when the gateway has ended by itself, which it never should: the process must exit with an error then.
+    pub async fn failed(&mut self) -> String {
+        match (&mut self.accepting).await {
+            Err(error) if error.is_panic() => "the SQL listener has panicked".to_owned(),
+            Ok(()) | Err(_) => "the SQL listener has ended".to_owned(),
+        }
+    }
+
     /// Ends politely: no new connections, running statements finish (for a bounded time), sessions get 57P01.
     pub async fn shutdown(mut self) {
         self.stop.cancel();
         // It ends by itself in a bounded time; if it panicked, its sessions are gone with it.
-        let _ended = (&mut self.accepting).await;
+        if !self.accepting.is_finished() {
+            let _ended = (&mut self.accepting).await;
+        }
     }
 
     /// Ends at once: listener and connections are closed, whatever they are doing. The port is free afterwards.
     pub async fn kill(mut self) {
         self.accepting.abort();
-        let _aborted = (&mut self.accepting).await;
+        if !self.accepting.is_finished() {
+            let _aborted = (&mut self.accepting).await;
+        }
     }
 }
 

@@ -99,11 +99,15 @@ pub(crate) async fn start(command: StartCommand) -> Result<(), Failure> {
     let Some(node) = start_node(node, &zookeeper, connections_max, &mut signals).await? else {
         return Ok(());
     };
-    let gateway = Gateway::open(listener, node.kv(), pg.options).map_err(Failure::run)?;
+    let mut gateway = Gateway::open(listener, node.kv(), pg.options).map_err(Failure::run)?;
     say(format_args!("node {id}  postgres://root@{address}/{DATABASE}"));
     say("ready");
 
-    if let Err(failure) = until_stopped(id, &node, &mut signals).await {
+    let ended = tokio::select! {
+        ended = until_stopped(id, &node, &mut signals) => ended,
+        reason = gateway.failed() => Err(Failure::run(format!("node {id} cannot go on: {reason}"))),
+    };
+    if let Err(failure) = ended {
         gateway.kill().await;
         node.kill();
         return Err(failure);

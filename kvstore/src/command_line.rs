@@ -15,6 +15,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args, Command};
 use replication::coordination::Coordinator;
 use replication::coordination::zookeeper::{ZooKeeper, ZooKeeperOptions};
+use replication::runtime::{check_threads, threads};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -52,10 +53,12 @@ pub fn main<P: Program>() -> ExitCode {
         None => Ok(()),
         Some(program) => {
             start_log(program.default_log())?;
+            end_with_replication();
+            check_threads().map_err(no_thread)?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
-                .map_err(|error| Failure::run(format!("cannot start threads: {error}")))?;
+                .map_err(no_thread)?;
             let ended = runtime.block_on(program.run());
             // What still runs in the background (a blocked read of a name server, say) must not hold the process.
             runtime.shutdown_background();
@@ -69,6 +72,29 @@ pub fn main<P: Program>() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+fn no_thread(error: io::Error) -> Failure {
+    Failure::run(format!("cannot start threads: {error}"))
+}
+
+/// From now on the process ends when one of replication's threads panics: a node that goes on without its ticker, a peer's
+/// stream or its session would be half alive. (A panic elsewhere ends one statement, or one range.)
+fn end_with_replication() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        if std::thread::current().name().is_some_and(is_vital) {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            let _gone = writeln!(io::stderr(), "the node cannot go on: its thread {name} has panicked");
+            std::process::exit(1);
+        }
+    }));
+}
+
+/// Whether a node without a thread of this name is none.
+fn is_vital(thread: &str) -> bool {
+    ["replication", "wal", "wal-ahead"].contains(&thread)
 }
 
 /// The program's commands with the help text completed.
@@ -199,9 +225,11 @@ pub async fn start_node(
     signals: &mut Signals,
 ) -> Result<Option<Node>, Failure> {
     accept::check_limit(connections_max).map_err(Failure::run)?;
+    // The session is kept alive on replication's threads.
+    let connecting = threads().map_err(no_thread)?.spawn(ZooKeeper::connect(ZooKeeperOptions::new(zookeeper)));
     let starting = async {
         let coordinator: Arc<dyn Coordinator> =
-            ZooKeeper::connect(ZooKeeperOptions::new(zookeeper)).await.map_err(Failure::run)?;
+            connecting.await.map_err(Failure::run)?.map_err(Failure::run)?;
         Node::start(config, coordinator).await.map_err(Failure::run)
     };
     tokio::select! {

@@ -5,6 +5,7 @@
 //! segment is flushed though its memtable is small ([control-state-outlives-segment]).
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -27,6 +28,9 @@ const SCRUB_BYTES: u64 = 256 << 10;
 const FORCE_POLL_PERIOD: Duration = Duration::from_millis(5);
 const FORCE_POLLS_MAX: u32 = 200;
 
+/// Ends the node, with this reason.
+pub(crate) type Fail = Arc<dyn Fn(String) + Send + Sync>;
+
 /// The threads; they end when this is stopped.
 pub(crate) struct Maintenance {
     threads: Vec<(Sender<()>, JoinHandle<()>)>,
@@ -37,17 +41,18 @@ impl Maintenance {
         ranges: Arc<Ranges>,
         log: Log,
         metrics: Arc<Metrics>,
+        fail: Fail,
     ) -> std::io::Result<Maintenance> {
         let (flushing, compacting, scrubbing, reclaiming) =
             (ranges.clone(), ranges.clone(), ranges.clone(), ranges);
         let mut scrubbed = None;
         let (flushed, compacted) = (metrics.clone(), metrics.clone());
         let mut threads = vec![
-            every("flush", FLUSH_PERIOD, move || flush_full(&flushing, &flushed))?,
-            every("compaction", COMPACTION_PERIOD, move || compact(&compacting, &compacted))?,
-            every("scrub", SCRUB_PERIOD, move || scrub(&scrubbing, &mut scrubbed))?,
+            every("flush", FLUSH_PERIOD, &fail, move || flush_full(&flushing, &flushed))?,
+            every("compaction", COMPACTION_PERIOD, &fail, move || compact(&compacting, &compacted))?,
+            every("scrub", SCRUB_PERIOD, &fail, move || scrub(&scrubbing, &mut scrubbed))?,
         ];
-        threads.push(every("reclaim", RECLAIM_PERIOD, move || {
+        threads.push(every("reclaim", RECLAIM_PERIOD, &fail, move || {
             reclaiming.sweep();
             let (sender, holding) = channel();
             log.reclaim(move |result| {
@@ -75,23 +80,27 @@ impl Maintenance {
             })
             .collect();
         for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a background thread panicked");
-            }
+            // A panic of it has ended the node, with a word.
+            let _ = thread.join();
         }
     }
 }
 
-/// Runs `work` again and again, until the sender is dropped.
+/// Runs `work` again and again, until the sender is dropped. If it panics, the node ends: nothing would be flushed, or
+/// reclaimed, any more.
 fn every(
-    name: &str,
+    name: &'static str,
     period: Duration,
+    fail: &Fail,
     mut work: impl FnMut() + Send + 'static,
 ) -> std::io::Result<(Sender<()>, JoinHandle<()>)> {
     let (stop, stopped) = channel::<()>();
+    let fail = fail.clone();
     let run = move || {
         while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
-            work();
+            if catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
+                return fail(format!("the thread {name} has panicked"));
+            }
         }
     };
     Ok((stop, std::thread::Builder::new().name(name.to_owned()).spawn(run)?))
@@ -169,4 +178,23 @@ fn scrub(ranges: &Ranges, scrubbed: &mut Option<CohortId>) {
     }
     // All have come to their ends: from the first again.
     *scrubbed = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_ends_the_node_and_is_named() {
+        let (failed, told) = channel();
+        let fail: Fail = Arc::new(move |reason| failed.send(reason).unwrap());
+        let mut rounds = 0;
+        let work = move || {
+            rounds += 1;
+            assert!(rounds < 3, "for this test");
+        };
+        let (_stop, thread) = every("scrub", Duration::from_millis(1), &fail, work).unwrap();
+        assert_eq!(told.recv().unwrap(), "the thread scrub has panicked");
+        thread.join().unwrap();
+    }
 }

@@ -2,14 +2,16 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use replication::coordination::Coordinator;
-use replication::runtime::{Runtime, RuntimeConfig};
+use replication::runtime::{Runtime, RuntimeConfig, threads};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wal::sync::lock;
@@ -27,7 +29,7 @@ use crate::config::NodeConfig;
 use crate::engine::BlockCache;
 use crate::error::StartError;
 use crate::gateway::Gateway;
-use crate::maintenance::Maintenance;
+use crate::maintenance::{Fail, Maintenance};
 use crate::metrics::Metrics;
 use crate::opening::Opener;
 use crate::proto::v1;
@@ -102,14 +104,14 @@ impl Node {
         address: SocketAddr,
     ) -> Result<Node, StartError> {
         let me = storage.me;
-        let log = Log::spawn(storage.writer)
-            .map_err(|error| StartError(format!("starting the log's thread: {error}")))?;
+        let log = Log::spawn(storage.writer).map_err(no_thread)?;
         let runtime = Runtime::new(
             RuntimeConfig { me, cluster: config.cluster, settings: config.replication },
             log.clone(),
             coordinator.clone(),
             map.clone(),
         );
+        let runtime = runtime.map_err(no_thread)?;
         let ranges = Arc::new(Ranges::new(me.node, map.gone.clone()));
         let peers = Arc::new(Peers::new(map.clone()));
         let metrics = Arc::new(Metrics::default());
@@ -161,10 +163,11 @@ impl Node {
             ranges: self.ranges.clone(),
             runtime: self.runtime.clone(),
         };
-        self.spawn(server::serve(listeners.grpc, self.killed.subscribe(), services));
-        self.spawn(follow(self.map.clone(), self.opener.clone()));
+        self.listen(listeners.grpc, services)?;
+        self.spawn("following the cluster's map", follow(self.map.clone(), self.opener.clone()));
         membership::announce(&self.map, self.id, &self.addresses).await.map_err(unreachable)?;
-        self.spawn(membership::keep_announced(self.map.clone(), self.id, self.addresses.clone()));
+        let announced = membership::keep_announced(self.map.clone(), self.id, self.addresses.clone());
+        self.spawn("the node's announcement", announced);
         if let Some(http) = listeners.http {
             let pages = NodePages {
                 ranges: self.ranges.clone(),
@@ -172,17 +175,50 @@ impl Node {
                 metrics: self.metrics.clone(),
                 log: self.log.clone(),
             };
-            self.spawn(http::serve(http, Arc::new(pages)));
+            self.spawn("the HTTP listener", http::serve(http, Arc::new(pages)));
         }
-        let maintenance = Maintenance::start(self.ranges.clone(), self.log.clone(), self.metrics.clone())
-            .map_err(|error| StartError(format!("cannot start a thread: {error}")))?;
+        let runtime = self.runtime.clone();
+        let fail: Fail = Arc::new(move |reason| runtime.fail(reason));
+        let maintenance =
+            Maintenance::start(self.ranges.clone(), self.log.clone(), self.metrics.clone(), fail)
+                .map_err(no_thread)?;
         self.with_running(|running| running.maintenance = Some(maintenance));
         Ok(())
     }
 
+    /// Accepts gRPC connections on replication's threads; peers are served there, too, and clients here.
+    fn listen(&self, listener: TcpListener, services: Services) -> Result<(), StartError> {
+        let killed = self.killed.subscribe();
+        let (routes, clients, peers) = listener::routes(&killed);
+        let threads = threads().map_err(no_thread)?;
+        // A listener belongs to the runtime on which it was made.
+        let moved = {
+            let _within = threads.enter();
+            listener.into_std().and_then(TcpListener::from_std)
+        };
+        let listener = moved.map_err(|error| StartError(format!("the gRPC listener: {error}")))?;
+        let runtime = self.runtime.clone();
+        self.spawn_on(&threads, "the gRPC listener", listener::accept(listener, killed, routes));
+        self.spawn_on(&threads, "the gRPC server of peers", server::serve_peers(peers, runtime));
+        self.spawn("the gRPC server of clients", server::serve_clients(clients, services));
+        Ok(())
+    }
+
     /// Runs a task as long as the node lives.
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let task = tokio::spawn(task);
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_on(&Handle::current(), name, task);
+    }
+
+    /// The same on other threads. If it ends before the node does, by a panic or otherwise, so does the node.
+    fn spawn_on(&self, threads: &Handle, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+        let (name, runtime, killed) = (name.to_owned(), self.runtime.clone(), self.killed.subscribe());
+        let task = threads.spawn(async move {
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            if !*killed.borrow() {
+                let how = if ended.is_ok() { "ended" } else { "panicked" };
+                runtime.fail(format!("{name} has {how}"));
+            }
+        });
         self.with_running(|running| running.tasks.push(task));
     }
 
@@ -289,6 +325,10 @@ async fn join_cluster(
     registered.map_err(|error| StartError(error.to_string()))?;
     map.refresh().await.map_err(unreachable)?;
     Ok(map)
+}
+
+fn no_thread(error: std::io::Error) -> StartError {
+    StartError(format!("cannot start a thread: {error}"))
 }
 
 fn unreachable(error: replication::coordination::CoordinationError) -> StartError {

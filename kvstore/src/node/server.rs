@@ -1,10 +1,9 @@
-//! The gRPC server: public service, peers, gateway streams, health and reflection on one port.
+//! The gRPC servers: public service, gateway streams, health and reflection; and the peers' streams, on threads of their
+//! own. Both are behind one port.
 
 use std::sync::Arc;
 
 use replication::runtime::{Runtime, tuned};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tonic::transport::Server;
 
 use super::listener::Incoming;
@@ -25,8 +24,16 @@ pub(super) struct Services {
     pub(super) runtime: Runtime,
 }
 
-/// Serves until the flag is up.
-pub(super) async fn serve(listener: TcpListener, killed: watch::Receiver<bool>, services: Services) {
+/// Serves peers until the connections end.
+pub(super) async fn serve_peers(incoming: Incoming, runtime: Runtime) {
+    let server = tuned(Server::builder()).add_service(runtime.service());
+    if let Err(error) = server.serve_with_incoming(incoming).await {
+        tracing::error!(%error, "the gRPC listener for peers ended");
+    }
+}
+
+/// Serves clients until the connections end. A peer of an earlier version comes here, too: it does not say what it is.
+pub(super) async fn serve_clients(incoming: Incoming, services: Services) {
     let Services { gateway, reporter, ranges, runtime } = services;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<KvServer<PublicService>>().await;
@@ -55,7 +62,7 @@ pub(super) async fn serve(listener: TcpListener, killed: watch::Receiver<bool>, 
             services
         }
     };
-    if let Err(error) = services.serve_with_incoming(Incoming::new(listener, killed)).await {
+    if let Err(error) = services.serve_with_incoming(incoming).await {
         tracing::error!(%error, "the gRPC listener ended");
     }
 }

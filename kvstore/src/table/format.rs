@@ -106,11 +106,30 @@ pub(crate) fn read_frame(
     offset: u64,
     len: u64,
 ) -> Result<Bytes, TableError> {
-    let corrupt = |what| TableError::Corrupt { file: name.to_owned(), offset, what };
-    // The caller has checked offset and length against the file, so a flipped bit cannot ask for terabytes.
-    let mut framed = vec![0; usize::try_from(len).map_err(|_| corrupt("too long"))?];
+    let mut framed = buffer(name, offset, len)?;
     file.read_exact_at(&mut framed, offset).map_err(|error| io_error(name, error))?;
-    unframe(framed.into()).map_err(corrupt)
+    unframe(framed.into()).map_err(|what| TableError::Corrupt { file: name.to_owned(), offset, what })
+}
+
+/// The same, if that needs no wait for the device.
+pub(crate) fn read_frame_at_hand(
+    file: &dyn DiskFile,
+    name: &str,
+    offset: u64,
+    len: u64,
+) -> Result<Option<Bytes>, TableError> {
+    let mut framed = buffer(name, offset, len)?;
+    if !file.read_at_hand(&mut framed, offset).map_err(|error| io_error(name, error))? {
+        return Ok(None);
+    }
+    let unframed = unframe(framed.into());
+    unframed.map(Some).map_err(|what| TableError::Corrupt { file: name.to_owned(), offset, what })
+}
+
+/// Room for a frame. The caller has checked offset and length against the file, so a flipped bit cannot ask for terabytes.
+fn buffer(name: &str, offset: u64, len: u64) -> Result<Vec<u8>, TableError> {
+    let too_long = |_| TableError::Corrupt { file: name.to_owned(), offset, what: "too long" };
+    Ok(vec![0; usize::try_from(len).map_err(too_long)?])
 }
 
 /// The path of the table `number` in `dir`.

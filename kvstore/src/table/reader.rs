@@ -10,9 +10,12 @@ use wal::disk::{Disk, DiskFile};
 
 use super::bloom;
 use super::damage::Damage;
-use super::format::{FOOTER, MAGIC, TableError, VERSION, file_name, io_error, read_frame};
+use super::format::{
+    FOOTER, MAGIC, TableError, VERSION, file_name, io_error, read_frame, read_frame_at_hand,
+};
 use super::row::{RowVersions, take_cells};
 use crate::encoding::{take_number, take_string};
+use crate::waiting::waiting;
 
 /// Whether blocks read go into the shared cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,20 +190,37 @@ impl Table {
         self.index.len()
     }
 
-    /// Reads a block, which must be there.
+    /// Reads a block, which must be there. Only if it is neither in the cache nor in the system's memory does the caller
+    /// wait for the device, and then nobody with it.
     pub(super) fn block(&self, number: usize, caching: Caching) -> Result<Arc<Block>, TableError> {
         let place = (self.id, number as u32);
-        match caching {
-            Caching::Fill => self.cache.blocks.get_or_insert_with(&place, || self.read_block(number)),
-            Caching::Bypass => match self.cache.blocks.get(&place) {
-                Some(block) => Ok(block),
-                None => self.read_block(number),
-            },
+        if let Some(block) = self.cache.blocks.get(&place) {
+            return Ok(block);
         }
+        if let Some(block) = self.block_at_hand(number)? {
+            if caching == Caching::Fill {
+                self.cache.blocks.insert(place, block.clone());
+            }
+            return Ok(block);
+        }
+        waiting(|| match caching {
+            Caching::Fill => self.cache.blocks.get_or_insert_with(&place, || self.read_block(number)),
+            Caching::Bypass => self.read_block(number),
+        })
+    }
+
+    fn block_at_hand(&self, number: usize) -> Result<Option<Arc<Block>>, TableError> {
+        let entry = &self.index[number];
+        let body = read_frame_at_hand(&*self.file, &self.name, entry.offset, entry.len);
+        let parsed = body.and_then(|body| body.map(|body| self.parse_block(number, body)).transpose());
+        parsed.inspect_err(|error| self.damage.note(self.number, error))
     }
 
     fn read_block(&self, number: usize) -> Result<Arc<Block>, TableError> {
-        self.parse_block(number).inspect_err(|error| self.damage.note(self.number, error))
+        let entry = &self.index[number];
+        let body = read_frame(&*self.file, &self.name, entry.offset, entry.len);
+        let parsed = body.and_then(|body| self.parse_block(number, body));
+        parsed.inspect_err(|error| self.damage.note(self.number, error))
     }
 
     /// Reads a block from the device and checks it; how long it is there.
@@ -208,9 +228,8 @@ impl Table {
         self.read_block(number).map(|_| self.index[number].len)
     }
 
-    fn parse_block(&self, number: usize) -> Result<Arc<Block>, TableError> {
+    fn parse_block(&self, number: usize, body: Bytes) -> Result<Arc<Block>, TableError> {
         let entry = &self.index[number];
-        let body = read_frame(&*self.file, &self.name, entry.offset, entry.len)?;
         let block = decode_block(body).ok_or_else(|| TableError::Corrupt {
             file: self.name.clone(),
             offset: entry.offset,

@@ -4,4 +4,5 @@ mod rows;
 mod failures;
 mod repairs;
 mod scans;
+mod threads;
 mod cluster;

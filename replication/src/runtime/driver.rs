@@ -1,7 +1,6 @@
 //! Drives one cohort: events in, effects out, in order.
 //!
-//! There is no task per cohort. Whoever has an event (a stream's task, the log's thread, the ticker, a client's own
-//! task) puts it into the cohort's inbox and then *runs* the cohort, if nobody does so right now; if somebody does, that
+//! There is no task per cohort. Whoever has an event (a stream's task, the ticker, a client's own task) puts it into the cohort's inbox and then *runs* the cohort, if nobody does so right now; if somebody does, that
 //! one takes the event along. So an event is handled without a hop to another thread, nobody ever waits for the lock,
 //! and an effect that calls back at once (a log that is full) finds the inbox open instead of a deadlock.
 //!
@@ -53,6 +52,8 @@ pub struct Replica<S: Store> {
     leader: AtomicU32,
     /// The store is at least as new as the leader's was at this stamp of the own clock [staleness-by-echo]; 0: not known.
     fresh_at: AtomicU64,
+    /// Somebody is about to run the cohort on replication's threads.
+    scheduled: AtomicBool,
     /// Nothing is done here any more. Changes under the lock.
     ended: AtomicBool,
 }
@@ -94,6 +95,7 @@ impl<S: Store> Replica<S> {
             lease: LeaseCell::default(),
             leader: AtomicU32::new(0),
             fresh_at: AtomicU64::new(0),
+            scheduled: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
         // What recovery found committed is applied before anybody can ask for it, and before anything else happens:
@@ -138,6 +140,22 @@ impl<S: Store> Replica<S> {
     pub(crate) fn submit(&self, input: Input<S>) {
         self.inbox().push_back(input);
         self.run_now();
+    }
+
+    /// The same on replication's threads, a moment later: for the log's thread, which goes on with the next batch.
+    fn submit_soon(&self, input: Input<S>) {
+        self.inbox().push_back(input);
+        if self.scheduled.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let me = Weak::clone(&self.me);
+        self.node.tokio.spawn(async move {
+            if let Some(replica) = me.upgrade() {
+                // What comes from now on is taken along, or schedules another run.
+                replica.scheduled.store(false, Ordering::Release);
+                replica.run_now();
+            }
+        });
     }
 
     fn run_now(&self) {
@@ -236,16 +254,17 @@ impl<S: Store> Replica<S> {
         NodeEnvironment { replica: self, coordination, wakes }
     }
 
-    /// On the log's thread: the step that a force allows (an ack, a commit, an answer) is short, so it is taken here
-    /// rather than after a hop. May be called from within [`Log::append`](wal::Log::append), under the cohort's lock.
+    /// On the log's thread, which only forces: the step that a force allows (an ack, a commit, an answer) is taken on
+    /// replication's threads, together with whatever else waits for the cohort. May be called from within
+    /// [`Log::append`](wal::Log::append), under the cohort's lock.
     fn appended(&self, ticket: Ticket, result: Result<(), LogError>) {
         if self.is_dead() {
             return;
         }
         match result {
-            Ok(()) => self.submit(Input::Event(Event::Forced(ticket))),
+            Ok(()) => self.submit_soon(Input::Event(Event::Forced(ticket))),
             Err(LogError::DiskFull | LogError::Segment(_)) => {
-                self.submit(Input::Event(Event::AppendFailed(ticket)))
+                self.submit_soon(Input::Event(Event::AppendFailed(ticket)));
             }
             Err(error @ LogError::Poisoned(_)) => self.node.fail(error.to_string()),
             // Somebody has ended the log before the node: that is no failure, but nothing can be promised any more.

@@ -11,6 +11,7 @@
 //! - `service`, `peer`, `outbox`: one long-lived stream per pair of nodes and direction, shared by all cohorts; frames
 //!   batch by themselves. `introduction` checks who speaks, `wire` what is said.
 //! - `node`, `cohorts`: what the cohorts of a node share, its ticker, and its end.
+//! - `threads`: where all of this runs, apart from what serves statements.
 //! - `lease`: strong reads without a lock. `clock`: the boot-time clock of leases.
 //!
 //! A module uses only modules listed below it.
@@ -29,11 +30,13 @@ mod cohorts;
 mod outbox;
 mod introduction;
 mod transport;
+mod threads;
 mod wire;
 mod lease;
 mod metrics;
 mod clock;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +51,8 @@ use self::node::Node;
 pub use self::node::{Addresses, RuntimeConfig};
 use self::peer::Peers;
 pub use self::service::ReplicationService;
-pub use self::transport::{dial, tuned};
+pub use self::threads::{check_threads, threads};
+pub use self::transport::{PEER_MARK, dial, dial_peer, tuned};
 use crate::coordination::Coordinator;
 pub use crate::drive::{ReplicaError, WriteReply};
 use crate::protocol::{Config, Recovered};
@@ -86,16 +90,16 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Starts the replication of a node, without cohorts. Called within a tokio runtime. It lives until
-    /// [`Runtime::kill`].
+    /// Starts the replication of a node, without cohorts, on [`threads`] of its own; an error if the system gives none. It
+    /// lives until [`Runtime::kill`].
     pub fn new(
         config: RuntimeConfig,
         log: Log,
         coordinator: Arc<dyn Coordinator>,
         addresses: Arc<dyn Addresses>,
-    ) -> Runtime {
-        let node = Node::start(config, log, coordinator, addresses);
-        Runtime { peers: Arc::new(Peers::new(Arc::clone(&node))), node }
+    ) -> io::Result<Runtime> {
+        let node = Node::start(threads()?, config, log, coordinator, addresses);
+        Ok(Runtime { peers: Arc::new(Peers::new(Arc::clone(&node))), node })
     }
 
     /// The service that peers dial, to be mounted on the listener whose address the node advertises; [`tuned`] sets

@@ -4,10 +4,12 @@
 //! same node may already run): `kill`, as a crash would; `drain` and then `kill`, politely; or `fail`, when the log
 //! can no longer be trusted. The last shows in [`Node::failed`], so that the process can end with an error.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -50,7 +52,7 @@ pub(crate) struct Node {
     pub(crate) log: Log,
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) metrics: Arc<Metrics>,
-    /// For work that starts on threads outside tokio (the log's).
+    /// Replication's own threads (`threads`).
     pub(crate) tokio: Handle,
     pub(crate) addresses: Arc<dyn Addresses>,
     pub(crate) cohorts: Cohorts,
@@ -72,8 +74,9 @@ impl Stopped {
 }
 
 impl Node {
-    /// A node without cohorts; its ticker runs.
+    /// A node without cohorts; its ticker runs on `tokio`.
     pub(crate) fn start(
+        tokio: Handle,
         config: RuntimeConfig,
         log: Log,
         coordinator: Arc<dyn Coordinator>,
@@ -87,15 +90,33 @@ impl Node {
             log,
             coordinator,
             metrics: Arc::new(Metrics::default()),
-            tokio: Handle::current(),
+            tokio,
             addresses,
             cohorts: Cohorts::default(),
             dead: AtomicBool::new(false),
             stop: watch::Sender::new(false),
             failure: watch::Sender::new(None),
         });
-        tokio::spawn(tick(Arc::clone(&node)));
+        let weak = Arc::downgrade(&node);
+        node.log.on_failure(move |reason| {
+            if let Some(node) = weak.upgrade() {
+                node.fail(reason);
+            }
+        });
+        node.supervise("the ticker".into(), tick(Arc::clone(&node)));
         node
+    }
+
+    /// Runs a task that must last as long as the node. If it ends before, by a panic or otherwise, so does the node.
+    pub(crate) fn supervise(self: &Arc<Node>, name: String, task: impl Future<Output = ()> + Send + 'static) {
+        let node = Arc::clone(self);
+        self.tokio.spawn(async move {
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            if !node.is_dead() {
+                let how = if ended.is_ok() { "ended" } else { "panicked" };
+                node.fail(format!("{name} has {how}"));
+            }
+        });
     }
 
     /// Whether the node has ended: then nothing may be done.

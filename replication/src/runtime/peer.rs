@@ -20,7 +20,7 @@ use wal::{NodeId, sync};
 use super::introduction::{self, Refusal};
 use super::node::Node;
 use super::outbox::Outbox;
-use super::transport::{CONNECT_TIMEOUT, dial};
+use super::transport::{CONNECT_TIMEOUT, dial_peer};
 use super::wire::proto;
 use super::wire::proto::replication_client::ReplicationClient;
 use crate::protocol::event::Event;
@@ -47,7 +47,8 @@ impl Peers {
         let mut known = sync::lock(&self.known);
         let made = known.entry(peer).or_insert_with(|| {
             let made = Arc::new(Peer::new(peer, Outbox::new(Arc::clone(&self.node.metrics))));
-            self.node.tokio.spawn(Arc::clone(&made).run(Arc::clone(&self.node)));
+            let run = Arc::clone(&made).run(Arc::clone(&self.node));
+            self.node.supervise(format!("the stream to node {}", peer.0), run);
             made
         });
         Arc::clone(&made.outbox)
@@ -128,7 +129,7 @@ impl Peer {
     /// Dials, introduces itself, and stays until the stream ends.
     async fn exchange(&self, node: &Arc<Node>, pause: &mut Duration, announced: &mut bool) -> Broken {
         let Some(address) = node.addresses.address(self.node) else { return Broken::NoAddress };
-        let channel = match dial(&address).await {
+        let channel = match dial_peer(&address).await {
             Ok(channel) => channel,
             Err(reason) => return Broken::Lost(format!("{address}: {reason}")),
         };

@@ -133,7 +133,9 @@ impl Replication for Receiver {
         let _ = answers.try_send(Ok(introduction::hello(node.me, &node.cluster, from.node)));
         let number = self.shared.new_stream_from(from.node);
         peers.nudge(from.node);
-        tokio::spawn(receive(Arc::clone(&self.shared), from, number, frames, answers));
+        let received = receive(Arc::clone(&self.shared), from, number, frames, answers);
+        // Wherever the connection is served: what it brings is handled on replication's threads.
+        node.tokio.spawn(received);
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

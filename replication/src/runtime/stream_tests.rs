@@ -117,8 +117,13 @@ impl TestNode {
         let config =
             RuntimeConfig { me: member(number), cluster: cluster.to_string(), settings: Settings::default() };
         let addresses = Arc::clone(book) as Arc<dyn Addresses>;
-        let node =
-            Node::start(config, Log::spawn(writer).expect("a thread"), Embedded::new().client(), addresses);
+        let node = Node::start(
+            threads().expect("threads"),
+            config,
+            Log::spawn(writer).expect("a thread"),
+            Embedded::new().client(),
+            addresses,
+        );
         let peers = Arc::new(Peers::new(Arc::clone(&node)));
         let probe = Arc::new(Probe { members: vec![NodeId(1), NodeId(2)], heard: Mutex::default() });
         assert!(node.cohorts.add(Arc::clone(&probe) as Arc<dyn Driven>));
@@ -308,4 +313,15 @@ async fn a_malformed_message_ends_the_stream_and_rejected_peers_are_counted() {
     assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "message is missing"));
     assert_eq!(two.node.metrics.rejected_peers.get(), 1);
     two.node.kill();
+}
+
+#[tokio::test]
+async fn a_node_whose_task_panics_or_ends_has_failed_and_names_it() {
+    let book = Arc::new(Book::default());
+    let one = TestNode::start(1, "c", &book).await;
+    one.node.supervise("the example".into(), async { panic!("for this test") });
+    assert_eq!(one.node.failed().await, "the example has panicked");
+    let two = TestNode::start(2, "c", &book).await;
+    two.node.supervise("the example".into(), async {});
+    assert_eq!(two.node.failed().await, "the example has ended");
 }

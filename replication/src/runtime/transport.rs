@@ -18,21 +18,38 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// HTTP/2 window of a connection, in bytes: several of its streams may be busy at once.
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
+/// How a connection says that it carries replication: as the largest header list (an HTTP/2 setting) that its client
+/// takes. So the listener can tell it from a client's before anything is read of it.
+pub const PEER_MARK: u32 = 0x5350_494e;
+
 /// Connects to another node at `host:port`. The error is one line that says what the system said.
 pub async fn dial(address: &str) -> Result<Channel, String> {
+    connect(endpoint(address)?).await
+}
+
+/// The same for replication: served there on the threads that no statement holds up.
+pub async fn dial_peer(address: &str) -> Result<Channel, String> {
+    connect(endpoint(address)?.http2_max_header_list_size(PEER_MARK)).await
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| format!("not a HOST:PORT ({error})"))?;
-    endpoint
+    Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+}
+
+async fn connect(endpoint: Endpoint) -> Result<Channel, String> {
+    // The error's own text is just "transport error"; what it wraps says more.
+    endpoint
         .connect()
         .await
-        // The error's own text is just "transport error"; what it wraps says more.
         .map_err(|error| std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string))
 }
 

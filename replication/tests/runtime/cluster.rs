@@ -224,7 +224,7 @@ impl Cluster {
             RuntimeConfig { me: member(number), cluster: "test".to_string(), settings: Settings::default() };
         let coordinator = Arc::clone(&session) as Arc<dyn Coordinator>;
         let addresses = Arc::clone(&self.book) as Arc<dyn Addresses>;
-        let runtime = Runtime::new(config, log.clone(), coordinator, addresses);
+        let runtime = Runtime::new(config, log.clone(), coordinator, addresses).expect("threads");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         self.book.0.lock().expect("no panic").insert(NodeId(number), address);

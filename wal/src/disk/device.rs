@@ -31,6 +31,11 @@ pub trait Disk: Send + Sync + 'static {
 pub trait DiskFile: Send + Sync {
     /// Reads exactly `buf.len()` bytes at `offset`; `UnexpectedEof` if the file ends before.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// The same without waiting for the device: `false` if the bytes are not in memory (or the system cannot tell), and
+    /// then `buf` is of no use.
+    fn read_at_hand(&self, _buf: &mut [u8], _offset: u64) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Writes all bytes at `offset`, extending the file if needed.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// Forces the file's data (and its length): `fdatasync`.

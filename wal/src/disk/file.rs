@@ -1,10 +1,12 @@
 //! Real files below one directory.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::device::{Disk, DiskFile};
 use crate::descriptors::DESCRIPTORS;
@@ -130,6 +132,13 @@ impl Drop for RealFile {
 impl DiskFile for RealFile {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_exact_at(buf, offset)
+    }
+
+    fn read_at_hand(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        let length = buf.len();
+        // Whatever is in the way shows when it is read in earnest.
+        let read = preadv2(&self.0, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT);
+        Ok(read == Ok(length))
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

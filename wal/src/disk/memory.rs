@@ -323,6 +323,10 @@ impl DiskFile for MemoryFile {
         Ok(())
     }
 
+    fn read_at_hand(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        self.read_exact_at(buf, offset).map(|()| true)
+    }
+
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.lock();
         state.change()?;
