@@ -55,10 +55,8 @@ pub fn main<P: Program>() -> ExitCode {
             start_log(program.default_log())?;
             end_with_replication();
             check_threads().map_err(no_thread)?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()
-                .map_err(no_thread)?;
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_thread)?;
             let ended = runtime.block_on(program.run());
             // What still runs in the background (a blocked read of a name server, say) must not hold the process.
             runtime.shutdown_background();
@@ -226,7 +224,8 @@ pub async fn start_node(
 ) -> Result<Option<Node>, Failure> {
     accept::check_limit(connections_max).map_err(Failure::run)?;
     // The session is kept alive on replication's threads.
-    let connecting = threads().map_err(no_thread)?.spawn(ZooKeeper::connect(ZooKeeperOptions::new(zookeeper)));
+    let connecting =
+        threads().map_err(no_thread)?.spawn(ZooKeeper::connect(ZooKeeperOptions::new(zookeeper)));
     let starting = async {
         let coordinator: Arc<dyn Coordinator> =
             connecting.await.map_err(Failure::run)?.map_err(Failure::run)?;

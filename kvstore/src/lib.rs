@@ -8,7 +8,7 @@
 //! - `maintenance`, `opening`, `ranges`: the replicas in this process, their background work, their opening.
 //! - `replica`: a cohort and its data: decides, applies, reads. `open_scans`, `conditions`, `dedup`, `payload`: its parts.
 //! - `engine`: one range's data on disk and in memory; `table`: its files.
-//! - `waiting`: reading a device without holding up others. [`accept`]: what accept loops do alike.
+//! - `space`: what the disk has. `waiting`: reading a device without holding up others. [`accept`]: what accept loops do alike.
 //! - `cluster`: tables, ranges and nodes as the coordinator has them, and streams to the nodes.
 //! - [`proto`]: messages. `operation`: what a replica can be asked. [`request`]: what the store can be asked.
 
@@ -34,6 +34,7 @@ mod engine;
 #[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod table;
 mod waiting;
+mod space;
 mod cluster;
 pub mod accept;
 mod metrics;

@@ -4,15 +4,18 @@
 //! cohort is notified of its flushed LSN, and the log may let go of what lies below. A cohort that holds back the oldest
 //! segment is flushed though its memtable is small ([control-state-outlives-segment]).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use wal::sync::lock;
 use wal::{CohortId, Log, Lsn};
 
+use crate::engine::EngineError;
 use crate::metrics::Metrics;
 use crate::ranges::Ranges;
 use crate::replica::RangeReplica;
@@ -27,6 +30,38 @@ const SCRUB_BYTES: u64 = 256 << 10;
 /// A flush looks so often, and so many times, whether the log has forced what it is about to write out.
 const FORCE_POLL_PERIOD: Duration = Duration::from_millis(5);
 const FORCE_POLLS_MAX: u32 = 200;
+
+/// Pause before something that has failed is tried again.
+const RETRY_PERIOD: Duration = Duration::from_secs(1);
+
+/// What has failed, range by range: tried again each second, and told once.
+struct Troubles {
+    /// What is done, for the log.
+    work: &'static str,
+    failed: Mutex<BTreeMap<CohortId, Instant>>,
+}
+
+impl Troubles {
+    fn new(work: &'static str) -> Arc<Troubles> {
+        Arc::new(Troubles { work, failed: Mutex::default() })
+    }
+
+    fn may_try(&self, range: CohortId) -> bool {
+        lock(&self.failed).get(&range).is_none_or(|failed| failed.elapsed() >= RETRY_PERIOD)
+    }
+
+    fn failed(&self, range: CohortId, error: &EngineError) {
+        if lock(&self.failed).insert(range, Instant::now()).is_none() {
+            tracing::error!(%range, %error, "could not {}, and tries again until it can", self.work);
+        }
+    }
+
+    fn done(&self, range: CohortId) {
+        if lock(&self.failed).remove(&range).is_some() {
+            tracing::info!(%range, "{} goes on", self.work);
+        }
+    }
+}
 
 /// Ends the node, with this reason.
 pub(crate) type Fail = Arc<dyn Fn(String) + Send + Sync>;
@@ -47,9 +82,13 @@ impl Maintenance {
             (ranges.clone(), ranges.clone(), ranges.clone(), ranges);
         let mut scrubbed = None;
         let (flushed, compacted) = (metrics.clone(), metrics.clone());
+        let (flushes, compactions) = (Troubles::new("flush"), Troubles::new("compact"));
+        let reclaim_flushes = flushes.clone();
         let mut threads = vec![
-            every("flush", FLUSH_PERIOD, &fail, move || flush_full(&flushing, &flushed))?,
-            every("compaction", COMPACTION_PERIOD, &fail, move || compact(&compacting, &compacted))?,
+            every("flush", FLUSH_PERIOD, &fail, move || flush_full(&flushing, &flushed, &flushes))?,
+            every("compaction", COMPACTION_PERIOD, &fail, move || {
+                compact(&compacting, &compacted, &compactions)
+            })?,
             every("scrub", SCRUB_PERIOD, &fail, move || scrub(&scrubbing, &mut scrubbed))?,
         ];
         threads.push(every("reclaim", RECLAIM_PERIOD, &fail, move || {
@@ -60,7 +99,7 @@ impl Maintenance {
                 let _ = sender.send(result);
             });
             match holding.recv() {
-                Ok(Ok(holding)) => flush_these(&reclaiming, &holding, &metrics),
+                Ok(Ok(holding)) => flush_these(&reclaiming, &holding, &metrics, &reclaim_flushes),
                 Ok(Err(error)) => tracing::warn!(%error, "could not give log segments back"),
                 // The log has ended, and so does the node.
                 Err(_) => {}
@@ -110,30 +149,31 @@ fn open_replicas(ranges: &Ranges) -> impl Iterator<Item = Arc<RangeReplica>> {
     ranges.all().into_iter().filter_map(|range| range.replica.ok())
 }
 
-fn flush_full(ranges: &Ranges, metrics: &Metrics) {
+fn flush_full(ranges: &Ranges, metrics: &Metrics, troubles: &Troubles) {
     for replica in open_replicas(ranges) {
-        if replica.store.engine().needs_flush() {
-            flush(&replica, metrics);
+        if replica.store.engine().needs_flush() && troubles.may_try(replica.range) {
+            flush(&replica, metrics, troubles);
         }
     }
 }
 
-fn flush_these(ranges: &Ranges, these: &[CohortId], metrics: &Metrics) {
+fn flush_these(ranges: &Ranges, these: &[CohortId], metrics: &Metrics, troubles: &Troubles) {
     for range in these {
         if let Ok(replica) = ranges.replica(*range) {
-            flush(&replica, metrics);
+            flush(&replica, metrics, troubles);
         }
     }
 }
 
-fn flush(replica: &RangeReplica, metrics: &Metrics) {
+fn flush(replica: &RangeReplica, metrics: &Metrics, troubles: &Troubles) {
     match replica.store.flush(|applied| wait_forced(replica, applied)) {
         Ok(flushed) => {
             metrics.flushes.count();
+            troubles.done(replica.range);
             replica.cohort.note_flushed(flushed.lsn, flushed.chain);
         }
-        // The memtable stays, and so does the log: nothing is lost, and the next round tries again.
-        Err(error) => tracing::error!(range = %replica.range, %error, "could not flush"),
+        // The memtable stays, and so does the log: nothing is lost.
+        Err(error) => troubles.failed(replica.range, &error),
     }
 }
 
@@ -148,16 +188,18 @@ fn wait_forced(replica: &RangeReplica, applied: Lsn) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::TimedOut, format!("the log has not yet forced {applied}")))
 }
 
-fn compact(ranges: &Ranges, metrics: &Metrics) {
+fn compact(ranges: &Ranges, metrics: &Metrics, troubles: &Troubles) {
     for replica in open_replicas(ranges) {
         let engine = replica.store.engine();
-        if !engine.needs_compaction() {
+        if !engine.needs_compaction() || !troubles.may_try(replica.range) {
             continue;
         }
         match engine.compact() {
-            Ok(true) => metrics.compactions.count(),
-            Ok(false) => {}
-            Err(error) => tracing::error!(range = %replica.range, %error, "could not compact"),
+            Ok(compacted) => {
+                metrics.compactions.add(compacted.into());
+                troubles.done(replica.range);
+            }
+            Err(error) => troubles.failed(replica.range, &error),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::cluster::layout::NodeAddresses;
 use crate::cluster::map::ClusterMap;
 use crate::proto::{public, v1};
 use crate::ranges::{LocalRange, Ranges};
+use crate::space::Space;
 use crate::status;
 
 /// Gathers the state of replicas.
@@ -19,12 +20,18 @@ pub(crate) struct Reporter {
     addresses: NodeAddresses,
     ranges: Arc<Ranges>,
     map: Arc<ClusterMap>,
+    space: Space,
 }
 
 impl Reporter {
-    /// A reporter for the node with these addresses.
-    pub(crate) fn new(addresses: NodeAddresses, ranges: Arc<Ranges>, map: Arc<ClusterMap>) -> Reporter {
-        Reporter { addresses, ranges, map }
+    /// A reporter for the node with these addresses, and the disk with this space.
+    pub(crate) fn new(
+        addresses: NodeAddresses,
+        ranges: Arc<Ranges>,
+        map: Arc<ClusterMap>,
+        space: Space,
+    ) -> Reporter {
+        Reporter { addresses, ranges, map, space }
     }
 
     /// State of this node; with `checksums` each replica hashes its whole content.
@@ -38,7 +45,15 @@ impl Reporter {
         };
         let NodeAddresses { grpc, pg, .. } = self.addresses.clone();
         let node = self.ranges.node().0;
-        v1::NodeStatus { node, address: grpc, pg_address: pg.unwrap_or_default(), error, replicas }
+        v1::NodeStatus {
+            node,
+            address: grpc,
+            pg_address: pg.unwrap_or_default(),
+            error,
+            replicas,
+            disk_free_bytes: self.space.free_bytes(),
+            disk_full: self.space.is_full(),
+        }
     }
 
     /// State of all registered nodes; one that does not answer until the deadline has an error instead of replicas.

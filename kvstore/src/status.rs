@@ -72,7 +72,11 @@ impl fmt::Display for ClusterStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:<6}{:<24}{:<24}STATE", "NODE", "GRPC", "SQL")?;
         for node in &self.nodes {
-            let state = if node.error.is_empty() { "up" } else { &node.error };
+            let state = match node.error.is_empty() {
+                true if node.disk_full => "up; its disk is full: free space there",
+                true => "up",
+                false => &node.error,
+            };
             let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
             writeln!(
                 f,

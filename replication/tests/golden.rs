@@ -131,6 +131,8 @@ impl Script {
                 }
             }
             "heal" => world.heal(),
+            "full" => arguments.numbers()?.into_iter().for_each(|number| world.fill(number, true)),
+            "space" => arguments.numbers()?.into_iter().for_each(|number| world.fill(number, false)),
             "hold" => world.hold(arguments.number(0)?, true),
             "release" => world.hold(arguments.number(0)?, false),
             "session-lost" => world.lose_session(arguments.number(0)?),

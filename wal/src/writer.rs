@@ -21,7 +21,7 @@ use crate::format::{BATCH_HEADER, Before, SegmentHeader, seal_batch};
 use crate::index::Place;
 use crate::lsn::CohortId;
 use crate::reader::{LogReader, Shared};
-use crate::record::{Append, Checkpoint, Record};
+use crate::record::{Append, Checkpoint, EntryKind, Record};
 use crate::recovery::{Recovery, scan};
 use crate::segments::{LogOptions, SameThread, SegmentSource, Segments, is_full};
 use crate::sync;
@@ -155,8 +155,8 @@ impl LogWriter {
         LogReader::new(self.shared.clone())
     }
 
-    /// Takes an append into the open batch. Client entries are refused when space is short; control records may
-    /// use the reserve. Entries that were made behind a refused one are refused like it, until the cohort appends
+    /// Takes an append into the open batch. Clients' entries are refused when space is short; what makes a leader, and
+    /// control records, may use the reserve. Entries that were made behind a refused one are refused like it, until the cohort appends
     /// again from where the log ends: the log never has a hole.
     pub fn append(&mut self, append: Append) -> Result<(), LogError> {
         self.check_poison()?;
@@ -165,7 +165,9 @@ impl LogWriter {
         if Control::leaves_hole(seq, &records) {
             return Err(LogError::DiskFull);
         }
-        let control = records.iter().all(|record| !matches!(record, Record::Entry(_)));
+        let write =
+            |record: &Record| matches!(record, Record::Entry(entry) if entry.kind == EntryKind::Write);
+        let control = !records.iter().any(write);
         let mark = self.batch.mark();
         for record in &records {
             self.put(cohort, record, false);

@@ -36,6 +36,7 @@ use crate::proto::v1;
 use crate::ranges::Ranges;
 use crate::reporter::Reporter;
 use crate::request::Kv;
+use crate::space::Space;
 use crate::status::ClusterStatus;
 
 /// Pause before the cluster map is read again after the coordinator failed.
@@ -61,6 +62,7 @@ pub struct Node {
     runtime: Runtime,
     log: Log,
     metrics: Arc<Metrics>,
+    space: Space,
     coordinator: Arc<dyn Coordinator>,
     killed: watch::Sender<bool>,
     /// What runs as long as the node does; taken at its end.
@@ -125,7 +127,7 @@ impl Node {
             Gateway::new(map.clone(), ranges.clone(), peers.clone(), config.limits, metrics.clone());
         let opener = Opener {
             me,
-            disk: storage.disk,
+            disk: storage.space.tables(),
             cache: Arc::new(BlockCache::new(config.block_cache_bytes)),
             log: log.clone(),
             runtime: runtime.clone(),
@@ -139,7 +141,13 @@ impl Node {
         Ok(Node {
             id: me.node,
             address,
-            reporter: Arc::new(Reporter::new(addresses.clone(), ranges.clone(), map.clone())),
+            reporter: Arc::new(Reporter::new(
+                addresses.clone(),
+                ranges.clone(),
+                map.clone(),
+                storage.space.clone(),
+            )),
+            space: storage.space,
             addresses,
             map,
             gateway: Arc::new(gateway),
@@ -174,6 +182,7 @@ impl Node {
                 runtime: self.runtime.clone(),
                 metrics: self.metrics.clone(),
                 log: self.log.clone(),
+                space: self.space.clone(),
             };
             self.spawn("the HTTP listener", http::serve(http, Arc::new(pages)));
         }

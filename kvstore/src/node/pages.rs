@@ -9,6 +9,7 @@ use wal::descriptors::DESCRIPTORS;
 use super::http::Pages;
 use crate::metrics::{self, Metrics};
 use crate::ranges::Ranges;
+use crate::space::Space;
 
 /// The pages of a node.
 pub(super) struct NodePages {
@@ -16,6 +17,7 @@ pub(super) struct NodePages {
     pub(super) runtime: Runtime,
     pub(super) metrics: Arc<Metrics>,
     pub(super) log: Log,
+    pub(super) space: Space,
 }
 
 impl Pages for NodePages {
@@ -75,6 +77,14 @@ impl NodePages {
             "spinnaker_log_waiting_bytes",
             "Bytes that wait for a force of the log.",
             waiting,
+        );
+        let (free, full) = (self.space.free_bytes().unwrap_or_default(), self.space.is_full());
+        metrics::gauge(out, "spinnaker_disk_free_bytes", "Free bytes of the data directory's disk.", free);
+        metrics::gauge(
+            out,
+            "spinnaker_disk_full",
+            "1: tables are not written for lack of space.",
+            full.into(),
         );
         let connections = DESCRIPTORS.connections();
         metrics::gauge(out, "spinnaker_files_open", "Files of log and tables.", DESCRIPTORS.files());

@@ -12,6 +12,7 @@ use wal::{CohortId, CohortRecovery, History, LogOptions, LogWriter, ReplicaId};
 use crate::config::NodeConfig;
 use crate::error::StartError;
 use crate::opening;
+use crate::space::Space;
 
 /// How long, and how often, a start waits for the data directory's lock.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
@@ -19,7 +20,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// The open data directory.
 pub(super) struct Storage {
-    pub(super) disk: Arc<dyn Disk>,
+    pub(super) space: Space,
     /// This node, with its disk's incarnation.
     pub(super) me: ReplicaId,
     pub(super) writer: LogWriter,
@@ -70,7 +71,9 @@ impl Storage {
             );
         }
         let holds_data = !cohorts.is_empty() || damaged.is_some() || has_ranges;
-        Ok(Storage { disk, me, writer, cohorts, damaged, holds_data })
+        // What the log may still need: its reserve, and one segment.
+        let space = Space::new(disk, options.reserve_bytes + options.segment_bytes);
+        Ok(Storage { space, me, writer, cohorts, damaged, holds_data })
     }
 }
 

@@ -90,7 +90,12 @@ impl Cohort {
         match event {
             Event::Received(envelope) => return self.received(envelope, out),
             Event::Forced(ticket) => self.forced(ticket, out),
-            Event::AppendFailed(ticket) => common.append_failed(ticket, out),
+            Event::AppendFailed(ticket) => {
+                common.append_failed(ticket, out);
+                if let Role::Leader(role) = &mut self.role {
+                    Member { common, role }.transfer_if_unfit(out);
+                }
+            }
             Event::Damaged(damaged) => common.health.damaged = damaged,
             Event::Flushed { flushed, flushed_chain } => common.note_flushed(flushed, flushed_chain, out),
             Event::Members(members) => {

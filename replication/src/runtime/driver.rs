@@ -188,6 +188,11 @@ impl<S: Store> Replica<S> {
         self.look(|state| state.drive.applied_chain())
     }
 
+    /// Bytes of this node's appends, of all cohorts, that wait for their force.
+    pub(super) fn log_waiting_bytes(&self) -> u64 {
+        self.node.log.waiting_bytes()
+    }
+
     /// Where the leader is thought to be. Takes no lock.
     pub fn leader(&self) -> Option<NodeId> {
         let leader = self.leader.load(Ordering::Acquire);

@@ -12,8 +12,13 @@ use wal::{ChainHash, Epoch, Lsn, NodeId, ReplicaId};
 
 use super::driver::Replica;
 use crate::drive::{Input, ReplicaError, WriteReply};
+use crate::protocol::effect::Unavailable;
 use crate::protocol::event::Event;
 use crate::store::Store;
+
+/// While so many bytes of this node's appends wait for their force, its leaders take no further write: followers may
+/// commit without this disk, and what it has not forced would grow as long as it hangs.
+const LOG_WAITING_BYTES_MAX: u64 = 64 << 20;
 
 impl<S: Store> Replica<S> {
     /// Some members have other disks now (this node has not): the same nodes, each with its disk.
@@ -25,6 +30,9 @@ impl<S: Store> Replica<S> {
     /// certainly refused, or lost. Waits as long as that takes: callers set deadlines. A caller that stops waiting
     /// leaves the write as it is: it may still commit.
     pub async fn write(&self, request: S::Request) -> Result<WriteReply<S::Refusal>, ReplicaError> {
+        if self.log_waiting_bytes() > LOG_WAITING_BYTES_MAX {
+            return Err(ReplicaError::Unavailable(Unavailable::Overloaded));
+        }
         let (sender, receiver) = oneshot::channel();
         self.submit(Input::Write { request, sender });
         // The sender is dropped unused only if the replica ends while the write is under way: it may be in the log.

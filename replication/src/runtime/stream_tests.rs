@@ -19,6 +19,7 @@ use super::introduction::VERSIONS;
 use super::node::{Addresses, Node, RuntimeConfig};
 use super::peer::Peers;
 use super::service;
+use super::threads::threads;
 use super::transport::tuned;
 use super::wire::proto;
 use super::wire::proto::replication_client::ReplicationClient;

@@ -172,6 +172,13 @@ impl World {
         }
     }
 
+    /// A member's disk has no space for writes, or has it again.
+    pub fn fill(&mut self, number: u32, full: bool) {
+        if let Some(machine) = self.machines.get_mut(&number) {
+            machine.full = full;
+        }
+    }
+
     /// From now on messages are neither lost nor doubled and disks are quick.
     pub fn calm(&mut self) {
         self.options.loss = 0;

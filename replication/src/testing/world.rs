@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use wal::disk::MemoryDisk;
 use wal::{
-    Append, CohortId, Entry, EntryKind, Epoch, Incarnation, LogOptions, LogWriter, NodeId, Promise, ReplicaId,
+    Append, CohortId, Entry, EntryKind, Epoch, Incarnation, LogError, LogOptions, LogWriter, NodeId, Promise,
+    ReplicaId,
 };
 
 use super::coordinator::Service;
@@ -37,6 +38,7 @@ pub(super) enum Action {
     Deliver(Envelope),
     Tick { node: u32, life: u64 },
     Force { node: u32, life: u64 },
+    AppendFailed { node: u32, life: u64, ticket: Ticket },
     LogRead { node: u32, life: u64, event: Event },
     Coordinate { node: u32, life: u64, request: CoordinationRequest },
     Coordinated { node: u32, life: u64, outcome: CoordinationOutcome },
@@ -64,6 +66,8 @@ pub(super) struct Machine {
     pub(super) unforced: Option<Ticket>,
     /// Forces are withheld (a hung disk).
     pub(super) held: bool,
+    /// Writes find no space (a full disk).
+    pub(super) full: bool,
     pub(super) lease: Option<Lease>,
     pub(super) session: u64,
     pub(super) session_lives: bool,
@@ -124,6 +128,7 @@ impl World {
                 applied: Vec::new(),
                 unforced: None,
                 held: false,
+                full: false,
                 lease: None,
                 session: 0,
                 session_lives: false,
@@ -257,6 +262,11 @@ impl World {
                 }
             }
             Action::Force { node, life } => self.force(node, life),
+            Action::AppendFailed { node, life, ticket } => {
+                if self.lives(node, life) {
+                    self.event(node, Event::AppendFailed(ticket));
+                }
+            }
             Action::LogRead { node, life, event } => {
                 if self.lives(node, life) {
                     self.event(node, event);
@@ -432,13 +442,22 @@ impl World {
                 }
             }
         }
-        if let Some(writer) = machine.writer.as_mut() {
-            writer.append(Append { cohort: COHORT, records }).expect("the simulated disk takes it");
+        let life = machine.life;
+        let write = |record: &wal::Record| matches!(record, wal::Record::Entry(entry) if entry.kind == EntryKind::Write);
+        let mut refused = machine.full && records.iter().any(write);
+        if let Some(writer) = machine.writer.as_mut().filter(|_| !refused) {
+            match writer.append(Append { cohort: COHORT, records }) {
+                // It stands behind one that was refused.
+                Err(LogError::DiskFull) => refused = true,
+                appended => appended.expect("the simulated disk takes it"),
+            }
+        }
+        if let Some(ticket) = ticket.filter(|_| refused) {
+            return self.plan(delay, Action::AppendFailed { node: number, life, ticket });
         }
         if ticket.is_some() {
             machine.unforced = ticket;
         }
-        let life = machine.life;
         self.notes.extend(notes);
         self.plan(delay, Action::Force { node: number, life });
     }

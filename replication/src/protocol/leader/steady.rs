@@ -165,16 +165,28 @@ impl Member<'_, Leader> {
     // Transfer of leadership [release-is-final]
 
     /// A leader that cannot read its tables, or whose disk hangs or is full, transfers its leadership if it can
-    /// [unfit-leader-transfers].
-    fn transfer_if_unfit(&mut self, out: &mut Vec<Effect>) {
+    /// [unfit-leader-transfers]. A full disk is no reason to wait: meanwhile clients are told to come again, and only if
+    /// nobody can take the leadership that the disk is full.
+    pub(crate) fn transfer_if_unfit(&mut self, out: &mut Vec<Effect>) {
         let now = self.common.now;
-        let unfit = (self.common.health.damaged || self.common.force_lags()) && self.role.open;
-        if !unfit || !self.role.transfers.may_try(now) {
+        let full = self.common.is_disk_full();
+        let unfit = full || self.common.health.damaged || self.common.force_lags();
+        let may_try = self.role.transfers.may_try(now) || (full && self.has_level_follower());
+        if !unfit || !self.role.open || self.role.transfers.is_under_way() || !may_try {
             return;
         }
         let pause = Millis(self.common.settings().transfer_timeout.0 * 4);
         self.role.transfers.try_again_at(now.plus(pause));
         self.begin_transfer(None, None, out);
+    }
+
+    /// Whether a follower that is heard holds all that we have: it can take the leadership at once.
+    fn has_level_follower(&self) -> bool {
+        let (now, suspect_after) = (self.common.now, self.common.settings().suspect_after);
+        let last = self.common.log.last();
+        self.role.progress.values().any(|one| {
+            one.is_replicating() && one.contact.heard_within(suspect_after, now) && one.matched == last
+        })
     }
 
     /// A client wants another leader.
