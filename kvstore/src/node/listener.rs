@@ -157,7 +157,8 @@ fn mark(begun: &[u8]) -> Option<Option<u32>> {
     let settings = frame.get(FRAME_HEADER_LEN..FRAME_HEADER_LEN + length)?;
     let mut found = settings
         .chunks_exact(SETTING_LEN)
-        .filter_map(|mut setting| (setting.get_u16() == MAX_HEADER_LIST).then(|| setting.get_u32()));
+        .map(|mut setting| (setting.get_u16(), setting.get_u32()))
+        .filter_map(|(name, value)| (name == MAX_HEADER_LIST).then_some(value));
     Some(found.next())
 }
 
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(mark(&settings(&[(2, 0), (MAX_HEADER_LIST, 16384)])), Some(Some(16384)));
         assert_eq!(mark(&settings(&[])), Some(None));
         assert_eq!(mark(b"GET / HTTP/1.1"), Some(None));
-        let long = [&PREFACE[..], &[255, 255, 255, 4, 0, 0, 0, 0, 0]].concat();
+        let long = [PREFACE, &[255, 255, 255, 4, 0, 0, 0, 0, 0]].concat();
         assert_eq!(mark(&long), Some(None), "nobody waits for so much");
     }
 
