@@ -12,6 +12,7 @@
 //! | `write N PAYLOAD..`, `read N`, `transfer N [M]` | a client at member N |
 //! | `crash N..`, `start N..` | power loss (the session goes at once); start again |
 //! | `lose-log N` | the log of a member that is down is gone [rejoin-as-learner] |
+//! | `forget-log N` | the same, and the member does not know it [committed-is-never-dropped] |
 //! | `forge N` | the log of a member that is down gets an entry that nobody sent [minority-history-is-wiped] |
 //! | `cut A B`, `cut-off N`, `heal` | one direction of a link; all links of N; mend all |
 //! | `hold N`, `release N` | the member's disk hangs; goes on |
@@ -122,6 +123,7 @@ impl Script {
             "crash" => arguments.numbers()?.into_iter().for_each(|number| world.crash(number, 0)),
             "start" => arguments.numbers()?.into_iter().for_each(|number| world.start(number, false)),
             "lose-log" => world.lose_log(arguments.number(0)?),
+            "forget-log" => world.forget_log(arguments.number(0)?),
             "forge" => world.forge(arguments.number(0)?),
             "cut" => world.cut(arguments.number(0)?, arguments.number(1)?),
             "cut-off" => {

@@ -205,7 +205,7 @@ impl World {
                 let agree = if self.flip() { report.last } else { report.committed };
                 Message::FromLeader(
                     epoch,
-                    FromLeader::Match { agree, agree_chain: None, reported: report.last },
+                    FromLeader::Match { agree, agree_chain: None, reported: report.last, committed_chain: None },
                 )
             }
             Message::ToLeader(epoch, ToLeader::FetchSnapshot { snapshot, part, flushed }) => {
@@ -336,7 +336,7 @@ impl World {
                 let agree_chain = if self.flip() { Some(self.chain()) } else { None };
                 let status = self.cohort.status();
                 let reported = if self.below(4) > 0 { status.last } else { self.lsn() };
-                FromLeader::Match { agree: self.lsn(), agree_chain, reported }
+                FromLeader::Match { agree: self.lsn(), agree_chain, reported, committed_chain: None }
             }
             3 => FromLeader::RequestPromise { released: if self.flip() { Some(self.epoch()) } else { None } },
             4 => FromLeader::Promote { upto: self.lsn() },

@@ -28,6 +28,9 @@ pub(crate) struct Follower {
     /// The newest stamp for which a lease was granted.
     granted: Option<Stamp>,
     pre_vote: PreVote,
+    /// Where the logs agree was said without a hash, which the leader did not know any more. Until an entry that follows
+    /// shows that they do, nothing is applied [apply-only-matched].
+    pub(crate) unproven: bool,
     /// A snapshot on its way here.
     pub(crate) receiving: Option<Receiving>,
     /// Wipe the local data once the snapshot being installed is in place.
@@ -150,8 +153,8 @@ impl Member<'_, Follower> {
                 self.propose(from, prev, entries, heartbeat, out);
             }
             FromLeader::Heartbeat(heartbeat) => self.heartbeat(from, heartbeat, out),
-            FromLeader::Match { agree, agree_chain, reported } => {
-                self.match_at(from, reported, (agree, agree_chain), out);
+            FromLeader::Match { agree, agree_chain, reported, committed_chain } => {
+                self.match_at(from, reported, (agree, agree_chain), committed_chain, out);
             }
             FromLeader::RequestPromise { .. } => {
                 // It asks again: it has not heard of our promise, or has lost sight of us since.
@@ -218,8 +221,12 @@ impl Member<'_, Follower> {
         let (last, chain) = (self.common.log.last(), self.common.log.last_chain());
         if !entries.first().is_some_and(|first| first.follows(last, chain)) {
             let text = format!("the log differs from the leader's ({}) behind {last}", from.node);
-            return self.common.diverge(from, text, out);
+            return match self.role.unproven {
+                true => self.common.stop(text, out),
+                false => self.common.diverge(from, text, out),
+            };
         }
+        self.role.unproven = false;
         self.role.matched = Some(end);
         self.common.append_entries(entries, out);
         self.take_commit_point(&heartbeat, out);
@@ -256,7 +263,15 @@ impl Member<'_, Follower> {
             && let Some(leader) = self.bound()
         {
             let text = format!("hash differs from the leader's ({}) at {}", leader.node, heartbeat.committed);
-            return self.common.diverge(leader, text, out);
+            // What is committed here is not the leader's to have thrown away.
+            let ours = lsn.seq <= self.common.log.committed().seq || self.role.unproven;
+            return match ours {
+                true => self.common.stop(text, out),
+                false => self.common.diverge(leader, text, out),
+            };
+        }
+        if self.role.unproven {
+            return;
         }
         self.common.echoed(heartbeat);
         let committed = if heartbeat.committed.seq <= matched.seq { heartbeat.committed } else { matched };
@@ -299,6 +314,7 @@ impl Member<'_, Follower> {
         from: ReplicaId,
         reported: Lsn,
         (agree, chain): (Lsn, Option<ChainHash>),
+        committed_chain: Option<ChainHash>,
         out: &mut Vec<Effect>,
     ) {
         let epoch = self.epoch();
@@ -312,18 +328,24 @@ impl Member<'_, Follower> {
             // It answers an older report: it is not about the log as it is now.
             return;
         }
-        let log = &mut self.common.log;
-        let ours = log.at(agree.seq);
-        let equal = ours.is_some_and(|(lsn, at)| lsn == agree && chain.is_none_or(|chain| chain == at));
-        if !equal {
-            let text = format!("hash differs from the leader's ({}) at {agree}", from.node);
-            return self.common.diverge(from, text, out);
-        }
-        if agree.seq < log.committed().seq {
-            // Perhaps the others have lost what is here: not ours to throw away.
-            let text = format!("the leader {} would truncate committed entries: agree={agree}", from.node);
+        let (log, leader) = (&mut self.common.log, from.node);
+        let committed = log.committed();
+        if agree.seq < committed.seq {
+            // Perhaps the others have lost what is here: not ours to throw away [committed-is-never-dropped].
+            let text = format!("committed up to {committed}, and the leader {leader} has the same up to {agree} only");
             return self.common.stop(text, out);
         }
+        let shown = |seq: u64, chain: Option<ChainHash>| log.at(seq).map(|(_, at)| Some(at) == chain);
+        let shared = shown(committed.seq, committed_chain) == Some(true);
+        let equal = log.at(agree.seq).is_some_and(|(lsn, at)| lsn == agree && chain.is_none_or(|one| one == at));
+        if !equal {
+            let text = format!("hash differs from the leader's ({leader}) at {agree}");
+            return match shared {
+                true => self.common.diverge(from, text, out),
+                false => self.common.stop(text, out),
+            };
+        }
+        self.role.unproven = chain.is_none();
         match log.truncate(agree) {
             // The Skip must be durable before this is acked; what the leader sends next comes behind it in the log.
             Some(skip) => self.common.append_skip(skip, epoch, agree, out),

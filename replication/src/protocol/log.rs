@@ -27,6 +27,17 @@ pub(crate) struct CohortLog {
     epoch_ends: Vec<Lsn>,
 }
 
+/// Where this log and another member's agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Agreement {
+    /// They are equal up to here, which is all that the other knows committed or more; behind it they differ.
+    At(Lsn),
+    /// That cannot be shown: this log no longer knows the epochs so far back [skip-needs-proof].
+    Unknown,
+    /// The other has committed what is not in this log: they are equal up to here only [committed-is-never-dropped].
+    Lacks(Lsn),
+}
+
 impl CohortLog {
     /// The log as recovered: everything in it is forced, nothing is applied behind `start`.
     pub(crate) fn recovered(
@@ -189,22 +200,31 @@ impl CohortLog {
     }
 
     /// The last LSN that this log and the reporter's have in common. An epoch has one leader, which proposes one
-    /// sequence: where both logs hold an LSN of the same epoch, they are equal up to it. `None` if that cannot be shown,
-    /// because this log no longer knows the epochs so far back [skip-needs-proof].
-    pub(crate) fn agreement(&self, report: &Report) -> Option<Lsn> {
+    /// sequence: where both logs hold an LSN of the same epoch, they are equal up to it.
+    pub(crate) fn agreement(&self, report: &Report) -> Agreement {
+        match self.common(report) {
+            Some(common) if common.seq >= report.committed.seq => Agreement::At(common),
+            Some(common) => Agreement::Lacks(common),
+            None if report.committed > self.last() => Agreement::Lacks(Lsn::ZERO),
+            None => Agreement::Unknown,
+        }
+    }
+
+    /// The last LSN in common, as far as it can be shown; 0.0 if nothing is, `None` if this log no longer knows.
+    fn common(&self, report: &Report) -> Option<Lsn> {
         let first = self.epoch_ends.first().copied().unwrap_or(Lsn::ZERO);
         for theirs in report.epoch_ends.iter().rev() {
             match self.epoch_ends.iter().rev().find(|end| end.epoch == theirs.epoch) {
                 Some(ours) => {
-                    let common = if ours.seq <= theirs.seq { *ours } else { *theirs };
-                    return Some(common.max(report.committed));
+                    return Some(if ours.seq <= theirs.seq { *ours } else { *theirs });
                 }
                 // All our later epochs are known: this one is none of them.
                 None if theirs.epoch > first.epoch => {}
                 None => return None,
             }
         }
-        Some(report.committed)
+        // No epoch that it knows of is in this log.
+        Some(Lsn::ZERO)
     }
 
     /// Panics if this does not hold together.
@@ -261,9 +281,34 @@ mod tests {
         ];
         for (ours, theirs) in cases {
             let common = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
-            let agree = log(ours, 0).agreement(&log(theirs, 0).report());
-            assert_eq!(agree.map(|lsn| lsn.seq), Some(common as u64), "{ours:?} {theirs:?}");
+            for committed in 0..=theirs.len() {
+                let report = log(theirs, committed as u64).report();
+                let agree = match log(ours, 0).agreement(&report) {
+                    Agreement::At(agree) => agree.seq,
+                    Agreement::Lacks(agree) => {
+                        assert!(common < committed, "{ours:?} {theirs:?} committed {committed}");
+                        assert!(agree.seq <= common as u64, "{ours:?} {theirs:?} committed {committed}");
+                        continue;
+                    }
+                    Agreement::Unknown => panic!("both logs are whole: {ours:?} {theirs:?}"),
+                };
+                assert!(committed <= common, "{ours:?} {theirs:?}: {committed} is committed there and not here");
+                assert_eq!(agree, common as u64, "{ours:?} {theirs:?} committed {committed}");
+            }
         }
+    }
+
+    /// A leader whose log begins above the other's epochs cannot tell; but what is committed above its end it lacks.
+    #[test]
+    fn who_has_committed_beyond_a_log_is_never_taken_for_equal() {
+        let start = Lsn::new(5, 10);
+        let ours = CohortLog::recovered((start, ChainHash::ZERO), Vec::new(), start, vec![start]);
+        let report = |committed, end| Report { committed, last: end, epoch_ends: vec![end] };
+        let (old, new) = (Lsn::new(4, 9), Lsn::new(6, 12));
+        assert_eq!(ours.agreement(&report(old, old)), Agreement::Unknown);
+        assert_eq!(ours.agreement(&report(new, new)), Agreement::Lacks(Lsn::ZERO));
+        assert_eq!(ours.agreement(&report(start, new)), Agreement::Lacks(Lsn::ZERO));
+        assert_eq!(ours.agreement(&report(Lsn::new(5, 11), Lsn::new(5, 11))), Agreement::Lacks(start));
     }
 
     #[test]

@@ -73,6 +73,9 @@ pub enum FromLeader {
         agree: Lsn,
         /// Chain hash there, if the leader still knows it.
         agree_chain: Option<ChainHash>,
+        /// Chain hash at the follower's committed LSN, if the leader still knows it: only with this proof may the follower
+        /// ever throw away what it has committed [minority-history-is-wiped].
+        committed_chain: Option<ChainHash>,
         /// The last LSN of the report that this answers: it counts only while that is the follower's last LSN. A late
         /// copy would truncate what the follower has been sent since.
         reported: Lsn,

@@ -227,6 +227,7 @@ impl Member<'_, Follower> {
                     && same_leader
                 {
                     self.role.matched = Some(self.common.log.last());
+                    self.role.unproven = false;
                     self.ack(leader, out);
                 }
             }

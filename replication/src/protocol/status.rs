@@ -25,6 +25,8 @@ pub struct FollowerStatus {
     pub alive: bool,
     /// The leader's log no longer reaches back to where the follower stands.
     pub out_of_reach: bool,
+    /// The follower has committed up to here what the leader's log lacks: something is lost [committed-is-never-dropped].
+    pub lacked: Option<Lsn>,
 }
 
 /// The state of a cohort member at one moment.

@@ -309,7 +309,7 @@ trait Direction {
 messages! {
     FromLeader wrapped by Message::FromLeader {
         Heartbeat(Heartbeat);
-        Match { agree, agree_chain, reported },
+        Match { agree, agree_chain, reported, committed_chain },
         RequestPromise { released },
         Promote { upto },
         OfferSnapshot { snapshot },

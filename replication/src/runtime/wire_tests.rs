@@ -68,9 +68,14 @@ fn propose() -> impl Strategy<Value = Message> {
 fn from_leader() -> impl Strategy<Value = FromLeader> {
     prop_oneof![
         heartbeat().prop_map(FromLeader::Heartbeat),
-        (lsn(), proptest::option::of(any::<u64>()), lsn()).prop_map(|(agree, chain, reported)| {
-            FromLeader::Match { agree, agree_chain: chain.map(ChainHash), reported }
-        }),
+        (lsn(), proptest::option::of(any::<u64>()), lsn(), proptest::option::of(any::<u64>())).prop_map(
+            |(agree, agree_chain, reported, committed_chain)| FromLeader::Match {
+                agree,
+                agree_chain: agree_chain.map(ChainHash),
+                reported,
+                committed_chain: committed_chain.map(ChainHash),
+            }
+        ),
         proptest::option::of(any::<u32>().prop_map(Epoch))
             .prop_map(|released| FromLeader::RequestPromise { released }),
         lsn().prop_map(|upto| FromLeader::Promote { upto }),

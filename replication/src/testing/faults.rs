@@ -82,6 +82,17 @@ impl World {
         }
     }
 
+    /// The log of a member that is down is empty, and nothing says that it was not: the disk was put back as it was when it
+    /// was new [committed-is-never-dropped].
+    pub fn forget_log(&mut self, number: u32) {
+        if let Some(machine) = self.machines.get_mut(&number).filter(|machine| machine.cohort.is_none()) {
+            machine.disk = MemoryDisk::new();
+            (machine.promise, machine.lost) = (Promise::default(), false);
+            self.forgotten = true;
+            self.note(|| format!("n{number} forgets its log"));
+        }
+    }
+
     /// The log of a member that is down gets an entry that no leader ever sent, as if its memory had failed [minority-history-is-wiped].
     pub fn forge(&mut self, number: u32) {
         let Some(machine) = self.machines.get_mut(&number).filter(|machine| machine.cohort.is_none()) else {

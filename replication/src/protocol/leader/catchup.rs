@@ -6,6 +6,7 @@ use wal::{Entry, Lsn, NodeId, ReplicaId};
 use super::progress::{Following, Progress};
 use super::role::{Leader, Phase};
 use crate::protocol::effect::Effect;
+use crate::protocol::log::Agreement;
 use crate::protocol::member::Member;
 use crate::protocol::message::{FromLeader, Report};
 use crate::protocol::time::Millis;
@@ -25,10 +26,16 @@ impl Member<'_, Leader> {
         }
     }
 
-    pub(super) fn send_match(&self, node: NodeId, agree: Lsn, reported: Lsn, out: &mut Vec<Effect>) {
-        let agree_chain =
-            self.common.log.at(agree.seq).filter(|(lsn, _)| *lsn == agree).map(|(_, chain)| chain);
-        self.send(node, FromLeader::Match { agree, agree_chain, reported }, out);
+    pub(super) fn send_match(
+        &self,
+        node: NodeId,
+        (agree, committed): (Lsn, Lsn),
+        reported: Lsn,
+        out: &mut Vec<Effect>,
+    ) {
+        let chain = |lsn: Lsn| self.common.log.at(lsn.seq).filter(|(at, _)| *at == lsn).map(|(_, chain)| chain);
+        let (agree_chain, committed_chain) = (chain(agree), chain(committed));
+        self.send(node, FromLeader::Match { agree, agree_chain, reported, committed_chain }, out);
     }
 
     /// A follower of this epoch that has restarted reports its log anew.
@@ -51,18 +58,36 @@ impl Member<'_, Leader> {
     }
 
     pub(crate) fn match_or_snapshot(&mut self, node: NodeId, report: &Report, out: &mut Vec<Effect>) {
-        let reported = report.last;
-        let Some(agree) = self.common.log.agreement(report) else {
-            if report.committed.seq > self.common.flushed().seq {
-                // A snapshot must reach as far as the receiver has applied.
-                out.push(Effect::RequestFlush);
+        let Report { last: reported, committed, .. } = *report;
+        let agree = match self.common.log.agreement(report) {
+            Agreement::At(agree) => agree,
+            Agreement::Lacks(agree) => {
+                // It drops nothing that it has committed: this tells it, and whoever looks at it.
+                self.lacks(node, committed, out);
+                agree
             }
-            return self.offer_snapshot(node, out);
+            Agreement::Unknown => {
+                if committed.seq > self.common.flushed().seq {
+                    // A snapshot must reach as far as the receiver has applied.
+                    out.push(Effect::RequestFlush);
+                }
+                return self.offer_snapshot(node, out);
+            }
         };
         if let Some(progress) = self.role.progress.get_mut(&node) {
-            progress.following = Following::Probe { agree, reported };
+            progress.following = Following::Probe { agree, committed, reported };
         }
-        self.send_match(node, agree, reported, out);
+        self.send_match(node, (agree, committed), reported, out);
+    }
+
+    /// A member has committed what is not in this log: a majority has lost something. Said once
+    /// [committed-is-never-dropped].
+    fn lacks(&mut self, node: NodeId, committed: Lsn, out: &mut Vec<Effect>) {
+        let Some(progress) = self.role.progress.get_mut(&node) else { return };
+        if progress.lacked.replace(committed) != Some(committed) {
+            let text = format!("{node} has committed up to {committed} what is not in this leader's log");
+            self.common.alarm(text, out);
+        }
     }
 
     /// The follower's log ends before our proposal begins [no-gaps].

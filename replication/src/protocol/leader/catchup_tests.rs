@@ -100,7 +100,7 @@ fn who_is_past_the_snapshot_is_matched_by_its_log() {
     out.clear();
     leader.reported(peer(2), &report(Lsn::new(2, 11), Lsn::new(3, 12)), &mut out);
     let agree = Lsn::new(3, 12);
-    assert_eq!(following(&leader), &Following::Probe { agree, reported: agree });
+    assert_eq!(following(&leader), &Following::Probe { agree, committed: Lsn::new(2, 11), reported: agree });
     assert!(matches!(sent(&out)[..], [FromLeader::Match { .. }]), "{out:?}");
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Following {
     Probe {
         /// The last LSN that the logs have in common.
         agree: Lsn,
+        /// Up to where the follower knows what is committed.
+        committed: Lsn,
         /// The last LSN that the follower reported.
         reported: Lsn,
     },
@@ -82,6 +84,8 @@ pub(crate) struct Progress {
     pub(crate) learner: bool,
     /// Where our log ended when we began to bring it up to date.
     pub(crate) learner_target: Lsn,
+    /// It has committed up to here what our log lacks: an alarm was raised [committed-is-never-dropped].
+    pub(crate) lacked: Option<Lsn>,
     pub(crate) contact: Contact,
 }
 
@@ -186,6 +190,7 @@ impl Progress {
             repair: None,
             learner: false,
             learner_target: Lsn::ZERO,
+            lacked: None,
             contact: Contact::default(),
         }
     }
@@ -304,7 +309,7 @@ mod tests {
         let mut progress = Progress::new();
         progress.acked(lsn(5), NOW);
         assert_eq!((&progress.following, progress.matched), (&Following::Silent, Lsn::ZERO));
-        progress.following = Following::Probe { agree: lsn(5), reported: lsn(7) };
+        progress.following = Following::Probe { agree: lsn(5), committed: lsn(5), reported: lsn(7) };
         progress.acked(lsn(5), NOW);
         for seq in [6, 8] {
             progress.stream().expect("it replicates").proposed(lsn(seq), NOW);

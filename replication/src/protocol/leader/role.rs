@@ -87,6 +87,7 @@ impl Leader {
             matched: progress.matched,
             alive: progress.contact.heard_within(within, common.now),
             out_of_reach: progress.takes_snapshot(),
+            lacked: progress.lacked,
         };
         status.followers = self.progress.iter().map(|(&node, progress)| (node, follower(progress))).collect();
     }

@@ -59,7 +59,9 @@ impl Member<'_, Leader> {
                     self.send(node, FromLeader::RequestPromise { released }, out);
                 }
                 Following::Promised(_) => {}
-                Following::Probe { agree, reported } => self.send_match(node, *agree, *reported, out),
+                Following::Probe { agree, committed, reported } => {
+                    self.send_match(node, (*agree, *committed), *reported, out);
+                }
                 Following::Snapshot(transfer) if !transfer.reading => {
                     self.repeat_snapshot(node, transfer, out);
                 }
