@@ -357,6 +357,10 @@ impl RangeReplica {
                     let until = deadline.min(Instant::now() + FLOOR_WAIT);
                     self.cohort.wait_applied(floor, until.into()).await.map_err(|_| self.elsewhere())?;
                 }
+                if !self.cohort.takes_part() {
+                    // Its rows may be others than everybody else's [stopped-serves-nothing].
+                    return Err(self.elsewhere());
+                }
                 if self.store.applied() == Lsn::ZERO {
                     // It knows nothing yet, not even the range's first epoch: its disk is new, or it starts over.
                     return Err(self.elsewhere());

@@ -132,6 +132,13 @@ fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaSta
 }
 
 fn trouble(cohort: &Status) -> Option<String> {
+    let lacked = cohort.followers.iter().find_map(|(node, follower)| Some((node, follower.lacked?)));
+    if let Some((node, lsn)) = lacked {
+        return Some(format!(
+            "{node} has committed up to {lsn} what this leader does not have: acknowledged writes may be lost; keep all data \
+             directories"
+        ));
+    }
     let mending = if cohort.learner {
         "its log was damaged: it is a learner, and does not count until all other replicas have answered and its \
          leader has caught it up"

@@ -205,7 +205,12 @@ impl World {
                 let agree = if self.flip() { report.last } else { report.committed };
                 Message::FromLeader(
                     epoch,
-                    FromLeader::Match { agree, agree_chain: None, reported: report.last, committed_chain: None },
+                    FromLeader::Match {
+                        agree,
+                        agree_chain: None,
+                        reported: report.last,
+                        committed_chain: None,
+                    },
                 )
             }
             Message::ToLeader(epoch, ToLeader::FetchSnapshot { snapshot, part, flushed }) => {

@@ -11,6 +11,7 @@ use kvstore::config::NodeConfig;
 use kvstore::coordination::Coordinator;
 use kvstore::node::Node;
 use kvstore::proto::v1;
+use kvstore::request::Columns;
 use wal::disk::FileDisk;
 use wal::{Append, Entry, EntryKind, LogOptions, LogWriter, Lsn, Record};
 
@@ -130,6 +131,11 @@ async fn a_replica_that_differs_starts_over() {
         assert!(Instant::now() < deadline, "{status:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    // Meanwhile it tells nobody what it has.
+    let odd_kv = cluster.kv(odd);
+    let found = odd_kv.get(table.id, "b".into(), Columns::All, &timeline(), None).await.unwrap();
+    assert_ne!(found.source.replica, NodeId(odd as u32 + 1), "a replica that differs serves a read");
+    assert_eq!(value(&found.row).as_deref(), Some("second"));
     // What the two others commit without it shows that it is not.
     written(cluster.kv(leader).write(put(&table, "c", "third"), soon(), None).await);
     cluster.settle().await;

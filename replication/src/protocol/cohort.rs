@@ -68,6 +68,12 @@ impl Cohort {
         status
     }
 
+    /// Whether this replica's history may be told to anyone: false once it is known to differ from its leader's, whichever
+    /// of the two is right [stopped-serves-nothing].
+    pub fn takes_part(&self) -> bool {
+        !self.common.health.is_broken()
+    }
+
     /// How old this replica's data are at most, at `now`; `None` if that is not known [staleness-by-echo].
     pub fn staleness(&self, now: Stamp) -> Option<Millis> {
         match &self.role {

@@ -332,12 +332,15 @@ impl Member<'_, Follower> {
         let committed = log.committed();
         if agree.seq < committed.seq {
             // Perhaps the others have lost what is here: not ours to throw away [committed-is-never-dropped].
-            let text = format!("committed up to {committed}, and the leader {leader} has the same up to {agree} only");
+            let text = format!(
+                "committed up to {committed}, and the leader {leader} has the same up to {agree} only"
+            );
             return self.common.stop(text, out);
         }
         let shown = |seq: u64, chain: Option<ChainHash>| log.at(seq).map(|(_, at)| Some(at) == chain);
         let shared = shown(committed.seq, committed_chain) == Some(true);
-        let equal = log.at(agree.seq).is_some_and(|(lsn, at)| lsn == agree && chain.is_none_or(|one| one == at));
+        let equal =
+            log.at(agree.seq).is_some_and(|(lsn, at)| lsn == agree && chain.is_none_or(|one| one == at));
         if !equal {
             let text = format!("hash differs from the leader's ({leader}) at {agree}");
             return match shared {

@@ -292,7 +292,10 @@ mod tests {
                     }
                     Agreement::Unknown => panic!("both logs are whole: {ours:?} {theirs:?}"),
                 };
-                assert!(committed <= common, "{ours:?} {theirs:?}: {committed} is committed there and not here");
+                assert!(
+                    committed <= common,
+                    "{ours:?} {theirs:?}: {committed} is committed there and not here"
+                );
                 assert_eq!(agree, common as u64, "{ours:?} {theirs:?} committed {committed}");
             }
         }

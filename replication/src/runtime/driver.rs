@@ -54,6 +54,8 @@ pub struct Replica<S: Store> {
     fresh_at: AtomicU64,
     /// Somebody is about to run the cohort on replication's threads.
     scheduled: AtomicBool,
+    /// Its history is known to differ from its leader's [stopped-serves-nothing].
+    stopped: AtomicBool,
     /// Nothing is done here any more. Changes under the lock.
     ended: AtomicBool,
 }
@@ -96,6 +98,7 @@ impl<S: Store> Replica<S> {
             leader: AtomicU32::new(0),
             fresh_at: AtomicU64::new(0),
             scheduled: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
         // What recovery found committed is applied before anybody can ask for it, and before anything else happens:
@@ -206,6 +209,12 @@ impl<S: Store> Replica<S> {
         (fresh_at != 0).then(|| Duration::from_millis(u64::from(clock::now().since(Stamp(fresh_at)).0)))
     }
 
+    /// Whether its rows may be read at all: false once its history is known to differ from its leader's
+    /// [stopped-serves-nothing]. Takes no lock.
+    pub fn takes_part(&self) -> bool {
+        !self.stopped.load(Ordering::Acquire)
+    }
+
     /// Whether nothing is done here any more.
     pub(crate) fn is_dead(&self) -> bool {
         self.ended.load(Ordering::Acquire) || self.node.is_dead()
@@ -242,6 +251,7 @@ impl<S: Store> Replica<S> {
 
     fn publish(&self, state: &State<S>) {
         self.leader.store(state.drive.cohort().leader().map_or(0, |leader| leader.0), Ordering::Release);
+        self.stopped.store(!state.drive.cohort().takes_part(), Ordering::Release);
         let now = clock::now();
         let fresh_at = match state.drive.cohort().staleness(now) {
             // The figure is cut to milliseconds: one more makes it an upper bound again.

@@ -113,7 +113,8 @@ impl World {
             }
             return self.reply(id, Answer::NotLeader { hint });
         }
-        if max_staleness_ms.is_some_and(|max| staleness_ms.is_none_or(|stale| stale > max)) {
+        let takes_part = cohort.takes_part();
+        if !takes_part || max_staleness_ms.is_some_and(|max| staleness_ms.is_none_or(|stale| stale > max)) {
             return self.reply(id, Answer::NotLeader { hint });
         }
         let served = self.now;

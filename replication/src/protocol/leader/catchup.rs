@@ -33,7 +33,8 @@ impl Member<'_, Leader> {
         reported: Lsn,
         out: &mut Vec<Effect>,
     ) {
-        let chain = |lsn: Lsn| self.common.log.at(lsn.seq).filter(|(at, _)| *at == lsn).map(|(_, chain)| chain);
+        let chain =
+            |lsn: Lsn| self.common.log.at(lsn.seq).filter(|(at, _)| *at == lsn).map(|(_, chain)| chain);
         let (agree_chain, committed_chain) = (chain(agree), chain(committed));
         self.send(node, FromLeader::Match { agree, agree_chain, reported, committed_chain }, out);
     }
