@@ -14,6 +14,9 @@ use replication::protocol::{LEASE_MAX, Settings};
 use replication::store::PAYLOAD_BYTES_MAX;
 use wal::NodeId;
 
+use crate::memory::MEMORY_MIB_MIN;
+pub use crate::memory::MemoryConfig;
+
 /// Port at which a node is expected to serve gRPC, unless an address says something else.
 pub const GRPC_PORT: u16 = 7401;
 /// Most bytes of a write that may be configured: half of what an entry of the log may hold, so that names and lengths of
@@ -51,7 +54,11 @@ pub struct StartArgs {
     /// Largest row (key and cells of one write), in bytes
     #[arg(long, env = "SPINNAKER_ROW_BYTES_MAX")]
     pub row_bytes_max: Option<usize>,
-    /// Memory for cached table blocks, in MiB
+    /// Memory of the node, in MiB: a quarter for memtables, a quarter for cached table blocks, the rest for work
+    /// [default: 60 % of the machine's, or of the control group's limit]
+    #[arg(long, env = "SPINNAKER_MEMORY_MIB")]
+    pub memory_mib: Option<u64>,
+    /// Memory for cached table blocks, in MiB [default: a quarter of --memory-mib]
     #[arg(long, env = "SPINNAKER_BLOCK_CACHE_MIB")]
     pub block_cache_mib: Option<u64>,
     /// Log kept for followers that were away, in MiB
@@ -105,8 +112,8 @@ pub struct NodeConfig {
     pub pg_address: Option<String>,
     /// Limits of keys, columns and rows.
     pub limits: Limits,
-    /// Bytes of the block cache.
-    pub block_cache_bytes: u64,
+    /// Memory, divided.
+    pub memory: MemoryConfig,
     /// Bytes of log kept for followers that were away.
     pub log_retention_bytes: u64,
     /// Periods and limits of the replication.
@@ -167,7 +174,7 @@ impl NodeConfig {
             advertise: None,
             pg_address: None,
             limits: Limits::default(),
-            block_cache_bytes: 64 << 20,
+            memory: MemoryConfig::divide(256 << 20),
             log_retention_bytes: 256 << 20,
             replication: Settings::default(),
             rebuild: false,
@@ -178,13 +185,12 @@ impl NodeConfig {
 impl StartArgs {
     /// Names (as clap knows them) and defaults of the options that have one, as the help text gives them.
     pub fn defaults() -> Vec<(&'static str, String)> {
-        let NodeConfig { cluster, limits, block_cache_bytes, log_retention_bytes, replication, .. } =
+        let NodeConfig { cluster, limits, log_retention_bytes, replication, .. } =
             NodeConfig::new(NodeId(1), "", "");
         let ms = |period: Millis| period.0.to_string();
         vec![
             ("cluster", cluster),
             ("row_bytes_max", limits.row_bytes_max.to_string()),
-            ("block_cache_mib", (block_cache_bytes >> 20).to_string()),
             ("log_retention_mib", (log_retention_bytes >> 20).to_string()),
             ("heartbeat_ms", ms(replication.heartbeat)),
             ("commit_period_ms", ms(replication.commit_period)),
@@ -257,9 +263,7 @@ impl StartArgs {
             }
             node.limits.row_bytes_max = bytes;
         }
-        if let Some(mib) = self.block_cache_mib {
-            node.block_cache_bytes = mib.saturating_mul(1 << 20);
-        }
+        self.apply_memory(node)?;
         if let Some(mib) = self.log_retention_mib {
             node.log_retention_bytes = mib.saturating_mul(1 << 20);
         }
@@ -289,6 +293,27 @@ impl StartArgs {
         Ok(())
     }
 
+    fn apply_memory(&self, node: &mut NodeConfig) -> Result<(), ConfigError> {
+        node.memory = match self.memory_mib {
+            None => MemoryConfig::of_machine(),
+            Some(mib) if mib < MEMORY_MIB_MIN => {
+                return Err(ConfigError(format!("--memory-mib must be at least {MEMORY_MIB_MIN}")));
+            }
+            Some(mib) => MemoryConfig::divide(mib.saturating_mul(1 << 20)),
+        };
+        if let Some(mib) = self.block_cache_mib {
+            node.memory.block_cache_bytes = mib.saturating_mul(1 << 20);
+        }
+        let MemoryConfig { total_bytes, memtable_bytes, block_cache_bytes } = node.memory;
+        if memtable_bytes.saturating_add(block_cache_bytes) > total_bytes {
+            return Err(ConfigError(format!(
+                "--block-cache-mib may be at most three quarters of --memory-mib, which is {}",
+                total_bytes >> 20
+            )));
+        }
+        Ok(())
+    }
+
     /// Takes from `file` what is absent here.
     fn or(self, file: StartArgs) -> StartArgs {
         StartArgs {
@@ -300,6 +325,7 @@ impl StartArgs {
             advertise: self.advertise.or(file.advertise),
             cluster: self.cluster.or(file.cluster),
             row_bytes_max: self.row_bytes_max.or(file.row_bytes_max),
+            memory_mib: self.memory_mib.or(file.memory_mib),
             block_cache_mib: self.block_cache_mib.or(file.block_cache_mib),
             log_retention_mib: self.log_retention_mib.or(file.log_retention_mib),
             heartbeat_ms: self.heartbeat_ms.or(file.heartbeat_ms),
@@ -368,12 +394,18 @@ mod tests {
 
     #[test]
     fn each_mistake_is_one_line_that_names_the_option() {
-        let cases: [(StartArgs, &str, &str); 8] = [
+        let cases: [(StartArgs, &str, &str); 10] = [
             (StartArgs { node_id: None, ..flags() }, "", "--node-id is missing"),
             (StartArgs { node_id: Some(0), ..flags() }, "", "--node-id must be"),
             (StartArgs { listen: Some("nowhere".into()), ..flags() }, "", "--listen nowhere"),
             (StartArgs { advertise: Some("h:0".into()), ..flags() }, "", "--advertise h:0"),
             (StartArgs { cluster: Some("a/b".into()), ..flags() }, "", "--cluster a/b"),
+            (StartArgs { memory_mib: Some(63), ..flags() }, "", "--memory-mib"),
+            (
+                StartArgs { memory_mib: Some(64), block_cache_mib: Some(49), ..flags() },
+                "",
+                "--block-cache-mib",
+            ),
             (StartArgs { suspect_after_ms: Some(60), ..flags() }, "", "--suspect-after-ms"),
             (flags(), "liste = 'x'", "unknown field"),
             (flags(), "node_id = 'x'", "node_id"),

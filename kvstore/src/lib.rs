@@ -40,6 +40,7 @@ pub mod accept;
 mod metrics;
 pub mod proto;
 pub mod config;
+mod memory;
 #[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod operation;
 pub mod request;

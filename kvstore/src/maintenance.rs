@@ -76,6 +76,7 @@ impl Maintenance {
         ranges: Arc<Ranges>,
         log: Log,
         metrics: Arc<Metrics>,
+        memtable_bytes_max: u64,
         fail: Fail,
     ) -> std::io::Result<Maintenance> {
         let (flushing, compacting, scrubbing, reclaiming) =
@@ -85,7 +86,10 @@ impl Maintenance {
         let (flushes, compactions) = (Troubles::new("flush"), Troubles::new("compact"));
         let reclaim_flushes = flushes.clone();
         let mut threads = vec![
-            every("flush", FLUSH_PERIOD, &fail, move || flush_full(&flushing, &flushed, &flushes))?,
+            every("flush", FLUSH_PERIOD, &fail, move || {
+                ask_largest(&flushing, memtable_bytes_max);
+                flush_full(&flushing, &flushed, &flushes);
+            })?,
             every("compaction", COMPACTION_PERIOD, &fail, move || {
                 compact(&compacting, &compacted, &compactions)
             })?,
@@ -147,6 +151,29 @@ fn every(
 
 fn open_replicas(ranges: &Ranges) -> impl Iterator<Item = Arc<RangeReplica>> {
     ranges.all().into_iter().filter_map(|range| range.replica.ok())
+}
+
+/// If the memtables of all ranges take more than they may, has the largest ones flushed before they are full.
+fn ask_largest(ranges: &Ranges, memtable_bytes_max: u64) {
+    let sizes: Vec<_> = open_replicas(ranges)
+        .map(|replica| (replica.store.engine().memtable_bytes(), replica))
+        .filter(|(_, replica)| !replica.store.engine().damaged())
+        .collect();
+    for replica in over_budget(sizes, memtable_bytes_max) {
+        replica.store.engine().request_flush();
+    }
+}
+
+/// The largest ones, as few as will bring the sum of the rest down to `max`.
+fn over_budget<T>(mut sizes: Vec<(u64, T)>, max: u64) -> Vec<T> {
+    let mut sum: u64 = sizes.iter().map(|(bytes, _)| bytes).sum();
+    sizes.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+    let over = sizes.into_iter().take_while(|(bytes, _)| {
+        let over = sum > max;
+        sum -= bytes;
+        over
+    });
+    over.map(|(_, one)| one).collect()
 }
 
 fn flush_full(ranges: &Ranges, metrics: &Metrics, troubles: &Troubles) {
@@ -225,6 +252,15 @@ fn scrub(ranges: &Ranges, scrubbed: &mut Option<CohortId>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_memtables_go_first_and_no_more_than_must() {
+        let sizes = || vec![(5, 'a'), (30, 'b'), (10, 'c'), (40, 'd')];
+        assert_eq!(over_budget(sizes(), 85), []);
+        assert_eq!(over_budget(sizes(), 84), ['d']);
+        assert_eq!(over_budget(sizes(), 20), ['d', 'b']);
+        assert_eq!(over_budget(sizes(), 0), ['d', 'b', 'c', 'a']);
+    }
 
     #[test]
     fn a_thread_that_panics_ends_the_node_and_is_named() {

@@ -202,6 +202,13 @@ impl Engine {
         requested || version.frozen.is_some() || version.active.bytes() >= self.options.memtable_bytes
     }
 
+    /// Bytes in memtables.
+    pub fn memtable_bytes(&self) -> u64 {
+        let version = self.version();
+        let frozen: u64 = version.frozen.iter().map(|frozen| frozen.memtable.bytes()).sum();
+        version.active.bytes() + frozen
+    }
+
     /// Makes a flush due, however small the memtable is.
     pub fn request_flush(&self) {
         self.flush_requested.store(true, Ordering::Release);
@@ -257,9 +264,8 @@ impl Engine {
     #[cfg(any(test, feature = "testing"))]
     pub fn stats(&self) -> EngineStats {
         let version = self.version();
-        let frozen: u64 = version.frozen.iter().map(|frozen| frozen.memtable.bytes()).sum();
         let mut stats = EngineStats {
-            memtable_bytes: version.active.bytes() + frozen,
+            memtable_bytes: self.memtable_bytes(),
             stalled: self.stalled(),
             ..EngineStats::default()
         };

@@ -25,7 +25,7 @@ use crate::cluster::layout::{NodeAddresses, Paths};
 use crate::cluster::map::ClusterMap;
 use crate::cluster::membership::{self, Rebuild};
 use crate::cluster::peers::Peers;
-use crate::config::NodeConfig;
+use crate::config::{MemoryConfig, NodeConfig};
 use crate::engine::BlockCache;
 use crate::error::StartError;
 use crate::gateway::Gateway;
@@ -63,6 +63,7 @@ pub struct Node {
     log: Log,
     metrics: Arc<Metrics>,
     space: Space,
+    memory: MemoryConfig,
     coordinator: Arc<dyn Coordinator>,
     killed: watch::Sender<bool>,
     /// What runs as long as the node does; taken at its end.
@@ -128,7 +129,7 @@ impl Node {
         let opener = Opener {
             me,
             disk: storage.space.tables(),
-            cache: Arc::new(BlockCache::new(config.block_cache_bytes)),
+            cache: Arc::new(BlockCache::new(config.memory.block_cache_bytes)),
             log: log.clone(),
             runtime: runtime.clone(),
             map: map.clone(),
@@ -148,6 +149,7 @@ impl Node {
                 storage.space.clone(),
             )),
             space: storage.space,
+            memory: config.memory,
             addresses,
             map,
             gateway: Arc::new(gateway),
@@ -188,9 +190,10 @@ impl Node {
         }
         let runtime = self.runtime.clone();
         let fail: Fail = Arc::new(move |reason| runtime.fail(reason));
-        let maintenance =
-            Maintenance::start(self.ranges.clone(), self.log.clone(), self.metrics.clone(), fail)
-                .map_err(no_thread)?;
+        let (ranges, metrics) = (self.ranges.clone(), self.metrics.clone());
+        let memtables = self.memory.memtable_bytes;
+        let maintenance = Maintenance::start(ranges, self.log.clone(), metrics, memtables, fail);
+        let maintenance = maintenance.map_err(no_thread)?;
         self.with_running(|running| running.maintenance = Some(maintenance));
         Ok(())
     }

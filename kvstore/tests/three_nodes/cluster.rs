@@ -58,7 +58,7 @@ impl Cluster {
         let data = self.directory.path().join(format!("n{number}"));
         let mut config = NodeConfig::new(NodeId(number), data, "127.0.0.1:0");
         if !self.cached {
-            config.block_cache_bytes = 0;
+            config.memory.block_cache_bytes = 0;
         }
         config.limits.row_bytes_max = self.row_bytes_max.unwrap_or(config.limits.row_bytes_max);
         config.http_listen = self.http.get(index).cloned();
