@@ -12,22 +12,24 @@
 //! | none                            | none                             | fresh: the range was just created            |
 //! | the same, the log lost something and the range is older than this process      | learner: it may have been lost, too |
 //! | none                            | empty                            | empty, not fresh: a crash right after that   |
-//! | none                            | hold something                   | refused: promises and the log's tail are lost |
+//! | none                            | hold something                   | learner: promises and the log's tail are lost |
 //! | none, the node's log is damaged | any                              | learner: its records may have been there     |
 //! | none, the disk was replaced     | any                              | learner: its records were on the old disk    |
 //! | corrupt                         | any                              | learner: what the log says is not trusted    |
-//! | begins above the flushed LSN    | any                              | refused: tables are older than the log needs |
+//! | begins above the flushed LSN    | any                              | learner: newer tables are lost |
 //! | the same, and must rejoin       | any                              | learner: a crash while its data were wiped   |
 //! | holds the flushed LSN           | same chain hash there            | ready: the tables, and the log behind them   |
 //! | does not, or with another hash  | flushed LSN is that of a snapshot | ready: the snapshot alone; the log is superseded |
-//! | holds the flushed LSN           | another chain hash there         | refused: two different histories             |
-//! | ends before the flushed LSN     | any                              | refused: the log has lost its tail           |
+//! | holds the flushed LSN           | another chain hash there         | learner: two different histories             |
+//! | ends before the flushed LSN     | any                              | learner: the log has lost its tail           |
 //!
-//! A learner keeps its tables, whose content is committed, and its leader catches it up ([rejoin-as-learner]). "The
+//! A range whose manifest is damaged or missing, or whose tables cannot be used together, is a learner that starts over:
+//! what is left of its files stays aside until a snapshot is in force. A learner keeps its tables, whose content is committed, and its leader catches it up ([rejoin-as-learner]). "The
 //! snapshot alone" is a crash between the two steps of installing one ([skip-needs-proof]): the tables have it, the log
 //! does not say so yet.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -44,6 +46,7 @@ use crate::dedup::WINDOW_LEN;
 use crate::engine::{BlockCache, Engine, EngineOptions, FlushedState};
 use crate::ranges::{LocalRange, Ranges};
 use crate::replica::{RangeReplica, RangeStore};
+use crate::table::TableError;
 
 /// What opening needs.
 pub(crate) struct Opener {
@@ -60,6 +63,8 @@ pub(crate) struct Opener {
     pub(crate) damaged: Option<Corruption>,
     /// Dropped ranges of which the log could not note that they are: a start has to do it again.
     pub(crate) unforgotten: Mutex<HashSet<CohortId>>,
+    /// Ranges that could not be opened for a reason that may pass, and whether they are older than this process.
+    pub(crate) failing: Mutex<HashMap<CohortId, bool>>,
     /// The ranges that the map named when this process started have been opened. Who comes later was made later.
     pub(crate) started: AtomicBool,
 }
@@ -99,6 +104,11 @@ impl Opener {
             }
             match self.ranges.find(descriptor.id) {
                 None => missing.push(descriptor.clone()),
+                Some(LocalRange { replica: Err(_), .. })
+                    if lock(&self.failing).contains_key(&descriptor.id) =>
+                {
+                    missing.push(descriptor.clone());
+                }
                 Some(LocalRange { descriptor: known, .. })
                     if known != *descriptor && descriptor.names_another_disk(self.me) =>
                 {
@@ -116,7 +126,7 @@ impl Opener {
         }
         self.open_all(missing).await;
         self.started.store(true, Ordering::Release);
-        done
+        done && lock(&self.failing).is_empty()
     }
 
     /// Opens ranges all at once, on blocking threads: each one reads its tables and applies its log.
@@ -125,12 +135,7 @@ impl Opener {
             let (opener, runtime) = (self.clone(), tokio::runtime::Handle::current());
             tokio::task::spawn_blocking(move || {
                 let _within = runtime.enter();
-                let replica = opener.open(&descriptor);
-                match &replica {
-                    Ok(_) => tracing::info!(range = %descriptor.id, "opened"),
-                    Err(why) => tracing::error!(range = %descriptor.id, why, "range is out of service here"),
-                }
-                opener.ranges.insert(LocalRange { descriptor, replica });
+                opener.try_open(descriptor);
             })
         });
         for opened in join_all(opening).await {
@@ -140,28 +145,64 @@ impl Opener {
         }
     }
 
-    fn open(&self, descriptor: &RangeDescriptor) -> Result<Arc<RangeReplica>, String> {
+    /// Opens a range, or notes why it is not open: whatever happens, what the log holds of it is kept for the next try.
+    fn try_open(&self, descriptor: Arc<RangeDescriptor>) {
+        let range = descriptor.id;
+        let again = lock(&self.failing).remove(&range);
+        let listed_at_start = again.unwrap_or(!self.started.load(Ordering::Acquire));
+        let opened = catch_unwind(AssertUnwindSafe(|| self.open(&descriptor, listed_at_start)));
+        let opened = opened.unwrap_or_else(|_| {
+            Err(Unopened::Final(
+                "opening failed: it panicked, which is a bug; the log has the place".to_owned(),
+            ))
+        });
+        let replica = match opened {
+            Ok(replica) => {
+                tracing::info!(%range, "opened");
+                lock(&self.recovered).remove(&range);
+                Ok(replica)
+            }
+            Err(Unopened::Final(why)) => {
+                tracing::error!(%range, why, "range is out of service here");
+                Err(why)
+            }
+            Err(Unopened::ForNow(why)) => {
+                if again.is_none() {
+                    tracing::error!(%range, why, "range is out of service here, and opening it is tried again");
+                }
+                lock(&self.failing).insert(range, listed_at_start);
+                Err(format!("opening failed: {why}; it is tried again"))
+            }
+        };
+        self.ranges.insert(LocalRange { descriptor, replica });
+    }
+
+    fn open(
+        &self,
+        descriptor: &RangeDescriptor,
+        listed_at_start: bool,
+    ) -> Result<Arc<RangeReplica>, Unopened> {
         let id = descriptor.id;
         let listed = descriptor.members.iter().find(|member| member.node == self.me.node);
         if listed != Some(&self.me) {
-            return Err(format!(
+            return Err(Unopened::Final(format!(
                 "the range was created with another disk of node {} (incarnation {}): start the node with that data \
                  directory",
                 self.me.node.0,
                 listed.map(|member| member.incarnation).unwrap_or_default()
-            ));
+            )));
         }
         let found = Found {
-            log: lock(&self.recovered).remove(&id),
+            log: lock(&self.recovered).get(&id).cloned(),
             damaged: self.damaged.as_ref(),
             rebuilt: descriptor.rebuilt.contains(&self.me.node),
-            listed_at_start: !self.started.load(Ordering::Acquire),
+            listed_at_start,
         };
         let (disk, cache) = (self.disk.clone(), self.cache.clone());
         let (store, recovered) = open_store(disk, id, EngineOptions::default(), cache, WINDOW_LEN, found)?;
         let store = Arc::new(store);
         let cohort = self.runtime.open(id, descriptor.members.clone(), recovered, store.clone());
-        let cohort = cohort.map_err(|error| error.to_string())?;
+        let cohort = cohort.map_err(|error| Unopened::Final(error.to_string()))?;
         Ok(Arc::new(RangeReplica { node: self.me.node, range: id, store, cohort }))
     }
 
@@ -218,6 +259,23 @@ impl Opener {
     }
 }
 
+/// Why a range could not be opened.
+#[derive(Debug)]
+pub(crate) enum Unopened {
+    /// Trying again will not help.
+    Final(String),
+    /// No descriptor, no memory, an error of the disk: it may pass.
+    ForNow(String),
+}
+
+impl std::fmt::Display for Unopened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unopened::Final(why) | Unopened::ForNow(why) => f.write_str(why),
+        }
+    }
+}
+
 /// What a node knows of a range's part of the log when it opens the range.
 #[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 pub struct Found<'a> {
@@ -257,27 +315,45 @@ pub(crate) fn open_store(
     cache: Arc<BlockCache>,
     window_len: usize,
     found: Found<'_>,
-) -> Result<(RangeStore, Recovered), String> {
-    let dirs = disk.list_dirs().map_err(|error| format!("data directory: {error}"))?;
+) -> Result<(RangeStore, Recovered), Unopened> {
+    let dirs = disk.list_dirs().map_err(|error| Unopened::ForNow(format!("data directory: {error}")))?;
     let dir = directory(range);
     let fresh = found.is_fresh(found.log.is_none() && !dirs.contains(&dir));
-    let opened = Engine::open(disk, &dir, options, cache);
-    let (engine, flushed) = opened.map_err(|error| match error.is_damage() {
-        true => format!(
-            "tables: {error}; the other replicas go on; to repair this one, start the node once with an empty data \
-             directory and --rebuild"
-        ),
-        false => format!("tables: {error}"),
-    })?;
+    let unopened = |error: TableError| match error {
+        TableError::Io { .. } => Unopened::ForNow(format!("tables: {error}")),
+        TableError::Corrupt { .. } | TableError::Version { .. } => {
+            Unopened::Final(format!("tables: {error}"))
+        }
+    };
+    let (engine, flushed, damage) = match Engine::open(disk.clone(), &dir, options, cache.clone()) {
+        Ok((engine, flushed)) => {
+            let aside = flushed.lsn == Lsn::ZERO && Engine::has_set_aside(&*disk, &dir).map_err(unopened)?;
+            let why = aside.then(|| "its tables could not be used at an earlier start".to_owned());
+            (engine, flushed, why)
+        }
+        Err(error) if error.is_damage() => {
+            // One range starts over; what is left of it is kept until it has a snapshot [rejoin-as-learner].
+            Engine::set_aside(&*disk, &dir).map_err(unopened)?;
+            let (engine, flushed) = Engine::open(disk, &dir, options, cache).map_err(unopened)?;
+            (engine, flushed, Some(format!("its tables cannot be used: {error}")))
+        }
+        Err(error) => return Err(unopened(error)),
+    };
     let loss = found.loss();
-    let recovered = reconcile(found.log, &flushed, fresh, loss)?;
-    let store = RangeStore::new(range, engine, flushed.attachment, window_len)?;
+    let recovered = match damage {
+        Some(why) => {
+            let log = found.log.unwrap_or_default();
+            learner(&why, &flushed, log.checkpoint, log.promise)
+        }
+        None => reconcile(found.log, &flushed, fresh, loss),
+    };
+    let store = RangeStore::new(range, engine, flushed.attachment, window_len).map_err(Unopened::Final)?;
     Ok((store, recovered))
 }
 
 /// A replica that has lost its log: its tables stay, what the log says of promises still binds, all else is superseded.
 fn learner(why: &str, flushed: &FlushedState, known: Checkpoint, promise: Promise) -> Recovered {
-    tracing::warn!(why, flushed = %flushed.lsn, "the log is lost: this replica rejoins as a learner");
+    tracing::warn!(why, flushed = %flushed.lsn, "something is lost: this replica rejoins as a learner");
     let checkpoint = Checkpoint {
         promise,
         flushed: flushed.lsn,
@@ -303,45 +379,37 @@ fn reconcile(
     flushed: &FlushedState,
     fresh: bool,
     loss: Option<String>,
-) -> Result<Recovered, String> {
+) -> Recovered {
     match log {
         None => without_log(flushed, fresh, loss),
         Some(log) => with_log(log, flushed),
     }
 }
 
-/// Why the range is out of service here, and what to do.
-fn refused(why: impl std::fmt::Display) -> String {
-    format!("{why}; or start the node once with an empty data directory and --rebuild")
-}
-
 /// The first rows of the table.
-fn without_log(flushed: &FlushedState, fresh: bool, loss: Option<String>) -> Result<Recovered, String> {
-    if let Some(why) = loss.filter(|_| !fresh) {
-        return Ok(learner(&why, flushed, Checkpoint::default(), Promise::default()));
-    }
-    if flushed.lsn > Lsn::ZERO {
-        return Err(refused("the log has lost this range (its tables are there): restore the log"));
+fn without_log(flushed: &FlushedState, fresh: bool, loss: Option<String>) -> Recovered {
+    let loss = loss.filter(|_| !fresh);
+    let loss = loss.or_else(|| (flushed.lsn > Lsn::ZERO).then(|| "the log has nothing of it".to_owned()));
+    if let Some(why) = loss {
+        return learner(&why, flushed, Checkpoint::default(), Promise::default());
     }
     let log = CohortRecovery { epoch_ends: vec![Lsn::ZERO], ..CohortRecovery::default() };
-    Ok(Recovered { log, fresh, log_superseded: false, must_rejoin: false })
+    Recovered { log, fresh, log_superseded: false, must_rejoin: false }
 }
 
 /// The other rows of the table.
-fn with_log(mut log: CohortRecovery, flushed: &FlushedState) -> Result<Recovered, String> {
+fn with_log(mut log: CohortRecovery, flushed: &FlushedState) -> Recovered {
     if let Some(corruption) = &log.corrupt {
-        return Ok(learner(&corruption.to_string(), flushed, log.checkpoint, log.promise));
+        return learner(&corruption.to_string(), flushed, log.checkpoint, log.promise);
     }
     let known = log.checkpoint.clone();
     if flushed.lsn < known.flushed {
-        if known.must_rejoin {
-            // Between the two steps of wiping data that differed from the others' ([minority-history-is-wiped]).
-            return Ok(learner("its data were being wiped", flushed, known, log.promise));
-        }
-        return Err(refused(format!(
-            "the tables reach up to {}, and the log begins above {}: newer tables were lost; restore them",
-            flushed.lsn, known.flushed
-        )));
+        // With the mark: between the two steps of wiping data that differed from the others' ([minority-history-is-wiped]).
+        let why = match known.must_rejoin {
+            true => "its data were being wiped".to_owned(),
+            false => format!("tables are gone: the log begins above {}", known.flushed),
+        };
+        return learner(&why, flushed, known, log.promise);
     }
     let entries: Vec<Entry> =
         std::mem::take(&mut log.entries).into_iter().filter(|entry| entry.lsn >= flushed.lsn).collect();
@@ -361,16 +429,12 @@ fn with_log(mut log: CohortRecovery, flushed: &FlushedState) -> Result<Recovered
             (log.committed, log_superseded) = (flushed.lsn, true);
         }
         Some(_) => {
-            return Err(refused(format!(
-                "tables and log hold different histories at {}: restore the ones that belong together",
-                flushed.lsn
-            )));
+            let why = format!("tables and log hold different histories at {}", flushed.lsn);
+            return learner(&why, flushed, known, log.promise);
         }
         None => {
-            return Err(refused(format!(
-                "the log ends before {}, up to where the tables reach: its tail was lost; restore it",
-                flushed.lsn
-            )));
+            let why = format!("the log ends before {}, up to where the tables reach", flushed.lsn);
+            return learner(&why, flushed, known, log.promise);
         }
     }
     log.checkpoint = Checkpoint {
@@ -379,7 +443,7 @@ fn with_log(mut log: CohortRecovery, flushed: &FlushedState) -> Result<Recovered
         committed: known.committed.max(log.committed),
         ..known
     };
-    Ok(Recovered { log, fresh: false, log_superseded, must_rejoin: false })
+    Recovered { log, fresh: false, log_superseded, must_rejoin: false }
 }
 
 #[cfg(test)]
@@ -420,16 +484,12 @@ mod tests {
     /// What the replica opens as, in words.
     fn opens(log: Option<CohortRecovery>, tables: &FlushedState, fresh: bool, loss: Option<&str>) -> String {
         match reconcile(log, tables, fresh, loss.map(str::to_owned)) {
-            Err(why) => {
-                assert!(why.ends_with("or start the node once with an empty data directory and --rebuild"));
-                format!("refused: {}", why.split([':', ';']).next().unwrap_or_default())
-            }
-            Ok(recovered) if recovered.must_rejoin => {
+            recovered if recovered.must_rejoin => {
                 format!("learner from {}", recovered.log.checkpoint.flushed)
             }
-            Ok(recovered) if recovered.fresh => "fresh".to_owned(),
-            Ok(recovered) if recovered.log_superseded => format!("snapshot at {}", recovered.log.committed),
-            Ok(recovered) => {
+            recovered if recovered.fresh => "fresh".to_owned(),
+            recovered if recovered.log_superseded => format!("snapshot at {}", recovered.log.committed),
+            recovered => {
                 format!(
                     "from {} with {} entries",
                     recovered.log.checkpoint.flushed,
@@ -443,10 +503,7 @@ mod tests {
     fn without_a_log() {
         assert_eq!(opens(None, &nothing(), true, None), "fresh");
         assert_eq!(opens(None, &nothing(), false, None), "from 0.0 with 0 entries");
-        assert_eq!(
-            opens(None, &tables(4, 4), false, None),
-            "refused: the log has lost this range (its tables are there)"
-        );
+        assert_eq!(opens(None, &tables(4, 4), false, None), "learner from 1.4");
         assert_eq!(opens(None, &tables(4, 4), false, Some("damaged")), "learner from 1.4");
         assert_eq!(opens(None, &nothing(), false, Some("another disk")), "learner from 0.0");
         assert_eq!(opens(None, &nothing(), true, Some("damage elsewhere")), "fresh");
@@ -476,16 +533,10 @@ mod tests {
     }
 
     #[test]
-    fn log_and_tables_that_do_not_fit_are_refused() {
-        let refused = |tables| opens(Some(log()), &tables, false, None);
-        assert_eq!(
-            refused(tables(3, 3)),
-            "refused: the tables reach up to 1.3, and the log begins above 1.4"
-        );
-        assert_eq!(refused(tables(6, 77)), "refused: tables and log hold different histories at 1.6");
-        assert_eq!(
-            refused(tables(20, 20)),
-            "refused: the log ends before 1.20, up to where the tables reach"
-        );
+    fn log_and_tables_that_do_not_fit_make_a_learner() {
+        for (seq, chain) in [(3, 3), (6, 77), (20, 20)] {
+            let expected = format!("learner from 1.{seq}");
+            assert_eq!(opens(Some(log()), &tables(seq, chain), false, None), expected);
+        }
     }
 }

@@ -84,7 +84,8 @@ impl RangeMachine {
         window_len: usize,
         found: Found<'_>,
     ) -> Result<(Arc<RangeMachine>, Recovered), String> {
-        let (store, recovered) = opening::open_store(disk, range, options, cache, window_len, found)?;
+        let opened = opening::open_store(disk, range, options, cache, window_len, found);
+        let (store, recovered) = opened.map_err(|error| error.to_string())?;
         Ok((Arc::new(RangeMachine(store)), recovered))
     }
 

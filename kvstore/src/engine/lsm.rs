@@ -17,6 +17,9 @@ use super::version::{Version, sort_run};
 use crate::request::{Columns, Mutation, Row};
 use crate::table::{BlockCache, Caching, Damage, Table, TableError as EngineError, file_name, io_error};
 
+/// Ending of the names of files that were set aside.
+const DAMAGED: &str = ".damaged";
+
 /// One range's data.
 pub struct Engine {
     pub(super) disk: Arc<dyn Disk>,
@@ -91,6 +94,25 @@ impl Engine {
             scrubbed: Mutex::default(),
         };
         Ok((engine, flushed))
+    }
+
+    /// Renames what a directory holds that cannot be opened, so that the range can start over in it. It is removed when a
+    /// later start finds the range whole again.
+    pub(crate) fn set_aside(disk: &dyn Disk, dir: &str) -> Result<(), EngineError> {
+        let failed = |error| io_error(dir, error);
+        for file in disk.list(dir).map_err(failed)? {
+            if file.ends_with(".sst") || file == manifest::IN_FORCE {
+                let path = format!("{dir}/{file}");
+                disk.rename(&path, &format!("{path}{DAMAGED}")).map_err(failed)?;
+            }
+        }
+        disk.sync_dir(dir).map_err(failed)
+    }
+
+    /// Whether something has been set aside in the directory and not been replaced yet.
+    pub(crate) fn has_set_aside(disk: &dyn Disk, dir: &str) -> Result<bool, EngineError> {
+        let files = disk.list(dir).map_err(|error| io_error(dir, error))?;
+        Ok(files.iter().any(|file| file.ends_with(DAMAGED)))
     }
 
     /// Applies a write; readers see all of it or nothing. One caller at a time, in LSN order.
@@ -333,7 +355,9 @@ fn remove_leftovers(disk: &dyn Disk, dir: &str, manifest: &Manifest) -> Result<(
     for file in disk.list(dir).map_err(failed)? {
         let path = format!("{dir}/{file}");
         let named = manifest.tables.iter().any(|(_, number)| file_name(dir, *number) == path);
-        if !named && (file.ends_with(".sst") || file == manifest::ASIDE) {
+        // What was set aside goes when the range has something again.
+        let replaced = file.ends_with(DAMAGED) && manifest.flushed.lsn > Lsn::ZERO;
+        if !named && (file.ends_with(".sst") || file == manifest::ASIDE || replaced) {
             disk.remove(&path).map_err(failed)?;
         }
     }

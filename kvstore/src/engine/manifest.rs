@@ -26,6 +26,8 @@ const VERSION: u32 = 1;
 const HEAD_BYTES: usize = 16;
 /// Name, in the range's directory, of a manifest that is not in force yet.
 pub(crate) const ASIDE: &str = "manifest.new";
+/// Name of the one in force.
+pub(crate) const IN_FORCE: &str = "manifest";
 
 /// Up to where the tables hold everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +56,7 @@ pub(crate) struct Manifest {
 }
 
 fn path(dir: &str) -> String {
-    format!("{dir}/manifest")
+    format!("{dir}/{IN_FORCE}")
 }
 
 impl Manifest {

@@ -137,6 +137,7 @@ impl Node {
             recovered: Mutex::new(storage.cohorts),
             damaged: storage.damaged,
             unforgotten: Mutex::default(),
+            failing: Mutex::default(),
             started: AtomicBool::new(false),
         };
         Ok(Node {

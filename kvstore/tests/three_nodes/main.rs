@@ -3,6 +3,7 @@
 mod rows;
 mod failures;
 mod repairs;
+mod missing;
 mod scans;
 mod threads;
 mod cluster;
