@@ -158,7 +158,7 @@ impl Opener {
         });
         let replica = match opened {
             Ok(replica) => {
-                tracing::info!(%range, "opened");
+                tracing::info!(%range, span = self.label(&descriptor), "opened");
                 lock(&self.recovered).remove(&range);
                 Ok(replica)
             }
@@ -200,10 +200,17 @@ impl Opener {
         };
         let (disk, cache) = (self.disk.clone(), self.cache.clone());
         let (store, recovered) = open_store(disk, id, EngineOptions::default(), cache, WINDOW_LEN, found)?;
-        let store = Arc::new(store);
+        let store = Arc::new(store.called(self.label(descriptor)));
         let cohort = self.runtime.open(id, descriptor.members.clone(), recovered, store.clone());
         let cohort = cohort.map_err(|error| Unopened::Final(error.to_string()))?;
         Ok(Arc::new(RangeReplica { node: self.me.node, range: id, store, cohort }))
+    }
+
+    /// The range in words, for the log.
+    fn label(&self, descriptor: &RangeDescriptor) -> String {
+        let view = self.map.view();
+        let table = view.by_id.get(&descriptor.table).map(|table| table.table.name.as_str());
+        descriptor.label(table.unwrap_or("?"))
     }
 
     /// Deletes what this node holds of a dropped range, and takes itself off the drop record: not before it is certain

@@ -38,6 +38,8 @@ const FLOOR_WAIT: Duration = Duration::from_millis(100);
 /// The state machine of one range.
 pub(crate) struct RangeStore {
     range: CohortId,
+    /// Its table and span, for the log.
+    label: String,
     engine: Engine,
     window_len: usize,
     state: Mutex<State>,
@@ -80,7 +82,12 @@ impl RangeStore {
     ) -> Result<RangeStore, String> {
         let window = Window::decode(attachment, window_len).map_err(|error| error.to_string())?;
         let state = Mutex::new(State { window, pending: Pending::default() });
-        Ok(RangeStore { range, engine, window_len, state, snapshots: Mutex::default() })
+        Ok(RangeStore { range, label: String::new(), engine, window_len, state, snapshots: Mutex::default() })
+    }
+
+    /// The same with its table and span in words, for the log.
+    pub(crate) fn called(self, label: String) -> RangeStore {
+        RangeStore { label, ..self }
     }
 
     /// The range's data.
@@ -174,6 +181,10 @@ impl Store for RangeStore {
     type Request = RangeWrite;
     type Pending = PendingWrite;
     type Refusal = Refusal;
+
+    fn label(&self) -> String {
+        self.label.clone()
+    }
 
     fn understands(&self, entry: &Entry) -> bool {
         entry.kind != EntryKind::Write || payload::is_known(&entry.payload)

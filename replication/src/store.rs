@@ -63,6 +63,11 @@ pub trait Store: Send + Sync + 'static {
     /// Why the store refused a write without logging it (a failed condition, a retry too old to be remembered).
     type Refusal: Send + 'static;
 
+    /// What the log calls the cohort, beside its number: for people. Asked once.
+    fn label(&self) -> String {
+        String::new()
+    }
+
     /// Whether this program is new enough to apply an entry. Asked before it goes into the log: a follower that is too old
     /// takes no part until it is upgraded, instead of ending when it is to apply what it does not know.
     fn understands(&self, entry: &Entry) -> bool {

@@ -17,6 +17,7 @@
 //! | `cut A B`, `cut-off N`, `heal` | one direction of a link; all links of N; mend all |
 //! | `hold N`, `release N` | the member's disk hangs; goes on |
 //! | `session-lost N`, `session-back N`, `outage`, `outage-over`, `back-up`, `restore` | the coordinator |
+//! | `told` | what the logs of the members' nodes say since the last time |
 //! | `status [N]`, `log N` | a line for each member; the payloads that N has applied |
 
 use std::error::Error;
@@ -189,6 +190,9 @@ impl Runner for Script {
                 self.until(arguments.number(0)?, |status| status.is_none_or(promised))?;
             }
             "status" => self.show_status(),
+            "told" => {
+                self.0.notes = std::mem::take(&mut self.0.told);
+            }
             "log" => self.show_log(arguments.number(0)?),
             verb => self.fault(verb, &arguments)?,
         }

@@ -97,10 +97,27 @@ pub(crate) struct NodeAddresses {
     pub(crate) disk: Option<Incarnation>,
 }
 
+/// A span of a table's keys, for people: `kv [start, 'm')`.
+pub(crate) fn span(table: &str, start: &[u8], end: Option<&[u8]>) -> String {
+    let start = if start.is_empty() { "start".to_owned() } else { printable(start) };
+    let end = end.map_or("end".to_owned(), printable);
+    format!("{table} [{start}, {end})")
+}
+
+/// A key for people.
+fn printable(key: &[u8]) -> String {
+    format!("'{}'", key.escape_ascii())
+}
+
 impl RangeDescriptor {
     /// Whether this member has another disk than this descriptor says.
     pub(crate) fn names_another_disk(&self, of: ReplicaId) -> bool {
         self.members.iter().any(|member| member.node == of.node && *member != of)
+    }
+
+    /// The table's name and the span of keys, for people: `kv [start, 'm')`.
+    pub(crate) fn label(&self, table: &str) -> String {
+        span(table, &self.start, self.end.as_deref())
     }
 
     /// Nodes of the members.

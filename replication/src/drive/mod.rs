@@ -19,6 +19,7 @@ use crate::protocol::coordination::CoordinationRequest;
 use crate::protocol::effect::{Effect, Lease, Reply, Unavailable};
 use crate::protocol::event::{Event, Ticket};
 use crate::protocol::message::{Envelope, FromLeader, Message, SnapshotPart};
+use crate::protocol::notice::Notice;
 use crate::protocol::time::Stamp;
 use crate::protocol::{Cohort, Config, Recovered};
 use crate::store::{Decision, Store};
@@ -57,6 +58,10 @@ pub trait Environment {
     fn answering(&mut self, reply: &Reply);
     /// The leadership of this epoch is open here.
     fn opened(&mut self, epoch: Epoch);
+    /// A change for the node's log.
+    fn notice(&mut self, notice: Notice) {
+        let _ = notice;
+    }
     /// A fact that an operator must see.
     fn alarm(&mut self, text: String);
 }
@@ -285,6 +290,7 @@ impl<S: Store> Drive<S> {
             Effect::RequestFlush => self.store.request_flush(),
             Effect::WipeData => environment.wipe(),
             Effect::Coordinate(request) => environment.coordinate(request),
+            Effect::Notice(notice) => environment.notice(notice),
             Effect::Alarm(text) => environment.alarm(text),
         }
     }

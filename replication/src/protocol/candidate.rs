@@ -13,6 +13,7 @@ use super::coordination::CoordinationRequest;
 use super::effect::{Effect, Reply};
 use super::event::{Event, Received};
 use super::member::{Common, Member, Persisted};
+use super::notice::Why;
 use super::status::{RoleName, Status};
 use super::time::Stamp;
 use super::transition::Transition;
@@ -41,6 +42,11 @@ impl Candidate {
     /// A candidate in the election that is open, or in a new one.
     pub(crate) fn new(common: &Common) -> Candidate {
         Candidate { epoch: election(common), complete_since: None }
+    }
+
+    /// The election.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     pub(crate) fn describe(&self, status: &mut Status) {
@@ -120,10 +126,11 @@ impl Member<'_, Candidate> {
         if view.epoch >= self.role.epoch {
             // Another has taken this epoch, or a higher one: wait for it.
             let holder = view.holder.filter(|holder| *holder != me);
-            return Transition::Follow(holder.map(|holder| (view.epoch, holder)));
+            let leader = holder.map(|holder| (view.epoch, holder));
+            return Transition::Follow { leader, why: Why::EpochTaken };
         }
         if election(self.common) > self.role.epoch {
-            return Transition::Stand;
+            return Transition::Stand(Why::HigherElection);
         }
         if !self.standing() {
             self.role.complete_since = None;
@@ -148,14 +155,15 @@ impl Member<'_, Candidate> {
         }
         let complete_since = *self.role.complete_since.get_or_insert(self.common.now);
         if best.is_some_and(|(_, _, member)| member == me) && self.common.coordinating.is_none() {
-            return Transition::Lead(self.role.epoch);
+            let last = self.common.log.forced();
+            return Transition::Lead(self.role.epoch, Why::Elected { last });
         }
         let wait_max = self.common.settings().suspect_after;
         if self.common.now >= complete_since.plus(wait_max).plus(wait_max) {
             // The winner is not heard: the next election.
             let next = Promise { epoch: Epoch(self.role.epoch.0 + 1), leader: None };
             self.common.promises.note_known(next);
-            return Transition::Stand;
+            return Transition::Stand(Why::WinnerSilent);
         }
         Transition::Stay
     }

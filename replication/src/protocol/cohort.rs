@@ -12,7 +12,8 @@ use super::event::{Event, Ticket};
 use super::follower::Follower;
 use super::leader::Leader;
 use super::member::{Common, Member};
-use super::status::Status;
+use super::notice::{Notice, Why};
+use super::status::{RoleName, Status};
 use super::time::{Millis, Stamp};
 use super::transition::Transition;
 
@@ -32,6 +33,38 @@ pub(super) enum Role {
     Follower(Follower),
     Candidate(Candidate),
     Leader(Leader),
+}
+
+impl Role {
+    fn name(&self) -> RoleName {
+        match self {
+            Role::Follower(_) => RoleName::Follower,
+            Role::Candidate(_) => RoleName::Candidate,
+            Role::Leader(_) => RoleName::Leader,
+        }
+    }
+
+    /// The epoch that is led, followed or stood for; `None` for a follower without a leader.
+    fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Role::Follower(role) => role.leader_epoch(),
+            Role::Candidate(role) => Some(role.epoch()),
+            Role::Leader(role) => Some(role.epoch),
+        }
+    }
+
+    /// What the log says of the step from `before` to this role.
+    fn entered_from(&self, before: &Role, common: &mut Common, why: Why) -> Notice {
+        let leader = match self {
+            Role::Follower(role) => role.leader(),
+            Role::Candidate(_) | Role::Leader(_) => None,
+        };
+        if leader.is_some() {
+            common.leaderless_since = None;
+        }
+        let epoch = self.epoch().or(before.epoch()).unwrap_or(common.promises.current().epoch);
+        Notice::Role { was: before.name(), role: self.name(), epoch, leader, why }
+    }
 }
 
 impl Cohort {
@@ -79,6 +112,15 @@ impl Cohort {
         match &self.role {
             Role::Leader(role) if role.is_open() => role.staleness(now),
             Role::Follower(_) | Role::Candidate(_) | Role::Leader(_) => self.common.freshness.staleness(now),
+        }
+    }
+
+    /// Since when no leader that serves has been heard here; a leader: since when it serves not. `None`: all is well, as
+    /// far as is known here.
+    pub fn leaderless_since(&self) -> Option<Stamp> {
+        match &self.role {
+            Role::Leader(role) => role.idle_since(self.common.now),
+            Role::Follower(_) | Role::Candidate(_) => self.common.leaderless_since,
         }
     }
 
@@ -151,27 +193,33 @@ impl Cohort {
     /// A leader that has given its leases away is none any more, whatever event that happened in [release-is-final].
     fn after_release(&self) -> Transition {
         match &self.role {
-            Role::Leader(role) if role.transfers.has_released() => Transition::Follow(None),
-            Role::Leader(_) | Role::Follower(_) | Role::Candidate(_) => Transition::Stay,
+            Role::Leader(role) => match role.transfers.released_to() {
+                Some(to) => Transition::Follow { leader: None, why: Why::Transferred { to } },
+                None => Transition::Stay,
+            },
+            Role::Follower(_) | Role::Candidate(_) => Transition::Stay,
         }
     }
 
     /// Takes the next role, if there is one.
     pub(super) fn turn(&mut self, transition: Transition, out: &mut Vec<Effect>) {
         let common = &mut self.common;
-        let next = match transition {
+        let (next, why) = match transition {
             Transition::Stay => return,
-            Transition::Follow(leader) => Role::Follower(Follower::new(leader, Some(common.now))),
-            Transition::Stand => Role::Candidate(Candidate::new(common)),
-            Transition::Lead(epoch) => Role::Leader(Leader::new(epoch, None, common)),
-            Transition::Claim { released } => {
+            Transition::Follow { leader, why } => {
+                (Role::Follower(Follower::new(leader, Some(common.now))), why)
+            }
+            Transition::Stand(why) => (Role::Candidate(Candidate::new(common)), why),
+            Transition::Lead(epoch, why) => (Role::Leader(Leader::new(epoch, None, common)), why),
+            Transition::Claim { released, why } => {
                 let known = common.promises.highest_known().epoch.max(common.view.epoch);
-                Role::Leader(Leader::new(Epoch(known.0 + 1), released, common))
+                (Role::Leader(Leader::new(Epoch(known.0 + 1), released, common)), why)
             }
         };
         if let Role::Leader(role) = &mut self.role {
             Member { common, role }.close(out);
         }
+        out.push(Effect::Notice(next.entered_from(&self.role, common, why)));
         self.role = next;
         match &mut self.role {
             Role::Follower(_) => {}

@@ -5,6 +5,7 @@ use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Record};
 use super::coordination::CoordinationRequest;
 use super::event::{Ticket, Token};
 use super::message::{Envelope, SnapshotPart};
+use super::notice::Notice;
 use super::time::Stamp;
 
 /// What the driver is to do.
@@ -83,6 +84,8 @@ pub enum Effect {
     RequestFlush,
     /// Throw away all that the store holds ([`crate::store::Store::wipe`]); [`super::event::Event::DataWiped`] follows.
     WipeData,
+    /// A change for the node's log; the driver writes a line.
+    Notice(Notice),
     /// A fact an operator must see; the driver logs it loudly and counts it.
     Alarm(String),
 }

@@ -9,6 +9,7 @@ use super::cohort::{Cohort, Role};
 use super::effect::Effect;
 use super::member::Member;
 use super::message::{BetweenPeers, Envelope, FromLeader, Message, ToLeader};
+use super::notice::{Notice, Why};
 use super::transition::Transition;
 
 impl Cohort {
@@ -128,7 +129,11 @@ impl Cohort {
             && (!refused || epoch < promise.epoch)
         {
             // A refused leader is alive all the same.
-            role.heard_leader(epoch, from, now);
+            let silence = self.common.leaderless_since;
+            if role.heard_leader(epoch, from, now) {
+                self.common.leaderless_since = silence.filter(|_| refused);
+                out.push(Effect::Notice(Notice::LeaderHeard { leader: from.node, epoch }));
+            }
         }
         !refused && promise == Promise { epoch, leader: Some(from) }
     }
@@ -156,7 +161,7 @@ impl Cohort {
         if self.refuses(from, epoch) {
             self.common.to_leader(from.node, epoch, ToLeader::Refuse { promise }, out);
         } else if !self.common.lease_runs(released) {
-            self.turn(Transition::Follow(Some((epoch, from))), out);
+            self.turn(Transition::Follow { leader: Some((epoch, from)), why: Why::AskedToPromise }, out);
             self.common.promise(wanted, out);
         }
         // While a granted lease runs it promises nothing: it will be asked again [lease-margin].

@@ -7,6 +7,7 @@ use super::effect::{Effect, Reply};
 use super::event::{Event, Token};
 use super::member::{Common, Member, Persisted};
 use super::message::{Ack, BetweenPeers, FromLeader, Heartbeat, OwnStamp, ToLeader};
+use super::notice::{Notice, Suspicion, Why};
 use super::pre_vote::PreVote;
 use super::status::Status;
 use super::time::Stamp;
@@ -21,8 +22,10 @@ pub(crate) struct Follower {
     pub(crate) matched: Option<Lsn>,
     /// When a leader, even a refused one, was last heard.
     heard: Option<Stamp>,
-    /// The leader is likely gone: do not wait for the silence to grow long.
-    hint: bool,
+    /// Why the leader is likely gone: do not wait for the silence to grow long.
+    hint: Option<Suspicion>,
+    /// The log has been told that the leader is suspected.
+    suspects: bool,
     /// The newest stamp received from the leader.
     newest: Stamp,
     /// The newest stamp for which a lease was granted.
@@ -45,6 +48,10 @@ pub(crate) struct Receiving {
     pub(crate) part: u64,
     /// The store is keeping a part.
     pub(crate) busy: bool,
+    /// Bytes received so far.
+    pub(crate) bytes: u64,
+    /// When it was offered.
+    pub(crate) since: Stamp,
 }
 
 impl Follower {
@@ -60,23 +67,31 @@ impl Follower {
 
     /// Whether the leader counts as alive for pre-votes.
     pub(crate) fn leader_alive(&self, common: &Common) -> bool {
-        !self.hint && self.heard.is_some_and(|heard| common.now < heard.plus(common.settings().suspect_after))
+        self.hint.is_none()
+            && self.heard.is_some_and(|heard| common.now < heard.plus(common.settings().suspect_after))
     }
 
-    /// Someone who claims to lead was heard: even if it is refused, it is alive.
-    pub(crate) fn heard_leader(&mut self, epoch: Epoch, from: ReplicaId, now: Stamp) {
+    /// Someone who claims to lead was heard: even if it is refused, it is alive. Whether that is news.
+    pub(crate) fn heard_leader(&mut self, epoch: Epoch, from: ReplicaId, now: Stamp) -> bool {
         self.heard = Some(now);
-        self.hint = false;
-        if self.leader.is_none_or(|(known, _)| known <= epoch) {
+        self.hint = None;
+        let before = self.leader;
+        if before.is_none_or(|(known, _)| known <= epoch) {
             self.leader = Some((epoch, from));
         }
+        std::mem::take(&mut self.suspects) || before != self.leader
     }
 
     /// A member's connection is gone, or the leader's znode: if it is the leader, do not wait for silence.
-    fn lost(&mut self, node: NodeId) {
+    fn lost(&mut self, node: NodeId, why: Suspicion) {
         if self.leader() == Some(node) {
-            self.hint = true;
+            self.hint.get_or_insert(why);
         }
+    }
+
+    /// The epoch of the leader as heard of.
+    pub(crate) fn leader_epoch(&self) -> Option<Epoch> {
+        self.leader.map(|(epoch, _)| epoch)
     }
 
     pub(crate) fn describe(&self, status: &mut Status) {
@@ -119,10 +134,10 @@ impl Member<'_, Follower> {
             Event::Tick => return self.tick(out),
             Event::View(view) => {
                 if let Some(leader) = self.common.look_at(view) {
-                    self.role.lost(leader.node);
+                    self.role.lost(leader.node, Suspicion::ZnodeGone);
                 }
             }
-            Event::Unreachable(node) => self.role.lost(node),
+            Event::Unreachable(node) => self.role.lost(node, Suspicion::StreamBroken),
             Event::SnapshotReceived { snapshot, part, outcome } => {
                 self.snapshot_received(snapshot, part, outcome, out);
             }
@@ -400,6 +415,7 @@ impl Member<'_, Follower> {
             self.role.wipe_when_installed = false;
             out.push(Effect::WipeData);
         }
+        self.look_for_leader(out);
         if self.common.health.is_learner() {
             self.probe_voters(out);
             return Transition::Stay;
@@ -409,7 +425,7 @@ impl Member<'_, Follower> {
             return Transition::Stay;
         }
         if self.common.majority() == 1 {
-            return Transition::Stand;
+            return Transition::Stand(Why::OnlyMember);
         }
         if let Some(round) = self.role.pre_vote.begin_round(self.common.now) {
             for other in self.common.others() {
@@ -417,6 +433,19 @@ impl Member<'_, Follower> {
             }
         }
         Transition::Stay
+    }
+
+    /// Tells the log, once, that the leader is suspected.
+    fn look_for_leader(&mut self, out: &mut Vec<Effect>) {
+        if self.role.suspects || self.common.health.is_broken() || self.role.leader_alive(self.common) {
+            return;
+        }
+        let now = self.common.now;
+        self.role.suspects = true;
+        let since = *self.common.leaderless_since.get_or_insert(self.role.heard.unwrap_or(now));
+        let why = self.role.hint.unwrap_or(Suspicion::Silent);
+        let leader = self.role.leader();
+        out.push(Effect::Notice(Notice::Suspected { leader, why, silent: now.since(since) }));
     }
 
     /// Whether it has lost the leader, no lease that it granted runs, and it could win an election.
@@ -436,7 +465,9 @@ impl Member<'_, Follower> {
     ) -> Transition {
         self.common.promises.note_known(promise);
         match self.role.pre_vote.answered(round, from, agree) {
-            Some(agreed) if agreed + 1 >= self.common.majority() && self.may_stand() => Transition::Stand,
+            Some(agreed) if agreed + 1 >= self.common.majority() && self.may_stand() => {
+                Transition::Stand(Why::LeaderLost { agreed, others: self.common.others().count() })
+            }
             Some(_) | None => Transition::Stay,
         }
     }
@@ -446,7 +477,7 @@ impl Member<'_, Follower> {
         let whole = self.role.matched == Some(last) && self.common.log.forced() == last;
         let able = !self.common.health.is_learner() && self.common.view.session;
         if self.bound() == Some(from) && self.epoch() == epoch && whole && able {
-            Transition::Claim { released: Some(epoch) }
+            Transition::Claim { released: Some(epoch), why: Why::Successor { from: from.node } }
         } else {
             Transition::Stay
         }

@@ -66,6 +66,7 @@ pub mod event;
 pub mod message;
 
 pub mod coordination;
+pub mod notice;
 mod quorum;
 mod settings;
 mod status;

@@ -21,6 +21,7 @@ use super::follower::Follower;
 use super::leader::Leader;
 use super::member::{Common, Member, ProbeStep};
 use super::message::{BetweenPeers, FromLeader, Report};
+use super::notice::Notice;
 
 impl Common {
     /// A learner asks what we have promised: answered only once it is durable, and never by another learner.
@@ -83,6 +84,7 @@ impl Member<'_, Follower> {
     /// The mark is gone, durably.
     pub(crate) fn rejoined(&mut self, out: &mut Vec<Effect>) {
         self.common.health.rejoined();
+        out.push(Effect::Notice(Notice::Promoted));
         if let Some(leader) = self.bound() {
             self.ack(leader, out);
         }
@@ -112,6 +114,8 @@ impl Member<'_, Leader> {
             progress.replicate_from(forced, now);
         }
         progress.acked(forced, now);
+        self.note_caught_up(from.node, out);
+        let Some(progress) = self.role.progress.get(&from.node) else { return };
         let upto = progress.learner_target;
         if progress.is_replicating() && forced.seq >= upto.seq && self.serves() {
             self.send(from.node, FromLeader::Promote { upto }, out);

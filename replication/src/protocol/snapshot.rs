@@ -16,6 +16,7 @@ use super::follower::{Follower, Receiving};
 use super::leader::{Following, Leader, SnapshotTransfer};
 use super::member::Member;
 use super::message::{FromLeader, SnapshotPart, ToLeader};
+use super::notice::Notice;
 
 impl Member<'_, Leader> {
     /// Offers a snapshot of the tables.
@@ -51,6 +52,7 @@ impl Member<'_, Leader> {
         let now = self.common.now;
         let Some(progress) = self.role.progress.get_mut(&from.node) else { return };
         progress.contact.heard(now);
+        let repair = !progress.takes_snapshot();
         let Some(transfer) = progress.transfer() else { return };
         if transfer.snapshot != snapshot || transfer.reading {
             return;
@@ -58,6 +60,10 @@ impl Member<'_, Leader> {
         let next = transfer.sent.as_ref().map_or(0, |sent| sent.number + 1);
         if part == next {
             transfer.reading = true;
+            if transfer.begun_at.is_none() {
+                transfer.begun_at = Some(now);
+                out.push(Effect::Notice(Notice::SnapshotBegun { to: from.node, repair }));
+            }
             out.push(Effect::ReadSnapshot { to: from.node, snapshot, part, flushed });
         } else if part + 1 == next {
             let transfer = transfer.clone();
@@ -76,6 +82,7 @@ impl Member<'_, Leader> {
         part: Option<SnapshotPart>,
         out: &mut Vec<Effect>,
     ) {
+        let now = self.common.now;
         let Some(progress) = self.role.progress.get_mut(&to) else { return };
         let Some(transfer) = progress.transfer() else { return };
         if transfer.snapshot != snapshot {
@@ -84,6 +91,12 @@ impl Member<'_, Leader> {
         transfer.reading = false;
         match part {
             Some(part) => {
+                transfer.bytes += part.bytes.len() as u64;
+                if part.last {
+                    let (upto, bytes) = (part.flushed, transfer.bytes);
+                    let took = now.since(transfer.begun_at.unwrap_or(now));
+                    out.push(Effect::Notice(Notice::SnapshotSent { to, upto, bytes, took }));
+                }
                 transfer.sent = Some(part);
                 let transfer = transfer.clone();
                 self.repeat_snapshot(to, &transfer, out);
@@ -134,7 +147,8 @@ impl Member<'_, Follower> {
             return;
         }
         if self.role.receiving.is_none_or(|receiving| receiving.snapshot < snapshot) {
-            self.role.receiving = Some(Receiving { snapshot, part: 0, busy: false });
+            let since = self.common.now;
+            self.role.receiving = Some(Receiving { snapshot, part: 0, busy: false, bytes: 0, since });
         }
         self.ask_for_snapshot(from, out);
     }
@@ -149,7 +163,7 @@ impl Member<'_, Follower> {
     }
 
     fn ask_for_snapshot(&self, to: ReplicaId, out: &mut Vec<Effect>) {
-        let Some(Receiving { snapshot, part, busy: false }) = self.role.receiving else { return };
+        let Some(Receiving { snapshot, part, busy: false, .. }) = self.role.receiving else { return };
         let flushed = match self.common.health.damaged {
             // What is in damaged tables does not count.
             true => Lsn::ZERO,
@@ -179,6 +193,11 @@ impl Member<'_, Follower> {
         }
         if receiving.part == part.number {
             receiving.busy = true;
+            receiving.bytes += part.bytes.len() as u64;
+            if part.number == 0 {
+                let (from, upto) = (from.node, part.flushed);
+                out.push(Effect::Notice(Notice::SnapshotComing { from, upto }));
+            }
             self.common.health.installing = part.last;
             out.push(Effect::ReceiveSnapshot { snapshot, part });
         } else {
@@ -215,6 +234,11 @@ impl Member<'_, Follower> {
             Received::Installed { flushed, flushed_chain } => {
                 // Whoever leads now: the store has it.
                 let same_leader = current.is_some();
+                if let Some(Receiving { bytes, since, .. }) = current {
+                    let took = self.common.now.since(*since);
+                    let notice = Notice::SnapshotInstalled { upto: flushed, bytes: *bytes, took };
+                    out.push(Effect::Notice(notice));
+                }
                 self.role.receiving = None;
                 if !self.common.snapshot_installed(flushed, flushed_chain, out) {
                     return;

@@ -64,6 +64,8 @@ pub struct Status {
     pub damaged: bool,
     /// It has lost its log and is being brought up to date; it does not count yet [rejoin-as-learner].
     pub learner: bool,
+    /// Its log takes no writes for lack of space.
+    pub disk_full: bool,
 }
 
 impl fmt::Display for RoleName {

@@ -30,6 +30,7 @@ use crate::protocol::coordination::CoordinationRequest;
 use crate::protocol::effect::{Lease, Reply};
 use crate::protocol::event::{Event, Ticket};
 use crate::protocol::message::{Envelope, SnapshotPart};
+use crate::protocol::notice::Notice;
 use crate::protocol::time::Stamp;
 use crate::protocol::{Config, Recovered, Status};
 use crate::store::Store;
@@ -37,6 +38,8 @@ use crate::store::Store;
 /// One node's replica of one cohort: the cohort, its store and its clients, driven.
 pub struct Replica<S: Store> {
     pub(super) id: CohortId,
+    /// The range in words, for the log.
+    label: Arc<str>,
     members: Vec<NodeId>,
     node: Arc<Node>,
     pub(super) store: Arc<S>,
@@ -56,6 +59,8 @@ pub struct Replica<S: Store> {
     scheduled: AtomicBool,
     /// Its history is known to differ from its leader's [stopped-serves-nothing].
     stopped: AtomicBool,
+    /// Since this stamp no leader that serves has been heard here; 0: one is.
+    leaderless_at: AtomicU64,
     /// Nothing is done here any more. Changes under the lock.
     ended: AtomicBool,
 }
@@ -86,6 +91,7 @@ impl<S: Store> Replica<S> {
         let state = State { drive, coordination: None, batch: VecDeque::new() };
         let replica = Arc::new_cyclic(|me| Replica {
             id,
+            label: store.label().into(),
             members,
             node: Arc::clone(node),
             applied: watch::Sender::new(store.applied()),
@@ -99,6 +105,7 @@ impl<S: Store> Replica<S> {
             fresh_at: AtomicU64::new(0),
             scheduled: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            leaderless_at: AtomicU64::new(clock::now().0),
             ended: AtomicBool::new(false),
         });
         // What recovery found committed is applied before anybody can ask for it, and before anything else happens:
@@ -215,6 +222,12 @@ impl<S: Store> Replica<S> {
         !self.stopped.load(Ordering::Acquire)
     }
 
+    /// For how long no leader that serves has been heard here; `None` while one is, as far as is known. Takes no lock.
+    pub fn leaderless_for(&self) -> Option<Duration> {
+        let since = self.leaderless_at.load(Ordering::Acquire);
+        (since != 0).then(|| Duration::from_millis(u64::from(clock::now().since(Stamp(since)).0)))
+    }
+
     /// Whether nothing is done here any more.
     pub(crate) fn is_dead(&self) -> bool {
         self.ended.load(Ordering::Acquire) || self.node.is_dead()
@@ -259,6 +272,8 @@ impl<S: Store> Replica<S> {
             None => 0,
         };
         self.fresh_at.store(fresh_at, Ordering::Release);
+        let leaderless = state.drive.cohort().leaderless_since().map_or(0, |since| since.0.max(1));
+        self.leaderless_at.store(leaderless, Ordering::Release);
     }
 
     fn environment<'a>(
@@ -424,9 +439,16 @@ impl<S: Store> Environment for NodeEnvironment<'_, S> {
         self.replica.node.metrics.elections.count();
     }
 
+    fn notice(&mut self, notice: Notice) {
+        let Replica { id, label, node, .. } = self.replica;
+        node.metrics.note(&notice);
+        node.journal.tell(*id, label, notice);
+    }
+
     fn alarm(&mut self, text: String) {
         self.replica.node.metrics.alarms.count();
-        error!(cohort = %self.replica.id, node = %self.replica.node.me.node, "{text}");
+        let Replica { id, label, node, .. } = self.replica;
+        error!(range = %id, span = %label, node = %node.me.node, "{text}");
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::protocol::RoleName;
+use crate::protocol::notice::Notice;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -52,6 +55,67 @@ pub struct Metrics {
     pub elections: Counter,
     /// Snapshots of a range that were taken from its leader, because the log no longer reached back.
     pub snapshots: Counter,
+    /// Bytes of snapshots put in place here.
+    pub snapshot_bytes_received: Counter,
+    /// Snapshots sent whole to another member.
+    pub snapshots_sent: Counter,
+    /// Bytes of those.
+    pub snapshot_bytes_sent: Counter,
+    /// Times that a leader was suspected here, or none was known.
+    pub suspicions: Counter,
+    /// Times that a replica here stood for election.
+    pub candidacies: Counter,
+    /// Times that a replica here learnt of another leader, or became it.
+    pub leader_changes: Counter,
+    /// Times that a replica here ceased to lead.
+    pub step_downs: Counter,
+    /// Transfers of leadership begun here.
+    pub transfers: Counter,
+    /// Times that a leader here heard no majority any more.
+    pub majorities_lost: Counter,
+    /// Followers that were brought level by a leader here.
+    pub catch_ups: Counter,
+    /// Times that a replica here rejoined as a learner.
+    pub rejoins: Counter,
     /// Facts that an operator must see.
     pub alarms: Counter,
+}
+
+impl Metrics {
+    /// Counts a change of a cohort.
+    pub(crate) fn note(&self, notice: &Notice) {
+        match notice {
+            Notice::Suspected { .. } => self.suspicions.count(),
+            Notice::LeaderHeard { .. } | Notice::Opened { .. } => self.leader_changes.count(),
+            Notice::Role { was, role, leader, .. } => {
+                if *was == RoleName::Leader && *role != RoleName::Leader {
+                    self.step_downs.count();
+                }
+                if *role == RoleName::Candidate {
+                    self.candidacies.count();
+                }
+                if leader.is_some() {
+                    self.leader_changes.count();
+                }
+            }
+            Notice::TransferBegun { .. } => self.transfers.count(),
+            Notice::MajorityLost => self.majorities_lost.count(),
+            Notice::CatchUpEnded { .. } => self.catch_ups.count(),
+            Notice::SnapshotSent { bytes, .. } => {
+                self.snapshots_sent.count();
+                self.snapshot_bytes_sent.add(*bytes);
+            }
+            Notice::SnapshotInstalled { bytes, .. } => self.snapshot_bytes_received.add(*bytes),
+            Notice::Learning { .. } => self.rejoins.count(),
+            Notice::MajorityBack
+            | Notice::FollowerLost { .. }
+            | Notice::FollowerBack { .. }
+            | Notice::TransferGivenUp { .. }
+            | Notice::CatchUpBegun { .. }
+            | Notice::SnapshotBegun { .. }
+            | Notice::SnapshotComing { .. }
+            | Notice::Promoted
+            | Notice::LearnerPromoted { .. } => {}
+        }
+    }
 }

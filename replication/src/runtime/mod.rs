@@ -27,6 +27,7 @@ mod service;
 mod peer;
 mod node;
 mod cohorts;
+mod journal;
 mod outbox;
 mod introduction;
 mod transport;
@@ -126,6 +127,12 @@ impl Runtime {
         let Node { me, life, settings, .. } = &*self.node;
         let config = Config { cohort, me: *me, members, life: *life, settings: settings.clone() };
         Replica::open(&self.node, &self.peers, config, recovered, store).ok_or(OpenError::AlreadyOpen(cohort))
+    }
+
+    /// How long a peer has been silent; `None` if it was not heard since the start. Only nodes that have a cohort in common
+    /// speak, and followers only with their leader.
+    pub fn silence(&self, peer: NodeId) -> Option<Duration> {
+        self.node.silence(peer)
     }
 
     /// What was done so far.

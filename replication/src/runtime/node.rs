@@ -4,9 +4,10 @@
 //! same node may already run): `kill`, as a crash would; `drain` and then `kill`, politely; or `fail`, when the log
 //! can no longer be trusted. The last shows in [`Node::failed`], so that the process can end with an error.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -14,13 +15,16 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::error;
-use wal::{Incarnation, Log, NodeId, ReplicaId, random};
+use wal::{Incarnation, Log, NodeId, ReplicaId, random, sync};
 
+use super::clock;
 use super::cohorts::Cohorts;
+use super::journal::Journal;
 use super::metrics::Metrics;
 use crate::coordination::Coordinator;
 use crate::protocol::Settings;
 use crate::protocol::event::Event;
+use crate::protocol::time::Stamp;
 
 /// Who the node is.
 #[derive(Clone, Debug)]
@@ -52,10 +56,13 @@ pub(crate) struct Node {
     pub(crate) log: Log,
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) journal: Journal,
     /// Replication's own threads (`threads`).
     pub(crate) tokio: Handle,
     pub(crate) addresses: Arc<dyn Addresses>,
     pub(crate) cohorts: Cohorts,
+    /// When each peer was last heard.
+    heard: Mutex<HashMap<NodeId, Stamp>>,
     /// Set first of all at the end; looked at before anything is done.
     dead: AtomicBool,
     stop: watch::Sender<bool>,
@@ -90,9 +97,11 @@ impl Node {
             log,
             coordinator,
             metrics: Arc::new(Metrics::default()),
+            journal: Journal::start(config.me.node),
             tokio,
             addresses,
             cohorts: Cohorts::default(),
+            heard: Mutex::default(),
             dead: AtomicBool::new(false),
             stop: watch::Sender::new(false),
             failure: watch::Sender::new(None),
@@ -122,6 +131,17 @@ impl Node {
     /// Whether the node has ended: then nothing may be done.
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
+    }
+
+    /// A peer has said something.
+    pub(crate) fn heard(&self, peer: NodeId) {
+        sync::lock(&self.heard).insert(peer, clock::now());
+    }
+
+    /// How long a peer has been silent; `None` if it was never heard.
+    pub(crate) fn silence(&self, peer: NodeId) -> Option<Duration> {
+        let heard = sync::lock(&self.heard).get(&peer).copied();
+        heard.map(|heard| Duration::from_millis(u64::from(clock::now().since(heard).0)))
     }
 
     pub(crate) fn stopped(&self) -> Stopped {

@@ -157,6 +157,7 @@ async fn receive(
         };
         match frame {
             Ok(Some(frame)) if shared.is_newest_stream(from.node, number) => {
+                shared.node.heard(from.node);
                 if let Err(reason) = shared.take_frame(from, frame) {
                     error!(peer = %from.node, %reason, "a peer sent a malformed message: its stream is ended");
                     let _ = answers.try_send(Err(Status::invalid_argument(reason.to_string())));

@@ -113,6 +113,8 @@ pub struct World {
     pub alarms: Vec<String>,
     /// A member has forgotten what it acked and does not know: two histories are to be expected.
     pub(super) forgotten: bool,
+    /// What the members' logs say, in order: `n1 stands for election in ..`; empty unless [`World::noting`].
+    pub told: Vec<String>,
 }
 
 impl World {
@@ -164,6 +166,7 @@ impl World {
             noting: false,
             alarms: Vec::new(),
             forgotten: false,
+            told: Vec::new(),
         };
         for number in world.numbers() {
             world.start(number, true);
@@ -408,6 +411,11 @@ impl World {
                     let life = self.machines[&number].life;
                     let delay = 200 + self.random.below(self.options.delay_max);
                     self.plan(delay, Action::Coordinate { node: number, life, request });
+                }
+                Effect::Notice(notice) => {
+                    if self.noting {
+                        self.told.push(format!("n{number} {notice}"));
+                    }
                 }
                 Effect::Alarm(text) => {
                     self.note(|| format!("alarm: {text}"));

@@ -9,6 +9,7 @@ use crate::protocol::effect::Effect;
 use crate::protocol::log::Agreement;
 use crate::protocol::member::Member;
 use crate::protocol::message::{FromLeader, Report};
+use crate::protocol::notice::Notice;
 use crate::protocol::time::Millis;
 
 #[cfg(test)]
@@ -75,8 +76,13 @@ impl Member<'_, Leader> {
                 return self.offer_snapshot(node, out);
             }
         };
+        let (last, now) = (self.common.log.last(), self.common.now);
         if let Some(progress) = self.role.progress.get_mut(&node) {
             progress.following = Following::Probe { agree, committed, reported };
+            if progress.catching_up.is_none() && agree.seq < last.seq {
+                progress.catching_up = Some((last, now));
+                out.push(Effect::Notice(Notice::CatchUpBegun { follower: node, agree, upto: last }));
+            }
         }
         self.send_match(node, (agree, committed), reported, out);
     }
@@ -88,6 +94,15 @@ impl Member<'_, Leader> {
         if progress.lacked.replace(committed) != Some(committed) {
             let text = format!("{node} has committed up to {committed} what is not in this leader's log");
             self.common.alarm(text, out);
+        }
+    }
+
+    /// Says that a follower has all that it lacked, if it now has.
+    pub(crate) fn note_caught_up(&mut self, follower: NodeId, out: &mut Vec<Effect>) {
+        let now = self.common.now;
+        let ended = self.role.progress.get_mut(&follower).and_then(Progress::caught_up);
+        if let Some((upto, since)) = ended {
+            out.push(Effect::Notice(Notice::CatchUpEnded { follower, upto, took: now.since(since) }));
         }
     }
 

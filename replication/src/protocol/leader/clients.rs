@@ -8,6 +8,7 @@ use super::role::{Leader, Phase};
 use crate::protocol::effect::{Effect, Lease, Reply, Unavailable};
 use crate::protocol::event::Token;
 use crate::protocol::member::Member;
+use crate::protocol::notice::Notice;
 
 impl Member<'_, Leader> {
     pub(super) fn write(&mut self, token: Token, payload: Bytes, out: &mut Vec<Effect>) {
@@ -96,6 +97,10 @@ impl Member<'_, Leader> {
     pub(super) fn open(&mut self, out: &mut Vec<Effect>) {
         self.role.open = true;
         out.push(Effect::Opened(self.role.epoch));
+        let (epoch, now) = (self.role.epoch, self.common.now);
+        let took = now.since(self.role.since);
+        let leaderless = self.common.leaderless_since.take().map(|since| now.since(since));
+        out.push(Effect::Notice(Notice::Opened { epoch, took, leaderless }));
         self.publish_lease(out);
     }
 

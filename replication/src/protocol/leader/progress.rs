@@ -55,6 +55,10 @@ pub(crate) struct SnapshotTransfer {
     pub(crate) sent: Option<SnapshotPart>,
     /// A part is being read.
     pub(crate) reading: bool,
+    /// Bytes sent so far.
+    pub(crate) bytes: u64,
+    /// When its first part was asked for.
+    pub(crate) begun_at: Option<Stamp>,
 }
 
 /// What was last heard of a follower.
@@ -87,6 +91,10 @@ pub(crate) struct Progress {
     /// It has committed up to here what our log lacks: an alarm was raised [committed-is-never-dropped].
     pub(crate) lacked: Option<Lsn>,
     pub(crate) contact: Contact,
+    /// It is silent, and that was said.
+    pub(crate) lost: bool,
+    /// It is being brought level: up to where, and since when.
+    pub(crate) catching_up: Option<(Lsn, Stamp)>,
 }
 
 impl Stream {
@@ -134,7 +142,7 @@ impl Stream {
 
 impl SnapshotTransfer {
     pub(crate) fn new(snapshot: u64) -> SnapshotTransfer {
-        SnapshotTransfer { snapshot, sent: None, reading: false }
+        SnapshotTransfer { snapshot, sent: None, reading: false, bytes: 0, begun_at: None }
     }
 
     /// Whether a follower that has forced everything up to `forced` has the snapshot in place.
@@ -151,6 +159,11 @@ impl Contact {
     /// Whether it was heard less than `within` ago.
     pub(crate) fn heard_within(&self, within: Millis, now: Stamp) -> bool {
         self.heard.is_some_and(|at| now < at.plus(within))
+    }
+
+    /// How long it has not been heard; by one who leads since `since`.
+    pub(crate) fn silence(&self, since: Stamp, now: Stamp) -> Millis {
+        now.since(self.heard.unwrap_or(since).max(since))
     }
 
     /// It has answered our message of this stamp.
@@ -192,6 +205,8 @@ impl Progress {
             learner_target: Lsn::ZERO,
             lacked: None,
             contact: Contact::default(),
+            lost: false,
+            catching_up: None,
         }
     }
 
@@ -254,6 +269,12 @@ impl Progress {
             | Following::Probe { .. }
             | Following::Replicate(_) => self.repair.as_mut(),
         }
+    }
+
+    /// The catch-up that has ended, if one has: up to where, and since when it ran.
+    pub(crate) fn caught_up(&mut self) -> Option<(Lsn, Stamp)> {
+        let (replicating, matched) = (self.is_replicating(), self.matched);
+        self.catching_up.take_if(|(upto, _)| replicating && matched.seq >= upto.seq)
     }
 
     /// The follower has forced everything up to `forced`, whatever state it is in.

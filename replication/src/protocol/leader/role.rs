@@ -43,6 +43,8 @@ pub(crate) struct Leader {
     pub(crate) open: bool,
     /// No majority answers: it takes no writes [suspend-without-majority].
     pub(crate) suspended: bool,
+    /// When it began to take over.
+    pub(crate) since: Stamp,
 }
 
 impl Leader {
@@ -59,6 +61,7 @@ impl Leader {
             transfers: Transfers::new(inherited),
             open: false,
             suspended: false,
+            since: common.now,
         }
     }
 
@@ -74,6 +77,12 @@ impl Leader {
             true => Millis(0),
             false => now.since(until).plus_one(),
         })
+    }
+
+    /// Since when it serves not: since the takeover began, or since its lease ran out.
+    pub(crate) fn idle_since(&self, now: Stamp) -> Option<Stamp> {
+        let serves = self.open && self.lease.holds(now);
+        (!serves).then_some(self.lease.until().max(self.since))
     }
 
     pub(crate) fn describe(&self, common: &Common, status: &mut Status) {

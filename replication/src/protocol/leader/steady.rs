@@ -11,6 +11,7 @@ use crate::protocol::effect::{Effect, Reply, Unavailable};
 use crate::protocol::event::Token;
 use crate::protocol::member::Member;
 use crate::protocol::message::{Ack, FromLeader, Heartbeat};
+use crate::protocol::notice::{Notice, TransferReason, Why};
 use crate::protocol::time::{Millis, Stamp};
 use crate::protocol::transition::Transition;
 
@@ -29,8 +30,11 @@ impl Member<'_, Leader> {
         if self.role.heartbeats.has_sent(ack.stamp) {
             progress.contact.answered(ack.stamp, ack.grant);
         }
-        progress.learner = false;
+        if std::mem::take(&mut progress.learner) {
+            out.push(Effect::Notice(Notice::LearnerPromoted { learner: from.node }));
+        }
         progress.acked(ack.forced, now);
+        self.note_caught_up(from.node, out);
         self.commit(out);
         self.renew_lease(out);
         self.answer_reads(out);
@@ -104,6 +108,7 @@ impl Member<'_, Leader> {
             self.answer_reads(out);
         }
         self.look_for_majority(out);
+        self.look_for_followers(out);
         self.expire_transfer(out);
         self.transfer_if_unfit(out);
         self.keep_znode(out);
@@ -121,7 +126,29 @@ impl Member<'_, Leader> {
                 out.push(Effect::Reply { token, reply });
             }
         }
+        if suspended != self.role.suspended {
+            let notice = if suspended { Notice::MajorityLost } else { Notice::MajorityBack };
+            out.push(Effect::Notice(notice));
+        }
         self.role.suspended = suspended;
+    }
+
+    /// Says which followers have fallen silent, and which are heard again.
+    fn look_for_followers(&mut self, out: &mut Vec<Effect>) {
+        let (now, last, within) = (self.common.now, self.common.log.last(), self.common.settings().lease);
+        for (&follower, progress) in &mut self.role.progress {
+            let silent = progress.contact.silence(self.role.since, now);
+            let lost = silent >= within;
+            if lost != std::mem::replace(&mut progress.lost, lost) {
+                out.push(Effect::Notice(match lost {
+                    true => Notice::FollowerLost { follower, silent },
+                    false => {
+                        let lacks = last.seq.saturating_sub(progress.matched.seq);
+                        Notice::FollowerBack { follower, lacks }
+                    }
+                }));
+            }
+        }
     }
 
     /// Puts a lost leader znode back, as long as the epoch is still ours there.
@@ -154,12 +181,13 @@ impl Member<'_, Leader> {
         if candidacy || self.role.followed_by_majority(self.common) {
             // Without a session, or while the coordinator is busy with us: at the next refusal.
             let able = self.common.view.session && self.common.coordinating.is_none();
-            return if able { Transition::Claim { released: None } } else { Transition::Stay };
+            let why = Why::OutPromised { by: from.node, promise: promised };
+            return if able { Transition::Claim { released: None, why } } else { Transition::Stay };
         }
         if !matches!(self.role.phase, Phase::Leading(_)) {
             self.resign(out);
         }
-        Transition::Follow(None)
+        Transition::Follow { leader: None, why: Why::Refused { by: from.node, promise: promised } }
     }
 
     // Transfer of leadership [release-is-final]
@@ -177,7 +205,11 @@ impl Member<'_, Leader> {
         }
         let pause = Millis(self.common.settings().transfer_timeout.0 * 4);
         self.role.transfers.try_again_at(now.plus(pause));
-        self.begin_transfer(None, None, out);
+        let why = match self.common.health.damaged {
+            true => TransferReason::TablesDamaged,
+            false => TransferReason::LogLags,
+        };
+        self.begin_transfer((None, why), None, out);
     }
 
     /// Whether a follower that is heard holds all that we have: it can take the leadership at once.
@@ -191,7 +223,7 @@ impl Member<'_, Leader> {
 
     /// A client wants another leader.
     pub(super) fn transfer(&mut self, token: Token, target: Option<NodeId>, out: &mut Vec<Effect>) {
-        if !self.begin_transfer(Some(token), target, out) {
+        if !self.begin_transfer((Some(token), TransferReason::Asked), target, out) {
             out.push(Effect::Reply { token, reply: Reply::Unavailable(Unavailable::Transferring) });
         }
     }
@@ -199,7 +231,7 @@ impl Member<'_, Leader> {
     /// Begins to transfer to `target`, or to the follower that is furthest; says whether there is one.
     fn begin_transfer(
         &mut self,
-        token: Option<Token>,
+        (token, why): (Option<Token>, TransferReason),
         target: Option<NodeId>,
         out: &mut Vec<Effect>,
     ) -> bool {
@@ -221,6 +253,7 @@ impl Member<'_, Leader> {
         let Some(target) = chosen.filter(|_| free) else { return false };
         let deadline = now.plus(self.common.settings().transfer_timeout);
         self.role.transfers.begin(Transfer { token, target, deadline });
+        out.push(Effect::Notice(Notice::TransferBegun { to: target, why }));
         self.advance_transfer(out);
         true
     }
@@ -248,6 +281,7 @@ impl Member<'_, Leader> {
     fn expire_transfer(&mut self, out: &mut Vec<Effect>) {
         if let Some(transfer) = self.role.transfers.expire(self.common.now) {
             // Nothing was released: lead on.
+            out.push(Effect::Notice(Notice::TransferGivenUp { to: transfer.target }));
             transfer.reply(Reply::Unavailable(Unavailable::Transferring), out);
             self.publish_lease(out);
         }

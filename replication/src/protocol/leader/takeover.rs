@@ -11,6 +11,7 @@ use crate::protocol::coordination::{CoordinationOutcome, CoordinationRequest};
 use crate::protocol::effect::Effect;
 use crate::protocol::member::Member;
 use crate::protocol::message::{FromLeader, Report};
+use crate::protocol::notice::Why;
 use crate::protocol::transition::Transition;
 
 impl Member<'_, Leader> {
@@ -31,7 +32,7 @@ impl Member<'_, Leader> {
         let promise = Promise { epoch, leader: Some(self.common.me()) };
         if !outcome.done || promise <= self.common.promises.current() {
             // Another has taken it, or meanwhile we promised someone else.
-            return Transition::Follow(None);
+            return Transition::Follow { leader: None, why: Why::EpochTaken };
         }
         self.role.phase = Phase::Binding;
         self.common.promise(promise, out);
@@ -128,7 +129,7 @@ impl Member<'_, Leader> {
             return Transition::Stay;
         }
         self.resign(out);
-        Transition::Follow(None)
+        Transition::Follow { leader: None, why: Why::LogTooShort }
     }
 
     /// Gives the epoch up at the coordinator.

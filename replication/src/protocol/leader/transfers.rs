@@ -31,23 +31,28 @@ pub(crate) struct Transfers {
     /// The epoch whose leases the former leader released for us.
     inherited: Option<Epoch>,
     under_way: Option<Transfer>,
-    /// The leases of our own epoch are given away.
-    released: bool,
+    /// For whom the leases of our own epoch are given away.
+    released: Option<NodeId>,
     /// The leader does not try (again) to transfer by itself before this.
     again_at: Option<Stamp>,
 }
 
 impl Transfers {
     pub(crate) fn new(inherited: Option<Epoch>) -> Transfers {
-        Transfers { inherited, under_way: None, released: false, again_at: None }
+        Transfers { inherited, under_way: None, released: None, again_at: None }
     }
 
     /// The epoch whose leases were released for us, for those whom we ask to promise.
     pub(crate) fn inherited(&self) -> Option<Epoch> {
-        self.inherited.filter(|_| !self.released)
+        self.inherited.filter(|_| self.released.is_none())
     }
 
     pub(crate) fn has_released(&self) -> bool {
+        self.released.is_some()
+    }
+
+    /// For whom the leases of our own epoch are given away.
+    pub(crate) fn released_to(&self) -> Option<NodeId> {
         self.released
     }
 
@@ -65,7 +70,7 @@ impl Transfers {
 
     /// The successor has everything: the leases are its own from now on.
     pub(crate) fn release(&mut self) -> Option<Transfer> {
-        self.released = true;
+        self.released = self.target();
         self.under_way.take()
     }
 

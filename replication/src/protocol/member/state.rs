@@ -15,6 +15,7 @@ use crate::protocol::effect::Effect;
 use crate::protocol::event::Ticket;
 use crate::protocol::log::CohortLog;
 use crate::protocol::message::{BetweenPeers, Envelope, FromLeader, Heartbeat, Message, ToLeader};
+use crate::protocol::notice::Notice;
 use crate::protocol::quorum::majority;
 use crate::protocol::settings::Settings;
 use crate::protocol::status::{RoleName, Status};
@@ -44,6 +45,8 @@ pub(crate) struct Common {
     pub(crate) view: RangeView,
     /// The coordination request under way.
     pub(crate) coordinating: Option<CoordinationRequest>,
+    /// Since when no leader has been heard, while one is suspected or none is known; for the log.
+    pub(crate) leaderless_since: Option<Stamp>,
     /// The last thing that was said and not believed.
     disbelieved: Option<String>,
 }
@@ -57,6 +60,7 @@ impl Common {
         let log = CohortLog::recovered(flushed, entries, committed, epoch_ends);
         let must_rejoin = must_rejoin || checkpoint.must_rejoin;
         let rejoin = must_rejoin.then(|| Rejoin::new(config.life, now));
+        out.extend(rejoin.as_ref().map(|_| Effect::Notice(Notice::Learning { wiped: false })));
         let mut lease_logged = Millis(checkpoint.lease_ms_max);
         if rejoin.is_some() {
             // How long a lease it has granted is forgotten, too.
@@ -72,6 +76,7 @@ impl Common {
             health: Health::recovered(rejoin),
             view: RangeView::default(),
             coordinating: None,
+            leaderless_since: None,
             disbelieved: None,
             log,
             config,
@@ -132,6 +137,7 @@ impl Common {
             broken: self.health.broken().cloned(),
             learner: self.health.is_learner(),
             damaged: self.health.damaged,
+            disk_full: self.is_disk_full(),
         }
     }
 
@@ -238,6 +244,7 @@ impl Common {
         self.appends.restart();
         self.freshness = Freshness::default();
         self.health.data_wiped(Rejoin::new(self.config.life, self.now));
+        out.push(Effect::Notice(Notice::Learning { wiped: true }));
         self.append_snapshot(out);
     }
 
