@@ -171,6 +171,11 @@ impl Failure {
     pub fn run(message: impl fmt::Display) -> Failure {
         Failure { code: 1, message: one_line(message) }
     }
+
+    /// The command has done its work, and has found that the cluster does not serve all it should: exit code 3.
+    pub fn degraded(message: impl fmt::Display) -> Failure {
+        Failure { code: 3, message: one_line(message) }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -266,17 +271,31 @@ pub struct NodeArgs {
 pub struct StatusArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// Without the checksum of each replica's content, which reads all of it
-    #[arg(long)]
+    /// With a checksum of each replica's content, which reads all of it
+    #[arg(long, conflicts_with = "quick")]
+    checksums: bool,
+    /// Without them, which is the default
+    #[arg(long, hide = true)]
     quick: bool,
+    /// Everything as JSON, for programs
+    #[arg(long)]
+    json: bool,
 }
 
-/// Shows the cluster on standard output.
+/// Shows the cluster on standard output; fails with exit code 3 if a range does not serve.
 pub async fn show_status(args: &StatusArgs) -> Result<(), Failure> {
     let address = &args.node.node;
-    let status = if args.quick { status::fetch_quick(address).await } else { status::fetch(address).await };
-    say(status.map_err(Failure::run)?.to_string().trim_end());
-    Ok(())
+    let status =
+        if args.checksums { status::fetch(address).await } else { status::fetch_quick(address).await };
+    let status = status.map_err(Failure::run)?;
+    match args.json {
+        true => say(format_args!("{:#}", status.json())),
+        false => say(status.to_string().trim_end()),
+    }
+    match status.without_leader() {
+        (0, _) => Ok(()),
+        (without, all) => Err(Failure::degraded(format!("{without} of {all} ranges without a leader"))),
+    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub struct StartArgs {
     /// Address of the gRPC listener (clients and peers), HOST:PORT, such as 127.0.0.1:7401
     #[arg(long, env = "SPINNAKER_LISTEN")]
     pub listen: Option<String>,
-    /// Address of the HTTP listener for /health and /metrics, HOST:PORT, such as 127.0.0.1:8401 [default: none]
+    /// Address of the HTTP listener for /health, /ready and /metrics, HOST:PORT, such as 127.0.0.1:8401 [default: none]
     #[arg(long, env = "SPINNAKER_HTTP_LISTEN")]
     pub http_listen: Option<String>,
     /// gRPC address that is announced to other nodes [default: the listener's]

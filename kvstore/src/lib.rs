@@ -3,7 +3,7 @@
 //! A file uses only modules that are declared below its own. From the top:
 //!
 //! - [`command_line`]: what the two programs share.
-//! - [`node`]: a node assembled and its life. `rpc`: the gRPC services. `reporter`, [`status`]: what it shows.
+//! - [`node`]: a node assembled and its life. `rpc`: the gRPC services. `reporter`, `readiness`, [`status`], `diagnosis`: what it shows.
 //! - `gateway`: from a key to the replica that must answer; every node is one.
 //! - `maintenance`, `opening`, `ranges`: the replicas in this process, their background work, their opening.
 //! - `replica`: a cohort and its data: decides, applies, reads. `open_scans`, `conditions`, `dedup`, `payload`: its parts.
@@ -19,7 +19,9 @@ pub mod command_line;
 pub mod node;
 mod rpc;
 mod reporter;
+mod readiness;
 pub mod status;
+mod diagnosis;
 mod gateway;
 mod maintenance;
 mod opening;

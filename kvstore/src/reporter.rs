@@ -1,19 +1,26 @@
 //! What this node reports of itself and of the cluster: the source of `status`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use replication::protocol::Status;
-use replication::runtime::Addresses;
+use replication::runtime::{Addresses, Runtime};
 use wal::NodeId;
 
-use crate::cluster::layout::NodeAddresses;
+use crate::cluster::layout::{NodeAddresses, RangeDescriptor};
 use crate::cluster::map::ClusterMap;
 use crate::proto::{public, v1};
 use crate::ranges::{LocalRange, Ranges};
+use crate::readiness::Readiness;
 use crate::space::Space;
 use crate::status;
+
+/// Longest wait for another node's answer without checksums: all of a status comes within a second.
+const NODE_TIMEOUT: Duration = Duration::from_millis(600);
+/// Longest wait for the coordinator's list of the nodes.
+const LIST_TIMEOUT: Duration = Duration::from_millis(150);
 
 /// Gathers the state of replicas.
 pub(crate) struct Reporter {
@@ -21,6 +28,8 @@ pub(crate) struct Reporter {
     ranges: Arc<Ranges>,
     map: Arc<ClusterMap>,
     space: Space,
+    readiness: Arc<Readiness>,
+    runtime: Runtime,
 }
 
 impl Reporter {
@@ -30,8 +39,10 @@ impl Reporter {
         ranges: Arc<Ranges>,
         map: Arc<ClusterMap>,
         space: Space,
+        readiness: Arc<Readiness>,
+        runtime: Runtime,
     ) -> Reporter {
-        Reporter { addresses, ranges, map, space }
+        Reporter { addresses, ranges, map, space, readiness, runtime }
     }
 
     /// State of this node; with `checksums` each replica hashes its whole content.
@@ -53,29 +64,65 @@ impl Reporter {
             replicas,
             disk_free_bytes: self.space.free_bytes(),
             disk_full: self.space.is_full(),
+            not_ready: self.readiness.reason().unwrap_or_default(),
+            silent_ms: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 
-    /// State of all registered nodes; one that does not answer until the deadline has an error instead of replicas.
+    /// State of all nodes that are known, asked all at once; one that does not answer in time has an error instead, and
+    /// the ranges that it is a member of. Without checksums it takes less than a second whatever is wrong; with them the
+    /// nodes that have answered are asked for those until the deadline.
     pub(crate) async fn cluster(&self, checksums: bool, deadline: Instant) -> Vec<v1::NodeStatus> {
-        let mut nodes: Vec<NodeId> = match self.map.coordinator.list(&self.map.paths.dir("registry")).await {
-            Ok(names) => names.iter().filter_map(|name| name.parse().ok().map(NodeId)).collect(),
-            // Without the coordinator: those that were seen last.
-            Err(_) => self.map.view().nodes.keys().copied().collect(),
-        };
-        nodes.sort();
-        join_all(nodes.into_iter().map(|node| async move {
+        join_all(self.nodes().await.into_iter().map(|node| async move {
             if node == self.ranges.node() {
                 return self.node(checksums).await;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let status = match self.map.address(node) {
-                Some(address) => status::fetch_node(&address, checksums, left).await,
-                None => Err("its address is not known".to_owned()),
-            };
-            status.unwrap_or_else(|error| v1::NodeStatus { node: node.0, error, ..v1::NodeStatus::default() })
+            match self.ask(node, checksums, deadline).await {
+                Ok(status) => status,
+                Err(error) => self.silent_node(node, error),
+            }
         }))
         .await
+    }
+
+    /// All nodes: those that are registered, if the coordinator says so at once, and all that were seen or are members.
+    async fn nodes(&self) -> BTreeSet<NodeId> {
+        let registry = self.map.paths.dir("registry");
+        let listed = tokio::time::timeout(LIST_TIMEOUT, self.map.coordinator.list(&registry)).await;
+        let names = listed.ok().and_then(Result::ok).unwrap_or_default();
+        let view = self.map.view();
+        let ranges = view.by_id.values().flat_map(|table| &table.ranges);
+        let members = ranges.flat_map(|range| range.descriptor.nodes());
+        let listed = names.iter().filter_map(|name| name.parse().ok().map(NodeId));
+        listed.chain(view.nodes.keys().copied()).chain(members).chain([self.ranges.node()]).collect()
+    }
+
+    async fn ask(&self, node: NodeId, checksums: bool, deadline: Instant) -> Result<v1::NodeStatus, String> {
+        let address = self.map.address(node).ok_or("its address is not known")?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let status = status::fetch_node(&address, false, left.min(NODE_TIMEOUT)).await?;
+        if !checksums {
+            return Ok(status);
+        }
+        // Hashing may take longer than anybody waits: then what is known at once is better than nothing.
+        let left = deadline.saturating_duration_since(Instant::now());
+        Ok(status::fetch_node(&address, true, left).await.unwrap_or(status))
+    }
+
+    /// What is known of a node that did not answer: for how long it has been silent, and which ranges it is a member of.
+    fn silent_node(&self, node: NodeId, error: String) -> v1::NodeStatus {
+        let view = self.map.view();
+        let mut replicas = Vec::new();
+        for table in view.by_id.values() {
+            for range in table.ranges.iter().filter(|range| range.descriptor.has_node(node)) {
+                let mut replica = about(&range.descriptor, table.table.name.clone());
+                replica.refusal = "its node does not answer".into();
+                replicas.push(replica);
+            }
+        }
+        let silent_ms = self.runtime.silence(node).map(public::millis);
+        v1::NodeStatus { node: node.0, error, replicas, silent_ms, ..v1::NodeStatus::default() }
     }
 }
 
@@ -90,9 +137,9 @@ fn replicas(ranges: &Ranges, map: &ClusterMap, checksums: bool) -> Vec<v1::Repli
     replicas
 }
 
-fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaStatus {
-    let descriptor = &range.descriptor;
-    let mut status = v1::ReplicaStatus {
+/// What the coordinator says of a range.
+fn about(descriptor: &RangeDescriptor, table: String) -> v1::ReplicaStatus {
+    v1::ReplicaStatus {
         range: descriptor.id.to_string(),
         table_id: descriptor.table.0,
         table,
@@ -100,7 +147,11 @@ fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaSta
         end: descriptor.end.clone(),
         members: descriptor.nodes().map(|node| node.0).collect(),
         ..v1::ReplicaStatus::default()
-    };
+    }
+}
+
+fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaStatus {
+    let mut status = about(&range.descriptor, table);
     let replica = match &range.replica {
         Ok(replica) => replica,
         Err(why) => {
@@ -118,6 +169,10 @@ fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaSta
     status.applied = Some(public::lsn(cohort.applied));
     status.flushed = Some(public::lsn(replica.store.engine().flushed()));
     status.staleness_ms = replica.cohort.staleness().map(public::millis);
+    status.suspended = cohort.suspended;
+    status.learner = cohort.learner;
+    status.damaged = cohort.damaged;
+    status.disk_full = cohort.disk_full;
     status.trouble = trouble(&cohort).unwrap_or_default();
     if checksums {
         match replica.store.engine().checksum() {

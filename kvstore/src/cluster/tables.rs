@@ -13,7 +13,7 @@ use crate::error::KvError;
 use crate::request::{Table, TableId};
 
 /// Replicas of a range.
-const REPLICAS: usize = 3;
+pub(crate) const REPLICAS: usize = 3;
 /// ZooKeeper takes 1 MiB per request; this leaves room for its own words.
 const MULTI_BYTES_MAX: usize = 768 << 10;
 /// Longest table name, in bytes.

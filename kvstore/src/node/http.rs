@@ -1,4 +1,4 @@
-//! `/health` and `/metrics` over HTTP/1.1, small enough to need no framework: one request per connection.
+//! `/health`, `/ready` and `/metrics` over HTTP/1.1, small enough to need no framework: one request per connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,15 @@ const REQUEST_BYTES_MAX: usize = 8 << 10;
 /// And come in this time.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// The type of a page for people.
+const PLAIN: &str = "text/plain; charset=utf-8";
+
 /// What is served.
 pub(crate) trait Pages: Send + Sync + 'static {
-    /// Whether the node is well, and one line about it.
-    fn health(&self) -> (bool, String);
+    /// A line about the process, which lives.
+    fn health(&self) -> String;
+    /// Why clients should be sent to other nodes, in one line; `None` if this one serves them.
+    fn not_ready(&self) -> Option<String>;
     /// Prometheus' text.
     fn metrics(&self) -> String;
 }
@@ -56,18 +61,15 @@ async fn answer(mut stream: TcpStream, pages: &dyn Pages) -> std::io::Result<()>
         line if line.starts_with(b"GET /metrics ") => {
             ("200 OK", "text/plain; version=0.0.4; charset=utf-8", pages.metrics())
         }
-        line if line.starts_with(b"GET /health ") => {
-            let (well, text) = pages.health();
-            (
-                if well { "200 OK" } else { "503 Service Unavailable" },
-                "text/plain; charset=utf-8",
-                text + "\n",
-            )
-        }
+        line if line.starts_with(b"GET /health ") => ("200 OK", PLAIN, pages.health() + "\n"),
+        line if line.starts_with(b"GET /ready ") => match pages.not_ready() {
+            None => ("200 OK", PLAIN, "ready\n".to_owned()),
+            Some(reason) => ("503 Service Unavailable", PLAIN, reason + "\n"),
+        },
         line if line.starts_with(b"GET ") => {
-            ("404 Not Found", "text/plain; charset=utf-8", "there are /health and /metrics\n".to_owned())
+            ("404 Not Found", PLAIN, "there are /health, /ready and /metrics\n".to_owned())
         }
-        _ => ("405 Method Not Allowed", "text/plain; charset=utf-8", "only GET\n".to_owned()),
+        _ => ("405 Method Not Allowed", PLAIN, "only GET\n".to_owned()),
     };
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::opening::Opener;
 use crate::proto::v1;
 use crate::ranges::Ranges;
+use crate::readiness::Readiness;
 use crate::reporter::Reporter;
 use crate::request::Kv;
 use crate::space::Space;
@@ -56,6 +57,7 @@ pub struct Node {
     map: Arc<ClusterMap>,
     gateway: Arc<Gateway>,
     reporter: Arc<Reporter>,
+    readiness: Arc<Readiness>,
     ranges: Arc<Ranges>,
     opener: Arc<Opener>,
     peers: Arc<Peers>,
@@ -140,6 +142,7 @@ impl Node {
             failing: Mutex::default(),
             started: AtomicBool::new(false),
         };
+        let readiness = Arc::new(Readiness::new(ranges.clone(), map.clone(), runtime.clone()));
         Ok(Node {
             id: me.node,
             address,
@@ -148,9 +151,12 @@ impl Node {
                 ranges.clone(),
                 map.clone(),
                 storage.space.clone(),
+                readiness.clone(),
+                runtime.clone(),
             )),
             space: storage.space,
             memory: config.memory,
+            readiness,
             addresses,
             map,
             gateway: Arc::new(gateway),
@@ -186,6 +192,7 @@ impl Node {
                 metrics: self.metrics.clone(),
                 log: self.log.clone(),
                 space: self.space.clone(),
+                readiness: self.readiness.clone(),
             };
             self.spawn("the HTTP listener", http::serve(http, Arc::new(pages)));
         }
@@ -277,6 +284,7 @@ impl Node {
 
     /// Leaves politely: transfers leaderships, forces and closes the log, and ends the coordinator's session.
     pub async fn shutdown(&self) {
+        self.readiness.stop();
         self.runtime.drain().await;
         self.killed.send_replace(true);
         self.runtime.kill();

@@ -1,4 +1,4 @@
-//! What the HTTP listener shows: health and metrics.
+//! What the HTTP listener shows: health, readiness and metrics.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use wal::descriptors::DESCRIPTORS;
 use super::http::Pages;
 use crate::metrics::{self, Metrics};
 use crate::ranges::Ranges;
+use crate::readiness::Readiness;
 use crate::space::Space;
 
 /// The pages of a node.
@@ -18,13 +19,18 @@ pub(super) struct NodePages {
     pub(super) metrics: Arc<Metrics>,
     pub(super) log: Log,
     pub(super) space: Space,
+    pub(super) readiness: Arc<Readiness>,
 }
 
 impl Pages for NodePages {
-    fn health(&self) -> (bool, String) {
+    fn not_ready(&self) -> Option<String> {
+        self.readiness.reason()
+    }
+
+    fn health(&self) -> String {
         let all = self.ranges.all();
         let refused = all.iter().filter(|range| range.replica.is_err()).count();
-        (refused == 0, format!("{} ranges, {refused} out of service", all.len()))
+        format!("{} ranges, {refused} out of service", all.len())
     }
 
     fn metrics(&self) -> String {

@@ -6,4 +6,5 @@ mod repairs;
 mod missing;
 mod scans;
 mod threads;
+mod outside;
 mod cluster;

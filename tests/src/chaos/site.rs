@@ -194,7 +194,7 @@ impl Site {
         let node =
             NODES.into_iter().find(|number| self.node(*number).process.is_some()).ok_or("no node runs")?;
         let mut command = Command::new(&self.binary);
-        command.args(["status", "--node", &format!("{}:7401", machine(node).address())]);
+        command.args(["status", "--checksums", "--node", &format!("{}:7401", machine(node).address())]);
         let output = command.output().map_err(|error| format!("status: {error}"))?;
         match output.status.success() {
             true => Ok(Replicas::parse(String::from_utf8_lossy(&output.stdout).lines())),
