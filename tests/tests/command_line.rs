@@ -77,7 +77,7 @@ fn both_programs_refuse_and_explain_alike() {
         (lines, flags(&help), flags(&said(name, &["status", "--help"])))
     });
     assert_eq!(sql, kv);
-    assert!(sql.1.len() > 10 && sql.2.len() == 2, "{sql:?}");
+    assert!(sql.1.len() > 10 && sql.2.len() == 3, "{sql:?}");
 }
 
 #[test]
