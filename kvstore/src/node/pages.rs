@@ -57,6 +57,26 @@ impl Pages for NodePages {
             ("spinnaker_frames_sent_total", "Frames sent.", &done.frames_sent),
             ("spinnaker_elections_total", "Leaderships opened here.", &done.elections),
             ("spinnaker_alarms_total", "Conditions that need an operator.", &done.alarms),
+            ("spinnaker_suspicions_total", "Times a leader was suspected here.", &done.suspicions),
+            ("spinnaker_candidacies_total", "Times a replica here stood for election.", &done.candidacies),
+            ("spinnaker_leader_changes_total", "Times a replica here got a leader.", &done.leader_changes),
+            ("spinnaker_step_downs_total", "Times a replica here ceased to lead.", &done.step_downs),
+            ("spinnaker_transfers_total", "Transfers of leadership begun here.", &done.transfers),
+            (
+                "spinnaker_majorities_lost_total",
+                "Times a leader here lost its majority.",
+                &done.majorities_lost,
+            ),
+            ("spinnaker_catch_ups_total", "Followers brought level by leaders here.", &done.catch_ups),
+            ("spinnaker_rejoins_total", "Times a replica here rejoined as a learner.", &done.rejoins),
+            ("spinnaker_snapshots_sent_total", "Snapshots sent.", &done.snapshots_sent),
+            ("spinnaker_snapshot_sent_bytes_total", "Bytes of snapshots sent.", &done.snapshot_bytes_sent),
+            ("spinnaker_snapshots_received_total", "Snapshots put in place here.", &done.snapshots),
+            (
+                "spinnaker_snapshot_received_bytes_total",
+                "Bytes of snapshots put in place here.",
+                &done.snapshot_bytes_received,
+            ),
         ];
         for (name, help, value) in counters {
             metrics::counter(&mut out, name, help, value.get());

@@ -1,5 +1,6 @@
 //! What is seen from outside when a range does not serve: `status` and `/ready`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -94,4 +95,56 @@ async fn a_range_without_a_majority_is_seen_at_once() {
         assert!(Instant::now() < deadline, "{text}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// The families of a page in Prometheus' text format, with their types; panics if it is not one.
+fn families(page: &str) -> BTreeMap<String, String> {
+    let (mut types, mut helped) = (BTreeMap::new(), BTreeSet::new());
+    for line in page.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, text) = help.split_once(' ').expect("a help has a text");
+            assert!(!text.is_empty() && helped.insert(name.to_owned()), "{line}");
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').expect("a type");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            assert!(
+                helped.contains(name) && types.insert(name.to_owned(), kind.to_owned()).is_none(),
+                "{line}"
+            );
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        } else {
+            let (name, value) = line.rsplit_once(' ').expect("a sample");
+            value.parse::<f64>().unwrap_or_else(|_| panic!("{line}"));
+            let name = name.split('{').next().unwrap();
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            let base = base.filter(|base| types.get(*base).is_some_and(|kind| kind == "histogram"));
+            assert!(types.contains_key(base.unwrap_or(name)), "no type before {line}");
+        }
+    }
+    types
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_are_those_that_the_documentation_lists() {
+    let mut cluster = Cluster::empty(1);
+    cluster.http = vec![free_address()];
+    cluster.start_all().await;
+    let (code, text) = page(&cluster.http[0], "/metrics");
+    assert_eq!(code, 200);
+    let shown: BTreeSet<String> = families(&text).into_keys().collect();
+    let manual = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let manual = std::fs::read_to_string(manual).expect("the manual is there");
+    let listed: BTreeSet<String> = manual
+        .lines()
+        .filter(|line| line.starts_with("| `spinnaker_"))
+        .flat_map(|line| line.split('|').nth(1).unwrap_or_default().split('`'))
+        .filter(|word| word.starts_with("spinnaker_"))
+        .map(str::to_owned)
+        .collect();
+    let missing: Vec<_> = shown.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&shown).collect();
+    assert!(
+        missing.is_empty() && gone.is_empty(),
+        "not in the manual: {missing:?}; not on the page: {gone:?}"
+    );
 }
