@@ -1,4 +1,4 @@
-//! What a simulator found in catch-up, shown without one.
+//! What a simulator found in catch-up, shown without one; and what a leader remembers of its leadership.
 
 use wal::{Checkpoint, CohortId, CohortRecovery, Epoch, Incarnation, Promise, ReplicaId};
 
@@ -8,7 +8,7 @@ use crate::protocol::leader::SnapshotTransfer;
 use crate::protocol::member::Common;
 use crate::protocol::message::{Message, SnapshotPart};
 use crate::protocol::settings::Settings;
-use crate::protocol::time::Stamp;
+use crate::protocol::time::{Millis, Stamp};
 
 const EPOCH: Epoch = Epoch(3);
 const FOLLOWER: NodeId = NodeId(2);
@@ -149,4 +149,20 @@ fn who_loses_its_log_during_a_snapshot_is_promoted_at_the_end_of_our_log_only() 
     assert!(!promoted(&out), "{out:?}");
     leader.learner_ack(peer(2), Lsn::new(3, 12), &mut out);
     assert!(promoted(&out), "{out:?}");
+}
+
+/// A leader that stood still for a minute of its leadership's life and was deposed says since when it is out of date, not how
+/// long ago it last followed somebody.
+#[test]
+fn the_age_of_the_data_is_known_beyond_the_leadership() {
+    let ((mut common, mut role), mut out) = (leader(), Vec::new());
+    common.freshness.echoed(Stamp(1_000), Lsn::new(2, 10), Lsn::new(2, 10));
+    common.freshness.advance(Lsn::new(2, 10));
+    role.open = true;
+    let settings = Settings::default();
+    role.lease.extend(Stamp(60_000_000), &settings);
+    let until = role.lease.until();
+    common.now = until.plus(Millis(3000));
+    Member { common: &mut common, role: &mut role }.close(&mut out);
+    assert_eq!(common.freshness.staleness(common.now), Some(Millis(3001)));
 }

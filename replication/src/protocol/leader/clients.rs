@@ -9,6 +9,7 @@ use crate::protocol::effect::{Effect, Lease, Reply, Unavailable};
 use crate::protocol::event::Token;
 use crate::protocol::member::Member;
 use crate::protocol::notice::Notice;
+use crate::protocol::time::Stamp;
 
 impl Member<'_, Leader> {
     pub(super) fn write(&mut self, token: Token, payload: Bytes, out: &mut Vec<Effect>) {
@@ -111,8 +112,18 @@ impl Member<'_, Leader> {
         }
     }
 
+    /// What this leader knows of the age of its data outlives its lease: a member that no longer leads, and has heard no
+    /// leader yet, would else say how long ago it last followed [staleness-by-echo].
+    pub(super) fn keep_freshness(&mut self) {
+        let (now, until) = (self.common.now, self.role.lease.until());
+        if self.role.is_open() && until > Stamp(0) {
+            self.common.freshness.led_until(now.min(until));
+        }
+    }
+
     /// Ends the leadership towards clients: what is pending may or may not commit [unknown-is-not-refused].
     pub(crate) fn close(&mut self, out: &mut Vec<Effect>) {
+        self.keep_freshness();
         out.push(Effect::Lease(None));
         for token in self.role.queue.abandon() {
             out.push(Effect::Reply { token, reply: Reply::Unknown });

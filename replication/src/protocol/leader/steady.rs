@@ -274,6 +274,7 @@ impl Member<'_, Leader> {
             transfer.reply(Reply::Transferred, out);
         }
         // Final: this leadership serves and heartbeats no more, and ends with this event.
+        self.keep_freshness();
         self.role.open = false;
         self.role.lease.drop_for_good();
     }

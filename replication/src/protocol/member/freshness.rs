@@ -31,6 +31,11 @@ impl Freshness {
         }
     }
 
+    /// This replica led and held its lease until `until`: everything committed before is applied here.
+    pub(crate) fn led_until(&mut self, until: Stamp) {
+        self.fresh_at = self.fresh_at.max(Some(until));
+    }
+
     /// Everything up to `applied` is applied.
     pub(crate) fn advance(&mut self, applied: Lsn) {
         if let Some((own, lsn)) = self.echo
@@ -38,5 +43,22 @@ impl Freshness {
         {
             self.fresh_at = self.fresh_at.max(Some(own));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_leader_knew_outlives_its_leadership() {
+        let mut freshness = Freshness::default();
+        freshness.echoed(Stamp(1_000), Lsn::new(1, 5), Lsn::new(1, 5));
+        freshness.advance(Lsn::new(1, 5));
+        freshness.led_until(Stamp(60_000_000));
+        assert_eq!(freshness.staleness(Stamp(61_000_000)), Some(Millis(1001)));
+        // An older word takes nothing back.
+        freshness.led_until(Stamp(2_000));
+        assert_eq!(freshness.staleness(Stamp(61_000_000)), Some(Millis(1001)));
     }
 }
