@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use planner::{Overlap, Session, SqlError, TransactionStatus};
@@ -16,6 +17,9 @@ use crate::message::Formats;
 use crate::pipeline::{Answer, Pipeline, Settled};
 use crate::response::{Outbox, Severity};
 use crate::wire::{Frame, Wire};
+
+/// When the gateway shuts down, an open transaction block gets so long for its next statement.
+const BLOCK_GRACE: Duration = Duration::from_secs(2);
 
 /// Why a handler ends early.
 #[derive(Debug)]
@@ -37,6 +41,14 @@ impl From<SqlError> for HandlerError {
 impl From<io::Error> for HandlerError {
     fn from(error: io::Error) -> HandlerError {
         HandlerError::Connection(error)
+    }
+}
+
+/// Returns when the session is to end, now that it waits for its client.
+async fn told_to_end(stop: &CancellationToken, session: &Session) {
+    stop.cancelled().await;
+    if session.transaction_status() != TransactionStatus::Idle {
+        tokio::time::sleep(BLOCK_GRACE).await;
     }
 }
 
@@ -62,7 +74,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         self.pipeline.tail().unwrap_or(&mut self.wire.outbox)
     }
 
-    /// The next frame; `None` when the gateway is shutting down. Replies that are due are sent before a wait.
+    /// The next frame; `None` when the gateway is shutting down and nothing of the client's runs: no statement, and no
+    /// transaction block, unless that stays open for too long. Replies that are due are sent before a wait.
     pub(crate) async fn next_frame(&mut self) -> io::Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.wire.buffered() {
@@ -75,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         self.wire.flush_due().await?;
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Ok(None),
+            () = told_to_end(&self.stop, &self.session) => Ok(None),
             frame = self.wire.read() => frame.map(Some),
         }
     }

@@ -53,6 +53,7 @@ impl Default for GatewayOptions {
 /// A running PostgreSQL gateway.
 pub struct Gateway {
     address: SocketAddr,
+    closing: CancellationToken,
     stop: CancellationToken,
     accepting: JoinHandle<()>,
 }
@@ -88,9 +89,9 @@ impl Gateway {
     ) -> io::Result<Gateway> {
         let address = listener.local_addr()?;
         let server = Server::new(planner, options.connections_max);
-        let stop = server.stop.clone();
+        let (closing, stop) = (server.closing.clone(), server.stop.clone());
         let accepting = tokio::spawn(accept(listener, server, options));
-        Ok(Gateway { address, stop, accepting })
+        Ok(Gateway { address, closing, stop, accepting })
     }
 
     /// The listener's address.
@@ -106,7 +107,13 @@ impl Gateway {
         }
     }
 
-    /// Ends politely: no new connections, running statements finish (for a bounded time), sessions get 57P01.
+    /// From now on new sessions are refused with 57P03, while those that are open go on.
+    pub fn refuse_sessions(&self) {
+        self.closing.cancel();
+    }
+
+    /// Ends politely: no new connections, running statements and open transaction blocks finish
+    /// (for a bounded time), sessions get 57P01.
     pub async fn shutdown(mut self) {
         self.stop.cancel();
         // It ends by itself in a bounded time; if it panicked, its sessions are gone with it.

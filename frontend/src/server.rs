@@ -19,6 +19,8 @@ pub(crate) struct Server {
     pub(crate) permits: Arc<Semaphore>,
     /// The process has no file descriptor for another session: it is only told so.
     pub(crate) full: bool,
+    /// Cancelled when the gateway takes no more sessions.
+    pub(crate) closing: CancellationToken,
     /// Cancelled when the gateway shuts down.
     pub(crate) stop: CancellationToken,
 }
@@ -31,6 +33,7 @@ impl Server {
             cancels: Arc::new(Cancels::default()),
             permits: Arc::new(Semaphore::new(connections_max)),
             full: false,
+            closing: CancellationToken::new(),
             stop: CancellationToken::new(),
         }
     }

@@ -112,8 +112,11 @@ pub(crate) async fn start(command: StartCommand) -> Result<(), Failure> {
         node.kill();
         return Err(failure);
     }
-    // Sessions end first: their last statements still need the node.
+    // Leaderships move while statements run on, here and at other gateways. Then the sessions end, whose last statements
+    // still need the node.
     let leaving = async {
+        gateway.refuse_sessions();
+        node.hand_over().await;
         gateway.shutdown().await;
         node.shutdown().await;
     };

@@ -146,6 +146,10 @@ fn session<S: AsyncRead + AsyncWrite + Unpin>(
                 "Close other connections to this node, use another one, or raise its limit of open files.",
             ));
     }
+    if server.closing.is_cancelled() {
+        return Err(SqlError::new(sqlstate::UNAVAILABLE, "the database system is shutting down")
+            .hint("Connect to another node."));
+    }
     let permit = server.permits.clone().try_acquire_owned().map_err(|_| {
         SqlError::new(TOO_MANY_CONNECTIONS, "sorry, too many clients already")
             .hint("Close other connections to this gateway, or use another one.")

@@ -204,3 +204,21 @@ async fn shutdown_lets_a_statement_finish_and_says_goodbye() {
         "{replies}"
     );
 }
+
+#[tokio::test]
+async fn a_shutdown_waits_for_an_open_block_and_takes_no_new_session() {
+    let (_kv, server, mut block) = table().await;
+    block.send(&query("begin")).await;
+    block.until_ready().await;
+    server.closing.cancel();
+    let mut late = Client::open(&server);
+    late.send(&startup(0, &[("user", "root"), ("database", "spinnaker")])).await;
+    let refused = print(&late.until_closed().await);
+    assert!(refused.contains("FATAL 57P03: the database system is shutting down"), "{refused}");
+    server.stop.cancel();
+    block.send(&query("select 1")).await;
+    assert!(print(&block.until_ready().await).ends_with("Ready T\n"));
+    block.send(&query("commit")).await;
+    let replies = print(&block.until_closed().await);
+    assert!(replies.contains("Ready I\nError FATAL 57P01"), "{replies}");
+}

@@ -178,6 +178,7 @@ impl Node {
             gateway: self.gateway.clone(),
             reporter: self.reporter.clone(),
             ranges: self.ranges.clone(),
+            peers: self.peers.clone(),
             runtime: self.runtime.clone(),
         };
         self.listen(listeners.grpc, services)?;
@@ -280,6 +281,12 @@ impl Node {
         self.runtime.kill();
         self.log.kill();
         self.stop();
+    }
+
+    /// Transfers this node's leaderships to others, all at once, in bounded time. It serves on, as a gateway and as a
+    /// follower.
+    pub async fn hand_over(&self) {
+        self.runtime.drain().await;
     }
 
     /// Leaves politely: transfers leaderships, forces and closes the log, and ends the coordinator's session.

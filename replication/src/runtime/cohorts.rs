@@ -21,6 +21,8 @@ pub(crate) trait Driven: Send + Sync {
     fn run(&self, wakes: &mut Wakes);
     /// Transfers the leadership to another member, if it is here; the receiver gets how that ended.
     fn transfer_away(&self) -> Option<oneshot::Receiver<Result<(), ReplicaError>>>;
+    /// Whether a member is heard of that could take the leadership over.
+    fn has_heir(&self) -> bool;
     /// Ends for good: when it returns nothing acts any more.
     fn end(&self);
 }

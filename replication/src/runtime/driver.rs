@@ -53,6 +53,8 @@ pub struct Replica<S: Store> {
     pub(super) applied: watch::Sender<Lsn>,
     /// Who leads, as far as known here; 0: nobody.
     leader: AtomicU32,
+    /// The same, for those who wait for a change.
+    leader_changes: watch::Sender<Option<NodeId>>,
     /// The store is at least as new as the leader's was at this stamp of the own clock [staleness-by-echo]; 0: not known.
     fresh_at: AtomicU64,
     /// Somebody is about to run the cohort on replication's threads.
@@ -102,31 +104,36 @@ impl<S: Store> Replica<S> {
             state: Mutex::new(state),
             lease: LeaseCell::default(),
             leader: AtomicU32::new(0),
+            leader_changes: watch::Sender::new(None),
             fresh_at: AtomicU64::new(0),
             scheduled: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             leaderless_at: AtomicU64::new(clock::now().0),
             ended: AtomicBool::new(false),
         });
-        // What recovery found committed is applied before anybody can ask for it, and before anything else happens:
-        // the node does not know the cohort yet.
+        // Under the lock no event is handled: what recovery found committed is applied before anybody can ask for it, and
+        // the range's coordination is there before anything can be asked of it.
         let mut wakes = Wakes::default();
         {
             let mut state = sync::lock(&replica.state);
             let State { drive, coordination, .. } = &mut *state;
             drive.settle(&mut replica.environment(coordination, &mut wakes));
+            if !node.cohorts.add(Arc::clone(&replica) as Arc<dyn Driven>) {
+                return None;
+            }
+            *coordination = Some(replica.coordinate());
         }
-        if !node.cohorts.add(Arc::clone(&replica) as Arc<dyn Driven>) {
-            return None;
-        }
-        replica.coordinate();
         wakes.flush();
+        if node.is_dead() {
+            // It may have ended its cohorts before it knew this one.
+            replica.end();
+        }
         replica.run_now();
         Some(replica)
     }
 
     /// Starts watching the range in the coordinator.
-    fn coordinate(&self) {
+    fn coordinate(&self) -> RangeCoordination {
         let me = Weak::clone(&self.me);
         let root = format!("/spinnaker/{}", self.node.cluster);
         let coordinator = Arc::clone(&self.node.coordinator);
@@ -139,11 +146,7 @@ impl<S: Store> Replica<S> {
             replica.run_now();
         };
         let _tokio = self.node.tokio.enter();
-        let coordination = RangeCoordination::spawn(coordinator, &root, self.id, self.node.me, notify);
-        let mut state = sync::lock(&self.state);
-        if !self.is_dead() {
-            state.coordination = Some(coordination);
-        }
+        RangeCoordination::spawn(coordinator, &root, self.id, self.node.me, notify)
     }
 
     /// Puts `input` into the inbox and runs the cohort.
@@ -209,6 +212,18 @@ impl<S: Store> Replica<S> {
         (leader != 0).then_some(NodeId(leader))
     }
 
+    /// Shows where the leader is thought to be, and wakes who waits for it to change.
+    pub fn leader_changes(&self) -> watch::Receiver<Option<NodeId>> {
+        self.leader_changes.subscribe()
+    }
+
+    fn publish_leader(&self, leader: Option<NodeId>) {
+        let number = leader.map_or(0, |leader| leader.0);
+        if self.leader.swap(number, Ordering::AcqRel) != number {
+            self.leader_changes.send_replace(leader);
+        }
+    }
+
     /// An upper bound of how old the store is: what it lacks was written later than that before now
     /// [staleness-by-echo]. `None`: not known. Takes no lock.
     pub fn staleness(&self) -> Option<Duration> {
@@ -263,7 +278,7 @@ impl<S: Store> Replica<S> {
     }
 
     fn publish(&self, state: &State<S>) {
-        self.leader.store(state.drive.cohort().leader().map_or(0, |leader| leader.0), Ordering::Release);
+        self.publish_leader(state.drive.cohort().leader());
         self.stopped.store(!state.drive.cohort().takes_part(), Ordering::Release);
         let now = clock::now();
         let fresh_at = match state.drive.cohort().staleness(now) {
@@ -492,12 +507,16 @@ impl<S: Store> Driven for Replica<S> {
         Some(receiver)
     }
 
+    fn has_heir(&self) -> bool {
+        self.status().followers.values().any(|follower| follower.alive)
+    }
+
     fn end(&self) {
         let mut state = sync::lock(&self.state);
         self.ended.store(true, Ordering::Release);
         state.coordination = None;
         self.lease.publish(None);
-        self.leader.store(0, Ordering::Release);
+        self.publish_leader(None);
         self.fresh_at.store(0, Ordering::Release);
         state.drive.end();
         drop(state);

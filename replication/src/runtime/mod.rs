@@ -141,13 +141,14 @@ impl Runtime {
     }
 
     /// Transfers all leaderships of this node to other members, all at once, in bounded time; what cannot be transferred
-    /// in time falls to an election later. Follow it with [`Runtime::kill`].
+    /// in time, or whom nobody is there to take over, falls to an election later. Follow it with [`Runtime::kill`].
     pub async fn drain(&self) {
         let transfers = self.node.cohorts.all().into_iter().map(|cohort| async move {
             while let Some(ended) = cohort.transfer_away() {
                 match ended.await {
-                    // No follower is near enough yet, or the coordinator is out of reach for a moment.
-                    Ok(Err(ReplicaError::Unavailable(_))) => sleep(DRAIN_RETRY).await,
+                    // No follower is near enough yet, or the coordinator is out of reach for a moment. If nobody else is
+                    // there, nobody is waited for.
+                    Ok(Err(ReplicaError::Unavailable(_))) if cohort.has_heir() => sleep(DRAIN_RETRY).await,
                     Ok(Ok(()) | Err(_)) | Err(_) => return,
                 }
             }
