@@ -14,7 +14,7 @@ use crate::request::{Cell, Condition, Mutation, RequestId, Row};
 
 /// What is kept of a proposed write until it is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PendingWrite {
+pub struct PendingWrite {
     /// Whose write.
     pub(crate) request: RequestId,
     /// Row key.

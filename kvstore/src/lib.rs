@@ -6,7 +6,8 @@
 //! - [`node`]: a node assembled and its life. `rpc`: the gRPC services. `reporter`, `readiness`, [`status`], `diagnosis`: what it shows.
 //! - `gateway`: from a key to the replica that must answer; every node is one.
 //! - `maintenance`, `opening`, `ranges`: the replicas in this process, their background work, their opening.
-//! - `replica`: a cohort and its data: decides, applies, reads. `open_scans`, `conditions`, `dedup`, `payload`: its parts.
+//! - `replica`: a cohort and its data: decides, applies, reads. `open_scans`, `reading`, `conditions`, `dedup`, `payload`:
+//!   its parts.
 //! - `engine`: one range's data on disk and in memory; `table`: its files.
 //! - `space`: what the disk has. `waiting`: reading a device without holding up others. [`accept`]: what accept loops do alike.
 //! - `cluster`: tables, ranges and nodes as the coordinator has them, and streams to the nodes.
@@ -22,12 +23,18 @@ mod reporter;
 mod readiness;
 pub mod status;
 mod diagnosis;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod gateway;
 mod maintenance;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod opening;
 mod ranges;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod replica;
 mod open_scans;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
+mod reading;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod conditions;
 mod dedup;
 mod payload;
@@ -37,6 +44,7 @@ mod engine;
 mod table;
 mod waiting;
 mod space;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod cluster;
 pub mod accept;
 mod metrics;

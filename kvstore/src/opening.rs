@@ -315,7 +315,7 @@ impl Found<'_> {
 }
 
 /// Opens a range's tables, and makes them fit its part of the log.
-pub(crate) fn open_store(
+pub fn open_store(
     disk: Arc<dyn Disk>,
     range: CohortId,
     options: EngineOptions,

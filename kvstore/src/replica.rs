@@ -1,12 +1,7 @@
 //! One replica of a range: the engine's data under replication's order, reads at the right moment.
 //!
 //! [`RangeStore`] gives the cohort's entries their meaning: it decides writes (window, then conditions), keeps what is
-//! pending, applies what is committed. [`RangeReplica`] adds the reads:
-//!
-//! - strong: see the lease, read, see the same leadership's lease again ([lease-recheck]); without a lease, one quorum round
-//!   first. What is applied at a leader with a valid lease contains every write ever acknowledged, for a write is
-//!   applied before it is answered.
-//! - timeline: what is applied here, if that reaches the floor that the caller gives and is young enough.
+//! pending, applies what is committed. [`RangeReplica`] adds the reads: `reading` says when the store is read.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,7 +15,7 @@ use replication::protocol::message::SnapshotPart;
 use replication::runtime::{Replica, ReplicaError, WriteReply};
 use replication::store::{Decision, Outcome, PAYLOAD_BYTES_MAX, Store};
 use wal::sync::lock;
-use wal::{CohortId, Entry, EntryKind, Lsn, NodeId};
+use wal::{CohortId, Entry, EntryKind, Epoch, Lsn, NodeId};
 
 use crate::conditions::{self, Pending, PendingWrite};
 use crate::dedup::Window;
@@ -28,15 +23,12 @@ use crate::engine::{Engine, EngineError, FlushedState, Pinned, Receipt, Snapshot
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
+use crate::reading::{ReadStep, ReplicaRead, Standing};
 use crate::request::{Columns, Mutation, Row, Source};
 use crate::table::io_error;
 
-/// How long a timeline read waits for a replica to reach the caller's floor before the leader is asked instead: two
-/// commit periods, after which a healthy follower has it.
-const FLOOR_WAIT: Duration = Duration::from_millis(100);
-
 /// The state machine of one range.
-pub(crate) struct RangeStore {
+pub struct RangeStore {
     range: CohortId,
     /// Its table and span, for the log.
     label: String,
@@ -63,9 +55,14 @@ struct Snapshots {
 
 /// Why a write was refused by the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// A condition did not hold; the row as found, and at which LSN.
-    Condition { current: Row, at: Lsn },
+    Condition {
+        /// The row.
+        current: Row,
+        /// Where in the log.
+        at: Lsn,
+    },
     /// See [`Answer::Forgotten`].
     Forgotten,
     /// The row could not be read.
@@ -91,7 +88,7 @@ impl RangeStore {
     }
 
     /// The range's data.
-    pub(crate) fn engine(&self) -> &Engine {
+    pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
@@ -100,10 +97,7 @@ impl RangeStore {
     /// `forced` returns when this node's own log holds everything up to the LSN on disk: a leader applies what its
     /// followers have forced, perhaps before its own force, and tables that reach further than the log could not be
     /// opened after a crash ([flush-only-forced]).
-    pub(crate) fn flush(
-        &self,
-        forced: impl FnOnce(Lsn) -> io::Result<()>,
-    ) -> Result<FlushedState, EngineError> {
+    pub fn flush(&self, forced: impl FnOnce(Lsn) -> io::Result<()>) -> Result<FlushedState, EngineError> {
         self.freeze();
         self.engine.flush(|flushed| forced(flushed).map_err(|error| io_error("wal", error)))
     }
@@ -114,8 +108,44 @@ impl RangeStore {
         self.lock().window.encode()
     }
 
+    /// Whether the write may be decided now.
+    pub fn admit(&self, write: &RangeWrite) -> Result<(), KvError> {
+        // Whoever asks: followers would refuse it forever once it is in the log.
+        check_entry(&write.key, &write.mutations)?;
+        match self.engine.stalled() {
+            true => Err(KvError::Overloaded("write stall: flushes are behind".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// The answer to a write of the row at `key` with which replication has come back here, on `node`.
+    pub fn answer(
+        &self,
+        node: NodeId,
+        key: &[u8],
+        reply: Result<WriteReply<Refusal>, ReplicaError>,
+    ) -> Result<Answer, KvError> {
+        match reply {
+            Err(error) => Err(refusal(node, error)),
+            Ok(WriteReply::Logged(Outcome { lsn, refused: false })) => Ok(Answer::Written(lsn)),
+            Ok(WriteReply::Logged(Outcome { refused: true, .. })) => {
+                // The row as it is by now: its LSN goes with it, for the session must not read below what it was shown.
+                let found = self.engine.get(key, &Columns::All);
+                let (current, at) = found.map_err(|error| KvError::Unavailable(error.to_string()))?;
+                Ok(Answer::ConditionFailed { current, at })
+            }
+            Ok(WriteReply::Refused(Refusal::Condition { current, at })) => {
+                Ok(Answer::ConditionFailed { current, at })
+            }
+            Ok(WriteReply::Refused(Refusal::Forgotten)) => {
+                Ok(Answer::Forgotten { applied: self.engine.applied() })
+            }
+            Ok(WriteReply::Refused(Refusal::Unreadable(why))) => Err(KvError::Unavailable(why)),
+        }
+    }
+
     /// The first step of a flush: from here on writes go to a new memtable.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         // Nothing is applied meanwhile.
         let state = self.lock();
         self.engine.freeze(|| state.window.encode());
@@ -337,52 +367,36 @@ impl RangeReplica {
         deadline: Instant,
         read: impl Fn(&Engine) -> Result<(T, Lsn), EngineError>,
     ) -> Result<(T, Source), KvError> {
-        let read = || {
-            // A damaged replica is being repaired; another one has the rows.
-            read(&self.store.engine).map_err(|error| match mode {
-                Mode::Timeline { .. } if self.store.engine.damaged() => self.elsewhere(),
-                Mode::Timeline { .. } | Mode::Strong => KvError::Unavailable(error.to_string()),
-            })
-        };
-        let source = |lsn, staleness| Source { range: self.range, replica: self.node, lsn, staleness };
-        match mode {
-            Mode::Strong => {
-                if let Some(epoch) = self.cohort.lease() {
-                    let (found, lsn) = read()?;
-                    if self.cohort.still_leased(epoch) {
-                        return Ok((found, source(lsn, Some(Duration::ZERO))));
-                    }
+        let mut steps = ReplicaRead::new(mode);
+        let mut found = None;
+        loop {
+            match steps.step(self) {
+                ReadStep::Read => {
+                    found = Some(read(&self.store.engine).map_err(|error| {
+                        // A damaged replica is being repaired; another one has the rows.
+                        match steps.leaves(self.store.engine.damaged()) {
+                            true => self.elsewhere(),
+                            false => KvError::Unavailable(error.to_string()),
+                        }
+                    })?);
                 }
-                let barrier = self.cohort.read_barrier(Lsn::ZERO);
-                match tokio::time::timeout_at(deadline.into(), barrier).await {
-                    Err(_) => {
-                        return Err(KvError::DeadlineExceeded("no majority confirmed the leader".into()));
-                    }
-                    Ok(confirmed) => confirmed.map_err(|error| self.refusal(error))?,
+                ReadStep::Confirm => {
+                    let barrier = self.cohort.read_barrier(Lsn::ZERO);
+                    let confirmed = tokio::time::timeout_at(deadline.into(), barrier).await;
+                    let late = |_| KvError::DeadlineExceeded("no majority confirmed the leader".into());
+                    confirmed.map_err(late)?.map_err(|error| self.refusal(error))?;
                 }
-                let (found, lsn) = read()?;
-                Ok((found, source(lsn, Some(Duration::ZERO))))
-            }
-            Mode::Timeline { floor, max_staleness } => {
-                if self.store.applied() < floor {
-                    let until = deadline.min(Instant::now() + FLOOR_WAIT);
-                    self.cohort.wait_applied(floor, until.into()).await.map_err(|_| self.elsewhere())?;
+                ReadStep::AwaitApplied(floor, wait_max) => {
+                    let until = deadline.min(Instant::now() + wait_max);
+                    // Whether it got there is looked at in the next step.
+                    let _ = self.cohort.wait_applied(floor, until.into()).await;
                 }
-                if !self.cohort.takes_part() {
-                    // Its rows may be others than everybody else's [stopped-serves-nothing].
-                    return Err(self.elsewhere());
+                ReadStep::Answer(staleness) => {
+                    let unread = || KvError::Internal("a read was answered before the store was read".into());
+                    let (found, lsn) = found.ok_or_else(unread)?;
+                    return Ok((found, Source { range: self.range, replica: self.node, lsn, staleness }));
                 }
-                if self.store.applied() == Lsn::ZERO {
-                    // It knows nothing yet, not even the range's first epoch: its disk is new, or it starts over.
-                    return Err(self.elsewhere());
-                }
-                // Before reading: the data can only be younger than this says.
-                let staleness = self.cohort.staleness();
-                if max_staleness.is_some_and(|max| staleness.is_none_or(|staleness| staleness > max)) {
-                    return Err(self.elsewhere());
-                }
-                let (found, lsn) = read()?;
-                Ok((found, source(lsn, staleness)))
+                ReadStep::Elsewhere => return Err(self.elsewhere()),
             }
         }
     }
@@ -417,11 +431,7 @@ impl RangeReplica {
 
     /// Writes. After [`KvError::OutcomeUnknown`] the write may or may not be done; after any other error it is not.
     pub(crate) async fn write(&self, write: RangeWrite, deadline: Instant) -> Result<Answer, KvError> {
-        // Whoever asks: followers would refuse it forever once it is in the log.
-        check_entry(&write.key, &write.mutations)?;
-        if self.store.engine.stalled() {
-            return Err(KvError::Overloaded("write stall: flushes are behind".into()));
-        }
+        self.store.admit(&write)?;
         if !write.conditions.is_empty() {
             // The decision reads this row under the cohort's lock: fetch its blocks before.
             let _ = self.store.engine.get(&write.key, &Columns::All);
@@ -429,20 +439,7 @@ impl RangeReplica {
         let key = write.key.clone();
         match tokio::time::timeout_at(deadline.into(), self.cohort.write(write)).await {
             Err(_) => Err(KvError::OutcomeUnknown("no majority forced it in time".into())),
-            Ok(Err(error)) => Err(self.refusal(error)),
-            Ok(Ok(WriteReply::Logged(Outcome { lsn, refused: false }))) => Ok(Answer::Written(lsn)),
-            Ok(Ok(WriteReply::Logged(Outcome { lsn, refused: true }))) => {
-                let found = self.store.engine.get(&key, &Columns::All);
-                let (current, _) = found.map_err(|error| KvError::Unavailable(error.to_string()))?;
-                Ok(Answer::ConditionFailed { current, at: lsn })
-            }
-            Ok(Ok(WriteReply::Refused(Refusal::Condition { current, at }))) => {
-                Ok(Answer::ConditionFailed { current, at })
-            }
-            Ok(Ok(WriteReply::Refused(Refusal::Forgotten))) => {
-                Ok(Answer::Forgotten { applied: self.store.applied() })
-            }
-            Ok(Ok(WriteReply::Refused(Refusal::Unreadable(why)))) => Err(KvError::Unavailable(why)),
+            Ok(reply) => self.store.answer(self.node, &key, reply),
         }
     }
 
@@ -461,7 +458,26 @@ pub(crate) fn check_entry(key: &[u8], mutations: &[Mutation]) -> Result<(), KvEr
     }
 }
 
-fn refusal(node: NodeId, error: ReplicaError) -> KvError {
+impl Standing for RangeReplica {
+    fn lease(&self) -> Option<Epoch> {
+        self.cohort.lease()
+    }
+
+    fn applied(&self) -> Lsn {
+        self.store.applied()
+    }
+
+    fn staleness(&self) -> Option<Duration> {
+        self.cohort.staleness()
+    }
+
+    fn takes_part(&self) -> bool {
+        self.cohort.takes_part()
+    }
+}
+
+/// Replication's refusals in the store's words, as of a replica on `node`.
+pub fn refusal(node: NodeId, error: ReplicaError) -> KvError {
     match error {
         ReplicaError::NotLeader { hint } => KvError::NotLeader { hint },
         ReplicaError::Unavailable(Unavailable::Overloaded) => {

@@ -4,52 +4,19 @@
 //! changes all the time, a range's leader and its last known LSN, lives in the [`RangeRoute`], which the views share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use replication::coordination::{CoordinationError, Coordinator};
 use replication::runtime::Addresses;
 use tokio::sync::watch;
 use wal::sync::{lock, read, write};
-use wal::{CohortId, Incarnation, Lsn, NodeId, ReplicaId};
+use wal::{CohortId, Incarnation, NodeId, ReplicaId};
 
 use super::gone::Gone;
 use super::layout::{NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
+use super::route::RangeRoute;
 use crate::error::KvError;
 use crate::request::{Table, TableId};
-
-/// One range, with what this node's gateway has learned about it from answers.
-#[derive(Debug)]
-pub(crate) struct RangeRoute {
-    pub(crate) descriptor: Arc<RangeDescriptor>,
-    /// Node that was last seen leading; 0: unknown.
-    leader: AtomicU32,
-    /// Highest LSN seen in any answer.
-    known: Mutex<Lsn>,
-}
-
-impl RangeRoute {
-    /// Where the leader is thought to be.
-    pub(crate) fn leader(&self) -> Option<NodeId> {
-        Some(NodeId(self.leader.load(Ordering::Relaxed))).filter(|node| node.0 != 0)
-    }
-
-    /// Notes where the leader is thought to be.
-    pub(crate) fn set_leader(&self, leader: Option<NodeId>) {
-        self.leader.store(leader.map_or(0, |node| node.0), Ordering::Relaxed);
-    }
-
-    /// Highest LSN seen in any answer.
-    pub(crate) fn known(&self) -> Lsn {
-        *lock(&self.known)
-    }
-
-    /// An answer of the range came with this LSN.
-    pub(crate) fn saw(&self, lsn: Lsn) {
-        let mut known = lock(&self.known);
-        *known = lsn.max(*known);
-    }
-}
 
 /// A table with its ranges in key order; they cover all keys.
 #[derive(Debug)]
@@ -68,8 +35,7 @@ impl TableView {
     fn learn(&self, old: &TableView) {
         for range in &self.ranges {
             if let Some(known) = old.ranges.iter().find(|known| known.descriptor.id == range.descriptor.id) {
-                range.set_leader(known.leader());
-                range.saw(known.known());
+                range.learn(known);
             }
         }
     }
@@ -297,11 +263,7 @@ impl ClusterMap {
             let Some(descriptor) = found.and_then(|found| RangeDescriptor::decode(range, &found.data)) else {
                 return unreadable(&path);
             };
-            ranges.push(Arc::new(RangeRoute {
-                descriptor: Arc::new(descriptor),
-                leader: AtomicU32::new(0),
-                known: Mutex::default(),
-            }));
+            ranges.push(Arc::new(RangeRoute::new(Arc::new(descriptor))));
         }
         ranges.sort_by(|a, b| a.descriptor.start.cmp(&b.descriptor.start));
         if !covers_all_keys(&ranges) {

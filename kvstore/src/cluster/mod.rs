@@ -5,13 +5,16 @@
 //! - `membership`: this node's registration and its ephemeral address.
 //! - `map`: tables, ranges and live nodes, cached and kept fresh by a watch.
 //! - `gone`: ranges of dropped tables.
+//! - `route`: one range, with what answers have told of it.
 //! - `layout`: the texts of the znodes.
-//! - `peers`: one stream of requests to each other node.
+//! - `peers`: one stream of requests to each other node. `silence`: which of them are not heard of.
 
 pub(crate) mod dropping;
 pub(crate) mod tables;
 pub(crate) mod membership;
 pub(crate) mod map;
 pub(crate) mod gone;
+pub(crate) mod route;
 pub(crate) mod layout;
 pub(crate) mod peers;
+pub(crate) mod silence;

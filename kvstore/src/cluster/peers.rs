@@ -1,8 +1,9 @@
 //! Requests to other nodes: one long-lived stream to each, made at first need.
 //!
 //! Whatever has queued up goes out as one frame, answers come back in any order. When the stream breaks, every
-//! request under way ends as [`CallError::Lost`], and one that was never sent as [`CallError::NotSent`]. The gateway
-//! knows what to do with each. There is no retry here.
+//! request under way ends as [`CallError::Lost`], and one that was never sent as [`CallError::NotSent`]. Nobody waits
+//! for a peer to be dialled again that could not be reached. The gateway knows what to do with each. There is no retry
+//! here.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,15 +11,18 @@ use std::time::{Duration, Instant};
 
 use replication::runtime::{Addresses, dial};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::transport::Channel;
 use wal::sync::lock;
 use wal::{CohortId, NodeId};
 
+use super::silence::Silence;
 use crate::error::KvError;
 use crate::operation::{Answer, Operation};
 use crate::proto::gateway::gateway_client::GatewayClient;
-use crate::proto::gateway::{Answer as Frame, Requests};
+use crate::proto::gateway::{Answer as Frame, Answers, Requests};
 use crate::proto::{MESSAGE_BYTES_MAX, peer};
 
 /// Requests that may wait for one peer's stream.
@@ -32,10 +36,12 @@ const SWEEP_FRAMES: u64 = 256;
 const TELL_MAX: Duration = Duration::from_secs(1);
 /// After a failed dial the peer counts as unreachable for so long, so that requests do not queue behind dials.
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
+/// A stream that does not stand after so long is given up.
+const OPEN_MAX: Duration = Duration::from_secs(1);
 
 /// How a request to a peer ended without the peer's own answer, or with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum CallError {
+pub enum CallError {
     /// It was never sent: nothing was done.
     NotSent(String),
     /// It was sent, and no answer came: it may have been done.
@@ -47,6 +53,7 @@ pub(crate) enum CallError {
 struct Call {
     range: CohortId,
     operation: Operation,
+    forward: bool,
     deadline: Instant,
     reply: oneshot::Sender<Result<Answer, CallError>>,
 }
@@ -59,27 +66,36 @@ type Waiter = (CohortId, oneshot::Sender<Result<Answer, CallError>>);
 pub(crate) struct Peers {
     addresses: Arc<dyn Addresses>,
     queues: Mutex<HashMap<NodeId, mpsc::Sender<Call>>>,
+    silence: Arc<Silence>,
     stopped: watch::Sender<bool>,
 }
 
 impl Peers {
     pub(crate) fn new(addresses: Arc<dyn Addresses>) -> Peers {
-        Peers { addresses, queues: Mutex::default(), stopped: watch::Sender::new(false) }
+        let (queues, silence) = (Mutex::default(), Arc::default());
+        Peers { addresses, queues, silence, stopped: watch::Sender::new(false) }
     }
 
-    /// Asks a replica on another node. Called within a tokio runtime.
+    /// Nodes from which nothing is heard.
+    pub(crate) fn silence(&self) -> &Silence {
+        &self.silence
+    }
+
+    /// Asks a replica on another node, which is to pass the request on to the leader if `forward` says so and it does not
+    /// lead. Called within a tokio runtime.
     pub(crate) async fn call(
         &self,
         node: NodeId,
         range: CohortId,
         operation: Operation,
+        forward: bool,
         deadline: Instant,
     ) -> Result<Answer, CallError> {
         if *self.stopped.borrow() {
             return Err(CallError::NotSent("this node has stopped".into()));
         }
         let (reply, answer) = oneshot::channel();
-        let call = Call { range, operation, deadline, reply };
+        let call = Call { range, operation, forward, deadline, reply };
         let queue = self.queue(node);
         match tokio::time::timeout_at(deadline.into(), queue.send(call)).await {
             Ok(Ok(())) => {}
@@ -112,10 +128,11 @@ impl Peers {
         let mut queues = lock(&self.queues);
         let start = || {
             let (sender, calls) = mpsc::channel(QUEUE_LEN);
-            let (addresses, mut stopped) = (self.addresses.clone(), self.stopped.subscribe());
+            let peer = Peer { node, addresses: self.addresses.clone(), silence: self.silence.clone() };
+            let mut stopped = self.stopped.subscribe();
             tokio::spawn(async move {
                 tokio::select! {
-                    () = run(node, addresses, calls) => {}
+                    () = peer.run(calls) => {}
                     _ = stopped.wait_for(|stopped| *stopped) => {}
                 }
             });
@@ -147,34 +164,86 @@ impl Drop for Awaited<'_> {
     }
 }
 
-/// Serves one peer's queue: connects when there is something to send, and again after the stream broke.
-async fn run(node: NodeId, addresses: Arc<dyn Addresses>, mut calls: mpsc::Receiver<Call>) {
-    while let Some(first) = calls.recv().await {
-        let connected = match addresses.address(node) {
-            None => Err("its address is not known".to_owned()),
-            Some(address) => connect(&address).await,
-        };
-        match connected {
-            Ok(client) => session(node, client, first, &mut calls).await,
-            Err(why) => {
-                let refuse = |call: Call| {
-                    let _ = call.reply.send(Err(CallError::NotSent(format!("{node} is unreachable: {why}"))));
-                };
-                refuse(first);
-                let pause = tokio::time::sleep(DIAL_PAUSE);
-                tokio::pin!(pause);
-                loop {
-                    tokio::select! {
-                        () = &mut pause => break,
-                        call = calls.recv() => match call {
-                            Some(call) => refuse(call),
-                            None => return,
-                        },
+/// The way to one peer.
+struct Peer {
+    node: NodeId,
+    addresses: Arc<dyn Addresses>,
+    silence: Arc<Silence>,
+}
+
+impl Peer {
+    /// Serves the peer's queue: connects when there is something to send, and again after the stream broke.
+    async fn run(self, mut calls: mpsc::Receiver<Call>) {
+        // The last attempt to connect failed, or the stream broke: nobody waits for the next attempt.
+        let mut lost = false;
+        while let Some(first) = calls.recv().await {
+            let mut waiting = vec![first];
+            if lost {
+                self.refuse(waiting.drain(..), "it is being dialled");
+            }
+            let connecting = self.connect();
+            tokio::pin!(connecting);
+            let connected = loop {
+                tokio::select! {
+                    connected = &mut connecting => break connected,
+                    call = calls.recv() => match call {
+                        Some(call) if lost => self.refuse([call], "it is being dialled"),
+                        Some(call) => waiting.push(call),
+                        None => return,
+                    },
+                }
+            };
+            match connected {
+                Ok(connection) => {
+                    self.silence.heard(self.node, Instant::now());
+                    session(self.node, connection, waiting, &mut calls, &self.silence).await;
+                    lost = true;
+                }
+                Err(why) => {
+                    lost = true;
+                    self.silence.lost(self.node, Instant::now());
+                    self.refuse(waiting, &why);
+                    let pause = tokio::time::sleep(DIAL_PAUSE);
+                    tokio::pin!(pause);
+                    loop {
+                        tokio::select! {
+                            () = &mut pause => break,
+                            call = calls.recv() => match call {
+                                Some(call) => self.refuse([call], &why),
+                                None => return,
+                            },
+                        }
                     }
                 }
             }
         }
     }
+
+    fn refuse(&self, calls: impl IntoIterator<Item = Call>, why: &str) {
+        for call in calls {
+            let why = format!("{} is unreachable: {why}", self.node);
+            let _ = call.reply.send(Err(CallError::NotSent(why)));
+        }
+    }
+
+    /// A stream that stands: the peer has answered.
+    async fn connect(&self) -> Result<Connection, String> {
+        let address = self.addresses.address(self.node).ok_or("its address is not known")?;
+        let mut client = connect(&address).await?;
+        let (frames, outgoing) = mpsc::channel(2);
+        // A process that stands still takes connections, and says nothing.
+        match timeout(OPEN_MAX, client.exchange(ReceiverStream::new(outgoing))).await {
+            Ok(Ok(response)) => Ok(Connection { frames, answers: response.into_inner() }),
+            Ok(Err(status)) => Err(status.message().to_owned()),
+            Err(_) => Err("it does not answer".to_owned()),
+        }
+    }
+}
+
+/// A stream that stands.
+struct Connection {
+    frames: mpsc::Sender<Requests>,
+    answers: Streaming<Answers>,
 }
 
 async fn connect(address: &str) -> Result<GatewayClient<Channel>, String> {
@@ -203,29 +272,25 @@ fn close(cursor: u64) -> Call {
     let (reply, _) = oneshot::channel();
     // The number says it all.
     let range = CohortId::default();
-    Call { range, operation: Operation::Close(cursor), deadline: Instant::now() + TELL_MAX, reply }
+    let (operation, deadline) = (Operation::Close(cursor), Instant::now() + TELL_MAX);
+    Call { range, operation, forward: false, deadline, reply }
 }
 
 /// One stream's life. When it returns, every call that was sent has been answered or counts as lost.
 async fn session(
     node: NodeId,
-    mut client: GatewayClient<Channel>,
-    first: Call,
+    connection: Connection,
+    waiting: Vec<Call>,
     calls: &mut mpsc::Receiver<Call>,
+    silence: &Silence,
 ) {
-    let (frames, outgoing) = mpsc::channel(2);
+    let Connection { frames, answers: mut stream } = connection;
+    // Dropping it tells the callers that their calls are lost.
     let in_flight = InFlight::default();
-    // Calls handed to a stream that never comes to stand are lost, too: dropping `in_flight` tells their callers.
-    let mut stream = match client.exchange(ReceiverStream::new(outgoing)).await {
-        Ok(response) => response.into_inner(),
-        Err(status) => {
-            let _ = first.reply.send(Err(CallError::NotSent(format!("{node}: {}", status.message()))));
-            return;
-        }
-    };
     let (closing, mut to_close) = mpsc::channel(QUEUE_LEN);
     let receive = async {
         while let Ok(Some(frame)) = stream.message().await {
+            silence.heard(node, Instant::now());
             for answer in frame.answers {
                 let waiter = lock(&in_flight).remove(&answer.id);
                 if let Some(cursor) = deliver(waiter, answer) {
@@ -236,8 +301,8 @@ async fn session(
     };
     let send = async {
         let (mut next, mut frame) = (1, 0u64);
-        let mut first = Some(first);
-        while let Some(call) = match first.take() {
+        let mut waiting = waiting.into_iter();
+        while let Some(call) = match waiting.next() {
             Some(call) => Some(call),
             None => tokio::select! {
                 call = calls.recv() => call,
@@ -246,16 +311,16 @@ async fn session(
         } {
             let (mut requests, mut bytes) = (Vec::new(), 0);
             let mut call = Some(call);
-            while let Some(Call { range, operation, deadline, reply }) = call.take() {
+            while let Some(Call { range, operation, forward, deadline, reply }) = call.take() {
                 let id = next;
                 next += 1;
                 let left = deadline.saturating_duration_since(Instant::now());
-                let request = peer::request(id, range, operation, left);
+                let request = peer::request(id, range, operation, forward, left);
                 bytes += prost::Message::encoded_len(&request);
                 requests.push(request);
                 lock(&in_flight).insert(id, (range, reply));
                 if requests.len() < FRAME_LEN && bytes < FRAME_BYTES {
-                    call = calls.try_recv().ok();
+                    call = waiting.next().or_else(|| calls.try_recv().ok());
                 }
             }
             // Those that gave up at their deadline need no answer any more. Now and then is enough.

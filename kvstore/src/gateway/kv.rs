@@ -8,12 +8,13 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
-use wal::NodeId;
+use wal::{Lsn, NodeId};
 
+use super::call::{Call, Identity};
 use super::limits;
 use super::read::Reader;
 use super::routing::Gateway;
-use super::write::Identity;
+
 use crate::cluster::map::coordination;
 use crate::error::KvError;
 use crate::operation::{Mode, Operation};
@@ -126,7 +127,10 @@ impl Kv for Gateway {
             // A strong read of nothing: answered by an open leader only.
             let (keys, columns) = (Vec::new(), Columns::All);
             let probe = Operation::MultiGet { keys, columns, mode: Mode::Strong, at: None, partial: false };
-            let open = view.ranges.iter().map(|range| self.ask_leader(range, probe.clone(), deadline));
+            let open = view.ranges.iter().map(|range| {
+                let call = Call::strong(self.new_call(), range, probe.clone(), Lsn::ZERO, deadline);
+                self.drive(range, call, deadline)
+            });
             for answer in join_all(open).await {
                 answer.map_err(|error| match error {
                     KvError::DeadlineExceeded(why) => {

@@ -5,13 +5,12 @@
 //! (`NotLeader` with a hint). A replica in this process is asked by a plain function call.
 //!
 //! - `kv`: the [`Kv`](crate::request::Kv) that planner and gRPC service call.
-//! - `write`: one write over many attempts, done exactly once. `scan`, `read`: from the replica that the options allow.
-//!   `range_scan`: one range of a scan, at one LSN.
-//! - `routing`: which range, which node, one question and its answer.
-//! - `search`: whom to ask next for the leader. `limits`: how large keys and rows may be.
+//! - `write`, `scan`, `read`: what each is made of. `routing`: calls at work. `limits`: how large keys and rows may be.
+//! - `range_scan`: one range of a scan, at one LSN.
+//! - `call`: one call over many attempts. `search`: whom to ask next for the leader. `forward`: for a node that cannot
+//!   reach it.
 //!
-//! What to do is decided by plain data that sends nothing (`search::LeaderSearch`, `write::Attempts`,
-//! `range_scan::RangeScanSteps`); the methods of
+//! What to do is decided by plain data that sends nothing (`call`, `search`, `range_scan`); the methods of
 //! [`Gateway`] send and wait.
 
 mod kv;
@@ -21,7 +20,9 @@ mod range_scan;
 mod read;
 mod routing;
 mod limits;
+pub(crate) mod forward;
+pub(crate) mod call;
 mod search;
 
+pub(crate) use self::call::Identity;
 pub(crate) use self::routing::Gateway;
-pub(crate) use self::write::Identity;

@@ -1,8 +1,4 @@
 //! Reads of rows by key, from the replica that the options allow.
-//!
-//! A read is never served below its session's floor ([session-floor]). A timeline read says its floor to the replica,
-//! which refuses if it does not reach it in a moment; then the leader is asked. A leader below the floor (a lone
-//! survivor) is asked again until the deadline, at which the read fails.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,15 +8,16 @@ use bytes::Bytes;
 use futures::future::join_all;
 use wal::{CohortId, Lsn, NodeId};
 
+use super::call::{self, Call};
 use super::limits;
 use super::routing::{Gateway, unexpected};
-use crate::cluster::map::RangeRoute;
 use crate::cluster::peers::CallError;
+use crate::cluster::route::RangeRoute;
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, Operation};
 use crate::request::{Columns, Consistency, ReadOptions, ReadRow, Row, SessionToken, Source, TableId};
 
-/// Pause before a leader that lags behind a session is asked again.
+/// Pause before rows that no replica keeps any more are read as of a newer LSN.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Keys read in one request: at a node of the last release their rows must fit into one message.
 const KEYS_PER_READ: usize = 32;
@@ -50,14 +47,6 @@ impl Reader<'_> {
             true => Err(KvError::ReadTooOld("the rows are older than max_staleness allows".into())),
         }
     }
-
-    /// What range and session learn from an answer.
-    fn saw(&self, range: &RangeRoute, lsn: Lsn) {
-        range.saw(lsn);
-        if let Some(session) = self.session {
-            session.saw(range.descriptor.id, lsn);
-        }
-    }
 }
 
 impl Gateway {
@@ -69,42 +58,20 @@ impl Gateway {
         operation: impl Fn(Mode) -> Operation,
         accept: impl Fn(Answer) -> Result<(T, Source), KvError>,
     ) -> Result<(NodeId, T), KvError> {
-        let Reader { options, .. } = reader;
-        let id = range.descriptor.id;
-        let floor = reader.floor(id);
-        if options.consistency == Consistency::Timeline {
-            let mode = Mode::Timeline { floor, max_staleness: options.max_staleness };
-            for node in self.nearest(range) {
-                if let Ok(answer) = self.ask(node, id, operation(mode), options.deadline).await {
-                    let (found, source) = accept(answer)?;
-                    // A replica that is wiped between its own look at the floor and the read is below it.
-                    if source.lsn >= floor {
-                        reader.saw(range, source.lsn);
-                        return Ok((source.replica, found));
-                    }
-                    range.saw(source.lsn);
-                }
-                // Too old, unreachable or out of service: only the leader surely has it.
-                if options.max_staleness.is_some() || floor > Lsn::ZERO {
-                    break;
-                }
+        let Reader { options, session } = reader;
+        let floor = reader.floor(range.descriptor.id);
+        let (number, deadline) = (self.new_call(), options.deadline);
+        let call = match options.consistency {
+            Consistency::Strong => Call::strong(number, range, operation(Mode::Strong), floor, deadline),
+            Consistency::Timeline => {
+                let allowed = (floor, options.max_staleness);
+                Call::timeline(number, range, operation, allowed, self.nearest(range), deadline)
             }
-        }
-        loop {
-            let answer = self.ask_leader(range, operation(Mode::Strong), options.deadline).await?;
-            let (found, source) = accept(answer)?;
-            if source.lsn >= floor {
-                reader.saw(range, source.lsn);
-                return Ok((source.replica, found));
-            }
-            range.saw(source.lsn);
-            if Instant::now() + PAUSE > options.deadline {
-                return Err(KvError::DeadlineExceeded(format!(
-                    "no replica has reached LSN {floor} of this session"
-                )));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        };
+        let answer = self.drive(range, call, deadline).await?;
+        call::learn(&answer, range, session);
+        let (found, source) = accept(answer)?;
+        Ok((source.replica, found))
     }
 
     /// Reads one row.

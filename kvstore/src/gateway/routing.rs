@@ -1,23 +1,28 @@
-//! One question to one replica, or to whoever leads a range.
+//! The calls of this gateway at work: which node is asked, what is waited for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
 use wal::{CohortId, NodeId};
 
-use super::search::{LeaderSearch, Step};
-use crate::cluster::map::{ClusterMap, RangeRoute};
+use super::call::{Around, Call, Step};
+use crate::cluster::map::ClusterMap;
 use crate::cluster::peers::{CallError, Peers};
+use crate::cluster::route::RangeRoute;
 use crate::config::Limits;
 use crate::error::KvError;
 use crate::metrics::Metrics;
 use crate::operation::{Answer, Operation};
 use crate::ranges::Ranges;
+use crate::replica::RangeReplica;
 use crate::request::RequestId;
 
-/// One attempt waits at most so long for its answer: a node that hangs must not eat the whole deadline.
-const ATTEMPT_MAX: Duration = Duration::from_secs(2);
+/// What is asked of one node alone waits at most so long for its answer: another one may be asked.
+const ASK_MAX: Duration = Duration::from_secs(1);
 
 /// The store as the clients of this node reach it, wherever their rows are.
 pub(crate) struct Gateway {
@@ -29,6 +34,7 @@ pub(crate) struct Gateway {
     /// This gateway as a client of the leaders: random, new at each start.
     client: u128,
     sequence: AtomicU64,
+    calls: AtomicU64,
     turn: AtomicUsize,
 }
 
@@ -48,6 +54,7 @@ impl Gateway {
             peers,
             client: u128::from_le_bytes(wal::random()),
             sequence: AtomicU64::new(1),
+            calls: AtomicU64::new(1),
             turn: AtomicUsize::new(0),
         }
     }
@@ -115,6 +122,18 @@ impl Gateway {
         operation: Operation,
         deadline: Instant,
     ) -> Result<Answer, CallError> {
+        self.send(node, range, operation, false, deadline.min(Instant::now() + ASK_MAX)).await
+    }
+
+    /// The same; `forward`: a node that does not lead shall pass it on to the one that does.
+    async fn send(
+        &self,
+        node: NodeId,
+        range: CohortId,
+        operation: Operation,
+        forward: bool,
+        deadline: Instant,
+    ) -> Result<Answer, CallError> {
         if let Some(table) = self.map.gone.table(range) {
             return Err(CallError::Refused(KvError::NoTable(table)));
         }
@@ -122,7 +141,7 @@ impl Gateway {
             return self.ranges.execute(range, operation, deadline).await.map_err(CallError::Refused);
         }
         self.metrics.forwarded.count();
-        self.peers.call(node, range, operation, deadline.min(Instant::now() + ATTEMPT_MAX)).await
+        self.peers.call(node, range, operation, forward, deadline).await
     }
 
     /// Closes a scan that is open on a node. Nobody waits for it.
@@ -133,19 +152,54 @@ impl Gateway {
         }
     }
 
-    /// The next node that the search wants to be asked, after its pauses; `None` when the deadline has passed.
-    pub(super) async fn next_node(
+    /// The number of a new call.
+    pub(super) fn new_call(&self) -> u64 {
+        self.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Drives a call: sends its attempts, waits for what comes first, and tells it.
+    pub(super) async fn drive(
         &self,
         range: &RangeRoute,
-        search: &mut LeaderSearch<'_>,
-    ) -> Option<NodeId> {
+        mut call: Call,
+        deadline: Instant,
+    ) -> Result<Answer, KvError> {
+        let around = Around { me: self.ranges.node(), route: range, silence: self.peers.silence() };
+        let id = range.descriptor.id;
+        let local = self.ranges.replica(id).ok();
+        let mut news = None;
+        let mut under_way = FuturesUnordered::new();
         loop {
-            match search.step(Instant::now(), || self.leader_of(range)) {
-                Step::Ask(node) => return Some(node),
-                Step::GiveUp => return None,
-                Step::Pause(pause) => {
-                    self.metrics.retries.count();
-                    tokio::time::sleep(pause).await;
+            if let Some(local) = &local {
+                range.heard_locally(local.cohort.leader());
+            }
+            match call.step(Instant::now(), &around) {
+                Step::Done(result) => return result,
+                Step::Ask { attempt, node, operation, forward } => {
+                    let ask = self.send(node, id, operation, forward, deadline);
+                    let mut ask = Box::pin(async move { (attempt, ask.await) });
+                    // A replica in this process mostly answers at once.
+                    match ask.as_mut().now_or_never() {
+                        Some((attempt, result)) => call.answered(attempt, result, Instant::now(), &around),
+                        None => under_way.push(ask),
+                    }
+                }
+                Step::Wait(until) => {
+                    // Followed from here on, and looked at once more before the first wait.
+                    let Some(news) = &mut news else {
+                        news = Some(News::follow(range, local.as_deref()));
+                        continue;
+                    };
+                    if under_way.is_empty() {
+                        self.metrics.retries.count();
+                    }
+                    tokio::select! {
+                        Some((attempt, result)) = under_way.next() => {
+                            call.answered(attempt, result, Instant::now(), &around);
+                        }
+                        () = news.come() => {}
+                        () = tokio::time::sleep_until(until.into()) => {}
+                    }
                 }
             }
         }
@@ -158,21 +212,38 @@ impl Gateway {
         operation: Operation,
         deadline: Instant,
     ) -> Result<Answer, KvError> {
-        let mut search = LeaderSearch::new(&range.descriptor.members, deadline);
-        loop {
-            let Some(node) = self.next_node(range, &mut search).await else {
-                return Err(search.deadline_error());
+        self.drive(range, Call::other(self.new_call(), range, operation, deadline), deadline).await
+    }
+}
+
+/// What may tell a waiting call of a new leader.
+struct News {
+    route: watch::Receiver<u64>,
+    /// Of the replica in this process.
+    local: Option<watch::Receiver<Option<NodeId>>>,
+}
+
+impl News {
+    fn follow(range: &RangeRoute, local: Option<&RangeReplica>) -> News {
+        News { route: range.follow(), local: local.map(|local| local.cohort.leader_changes()) }
+    }
+
+    /// Returns when there is some. Cancel-safe.
+    async fn come(&mut self) {
+        let told = async {
+            let told = match &mut self.local {
+                Some(local) => local.changed().await.is_ok(),
+                None => false,
             };
-            let answer = self.ask(node, range.descriptor.id, operation.clone(), deadline).await;
-            match answer {
-                Ok(answer) => {
-                    range.set_leader(Some(node));
-                    return Ok(answer);
-                }
-                Err(CallError::NotSent(why) | CallError::Lost(why)) => search.failed(why),
-                Err(CallError::Refused(error)) => search.refused(error)?,
+            if !told {
+                // There is no replica here (any more).
+                std::future::pending().await
             }
-            range.set_leader(None);
+        };
+        tokio::select! {
+            () = told => {}
+            // The sender lives as long as the route, which the call holds.
+            _ = self.route.changed() => {}
         }
     }
 }

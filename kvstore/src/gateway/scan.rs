@@ -10,7 +10,7 @@ use wal::CohortId;
 use super::range_scan::{RangeScanSteps, ScanStep};
 use super::read::Reader;
 use super::routing::Gateway;
-use crate::cluster::map::RangeRoute;
+use crate::cluster::route::RangeRoute;
 use crate::error::KvError;
 use crate::operation::{Answer, Operation, RangeScan};
 use crate::request::{Scan, ScanBatch};

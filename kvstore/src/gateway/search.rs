@@ -1,106 +1,150 @@
-//! Finding the leader of a range: guess, ask, follow hints, pause, until the deadline. Pure: it says whom to ask or how
+//! Finding the leader of a range: guess, ask, follow hints, rest, until somebody answers. Pure: it says whom to ask or how
 //! long to wait, and somebody else does that.
+//!
+//! While a range has no leader, one call in a process looks for it, and the others wait for its news ([`RangeRoute`]); each
+//! asks by itself only now and then, for what hinders one call need not hinder another.
 
 use std::time::{Duration, Instant};
 
-use wal::{NodeId, ReplicaId};
+use wal::NodeId;
 
+use super::call::Around;
 use crate::error::KvError;
 
-/// First and longest pause before the next round of attempts. An election takes some hundred milliseconds; asking
-/// more often than every 25 would only cost.
-const PAUSE_MIN: Duration = Duration::from_millis(2);
-const PAUSE_MAX: Duration = Duration::from_millis(25);
+/// So long an attempt is waited for before others are asked as well: longer than an answer takes when all is well, and short
+/// against the election that follows when its node has died.
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
+/// First and longest rest between two rounds of the call that looks for the leader. An election takes some hundred
+/// milliseconds; asking more often than every 25 would only cost.
+const ROUND_REST_MIN: Duration = Duration::from_millis(2);
+const ROUND_REST_MAX: Duration = Duration::from_millis(25);
+/// The same for the calls that wait for its news.
+const OWN_REST_MIN: Duration = Duration::from_millis(250);
+const OWN_REST_MAX: Duration = Duration::from_secs(1);
+/// So often a waiting call sees whether anybody looks for the leader.
+const WATCH_PERIOD: Duration = Duration::from_millis(100);
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Next {
     /// Ask this node.
     Ask(NodeId),
-    /// All have been asked: wait so long, then step again.
-    Pause(Duration),
-    /// The deadline has passed.
-    GiveUp,
+    /// Wait until then, or for an answer or news.
+    Wait(Instant),
 }
 
-/// Where the search stands between two steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Nobody has been asked yet.
-    Guess,
-    /// One member after the other is asked.
-    Round,
-    /// All have been asked, and the pause is over when the next step is taken.
-    Paused,
+/// A rest between two rounds.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    /// When the call looks again whether it is the one that searches.
+    look_at: Instant,
+    /// When it ends in any case.
+    until: Instant,
 }
 
 /// The search for the leader of one range, for one call.
-pub(super) struct LeaderSearch<'a> {
-    members: &'a [ReplicaId],
-    deadline: Instant,
-    stage: Stage,
-    /// Whom the last answer named as the leader.
+#[derive(Debug)]
+pub(super) struct Search {
+    /// The call's number.
+    call: u64,
+    members: Vec<NodeId>,
+    /// The news that was acted upon last.
+    seen: Option<u64>,
+    /// Whom to ask next.
     hint: Option<NodeId>,
-    /// Attempts since the last pause.
-    asked: usize,
+    /// How many may still be asked in this round.
+    left: usize,
     /// Whose turn it is among the members.
     turn: usize,
-    pause: Duration,
+    rounds: u32,
+    rest: Option<Rest>,
     /// The last reason why it did not work, for the caller.
     why: String,
 }
 
-impl<'a> LeaderSearch<'a> {
+impl Search {
     /// A search among the members of a range.
-    pub(super) fn new(members: &'a [ReplicaId], deadline: Instant) -> LeaderSearch<'a> {
-        assert!(!members.is_empty(), "a range has members");
-        LeaderSearch {
+    pub(super) fn new(call: u64, members: Vec<NodeId>) -> Search {
+        Search {
+            call,
             members,
-            deadline,
-            stage: Stage::Guess,
+            seen: None,
             hint: None,
-            asked: 0,
+            left: 0,
             turn: 0,
-            pause: PAUSE_MIN,
+            rounds: 0,
+            rest: None,
             why: "the range has no leader".into(),
         }
     }
 
-    /// The next step. `known` tells where the leader is thought to be; it is asked at the start and after each pause.
-    pub(super) fn step(&mut self, now: Instant, known: impl FnOnce() -> Option<NodeId>) -> Step {
-        match self.stage {
-            Stage::Guess => {
-                self.stage = Stage::Round;
-                if let Some(leader) = known() {
-                    self.asked = 1;
-                    return Step::Ask(leader);
-                }
-            }
-            Stage::Round if self.asked > self.members.len() => {
-                if now >= self.deadline {
-                    return Step::GiveUp;
-                }
-                let pause = self.pause.min(self.deadline - now);
-                self.pause = (self.pause * 2).min(PAUSE_MAX);
-                self.stage = Stage::Paused;
-                return Step::Pause(pause);
-            }
-            Stage::Round => {}
-            Stage::Paused => {
-                self.stage = Stage::Round;
-                self.asked = 0;
-                // More may be known by now: a replica in this process learns of a new leader at once.
-                self.hint = self.hint.take().or_else(known);
-            }
+    /// The next step. `under_way` tells which nodes have been asked and have not answered, and since when.
+    pub(super) fn next(
+        &mut self,
+        now: Instant,
+        under_way: &[(NodeId, Instant)],
+        around: &Around<'_>,
+    ) -> Next {
+        let (leader, news) = around.route.leading();
+        if self.seen != Some(news) {
+            // The first look, or news: who leads now is asked at once, whatever else is under way.
+            self.seen = Some(news);
+            self.begin_round(leader);
         }
-        if now >= self.deadline {
-            return Step::GiveUp;
+        let is_asked = |node| under_way.iter().any(|(other, _)| *other == node);
+        if let Some(hint) = self.hint.take()
+            && !is_asked(hint)
+            && around.silence.may_ask(hint, now)
+        {
+            self.left = self.left.saturating_sub(1);
+            return Next::Ask(hint);
         }
-        self.asked += 1;
-        Step::Ask(self.hint.take().unwrap_or_else(|| {
+        // An answer may come any moment.
+        let patient = under_way.iter().filter(|(node, _)| !around.silence.is_silent(*node));
+        if let Some(until) = patient.map(|(_, since)| *since + PATIENCE).filter(|until| now < *until).max() {
+            return Next::Wait(until);
+        }
+        if let Some(rest) = &mut self.rest {
+            let searches = now >= rest.look_at && around.route.searches(self.call, now);
+            if now < rest.until && !searches {
+                if now >= rest.look_at {
+                    rest.look_at = now + WATCH_PERIOD;
+                }
+                return Next::Wait(rest.look_at.min(rest.until));
+            }
+            self.begin_round(leader);
+            return self.next(now, under_way, around);
+        }
+        while self.left > 0 {
+            self.left -= 1;
             self.turn += 1;
-            self.members[self.turn % self.members.len()].node
-        }))
+            let node = self.members[self.turn % self.members.len()];
+            if !is_asked(node) && around.silence.may_ask(node, now) {
+                return Next::Ask(node);
+            }
+        }
+        Next::Wait(self.rest_now(now))
+    }
+
+    fn begin_round(&mut self, leader: Option<NodeId>) {
+        (self.hint, self.left, self.rest) = (leader, self.members.len() + 1, None);
+    }
+
+    /// Rests before the next round. Rests differ between calls, so that those who wait do not all ask at once.
+    fn rest_now(&mut self, now: Instant) -> Instant {
+        let doubled = |least: Duration, most: Duration| (least * 2_u32.pow(self.rounds.min(10))).min(most);
+        let (look, own) = (doubled(ROUND_REST_MIN, ROUND_REST_MAX), doubled(OWN_REST_MIN, OWN_REST_MAX));
+        self.rounds += 1;
+        let spread = self.call.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(self.rounds) >> 48;
+        let until = now + own.mul_f64(0.5 + spread as f64 / 65536.0);
+        self.rest = Some(Rest { look_at: now + look, until });
+        now + look
+    }
+
+    /// The leader answered, and is asked again after so long.
+    pub(super) fn rest_for(&mut self, pause: Duration, now: Instant) {
+        self.left = 0;
+        self.rest = Some(Rest { look_at: now + pause, until: now + pause });
     }
 
     /// The node could not be asked, or did not answer.
@@ -108,12 +152,25 @@ impl<'a> LeaderSearch<'a> {
         self.why = why;
     }
 
+    /// The node is to be asked next.
+    pub(super) fn follow(&mut self, hint: Option<NodeId>) {
+        self.hint = hint;
+    }
+
     /// The node answered with an error. Errors that another node or another moment may mend are swallowed, and the
     /// search goes on; the others come back.
-    pub(super) fn refused(&mut self, error: KvError) -> Result<(), KvError> {
+    pub(super) fn refused(
+        &mut self,
+        node: NodeId,
+        error: KvError,
+        around: &Around<'_>,
+    ) -> Result<(), KvError> {
         match &error {
             KvError::NotLeader { hint } => {
-                self.hint = *hint;
+                let hint = hint.filter(|hint| *hint != node);
+                around.route.failed(node, hint);
+                // A round is long enough to follow a hint, and no longer: two that name each other are not believed for ever.
+                self.hint = hint.filter(|_| self.left > 0);
                 // What stays as the reason is what a leader or a broken connection said, if anything.
                 return Ok(());
             }
@@ -133,13 +190,17 @@ impl<'a> LeaderSearch<'a> {
             | KvError::ReadTooOld(_)
             | KvError::Internal(_) => return Err(error),
         }
+        match &error {
+            KvError::RangeMoved | KvError::ShuttingDown => around.route.failed(node, None),
+            _ => around.route.is_busy(),
+        }
         // What it means for the request is said once, by the error that this ends in.
         self.why = match error {
             KvError::Unavailable(why) | KvError::DeadlineExceeded(why) => why,
             error => error.to_string(),
         };
         // A pause helps a leader that is overloaded or taking over; a round through the others does not.
-        self.asked = self.members.len() + 1;
+        self.left = 0;
         Ok(())
     }
 
@@ -156,62 +217,150 @@ impl<'a> LeaderSearch<'a> {
 
 #[cfg(test)]
 mod tests {
-    use wal::Incarnation;
-
+    use super::super::call::tests::range;
     use super::*;
+    use crate::cluster::route::RangeRoute;
+    use crate::cluster::silence::Silence;
 
-    fn members() -> Vec<ReplicaId> {
-        (1..=3).map(|node| ReplicaId { node: NodeId(node), incarnation: Incarnation(7) }).collect()
+    const A: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
+    const C: NodeId = NodeId(3);
+
+    struct World {
+        route: RangeRoute,
+        silence: Silence,
+        start: Instant,
     }
 
-    fn nobody() -> Option<NodeId> {
-        None
+    impl World {
+        fn new() -> World {
+            World { route: range(), silence: Silence::default(), start: Instant::now() }
+        }
+
+        fn around(&self) -> Around<'_> {
+            Around { me: C, route: &self.route, silence: &self.silence }
+        }
+
+        fn search(&self, call: u64) -> Search {
+            Search::new(call, self.route.members())
+        }
+
+        fn at(&self, ms: u64) -> Instant {
+            self.start + Duration::from_millis(ms)
+        }
+
+        fn next(&self, search: &mut Search, ms: u64) -> Next {
+            search.next(self.at(ms), &[], &self.around())
+        }
+    }
+
+    fn not_leader(hint: Option<NodeId>) -> KvError {
+        KvError::NotLeader { hint }
     }
 
     #[test]
-    fn guesses_follows_hints_and_asks_everyone_before_it_pauses() {
-        let (members, now) = (members(), Instant::now());
-        let mut search = LeaderSearch::new(&members, now + Duration::from_secs(1));
-        assert_eq!(search.step(now, || Some(NodeId(3))), Step::Ask(NodeId(3)));
-        search.refused(KvError::NotLeader { hint: Some(NodeId(1)) }).unwrap();
-        assert_eq!(search.step(now, nobody), Step::Ask(NodeId(1)));
-        search.refused(KvError::NotLeader { hint: None }).unwrap();
-        assert_eq!(search.step(now, nobody), Step::Ask(NodeId(2)));
+    fn guesses_follows_hints_and_asks_everyone_before_it_rests() {
+        let world = World::new();
+        let mut search = world.search(1);
+        world.route.set_leader(Some(C));
+        assert_eq!(world.next(&mut search, 0), Next::Ask(C));
+        search.refused(C, not_leader(Some(A)), &world.around()).unwrap();
+        assert_eq!(world.next(&mut search, 0), Next::Ask(A));
+        search.refused(A, not_leader(None), &world.around()).unwrap();
+        assert_eq!(world.next(&mut search, 0), Next::Ask(B));
         search.failed("no route".into());
-        assert_eq!(search.step(now, nobody), Step::Ask(NodeId(3)));
-        assert_eq!(search.step(now, nobody), Step::Pause(PAUSE_MIN));
-        assert_eq!(
-            search.step(now, || Some(NodeId(2))),
-            Step::Ask(NodeId(2)),
-            "what is known after the pause"
-        );
+        assert_eq!(world.next(&mut search, 0), Next::Ask(C));
+        assert_eq!(world.next(&mut search, 0), Next::Wait(world.at(2)));
+        world.route.set_leader(Some(B));
+        assert_eq!(world.next(&mut search, 2), Next::Ask(B), "what is known after the rest");
         assert_eq!(search.why(), "no route");
     }
 
     #[test]
-    fn a_leader_that_is_busy_gets_a_pause_at_once() {
-        let (members, now) = (members(), Instant::now());
-        let mut search = LeaderSearch::new(&members, now + Duration::from_millis(3));
-        assert_eq!(search.step(now, || Some(NodeId(1))), Step::Ask(NodeId(1)));
-        search.refused(KvError::Unavailable("taking over".into())).unwrap();
-        assert_eq!(search.step(now, nobody), Step::Pause(PAUSE_MIN));
-        let later = now + PAUSE_MIN;
-        assert_eq!(search.step(later, || Some(NodeId(1))), Step::Ask(NodeId(1)));
-        search.refused(KvError::Unavailable("taking over".into())).unwrap();
-        assert_eq!(
-            search.step(later, nobody),
-            Step::Pause(Duration::from_millis(1)),
-            "not past the deadline"
-        );
-        assert_eq!(search.step(later + Duration::from_millis(1), nobody), Step::GiveUp);
+    fn two_that_name_each_other_are_not_believed_for_ever() {
+        let world = World::new();
+        let mut search = world.search(1);
+        world.route.set_leader(Some(A));
+        let mut asked = 0;
+        while let Next::Ask(node) = world.next(&mut search, 0) {
+            let other = if node == A { B } else { A };
+            search.refused(node, not_leader(Some(other)), &world.around()).unwrap();
+            asked += 1;
+            assert!(asked < 9, "no rest");
+        }
+    }
+
+    #[test]
+    fn a_leader_that_is_busy_gets_a_rest_at_once() {
+        let world = World::new();
+        let mut search = world.search(1);
+        world.route.set_leader(Some(A));
+        assert_eq!(world.next(&mut search, 0), Next::Ask(A));
+        search.refused(A, KvError::Unavailable("taking over".into()), &world.around()).unwrap();
+        assert_eq!(world.next(&mut search, 0), Next::Wait(world.at(2)));
+        assert_eq!(world.next(&mut search, 2), Next::Ask(A));
+        search.refused(A, KvError::Unavailable("taking over".into()), &world.around()).unwrap();
+        assert_eq!(world.next(&mut search, 2), Next::Wait(world.at(6)), "twice as long");
+    }
+
+    #[test]
+    fn an_attempt_is_waited_for_until_patience_ends_or_there_is_news() {
+        let world = World::new();
+        let mut search = world.search(1);
+        world.route.set_leader(Some(A));
+        assert_eq!(world.next(&mut search, 0), Next::Ask(A));
+        let under_way = [(A, world.at(0))];
+        let next = |search: &mut Search, ms| search.next(world.at(ms), &under_way, &world.around());
+        assert_eq!(next(&mut search, 1), Next::Wait(world.at(250)));
+        world.route.heard_locally(Some(B));
+        assert_eq!(next(&mut search, 100), Next::Ask(B), "the replica here knows of a new leader");
+        let mut other = world.search(2);
+        world.route.set_leader(Some(A));
+        assert_eq!(world.next(&mut other, 0), Next::Ask(A));
+        assert!(matches!(next(&mut other, 250), Next::Ask(B | C)), "whoever may have been elected");
+    }
+
+    #[test]
+    fn silent_nodes_are_passed_over() {
+        let world = World::new();
+        world.silence.lost(A, world.start);
+        world.route.set_leader(Some(A));
+        let mut search = world.search(1);
+        let mut asked = Vec::new();
+        while let Next::Ask(node) = world.next(&mut search, 1) {
+            search.refused(node, not_leader(Some(A)), &world.around()).unwrap();
+            asked.push(node);
+        }
+        assert!(asked.contains(&B) && asked.contains(&C) && !asked.contains(&A), "{asked:?}");
+    }
+
+    /// A thousand statements that wait through a fail-over of two seconds.
+    #[test]
+    fn one_call_looks_for_the_leader_and_the_others_wait_for_its_news() {
+        let world = World::new();
+        let mut searches: Vec<Search> = (0..1000).map(|call| world.search(call)).collect();
+        let mut asked = 0;
+        for ms in 0..2000 {
+            for search in &mut searches {
+                while let Next::Ask(node) = world.next(search, ms) {
+                    search.refused(node, not_leader(None), &world.around()).unwrap();
+                    asked += 1;
+                }
+            }
+        }
+        // Each asks its round at the start, and about two more by itself.
+        assert!(asked < 16_000, "{asked} questions in two seconds");
+        world.route.answered(B);
+        for search in &mut searches {
+            assert_eq!(world.next(search, 2000), Next::Ask(B), "all hear of it at once");
+        }
     }
 
     #[test]
     fn errors_that_no_other_node_mends_come_back() {
-        let members = members();
-        let mut search = LeaderSearch::new(&members, Instant::now());
-        let full = KvError::DiskFull(NodeId(1));
-        assert_eq!(search.refused(full.clone()), Err(full));
-        assert_eq!(search.step(Instant::now(), nobody), Step::GiveUp);
+        let world = World::new();
+        let mut search = world.search(1);
+        let full = KvError::DiskFull(A);
+        assert_eq!(search.refused(A, full.clone(), &world.around()), Err(full));
     }
 }

@@ -7,6 +7,7 @@ use replication::runtime::{Runtime, tuned};
 use tonic::transport::Server;
 
 use super::listener::Incoming;
+use crate::cluster::peers::Peers;
 use crate::gateway::Gateway;
 use crate::proto::gateway::gateway_server::GatewayServer;
 use crate::proto::v1::kv_server::KvServer;
@@ -21,6 +22,7 @@ pub(super) struct Services {
     pub(super) gateway: Arc<Gateway>,
     pub(super) reporter: Arc<Reporter>,
     pub(super) ranges: Arc<Ranges>,
+    pub(super) peers: Arc<Peers>,
     pub(super) runtime: Runtime,
 }
 
@@ -34,7 +36,7 @@ pub(super) async fn serve_peers(incoming: Incoming, runtime: Runtime) {
 
 /// Serves clients until the connections end. A peer of an earlier version comes here, too: it does not say what it is.
 pub(super) async fn serve_clients(incoming: Incoming, services: Services) {
-    let Services { gateway, reporter, ranges, runtime } = services;
+    let Services { gateway, reporter, ranges, peers, runtime } = services;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<KvServer<PublicService>>().await;
     let descriptors = || {
@@ -47,7 +49,7 @@ pub(super) async fn serve_clients(incoming: Incoming, services: Services) {
     let public = KvServer::new(PublicService::new(gateway, reporter))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let peers = GatewayServer::new(GatewayService::new(ranges))
+    let peers = GatewayServer::new(GatewayService::new(ranges, peers))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let services = tuned(Server::builder())

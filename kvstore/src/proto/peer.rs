@@ -19,7 +19,13 @@ type AnswerKind = gateway::answer::Kind;
 type FailureKind = gateway::failure::Kind;
 
 /// The request as it travels.
-pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: Duration) -> gateway::Request {
+pub(crate) fn request(
+    id: u64,
+    range: CohortId,
+    operation: Operation,
+    forward: bool,
+    timeout: Duration,
+) -> gateway::Request {
     let operation = match operation {
         Operation::Get { key, columns: which, mode: how } => {
             OperationKind::Get(gateway::Get { key, columns: Some(columns(which)), mode: Some(mode(how)) })
@@ -60,6 +66,7 @@ pub(crate) fn request(id: u64, range: CohortId, operation: Operation, timeout: D
         timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
         range: Bytes::copy_from_slice(&range.0.to_be_bytes()),
         operation: Some(operation),
+        forward,
     }
 }
 
@@ -365,7 +372,7 @@ mod tests {
         ];
         for operation in operations {
             let range = CohortId(77);
-            let sent = request(1, range, operation.clone(), Duration::from_secs(1));
+            let sent = request(1, range, operation.clone(), false, Duration::from_secs(1));
             assert_eq!(to_operation(sent), Ok((range, operation)));
         }
     }

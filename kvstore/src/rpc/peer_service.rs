@@ -7,7 +7,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::cluster::peers::Peers;
 use crate::error::KvError;
+use crate::gateway::forward::{FORWARD_MAX, forward_to, passed_back};
 use crate::operation;
 use crate::proto::gateway::gateway_server::Gateway;
 use crate::proto::gateway::{self, Answers, Requests};
@@ -21,12 +23,19 @@ const FRAME_BYTES: usize = 1 << 20;
 
 /// Serves other nodes' requests for the ranges that are here.
 pub(crate) struct GatewayService {
+    serving: Arc<Serving>,
+}
+
+/// What requests are answered from.
+struct Serving {
     ranges: Arc<Ranges>,
+    /// Where requests are passed on to.
+    peers: Arc<Peers>,
 }
 
 impl GatewayService {
-    pub(crate) fn new(ranges: Arc<Ranges>) -> GatewayService {
-        GatewayService { ranges }
+    pub(crate) fn new(ranges: Arc<Ranges>, peers: Arc<Peers>) -> GatewayService {
+        GatewayService { serving: Arc::new(Serving { ranges, peers }) }
     }
 }
 
@@ -40,7 +49,7 @@ impl Gateway for GatewayService {
     ) -> Result<Response<Self::ExchangeStream>, Status> {
         let (answers, ready) = mpsc::channel(1024);
         let (frames, outgoing) = mpsc::channel(2);
-        tokio::spawn(receive(self.ranges.clone(), request.into_inner(), answers));
+        tokio::spawn(receive(self.serving.clone(), request.into_inner(), answers));
         tokio::spawn(send(ready, frames));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
@@ -48,7 +57,7 @@ impl Gateway for GatewayService {
 
 /// Starts each request as it comes. Ends with the stream; what runs then finds nobody to answer.
 async fn receive(
-    ranges: Arc<Ranges>,
+    serving: Arc<Serving>,
     mut requests: Streaming<Requests>,
     answers: mpsc::Sender<gateway::Answer>,
 ) {
@@ -63,9 +72,9 @@ async fn receive(
                 }
                 continue;
             };
-            let (ranges, answers) = (ranges.clone(), answers.clone());
+            let (serving, answers) = (serving.clone(), answers.clone());
             tokio::spawn(async move {
-                let answer = execute(&ranges, request).await;
+                let answer = serving.execute(request).await;
                 // An error: the stream has gone, and with it whoever asked.
                 let _ = answers.send(peer::answer(id, answer)).await;
                 drop(permit);
@@ -74,10 +83,21 @@ async fn receive(
     }
 }
 
-async fn execute(ranges: &Ranges, request: gateway::Request) -> Result<operation::Answer, KvError> {
-    let deadline = Instant::now() + Duration::from_millis(request.timeout_ms.into());
-    let (range, operation) = peer::to_operation(request)?;
-    ranges.execute(range, operation, deadline).await
+impl Serving {
+    async fn execute(&self, request: gateway::Request) -> Result<operation::Answer, KvError> {
+        let deadline = Instant::now() + Duration::from_millis(request.timeout_ms.into());
+        let forward = request.forward;
+        let (range, operation) = peer::to_operation(request)?;
+        let again = forward.then(|| operation.clone());
+        let answer = self.ranges.execute(range, operation, deadline).await;
+        let silence = self.peers.silence();
+        let Some((operation, leader)) = again.zip(forward_to(&answer, self.ranges.node(), silence)) else {
+            return answer;
+        };
+        let deadline = deadline.min(Instant::now() + FORWARD_MAX);
+        let result = self.peers.call(leader, range, operation.clone(), false, deadline).await;
+        passed_back(result, &operation, leader)
+    }
 }
 
 /// Puts whatever is ready into one frame.

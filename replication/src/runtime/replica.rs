@@ -1,9 +1,8 @@
 //! One node's replica of one cohort, as the store above uses it: write, read, wait, transfer.
 //!
 //! How to read strongly: `lease()` gives the epoch under which reads may be served, without any lock; read the store;
-//! `still_leased(epoch)` must then hold, else what was read may be stale and the read starts over
-//! [lease-recheck]. Without a
-//! lease, [`Replica::read_barrier`] asks a majority once; when it returns, a read of the store that starts then is
+//! `lease()` must then give the same epoch, else what was read may be stale and the read starts over [lease-recheck].
+//! Without a lease, [`Replica::read_barrier`] asks a majority once; when it returns, a read of the store that starts then is
 //! strong. A timeline read takes the store as it is, and [`Replica::staleness`] says how old that may be.
 
 use tokio::sync::oneshot;
@@ -42,11 +41,6 @@ impl<S: Store> Replica<S> {
     /// The epoch under which strong reads may be served here now. Takes no lock.
     pub fn lease(&self) -> Option<Epoch> {
         self.lease.valid()
-    }
-
-    /// Whether the lease of `epoch` still holds: asked *after* the store was read. Takes no lock.
-    pub fn still_leased(&self, epoch: Epoch) -> bool {
-        self.lease.valid() == Some(epoch)
     }
 
     /// Returns when `after` is applied here and a majority has confirmed, after this call, that this replica leads: a

@@ -293,7 +293,7 @@ impl Cluster {
             for node in self.nodes.values() {
                 if let Some(epoch) = node.replica.lease() {
                     let seen = node.store.total();
-                    if node.replica.still_leased(epoch) {
+                    if node.replica.lease() == Some(epoch) {
                         return seen;
                     }
                 } else if let Ok(Ok(())) =

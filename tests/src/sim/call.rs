@@ -1,91 +1,62 @@
 //! A call of a gateway to a replica, as it travels: what is asked, where it stands, what comes back.
 
-use bytes::Bytes;
+use kvstore::error::KvError;
 use kvstore::request::Row;
-use kvstore::testing::MachineWrite;
-use wal::{Epoch, Lsn};
+use kvstore::testing::{Answer, CallError, Operation, ReplicaRead};
+use wal::Lsn;
 
 use super::history::{Node, Range};
 
-/// What a replica is asked.
-#[derive(Clone, Debug)]
-pub(crate) enum Request {
-    /// A write, for the leader.
-    Write(MachineWrite),
-    /// Rows.
-    Read { select: Select, mode: Mode },
-}
+/// What comes back to the gateway.
+pub(crate) type Result = std::result::Result<Answer, CallError>;
+/// What a replica says.
+pub(crate) type Served = std::result::Result<Answer, KvError>;
 
-/// Which rows.
-#[derive(Clone, Debug)]
-pub(crate) enum Select {
-    /// These.
-    Keys(Vec<Bytes>),
-    /// All between two keys.
-    Scan { start: Bytes, end: Option<Bytes>, reverse: bool },
-}
-
-/// Whose word.
+/// For whom a call is made.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Mode {
-    /// The leader's.
-    Strong,
-    /// The replica's, if it has applied the floor and is young enough.
-    Timeline { floor: Lsn, max_staleness_ms: Option<u64> },
+pub(crate) enum Caller {
+    /// A client's operation: which attempt of which of its calls.
+    Client { client: u32, era: u32, attempt: u32 },
+    /// Another call, which this one passes on; the node did so in that life.
+    Call { call: u64, life: u64 },
 }
 
 /// A call under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    /// Whose operation, and which attempt of it.
-    pub(crate) client: u32,
+    pub(crate) caller: Caller,
     /// The node of the gateway.
     pub(crate) gateway: Node,
     /// The node that is asked.
     pub(crate) target: Node,
     /// The range.
     pub(crate) range: Range,
+    /// What is asked.
+    pub(crate) operation: Operation,
+    /// Whether it may be passed on.
+    pub(crate) forward: bool,
     /// The life of the node in which it is served, and when that began (real time).
     pub(crate) life: u64,
     pub(crate) began: u64,
-    /// What is asked.
-    pub(crate) request: Request,
+    /// A read, as its replica takes it.
+    pub(crate) read: Option<ReplicaRead>,
+    /// A majority was asked for it.
+    pub(crate) confirmed: bool,
+    /// When the replica was looked at last (real time): what a timeline read says of its age is of then.
+    pub(crate) looked: u64,
+    /// What was read last, as of which LSN, and when (real time).
+    pub(crate) found: Option<(Vec<Row>, Lsn, u64)>,
 }
 
 /// Where a call stands at its replica.
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
-    /// It has just arrived; how often it has waited for its floor.
-    Begin(u32),
-    /// A lease was seen; the rows are read next.
-    Look { epoch: Epoch },
-    /// Rows were read under a lease, which is looked at again.
-    Recheck { epoch: Epoch, rows: Vec<Row>, lsn: Lsn, served: u64 },
-    /// A majority has confirmed the leadership: read.
-    Confirmed,
-}
-
-/// What comes back.
-#[derive(Clone, Debug)]
-pub(crate) enum Answer {
-    /// Rows at an LSN, read at a real time.
-    Rows { rows: Vec<Row>, lsn: Lsn, served: u64, staleness_ms: Option<u64> },
-    /// Committed.
-    Written(Lsn),
-    /// A condition did not hold; the row, if it is the one at that LSN.
-    Refused { at: Lsn, current: Option<Row> },
-    /// Too old to be remembered.
-    Forgotten { applied: Lsn },
-    /// Not here.
-    NotLeader { hint: Option<Node> },
-    /// Not now: nothing was done.
-    Unavailable,
-    /// Not now, and not soon: nothing was done.
-    Refusing,
-    /// It may or may not be done.
-    Unknown,
-    /// The connection broke on the way.
-    Lost,
-    /// There was no connection: nothing was done.
-    NotSent,
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stage {
+    /// It has just arrived.
+    Arrives,
+    /// A read takes its next step.
+    Steps,
+    /// A read reads.
+    Reads,
+    /// A read waits until this much is applied, or until then (real time).
+    Waits(Lsn, u64),
 }

@@ -1,17 +1,15 @@
 //! A client of the simulated cluster: what it is doing, and what it will do next.
 
-use std::collections::BTreeMap;
+use kvstore::request::{SessionToken, Write};
+use kvstore::testing;
 
-use wal::Lsn;
-
-use super::call::Request;
 use super::history::{Node, OpId, Range};
 use super::workload::{FollowUp, Intent};
 
 /// A client.
 pub(crate) struct Client {
     /// What it may not fall behind, if it wants session guarantees.
-    pub(super) session: Option<BTreeMap<Range, Lsn>>,
+    pub(super) session: Option<SessionToken>,
     /// The node whose gateway it likes.
     pub(super) home: Node,
     /// Writes so far.
@@ -45,18 +43,21 @@ pub(crate) struct Probe {
 pub(super) struct Work {
     pub(super) op: OpId,
     pub(super) range: Range,
-    pub(super) request: Request,
+    pub(super) intent: Intent,
+    /// What it writes, to be written again through another gateway.
+    pub(super) write: Option<Write>,
+    pub(super) max_staleness_ms: Option<u64>,
     pub(super) deadline: u64,
     pub(super) gateway: Node,
     pub(super) gateway_life: u64,
-    /// The attempt under way.
-    pub(super) call: Option<u64>,
-    /// An attempt may have been executed.
+    /// What the gateway does for it.
+    pub(super) call: testing::Call,
+    /// Which of the calls this is, one for each gateway.
+    pub(super) era: u32,
+    /// A gateway that may have sent it was lost.
     pub(super) adrift: bool,
-    /// The search for the leader.
-    pub(super) asked: u32,
-    /// Calls made so far, through whatever gateway: each has a number of its own, for steps of old ones may still come.
-    pub(super) calls: u32,
-    pub(super) turn: u32,
-    pub(super) hint: Option<Node>,
+    /// Attempts made so far, through whatever gateway: each has a number of its own, for steps of old ones may still come.
+    pub(super) attempts: u32,
+    /// When the rows were read that came last.
+    pub(super) served: u64,
 }

@@ -1,21 +1,24 @@
 //! Clients and the gateways that they use.
 //!
-//! A client works one operation at a time through a gateway on some node. The gateway does what the production router
-//! does: it looks for the leader (a guess, a hint, everyone in turn), repeats an attempt whose outcome is not known with
-//! the same request id, and says "unknown" only when it must. A client whose gateway is lost may repeat its write through
-//! another one, with the same request id.
+//! A client works one operation at a time through a gateway on some node. What the gateway does is decided by production
+//! code ([`kvstore::testing::Call`]); here its questions travel, its waits end, and its node may die or stand still. A
+//! client whose gateway is lost may repeat its write through another one, with the same request id.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kvstore::request::RequestId;
-use kvstore::testing::MachineWrite;
-use wal::Lsn;
+use kvstore::error::KvError;
+use kvstore::request::{Columns, RequestId, SessionToken, TableId, Write};
+use kvstore::testing::{
+    Answer, Around, Call as Asking, CallError, Identity, Mode, Operation, RangeRoute, RangeScan, Silence,
+    Step, learn,
+};
+use wal::NodeId;
 
-use super::call::{Answer, Call, Mode, Request, Select, Step};
+use super::call::{Call, Caller, Result, Stage};
 use super::client::{Client, Probe, Work};
 use super::history::{Call as Asked, Consistency, Event, Node, Outcome, Range};
-use super::machine::Knowledge;
 use super::workload::{self, FollowUp, Intent};
 use super::world::{Action, World};
 
@@ -27,7 +30,7 @@ impl World {
             let left = options.ops / options.clients;
             let think = options.duration / u64::from(left.max(1));
             let home = 1 + self.random.below(options.nodes.into()) as u32;
-            let session = self.random.one_in(2).then(BTreeMap::new);
+            let session = self.random.one_in(2).then(SessionToken::default);
             self.add_client(Client {
                 session,
                 home,
@@ -91,16 +94,13 @@ impl World {
         &mut self.clients[client as usize]
     }
 
-    /// A client begins its next operation, or its gateway makes the next attempt.
+    /// A client begins its next operation.
     pub(super) fn client_step(&mut self, number: u32) {
         if self.client(number).work.is_some() {
-            return self.attempt(number);
+            return;
         }
         let op = self.operations;
-        let (range, intent, next) = match self.intend(number) {
-            Some(intended) => intended,
-            None => return,
-        };
+        let Some((range, intent, next)) = self.intend(number) else { return };
         let mut gateways: Vec<Node> = self.nodes().into_iter().filter(|&node| self.runs(node)).collect();
         if gateways.is_empty() {
             self.client(number).intent = Some((range, intent));
@@ -118,29 +118,122 @@ impl World {
         client.next = next;
         client.sequence += u64::from(matches!(intent, Intent::Write { .. }));
         let id = RequestId { client: u128::from(number) + 1, sequence: client.sequence };
-        let (request, call) = ask(intent, id, max_staleness_ms);
         let session = client.session.is_some();
-        self.happened(Event::Invoked { op, client: number, session, range, call });
+        self.happened(Event::Invoked { op, client: number, session, range, call: told(&intent, id) });
         let (deadline, gateway_life) = (self.now + self.options.deadline, self.life(gateway));
-        let mut work = Work {
+        let Some((route, _)) = self.known_at(gateway, range) else { return };
+        let write = match &intent {
+            Intent::Write { key, conditions, mutations } => Some(Write {
+                table: TableId(1),
+                key: Bytes::from(key.clone()),
+                conditions: conditions.clone(),
+                mutations: mutations.clone(),
+                request: Some(id),
+            }),
+            Intent::Get { .. } | Intent::Scan { .. } => None,
+        };
+        let until = self.instant(deadline);
+        let call = match write.clone() {
+            Some(write) => Asking::write(self.new_call(), &route, write, Identity::New(id), until),
+            None => self.read_call(number, (gateway, range), &intent, max_staleness_ms, until),
+        };
+        self.client(number).work = Some(Work {
             op,
             range,
-            request,
+            intent,
+            write,
+            max_staleness_ms,
             deadline,
             gateway,
             gateway_life,
-            call: None,
+            call,
+            era: 0,
             adrift: false,
-            asked: 0,
-            calls: 0,
-            turn: 0,
-            hint: None,
+            attempts: 0,
+            served: 0,
+        });
+        self.drive(number);
+    }
+
+    /// A read as a gateway carries it out.
+    fn read_call(
+        &mut self,
+        number: u32,
+        (gateway, range): (Node, Range),
+        intent: &Intent,
+        max_staleness_ms: Option<u64>,
+        deadline: Instant,
+    ) -> Asking {
+        let cohort = World::cohort(range);
+        let floor = self.client(number).session.as_ref().map(|session| session.floor(cohort));
+        let floor = floor.unwrap_or(wal::Lsn::ZERO);
+        let (call, nearest) = (self.new_call(), self.nearest(gateway, range));
+        let route = self.known_at(gateway, range).map(|known| known.0);
+        let route = route.unwrap_or_else(|| Arc::new(self.new_route(range)));
+        let (consistency, operation): (_, Box<dyn Fn(Mode) -> Operation>) = match intent {
+            Intent::Get { keys, consistency } => {
+                let keys: Vec<Bytes> = keys.iter().map(|key| Bytes::from(key.clone())).collect();
+                let columns = Columns::All;
+                let get =
+                    move |mode| Operation::MultiGet { keys: keys.clone(), columns: columns.clone(), mode };
+                (*consistency, Box::new(get))
+            }
+            Intent::Scan { start, end, reverse, consistency } => {
+                let scan = RangeScan {
+                    start: start.clone().into(),
+                    end: end.clone().map(Bytes::from),
+                    reverse: *reverse,
+                    limit: None,
+                    columns: Columns::All,
+                };
+                (*consistency, Box::new(move |mode| Operation::Scan(scan.clone(), mode)))
+            }
+            // Writes are made elsewhere.
+            Intent::Write { .. } => (Consistency::Strong, Box::new(|_| Operation::Close(0))),
         };
-        if let Request::Write(write) = &mut work.request {
-            write.known = self.knows(gateway, range).known;
+        match consistency {
+            Consistency::Strong => Asking::strong(call, &route, operation(Mode::Strong), floor, deadline),
+            Consistency::Timeline => {
+                let max_staleness = max_staleness_ms.map(Duration::from_millis);
+                Asking::timeline(call, &route, operation, (floor, max_staleness), nearest, deadline)
+            }
         }
-        self.client(number).work = Some(work);
-        self.attempt(number);
+    }
+
+    /// Members for a timeline read: the one on the gateway's node, else all in turn.
+    fn nearest(&mut self, gateway: Node, range: Range) -> Vec<NodeId> {
+        let mut members: Vec<NodeId> = self.options.members(range).into_iter().map(NodeId).collect();
+        match members.iter().position(|node| node.0 == gateway) {
+            Some(here) => members.swap(0, here),
+            None => {
+                let turn = self.random.below(members.len() as u64) as usize;
+                members.rotate_left(turn);
+            }
+        }
+        members
+    }
+
+    fn new_call(&mut self) -> u64 {
+        self.last_call += 1;
+        self.last_call
+    }
+
+    /// A moment of real time as the gateways' code takes it.
+    fn instant(&self, at: u64) -> Instant {
+        self.origin + Duration::from_micros(at)
+    }
+
+    fn new_route(&self, range: Range) -> RangeRoute {
+        let members: Vec<NodeId> = self.options.members(range).into_iter().map(NodeId).collect();
+        kvstore::testing::route(World::cohort(range), &members)
+    }
+
+    /// What a gateway knows of a range, and of which nodes it hears nothing; `None` if it does not run.
+    fn known_at(&mut self, gateway: Node, range: Range) -> Option<(Arc<RangeRoute>, Arc<Silence>)> {
+        let new = self.new_route(range);
+        let process = self.machines.get_mut(&gateway)?.process.as_mut()?;
+        let route = process.gateway.entry(range).or_insert_with(|| Arc::new(new));
+        Some((Arc::clone(route), Arc::clone(&process.silence)))
     }
 
     /// What a client will do; `None`: nothing any more.
@@ -177,93 +270,96 @@ impl World {
         Some(workload::draw(&mut self.random, &self.options, unique))
     }
 
-    fn knows(&self, gateway: Node, range: Range) -> Knowledge {
-        let process = self.machines.get(&gateway).and_then(|machine| machine.process.as_ref());
-        process.and_then(|process| process.gateway.get(&range)).copied().unwrap_or_default()
-    }
-
-    fn learn(&mut self, gateway: Node, range: Range, learn: impl FnOnce(&mut Knowledge)) {
-        if let Some(process) = self.machines.get_mut(&gateway).and_then(|machine| machine.process.as_mut()) {
-            learn(process.gateway.entry(range).or_default());
+    /// The gateway goes on with what a client has asked for, as far as it can.
+    pub(super) fn drive(&mut self, number: u32) {
+        loop {
+            let Some(work) = self.clients[number as usize].work.as_ref() else { return };
+            let (gateway, range) = (work.gateway, work.range);
+            if !self.lives(gateway, work.gateway_life) {
+                return self.gateway_lost(number);
+            }
+            let Some((route, silence)) = self.known_at(gateway, range) else { return };
+            let local = self.replica(gateway, range).map(|replica| replica.drive.cohort().leader());
+            local.iter().for_each(|local| route.heard_locally(*local));
+            let now = self.instant(self.now);
+            let around = Around { me: NodeId(gateway), route: &route, silence: &silence };
+            let Some(work) = self.client(number).work.as_mut() else { return };
+            match work.call.step(now, &around) {
+                Step::Ask { attempt, node, operation, forward } => {
+                    self.ask(number, attempt, node.0, operation, forward);
+                }
+                Step::Wait(until) => {
+                    let wait = until.saturating_duration_since(now).as_micros() as u64;
+                    return self.plan(wait.max(1), Action::Wake { client: number });
+                }
+                Step::Done(result) => return self.done(number, &route, result),
+            }
         }
     }
 
-    /// The gateway asks the next node.
-    fn attempt(&mut self, number: u32) {
-        let Some(work) = self.clients[number as usize].work.as_ref() else { return };
-        if work.call.is_some() {
-            return;
-        }
-        let (gateway, range) = (work.gateway, work.range);
-        if self.now >= work.deadline {
-            let adrift = work.adrift;
-            return self.finish(number, if adrift { Outcome::Unknown } else { Outcome::Failed });
-        }
-        if !self.runs(gateway) || self.life(gateway) != work.gateway_life {
-            return self.gateway_lost(number);
-        }
-        let Some(target) = self.target(number) else {
-            let pause = 1000 + self.random.below(self.options.pause_max);
-            return self.plan(pause, Action::Client { client: number });
+    /// Something has happened on a node that calls of its gateway may wait for.
+    pub(super) fn wake(&mut self, gateway: Node, range: Range) {
+        let waits = |client: &Client| {
+            client.work.as_ref().is_some_and(|work| (work.gateway, work.range) == (gateway, range))
         };
-        let floor = self.clients[number as usize].session.as_ref().and_then(|seen| seen.get(&range)).copied();
-        let Some(work) = self.clients[number as usize].work.as_ref() else { return };
-        let mut request = work.request.clone();
-        if let Request::Read { mode, .. } = &mut request
-            && let Mode::Timeline { max_staleness_ms, .. } = *mode
-        {
-            *mode = match work.asked {
-                0..=2 => Mode::Timeline { floor: floor.unwrap_or(Lsn::ZERO), max_staleness_ms },
-                // No replica could: the leader must.
-                _ => Mode::Strong,
-            };
+        let waiting: Vec<u32> =
+            (0..).zip(&self.clients).filter(|(_, client)| waits(client)).map(|(number, _)| number).collect();
+        for client in waiting {
+            self.plan(1, Action::Wake { client });
         }
-        let id = u64::from(work.op) << 20 | u64::from(work.calls & 0xf_ffff);
-        self.calls.insert(id, Call { client: number, gateway, target, range, life: 0, began: 0, request });
-        if let Some(work) = self.client(number).work.as_mut() {
-            work.call = Some(id);
-            work.calls += 1;
-        }
+    }
+
+    /// The gateway asks a node.
+    fn ask(&mut self, number: u32, attempt: u32, target: Node, operation: Operation, forward: bool) {
+        let Some(work) = self.client(number).work.as_mut() else { return };
+        let id = u64::from(work.op) << 20 | u64::from(work.attempts & 0xf_ffff);
+        work.attempts += 1;
+        let caller = Caller::Client { client: number, era: work.era, attempt };
+        let (gateway, range) = (work.gateway, work.range);
+        self.send_call(
+            id,
+            Call {
+                caller,
+                gateway,
+                target,
+                range,
+                operation,
+                forward,
+                life: 0,
+                began: 0,
+                read: None,
+                confirmed: false,
+                looked: 0,
+                found: None,
+            },
+        );
+    }
+
+    /// A call sets out. Its stream may break at any time, and a blackhole is found out after a while.
+    pub(super) fn send_call(&mut self, id: u64, call: Call) {
+        let (gateway, target) = (call.gateway, call.target);
+        self.calls.insert(id, call);
+        let lossy = self.network.loss > 0;
         if !self.network.carries(gateway, target) {
             if self.random.one_in(2) {
-                self.plan(1000, Action::Answer { call: id, answer: Answer::NotSent });
+                let refused = CallError::NotSent("no route".into());
+                self.plan(1000, Action::Answer { call: id, result: Err(refused) });
             }
         } else if let Some(delay) =
             self.network.send(&mut self.random, self.now, gateway, target).first().copied()
         {
             // Now and then a request is stuck somewhere, and arrives when its gateway has long repeated it.
-            let stuck = self.network.loss > 0 && self.random.one_in(8);
+            let stuck = lossy && self.random.one_in(8);
             let delay = if stuck { delay + self.random.below(600_000) } else { delay };
-            self.plan(delay, Action::Serve { call: id, step: Step::Begin(0) });
+            self.plan(delay, Action::Serve { call: id, stage: Stage::Arrives });
         }
-        let wait_max = 20_000 + self.random.below(500_000);
-        self.plan(wait_max, Action::Timeout { call: id });
-    }
-
-    /// Whom to ask next; `None`: nobody before a pause.
-    fn target(&mut self, number: u32) -> Option<Node> {
-        let work = self.clients[number as usize].work.as_ref()?;
-        let (gateway, range) = (work.gateway, work.range);
-        let timeline = matches!(work.request, Request::Read { mode: Mode::Timeline { .. }, .. });
-        let known = self.knows(gateway, range).leader;
-        let members = self.options.members(range);
-        let random = self.random.number();
-        let work = self.client(number).work.as_mut()?;
-        work.asked += 1;
-        if timeline && work.asked <= 3 {
-            return match members.contains(&gateway) && work.asked == 1 {
-                true => Some(gateway),
-                false => Some(members[(random % members.len() as u64) as usize]),
+        if gateway != target {
+            let breaks = match lossy {
+                true => 20_000 + self.random.below(500_000),
+                false => 1_000_000 + self.random.below(2_000_000),
             };
+            self.plan(breaks, Action::Timeout { call: id });
         }
-        if let Some(hint) = work.hint.take().or(known.filter(|_| work.asked == 1)) {
-            return Some(hint);
-        }
-        work.turn += 1;
-        if work.turn.is_multiple_of(members.len() as u32 + 1) {
-            return None;
-        }
-        Some(members[((random >> 32) as u32 % members.len() as u32) as usize])
     }
 
     /// The client's gateway has died: what it had under way is lost.
@@ -271,125 +367,108 @@ impl World {
         let gateways: Vec<Node> = self.nodes().into_iter().filter(|&node| self.runs(node)).collect();
         let again = self.random.one_in(2) && !gateways.is_empty();
         let pick = self.random.below(gateways.len().max(1) as u64) as usize;
-        let Some(work) = self.client(number).work.as_mut() else { return };
-        if !again {
-            let write = matches!(work.request, Request::Write(_));
+        let Some(work) = self.clients[number as usize].work.as_ref() else { return };
+        if !again || self.now >= work.deadline {
+            let write = work.write.is_some();
             return self.finish(number, if write { Outcome::Unknown } else { Outcome::Failed });
         }
-        work.gateway = gateways[pick];
-        if let Request::Write(write) = &mut work.request {
-            // The other gateway does not know when the first attempt was.
-            (write.known, write.retry) = (Lsn::ZERO, true);
+        let (gateway, range, write) = (gateways[pick], work.range, work.write.clone());
+        let (intent, max_staleness_ms) = (work.intent.clone(), work.max_staleness_ms);
+        let deadline = self.instant(work.deadline);
+        let Some((route, _)) = self.known_at(gateway, range) else { return };
+        let call = match write {
+            Some(write) => {
+                let id = write.request.unwrap_or(RequestId { client: 0, sequence: 0 });
+                // The other gateway does not know when the first attempt was.
+                Asking::write(self.new_call(), &route, write, Identity::Repeated(id), deadline)
+            }
+            None => self.read_call(number, (gateway, range), &intent, max_staleness_ms, deadline),
+        };
+        let life = self.life(gateway);
+        if let Some(work) = self.client(number).work.as_mut() {
+            (work.gateway, work.gateway_life, work.call) = (gateway, life, call);
+            work.era += 1;
             work.adrift = true;
         }
-        (work.asked, work.hint) = (0, None);
-        let life = self.life(gateways[pick]);
-        if let Some(work) = self.client(number).work.as_mut() {
-            work.gateway_life = life;
-        }
-        self.attempt(number);
+        // Some clients take their time.
+        let pause = self.random.below(self.options.retry_max);
+        self.plan(pause, Action::Wake { client: number });
     }
 
-    /// An attempt was given up.
+    /// A stream breaks: what is on its way may still arrive and be served, but nobody listens any more.
     pub(super) fn timed_out(&mut self, call: u64) {
-        // What is on its way may still arrive and be served, but nobody listens any more.
-        self.answered(call, Answer::Lost);
+        self.answered(call, Err(CallError::Lost("the stream broke".into())));
     }
 
     /// An answer reaches the gateway.
-    pub(super) fn answered(&mut self, id: u64, answer: Answer) {
+    pub(super) fn answered(&mut self, id: u64, result: Result) {
         let Some(call) = self.calls.get(&id) else { return };
-        let target = call.target;
-        let number = call.client;
-        let Some(work) = self.client(number).work.as_mut() else { return };
-        if work.call != Some(id) {
-            return;
-        }
-        work.call = None;
-        let (gateway, life, range) = (work.gateway, work.gateway_life, work.range);
-        let write = matches!(work.request, Request::Write(_));
-        if !self.runs(gateway) || self.life(gateway) != life {
-            return self.gateway_lost(number);
-        }
-        match answer {
-            Answer::Written(lsn) => {
-                self.learn(gateway, range, |known| {
-                    (known.leader, known.known) = (Some(target), known.known.max(lsn))
-                });
-                self.saw(number, range, lsn);
-                self.finish(number, Outcome::Written(lsn));
-            }
-            Answer::Refused { at, current } => {
-                self.learn(gateway, range, |known| {
-                    (known.leader, known.known) = (Some(target), known.known.max(at))
-                });
-                self.saw(number, range, at);
-                self.finish(number, Outcome::Refused { at, current });
-            }
-            Answer::Rows { rows, lsn, served, staleness_ms } => {
-                self.learn(gateway, range, |known| known.known = known.known.max(lsn));
-                self.saw(number, range, lsn);
-                self.finish(number, Outcome::Rows { rows, lsn, node: target, served, staleness_ms });
-            }
-            Answer::Forgotten { applied } => {
-                self.learn(gateway, range, |known| known.known = known.known.max(applied));
-                self.forgotten(number, applied);
-            }
-            Answer::NotLeader { hint } => {
-                self.learn(gateway, range, |known| known.leader = hint);
-                if let Some(work) = self.client(number).work.as_mut() {
-                    work.hint = hint.filter(|hint| *hint != target);
-                }
-                self.plan(100, Action::Client { client: number });
-            }
-            Answer::Unavailable => {
-                let pause = 1000 + self.random.below(self.options.pause_max);
-                self.plan(pause, Action::Client { client: number });
-            }
-            Answer::Refusing => {
-                let adrift = self.client(number).work.as_ref().is_some_and(|work| work.adrift);
-                self.finish(number, if adrift { Outcome::Unknown } else { Outcome::Failed });
-            }
-            Answer::Unknown | Answer::Lost => {
-                self.interrupted(number, write);
-            }
-            Answer::NotSent => self.attempt(number),
-        }
-    }
-
-    /// A retry is too old to be found: executed before or never.
-    fn forgotten(&mut self, number: u32, applied: Lsn) {
-        let Some(Work { request: Request::Write(write), .. }) = self.client(number).work.as_mut() else {
-            return;
+        let (gateway, target, served) = (call.gateway, call.target, call.found.as_ref().map(|found| found.2));
+        let (client, era, attempt) = match call.caller {
+            Caller::Client { client, era, attempt } => (client, era, attempt),
+            Caller::Call { call, life } => return self.passed_back(id, call, life, result),
         };
-        if write.retry {
-            return self.finish(number, Outcome::Unknown);
+        let Some(work) = self.clients[client as usize].work.as_ref() else { return };
+        if (work.era, work.gateway) != (era, gateway) || u64::from(work.op) != id >> 20 {
+            return;
         }
-        // Never executed, and no attempt is under way: with the newer LSN it is known to be new.
-        write.known = applied;
-        self.attempt(number);
+        if !self.lives(gateway, work.gateway_life) {
+            return self.gateway_lost(client);
+        }
+        let (range, is_write) = (work.range, work.write.is_some());
+        let Some((route, silence)) = self.known_at(gateway, range) else { return };
+        let (now, before) = (self.instant(self.now), route.news());
+        match &result {
+            Err(CallError::NotSent(_)) => silence.lost(NodeId(target), now),
+            Err(CallError::Lost(_)) => {
+                if is_write && self.random.one_in(10) {
+                    // A gateway whose own client has gone.
+                    return self.finish(client, Outcome::Unknown);
+                }
+            }
+            Ok(_) | Err(CallError::Refused(_)) => silence.heard(NodeId(target), now),
+        }
+        let around = Around { me: NodeId(gateway), route: &route, silence: &silence };
+        if let Some(work) = self.client(client).work.as_mut() {
+            work.served = served.unwrap_or(work.served);
+            work.call.answered(attempt, result, now, &around);
+        }
+        self.drive(client);
+        if route.news() != before {
+            self.wake(gateway, range);
+        }
     }
 
-    /// An attempt ended without a word of what became of it.
-    fn interrupted(&mut self, number: u32, is_write: bool) {
-        if let Some(work) = self.client(number).work.as_mut()
-            && let Request::Write(write) = &mut work.request
-        {
-            (write.retry, work.adrift) = (true, true);
+    /// A call has ended.
+    fn done(&mut self, number: u32, route: &RangeRoute, result: std::result::Result<Answer, KvError>) {
+        if let Ok(answer) = &result {
+            learn(answer, route, self.client(number).session.as_ref());
         }
-        if is_write && self.random.one_in(10) {
-            // A gateway whose own client has gone.
-            return self.finish(number, Outcome::Unknown);
-        }
-        let pause = self.random.below(self.options.retry_max);
-        self.plan(pause, Action::Client { client: number });
-    }
-
-    fn saw(&mut self, number: u32, range: Range, lsn: Lsn) {
-        if let Some(seen) = self.client(number).session.as_mut() {
-            let floor = seen.entry(range).or_default();
-            *floor = (*floor).max(lsn);
-        }
+        let Some(work) = self.clients[number as usize].work.as_ref() else { return };
+        let logged = work.write.as_ref().and_then(|write| self.refusals.get(&write.request?)).copied();
+        let outcome = match result {
+            Ok(Answer::Written(lsn)) => Outcome::Written(lsn),
+            // What stands in the log is that it was refused there; the row that came with it is a later one, perhaps.
+            Ok(Answer::ConditionFailed { current, at }) => match logged {
+                Some(at) => Outcome::Refused { at, current: None },
+                None => Outcome::Refused { at, current: Some(current) },
+            },
+            Ok(Answer::Rows { rows, source, .. }) => Outcome::Rows {
+                rows,
+                lsn: source.lsn,
+                node: source.replica.0,
+                served: work.served,
+                staleness_ms: source.staleness.map(|staleness| staleness.as_millis() as u64),
+            },
+            Ok(Answer::Row { .. } | Answer::Forgotten { .. } | Answer::Done) => {
+                return self.violated("calls", "an answer that does not fit the question".to_owned());
+            }
+            Err(KvError::OutcomeUnknown(_)) => Outcome::Unknown,
+            // The other gateway speaks of its own attempts only.
+            Err(_) if work.adrift && work.write.is_some() => Outcome::Unknown,
+            Err(_) => Outcome::Failed,
+        };
+        self.finish(number, outcome);
     }
 
     /// The operation ends, and the client thinks of the next one.
@@ -424,37 +503,11 @@ impl World {
     }
 }
 
-fn mode(consistency: Consistency, max_staleness_ms: Option<u64>) -> Mode {
-    match consistency {
-        Consistency::Strong => Mode::Strong,
-        Consistency::Timeline => Mode::Timeline { floor: Lsn::ZERO, max_staleness_ms },
-    }
-}
-
-/// The request that carries an intent out, and how the history tells it.
-fn ask(intent: Intent, id: RequestId, max_staleness_ms: Option<u64>) -> (Request, Asked) {
-    match intent {
-        Intent::Write { key, conditions, mutations } => {
-            let write = MachineWrite {
-                key: Bytes::from(key.clone()),
-                conditions: conditions.clone(),
-                mutations: mutations.clone(),
-                request: id,
-                known: Lsn::ZERO,
-                retry: false,
-            };
-            (Request::Write(write), Asked::Write { key, conditions, mutations, request: id })
-        }
-        Intent::Get { keys, consistency } => {
-            let select = Select::Keys(keys.iter().map(|key| Bytes::from(key.clone())).collect());
-            let request = Request::Read { select, mode: mode(consistency, max_staleness_ms) };
-            (request, Asked::Get { keys, consistency })
-        }
-        Intent::Scan { start, end, reverse, consistency } => {
-            let (from, to) = (start.clone().into(), end.clone().map(Bytes::from));
-            let select = Select::Scan { start: from, end: to, reverse };
-            let request = Request::Read { select, mode: mode(consistency, max_staleness_ms) };
-            (request, Asked::Scan { start, end, reverse, consistency })
-        }
+/// How the history tells an intent.
+fn told(intent: &Intent, request: RequestId) -> Asked {
+    match intent.clone() {
+        Intent::Write { key, conditions, mutations } => Asked::Write { key, conditions, mutations, request },
+        Intent::Get { keys, consistency } => Asked::Get { keys, consistency },
+        Intent::Scan { start, end, reverse, consistency } => Asked::Scan { start, end, reverse, consistency },
     }
 }

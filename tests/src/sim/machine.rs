@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvstore::testing::BlockCache;
-use kvstore::testing::{MachineRefusal, RangeMachine, request_of};
+use kvstore::testing::{BlockCache, RangeRoute, RangeStore, Refusal, Silence, request_of};
 use replication::drive::{Drive, Environment, ReplicaError, WriteReply};
 use replication::protocol::coordination::CoordinationRequest;
 use replication::protocol::effect::{Lease, Reply};
@@ -16,7 +15,7 @@ use tokio::sync::oneshot;
 use wal::disk::MemoryDisk;
 use wal::{Entry, Epoch, LogWriter, Lsn, NodeId, Record};
 
-use super::history::{Node, Range};
+use super::history::Range;
 
 /// A node's boot-time clock: it starts anywhere at each boot, runs a little too fast or too slow, and goes on while the
 /// process stands still.
@@ -92,22 +91,17 @@ pub(crate) struct Process {
     /// A force is under way or planned.
     pub(crate) forcing: bool,
     /// What this gateway knows of each range.
-    pub(crate) gateway: BTreeMap<Range, Knowledge>,
-}
-
-/// What a gateway knows of a range.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Knowledge {
-    /// Where the leader is thought to be.
-    pub(crate) leader: Option<Node>,
-    /// The highest LSN seen in any answer.
-    pub(crate) known: Lsn,
+    pub(crate) gateway: BTreeMap<Range, Arc<RangeRoute>>,
+    /// Of which nodes it hears nothing.
+    pub(crate) silence: Arc<Silence>,
 }
 
 /// One replica.
 pub(crate) struct Replica {
     /// The cohort with its store and its clients.
-    pub(crate) drive: Drive<RangeMachine>,
+    pub(crate) drive: Drive<RangeStore>,
+    /// Who led when calls were last told.
+    pub(crate) leader: Option<NodeId>,
     /// As published to readers.
     pub(crate) lease: Option<Lease>,
     /// Calls that wait for an answer.
@@ -119,7 +113,7 @@ pub(crate) struct Replica {
 /// Where an answer of the replica will come from.
 pub(crate) enum Receiver {
     /// A write's.
-    Write(oneshot::Receiver<Result<WriteReply<MachineRefusal>, ReplicaError>>),
+    Write(oneshot::Receiver<Result<WriteReply<Refusal>, ReplicaError>>),
     /// A confirmed leadership's: the read goes on.
     Barrier(oneshot::Receiver<Result<(), ReplicaError>>),
 }

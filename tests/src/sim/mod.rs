@@ -10,9 +10,9 @@
 //! - [`checkers`]: the promises, one file each.
 //! - [`scenarios`]: named kinds of trouble, and what shows that the system stands each.
 //!
-//! Nodes run the production code of `replication::protocol` and `drive`, of `wal` and of the storage engine. What stands
-//! around that code in production and not here: the tokio runtime, the gRPC streams, the router (its algorithm is
-//! repeated in `client`), ZooKeeper's client. The same seed gives the same run, always: see [`Report::hash`].
+//! Nodes run the production code of `replication::protocol` and `drive`, of `wal`, of the storage engine, of a read at a
+//! replica and of a gateway's calls. What stands around that code in production and not here: the tokio runtime, the gRPC
+//! streams, ZooKeeper's client. The same seed gives the same run, always: see [`Report::hash`].
 
 pub mod checkers;
 mod calls;

@@ -79,10 +79,8 @@ pub struct Options {
     pub keys: u32,
     /// How long an operation may take, in microseconds.
     pub deadline: u64,
-    /// A gateway that has lost an attempt waits up to so long before the next one, in microseconds.
+    /// A client that has lost its gateway waits up to so long before it asks another one, in microseconds.
     pub retry_max: u64,
-    /// A gateway that finds no leader waits up to so long before it asks again, in microseconds.
-    pub pause_max: u64,
     /// The kind of trouble.
     pub style: Style,
     /// Simulated time in which the operations are begun, in microseconds.
@@ -209,7 +207,6 @@ impl Options {
             session_timeout: pick(random, &[300_000, 1_000_000, 4_000_000]),
             maintenance_period: pick(random, &[5_000, 20_000, 100_000]),
             fault_period: if full { 20_000 } else { pick(random, &[20_000, 100_000, 400_000]) },
-            pause_max: if reading { 1000 } else { pick(random, &[1000, 25_000]) },
             kinds,
             settings,
             log: LogOptions {

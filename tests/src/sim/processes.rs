@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvstore::testing::BlockCache;
-use kvstore::testing::{Found, RangeMachine};
+use kvstore::testing::{self, BlockCache, CallError, Found};
 use replication::drive::Drive;
 use replication::protocol::Config;
 use replication::protocol::event::Event as CohortEvent;
@@ -55,6 +54,7 @@ impl World {
             open: Vec::new(),
             forcing: false,
             gateway: BTreeMap::new(),
+            silence: Arc::default(),
         };
         let ranges = self.ranges_of(node);
         for range in &ranges {
@@ -95,9 +95,9 @@ impl World {
             listed_at_start: true,
         };
         let (engine, window_len) = (self.options.engine, self.options.window_len);
-        let opened = RangeMachine::open(disk, cohort, engine, Arc::clone(cache), window_len, found);
+        let opened = testing::open_store(disk, cohort, engine, Arc::clone(cache), window_len, found);
         let (store, recovered) = match opened {
-            Ok(opened) => opened,
+            Ok((store, recovered)) => (Arc::new(store), recovered),
             Err(why) => {
                 if self.machines[&node].disk.stopped() {
                     self.lose_power(node, 0);
@@ -135,7 +135,7 @@ impl World {
         };
         let drive = Drive::recover(config, recovered, store, now);
         let change = self.services[range as usize].change;
-        Some(Replica { drive, lease: None, waiting: Vec::new(), change })
+        Some(Replica { drive, leader: None, lease: None, waiting: Vec::new(), change })
     }
 
     /// The process ends; what it did not force is still in the disk's cache.
@@ -179,7 +179,8 @@ impl World {
             self.calls.iter().filter(|(_, call)| call.target == node).map(|(&id, _)| id).collect::<Vec<_>>()
         {
             if self.random.one_in(2) {
-                self.plan(1000, Action::Answer { call, answer: super::call::Answer::Lost });
+                let result = Err(CallError::Lost("its process has ended".into()));
+                self.plan(1000, Action::Answer { call, result });
             }
         }
         for other in self.nodes() {
@@ -313,7 +314,7 @@ impl World {
             let freeze = self.random.one_in(2);
             self.flush(node, range, !freeze);
         } else if store.engine().needs_compaction() {
-            let compacted = store.compact();
+            let compacted = store.engine().compact();
             if self.stopped(node) {
                 return;
             }
@@ -334,7 +335,10 @@ impl World {
             return;
         }
         let forced = replica.drive.cohort().status().forced;
-        let flushed = store.flush(|flushed| forced.seq >= flushed.seq);
+        let flushed = store.flush(|flushed| match forced.seq >= flushed.seq {
+            true => Ok(()),
+            false => Err(std::io::ErrorKind::TimedOut.into()),
+        });
         if self.stopped(node) {
             return;
         }

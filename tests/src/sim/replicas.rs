@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use kvstore::testing::RangeMachine;
+use kvstore::testing::RangeStore;
 use replication::drive::{Drive, Input};
 use replication::protocol::coordination::CoordinationRequest;
 use replication::protocol::effect::Reply;
@@ -28,7 +28,7 @@ impl World {
     }
 
     /// Hands a replica an input, and grants what it wishes.
-    pub(super) fn take(&mut self, node: Node, range: Range, input: Input<RangeMachine>) {
+    pub(super) fn take(&mut self, node: Node, range: Range, input: Input<RangeStore>) {
         self.turn(node, range, |drive, environment| drive.take(input, environment));
     }
 
@@ -40,7 +40,7 @@ impl World {
         &mut self,
         node: Node,
         range: Range,
-        turn: impl FnOnce(&mut Drive<RangeMachine>, &mut ReplicaEnvironment<'_>),
+        turn: impl FnOnce(&mut Drive<RangeStore>, &mut ReplicaEnvironment<'_>),
     ) {
         let Some(machine) = self.machines.get_mut(&node) else { return };
         let now = machine.clock.at(self.now);
@@ -59,6 +59,11 @@ impl World {
             self.grant(node, life, range, wish);
         }
         self.collect(node, range);
+        let Some(replica) = self.replica(node, range) else { return };
+        let leader = replica.drive.cohort().leader();
+        if std::mem::replace(&mut replica.leader, leader) != leader {
+            self.wake(node, range);
+        }
     }
 
     pub(super) fn grant(&mut self, node: Node, life: u64, range: Range, wish: Wish) {
@@ -107,6 +112,9 @@ impl World {
             Wish::Applied(entries) => {
                 for entry in entries {
                     let request = owner(&entry);
+                    if let Some((request, true)) = request {
+                        self.refusals.insert(request, entry.lsn);
+                    }
                     self.happened(Event::Applied { node, range, entry, request });
                 }
             }

@@ -6,15 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Instant;
 
+use kvstore::request::RequestId;
 use replication::protocol::coordination::{CoordinationOutcome, CoordinationRequest, RangeView};
 use replication::protocol::event::Event as CohortEvent;
 use replication::protocol::message::{Envelope, Message, SnapshotPart, ToLeader};
 use replication::testing::options::Random;
 use wal::disk::MemoryDisk;
-use wal::{CohortId, Incarnation, NodeId, ReplicaId};
+use wal::{CohortId, Incarnation, Lsn, NodeId, ReplicaId};
 
-use super::call::{Answer, Call, Step};
+use super::call::{self, Call, Stage};
 use super::client::Client;
 use super::history::{Checker, Event, Node, Range, Violation};
 use super::machine::{Clock, Machine, Replica};
@@ -55,13 +57,15 @@ pub(crate) enum Action {
     /// A disk has space again, and takes writes.
     Lift { node: Node },
     /// A call reaches its replica, or goes on there.
-    Serve { call: u64, step: Step },
+    Serve { call: u64, stage: Stage },
     /// An answer reaches the gateway.
-    Answer { call: u64, answer: Answer },
-    /// The gateway gives an attempt up.
+    Answer { call: u64, result: call::Result },
+    /// The stream that a call went out on breaks.
     Timeout { call: u64 },
-    /// A client does its next step.
+    /// A client begins its next operation.
     Client { client: u32 },
+    /// Its gateway goes on.
+    Wake { client: u32 },
     /// A fault that another one has set off.
     Strike { fault: Fault },
 }
@@ -150,6 +154,14 @@ pub struct World {
     number: u64,
     pub(super) clients: Vec<Client>,
     pub(super) calls: BTreeMap<u64, Call>,
+    /// Calls that nodes have passed on.
+    pub(super) passed_on: u64,
+    /// Number of the last call that a gateway was asked for.
+    pub(super) last_call: u64,
+    /// Where the log says that a write was refused.
+    pub(super) refusals: BTreeMap<RequestId, Lsn>,
+    /// The real time 0, for code that takes moments.
+    pub(super) origin: Instant,
     pub(super) operations: u32,
     /// Values drawn, so that each is unique.
     pub(super) values: u32,
@@ -215,6 +227,10 @@ impl World {
             number: 0,
             clients: Vec::new(),
             calls: BTreeMap::new(),
+            passed_on: 0,
+            last_call: 0,
+            refusals: BTreeMap::new(),
+            origin: Instant::now(),
             operations: 0,
             values: 0,
             checkers,
@@ -359,12 +375,16 @@ impl World {
             | Action::Members { node, .. }
             | Action::Renew { node } => *node,
             Action::Serve { call, .. } => self.calls.get(call).map_or(0, |call| call.target),
+            Action::Answer { call, .. } | Action::Timeout { call } => {
+                self.calls.get(call).map_or(0, |call| call.gateway)
+            }
+            Action::Wake { client } => {
+                self.clients[*client as usize].work.as_ref().map_or(0, |work| work.gateway)
+            }
             Action::Coordinate { .. }
             | Action::Expire { .. }
             | Action::Start { .. }
             | Action::Lift { .. }
-            | Action::Answer { .. }
-            | Action::Timeout { .. }
             | Action::Strike { .. }
             | Action::Client { .. } => 0,
         }
@@ -435,10 +455,11 @@ impl World {
             Action::Renew { node } => self.renew(node),
             Action::Start { node } => self.start(node),
             Action::Lift { node } => self.lift(node),
-            Action::Serve { call, step } => self.serve(call, step),
-            Action::Answer { call, answer } => self.answered(call, answer),
+            Action::Serve { call, stage } => self.serve(call, stage),
+            Action::Answer { call, result } => self.answered(call, result),
             Action::Timeout { call } => self.timed_out(call),
             Action::Client { client } => self.client_step(client),
+            Action::Wake { client } => self.drive(client),
             Action::Strike { fault } => {
                 if !self.calm {
                     self.strike(fault);
@@ -495,7 +516,9 @@ impl World {
     pub fn compare(&mut self) {
         for range in self.ranges() {
             for node in self.options.members(range) {
-                let contents = self.replica(node, range).map(|replica| replica.drive.store().contents());
+                let contents = self
+                    .replica(node, range)
+                    .map(|replica| kvstore::testing::contents(replica.drive.store()));
                 match contents {
                     Some(Ok((lsn, hash))) => self.happened(Event::Contents { node, range, lsn, hash }),
                     Some(Err(error)) => self.violated("replicas", format!("n{node} r{range}: {error}")),
