@@ -134,12 +134,8 @@ fn parameters(packet: &[u8]) -> Result<Vec<(String, String)>, SqlError> {
     }
 }
 
-fn session<S: AsyncRead + AsyncWrite + Unpin>(
-    wire: &mut Wire<S>,
-    server: &Server,
-    minor: u32,
-    parameters: Vec<(String, String)>,
-) -> Result<Backend, SqlError> {
+/// Whether the gateway takes another session, however many there are.
+fn admits(server: &Server) -> Result<(), SqlError> {
     if server.full {
         return Err(SqlError::new(TOO_MANY_CONNECTIONS, "too many open files: no more sessions for now")
             .hint(
@@ -150,6 +146,16 @@ fn session<S: AsyncRead + AsyncWrite + Unpin>(
         return Err(SqlError::new(sqlstate::UNAVAILABLE, "the database system is shutting down")
             .hint("Connect to another node."));
     }
+    Ok(())
+}
+
+fn session<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
+    server: &Server,
+    minor: u32,
+    parameters: Vec<(String, String)>,
+) -> Result<Backend, SqlError> {
+    admits(server)?;
     let permit = server.permits.clone().try_acquire_owned().map_err(|_| {
         SqlError::new(TOO_MANY_CONNECTIONS, "sorry, too many clients already")
             .hint("Close other connections to this gateway, or use another one.")

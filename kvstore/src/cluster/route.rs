@@ -146,3 +146,50 @@ impl RangeRoute {
         lock(&self.knowledge)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use wal::{CohortId, Incarnation, ReplicaId};
+
+    use super::*;
+    use crate::request::TableId;
+
+    /// A range on nodes 1, 2 and 3.
+    pub(crate) fn range() -> RangeRoute {
+        let members = (1..=3).map(|node| ReplicaId { node: NodeId(node), incarnation: Incarnation(7) });
+        RangeRoute::new(Arc::new(RangeDescriptor {
+            id: CohortId(9),
+            table: TableId(1),
+            start: "".into(),
+            end: None,
+            members: members.collect(),
+            rebuilt: Vec::new(),
+        }))
+    }
+
+    #[test]
+    fn news_is_a_new_leader_or_one_that_answers_again() {
+        let (route, one, two) = (range(), NodeId(1), NodeId(2));
+        route.answered(one);
+        assert_eq!((route.leader(), route.news()), (Some(one), 1));
+        route.answered(one);
+        assert_eq!(route.news(), 1, "nobody waits for it");
+        route.is_busy();
+        route.answered(one);
+        assert_eq!(route.news(), 2, "who waited may ask again");
+        route.heard_locally(Some(two));
+        assert_eq!((route.leader(), route.news()), (Some(two), 3));
+        route.failed(two, Some(one));
+        route.heard_locally(Some(two));
+        assert_eq!((route.leader(), route.news()), (Some(one), 3), "a hint is news to the one call only");
+    }
+
+    #[test]
+    fn one_call_searches_until_it_is_absent() {
+        let (route, start) = (range(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        assert!(route.searches(1, at(0)) && !route.searches(2, at(50)));
+        assert!(route.searches(1, at(90)) && !route.searches(2, at(150)));
+        assert!(route.searches(2, at(190)) && !route.searches(1, at(191)));
+    }
+}

@@ -2,7 +2,7 @@
 //! wait, [`Call::answered`] takes what came of an attempt, and whoever drives it sends and waits.
 //!
 //! An attempt that waits for too long is not given up: others are asked beside it, and the first answer counts. So a leader
-//! that stands still costs its clients no longer than the election of the next one.
+//! that stands still costs its clients no longer than the election of the next one ([silent-is-passed-over]).
 //!
 //! - Writes are done exactly once: all attempts carry the same request id and the same `known`, and an attempt that is sent
 //!   while the fate of another is open says so ([exactly-once], [dedup-floor]). A write ends as "outcome unknown" only if its
@@ -17,27 +17,16 @@ use std::time::{Duration, Instant};
 
 use wal::{Lsn, NodeId};
 
-use super::search::{Next, PATIENCE, Search};
+pub use super::search::Around;
+use super::search::{ATTEMPT_WAIT_MAX, Next, Search};
 use crate::cluster::peers::CallError;
 use crate::cluster::route::RangeRoute;
-use crate::cluster::silence::Silence;
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, Operation, RangeWrite};
 use crate::request::{RequestId, SessionToken, Source, Write};
 
 /// Pause before a leader that lags behind a session is asked again.
 const LAG_PAUSE: Duration = Duration::from_millis(20);
-
-/// What the process knows when a call takes a step.
-#[derive(Clone, Copy)]
-pub struct Around<'a> {
-    /// This node.
-    pub me: NodeId,
-    /// The range.
-    pub route: &'a RangeRoute,
-    /// Nodes from which nothing is heard.
-    pub silence: &'a Silence,
-}
 
 /// How a write names itself at its attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +178,7 @@ impl Call {
         if now >= self.deadline {
             return Step::Done(Err(self.give_up()));
         }
-        let waiting = self.under_way.iter().filter(|attempt| now >= attempt.since + PATIENCE);
+        let waiting = self.under_way.iter().filter(|attempt| now >= attempt.since + ATTEMPT_WAIT_MAX);
         for attempt in waiting.filter(|attempt| attempt.node != around.me) {
             around.silence.overdue(attempt.node, attempt.since, now);
         }
@@ -219,7 +208,9 @@ impl Call {
     fn next_near(&mut self, now: Instant, around: &Around<'_>) -> Option<Next> {
         let Request::Read { timeline: Some((_, nearest)), .. } = &mut self.request else { return None };
         let patient = self.under_way.iter().filter(|one| !around.silence.is_silent(one.node));
-        if let Some(until) = patient.map(|one| one.since + PATIENCE).filter(|until| now < *until).max() {
+        if let Some(until) =
+            patient.map(|one| one.since + ATTEMPT_WAIT_MAX).filter(|until| now < *until).max()
+        {
             return Some(Next::Wait(until));
         }
         while let Some(node) = nearest.pop_front() {
@@ -397,31 +388,17 @@ pub fn learn(answer: &Answer, route: &RangeRoute, session: Option<&SessionToken>
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::sync::Arc;
-
-    use wal::{CohortId, Incarnation, ReplicaId};
+mod tests {
+    use wal::CohortId;
 
     use super::*;
-    use crate::cluster::layout::RangeDescriptor;
+    use crate::cluster::route::tests::range;
+    use crate::cluster::silence::Silence;
     use crate::request::{Columns, Row, TableId};
 
     const REQUEST: RequestId = RequestId { client: 1, sequence: 2 };
     const A: NodeId = NodeId(1);
     const B: NodeId = NodeId(2);
-
-    /// A range on nodes 1, 2 and 3.
-    pub(in super::super) fn range() -> RangeRoute {
-        let members = (1..=3).map(|node| ReplicaId { node: NodeId(node), incarnation: Incarnation(7) });
-        RangeRoute::new(Arc::new(RangeDescriptor {
-            id: CohortId(9),
-            table: TableId(1),
-            start: "".into(),
-            end: None,
-            members: members.collect(),
-            rebuilt: Vec::new(),
-        }))
-    }
 
     struct World {
         route: RangeRoute,
@@ -545,7 +522,7 @@ pub(super) mod tests {
         assert!(matches!(world.ends(&mut repeated, 1), Err(KvError::OutcomeUnknown(_))));
     }
 
-    /// The leader stands still; the next one is known here before its patience ends.
+    /// The leader stands still; the next one is known here before it has been waited for too long.
     #[test]
     fn a_call_is_asked_again_when_another_leads_and_the_first_answer_counts() {
         let world = World::new();

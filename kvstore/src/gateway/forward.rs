@@ -9,8 +9,8 @@ use crate::cluster::silence::Silence;
 use crate::error::KvError;
 use crate::operation::{Answer, Operation};
 
-/// What was passed on is waited for so long: less than the patience of the node that asked, which would take us for silent.
-/// It asks again.
+/// What was passed on is waited for so long: less than the node that asked waits before it takes us for silent. It
+/// asks again.
 pub const FORWARD_MAX: Duration = Duration::from_millis(150);
 
 /// To whom node `me`, whose replica gave this answer, passes the request on that came with the wish for it.

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use wal::NodeId;
 
-use super::call::Around;
+use crate::cluster::route::RangeRoute;
+use crate::cluster::silence::Silence;
 use crate::error::KvError;
 
 /// So long an attempt is waited for before others are asked as well: longer than an answer takes when all is well, and short
 /// against the election that follows when its node has died.
-pub(super) const PATIENCE: Duration = Duration::from_millis(250);
+pub(super) const ATTEMPT_WAIT_MAX: Duration = Duration::from_millis(250);
 /// First and longest rest between two rounds of the call that looks for the leader. An election takes some hundred
 /// milliseconds; asking more often than every 25 would only cost.
 const ROUND_REST_MIN: Duration = Duration::from_millis(2);
@@ -23,6 +24,17 @@ const OWN_REST_MIN: Duration = Duration::from_millis(250);
 const OWN_REST_MAX: Duration = Duration::from_secs(1);
 /// So often a waiting call sees whether anybody looks for the leader.
 const WATCH_PERIOD: Duration = Duration::from_millis(100);
+
+/// What the process knows when a call takes a step.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// This node.
+    pub me: NodeId,
+    /// The range.
+    pub route: &'a RangeRoute,
+    /// Nodes from which nothing is heard.
+    pub silence: &'a Silence,
+}
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,9 +111,12 @@ impl Search {
             self.left = self.left.saturating_sub(1);
             return Next::Ask(hint);
         }
-        // An answer may come any moment.
-        let patient = under_way.iter().filter(|(node, _)| !around.silence.is_silent(*node));
-        if let Some(until) = patient.map(|(_, since)| *since + PATIENCE).filter(|until| now < *until).max() {
+        // An answer may come any moment, unless its node has fallen silent [silent-is-passed-over].
+        let waits = |(node, since): &(NodeId, Instant)| {
+            let until = *since + ATTEMPT_WAIT_MAX;
+            (now < until && !around.silence.is_silent(*node)).then_some(until)
+        };
+        if let Some(until) = under_way.iter().filter_map(waits).max() {
             return Next::Wait(until);
         }
         if let Some(rest) = &mut self.rest {
@@ -169,7 +184,7 @@ impl Search {
             KvError::NotLeader { hint } => {
                 let hint = hint.filter(|hint| *hint != node);
                 around.route.failed(node, hint);
-                // A round is long enough to follow a hint, and no longer: two that name each other are not believed for ever.
+                // A round is long enough to follow a hint, and no longer: two that name each other are not believed forever.
                 self.hint = hint.filter(|_| self.left > 0);
                 // What stays as the reason is what a leader or a broken connection said, if anything.
                 return Ok(());
@@ -217,10 +232,8 @@ impl Search {
 
 #[cfg(test)]
 mod tests {
-    use super::super::call::tests::range;
     use super::*;
-    use crate::cluster::route::RangeRoute;
-    use crate::cluster::silence::Silence;
+    use crate::cluster::route::tests::range;
 
     const A: NodeId = NodeId(1);
     const B: NodeId = NodeId(2);
@@ -277,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn two_that_name_each_other_are_not_believed_for_ever() {
+    fn two_that_name_each_other_are_not_believed_forever() {
         let world = World::new();
         let mut search = world.search(1);
         world.route.set_leader(Some(A));
@@ -304,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_is_waited_for_until_patience_ends_or_there_is_news() {
+    fn an_attempt_is_waited_for_so_long_or_until_there_is_news() {
         let world = World::new();
         let mut search = world.search(1);
         world.route.set_leader(Some(A));

@@ -70,6 +70,10 @@ impl Driven for Probe {
         }
     }
     fn run(&self, _: &mut Wakes) {}
+    fn has_heir(&self) -> bool {
+        false
+    }
+
     fn transfer_away(&self) -> Option<oneshot::Receiver<Result<(), ReplicaError>>> {
         None
     }

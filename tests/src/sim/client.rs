@@ -47,6 +47,7 @@ pub(super) struct Work {
     /// What it writes, to be written again through another gateway.
     pub(super) write: Option<Write>,
     pub(super) max_staleness_ms: Option<u64>,
+    pub(super) began: u64,
     pub(super) deadline: u64,
     pub(super) gateway: Node,
     pub(super) gateway_life: u64,

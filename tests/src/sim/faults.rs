@@ -52,6 +52,9 @@ impl World {
             }
             Fault::Heal => {
                 self.network.heal();
+                for machine in self.machines.values_mut() {
+                    machine.unwell_until = machine.unwell_until.min(self.now.max(machine.paused_until));
+                }
                 for from in self.nodes() {
                     for to in self.nodes() {
                         self.connected(from, to);
@@ -180,7 +183,12 @@ impl World {
         let others: Vec<Node> =
             self.options.members(range).into_iter().filter(|node| *node != leader).collect();
         match manner {
-            Manner::Clean => self.cut_where(|a, b| a == leader || b == leader),
+            Manner::Clean => {
+                if let Some(machine) = self.machines.get_mut(&leader) {
+                    machine.unwell_until = u64::MAX;
+                }
+                self.cut_where(|a, b| a == leader || b == leader);
+            }
             Manner::Restart => {
                 self.cut_where(|a, b| a == leader || b == leader);
                 for node in others {
@@ -291,6 +299,7 @@ impl World {
             return;
         };
         machine.paused_until = machine.paused_until.max(self.now + during);
+        machine.unwell_until = machine.unwell_until.max(machine.paused_until);
         let (session, timeout) = (machine.session, self.options.session_timeout);
         if during > timeout {
             self.plan(timeout, Action::Expire { node, session });

@@ -143,6 +143,7 @@ impl World {
             intent,
             write,
             max_staleness_ms,
+            began: self.now,
             deadline,
             gateway,
             gateway_life,
@@ -471,9 +472,26 @@ impl World {
         self.finish(number, outcome);
     }
 
+    /// Whoever falls silent, gateways that are well answer soon [silent-is-passed-over].
+    fn check_delay(&mut self, number: u32, work: &Work) {
+        let Some(most) = self.options.answer_max.filter(|_| !self.calm) else { return };
+        let well = self.machines.get(&work.gateway).is_some_and(|one| one.unwell_until < work.began);
+        let took = self.now - work.began;
+        if well && took > most {
+            let (op, gateway, range) = (work.op, work.gateway, work.range);
+            self.violated(
+                "answers",
+                format!(
+                    "op {op} of client {number} in range {range} took {took} us through gateway n{gateway}"
+                ),
+            );
+        }
+    }
+
     /// The operation ends, and the client thinks of the next one.
     fn finish(&mut self, number: u32, outcome: Outcome) {
         let Some(work) = self.client(number).work.take() else { return };
+        self.check_delay(number, &work);
         match &outcome {
             Outcome::Written(_) => self.counts.written += 1,
             Outcome::Rows { .. } => self.counts.read += 1,

@@ -66,6 +66,8 @@ pub(crate) struct Machine {
     pub(crate) disks_lost: u64,
     /// The process stands still until then (real time).
     pub(crate) paused_until: u64,
+    /// It stands still, or no other node is reached, until then (real time).
+    pub(crate) unwell_until: u64,
     /// The coordinator cannot be reached until then (real time).
     pub(crate) adrift_until: u64,
     /// It will end soon.

@@ -60,6 +60,8 @@ pub enum Style {
     Storm,
     /// Disks that are full again and again while many clients write.
     Full,
+    /// Leaders fall silent, one at a time, and every other gateway must go on answering soon.
+    Silence,
 }
 
 /// All that a seed decides, but for the schedule.
@@ -111,6 +113,8 @@ pub struct Options {
     pub engine: EngineOptions,
     /// Outcomes remembered per range.
     pub window_len: usize,
+    /// An operation through a gateway that is well all the time is answered within so long, in microseconds.
+    pub answer_max: Option<u64>,
 }
 
 fn pick<T: Copy>(random: &mut Random, some: &[T]) -> T {
@@ -128,6 +132,7 @@ impl Options {
             0..=3 => Style::Deposing,
             4..=8 => Style::Storm,
             9 | 10 => Style::Full,
+            11 => Style::Silence,
             _ => Style::Any,
         };
         let full = style == Style::Full;
@@ -173,6 +178,7 @@ impl Options {
         let kinds = FaultKinds { lost: kinds.rot && kinds.kills, ..kinds };
         let kinds = match style {
             Style::Full => FaultKinds { kills: true, full: true, ..FaultKinds::default() },
+            Style::Silence => FaultKinds::default(),
             Style::Any | Style::Deposing | Style::Storm => kinds,
         };
         let duration = pick(random, &[1_000_000, 3_000_000, 8_000_000]);
@@ -189,7 +195,7 @@ impl Options {
             duration: match style {
                 Style::Any | Style::Full => duration,
                 Style::Deposing => u64::from(lease) * 16_000,
-                Style::Storm => 16_000_000,
+                Style::Storm | Style::Silence => 16_000_000,
             },
             delay_max: if reading {
                 pick(random, &[200, 1000])
@@ -223,13 +229,27 @@ impl Options {
                 table_bytes: pick(random, &[300, 2000]),
             },
             window_len: pick(random, &[4, 64, 4096]),
+            answer_max: None,
         };
+        if style == Style::Silence {
+            options.be_silent();
+        }
         if full {
             // Much that is live and nothing in tables, so that the log is forever copying its tail forward.
             (options.log.segment_bytes, options.log.retention_bytes) = (16 << 10, 0);
             options.engine.memtable_bytes = 20_000;
         }
         options
+    }
+
+    /// Nothing is wrong but what the style is about, so that answers must come soon.
+    pub fn be_silent(&mut self) {
+        (self.style, self.kinds) = (Style::Silence, FaultKinds::default());
+        (self.loss, self.duplication) = (0, 0);
+        (self.delay_max, self.force_max) = (self.delay_max.min(1000), self.force_max.min(2000));
+        (self.duration, self.deadline) = (16_000_000, 4_000_000);
+        (self.session_timeout, self.settings.queue_len_max) = (4_000_000, 1000);
+        self.answer_max = Some(1_500_000);
     }
 
     /// The members of a range: neighbours in a ring.

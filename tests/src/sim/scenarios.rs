@@ -66,6 +66,11 @@ pub const ALL: &[Scenario] = &[
         shape: |options| only(options, FaultKinds { pauses: true, ..NONE }),
     },
     Scenario {
+        name: "silent-leaders",
+        what: "leaders stand still, are cut off or are heard by one other node only; every gateway that is well answers soon",
+        shape: Options::be_silent,
+    },
+    Scenario {
         name: "clocks",
         what: "leaders are deposed while clocks differ by as much as they may",
         shape: |options| {

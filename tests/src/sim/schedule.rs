@@ -133,6 +133,7 @@ pub fn draw(random: &mut Random, options: &Options) -> Schedule {
             }
             Style::Deposing => at = depose(random, options, at, &mut schedule),
             Style::Storm => at = storm(random, options, at, &mut schedule),
+            Style::Silence => at = silence(random, options, at, &mut schedule),
         }
         if at >= options.duration {
             schedule.retain(|(when, _)| *when < options.duration);
@@ -161,6 +162,21 @@ fn depose(random: &mut Random, options: &Options, at: u64, schedule: &mut Schedu
     let well = struck + lease * 3 / 2 + random.below(lease);
     schedule.push((well, Fault::Heal));
     well
+}
+
+/// A leader falls silent, to all or to some, and comes back when another has long taken over [silent-is-passed-over].
+fn silence(random: &mut Random, options: &Options, at: u64, schedule: &mut Schedule) -> u64 {
+    let range = random.below(options.ranges.into()) as u32;
+    let struck = at + 2_000_000 + random.below(1_000_000);
+    let during = 1_000_000 + random.below(2_500_000);
+    let fault = match random.below(3) {
+        0 => Fault::Depose(range, Manner::Clean),
+        1 if options.nodes == 3 => Fault::Bridges,
+        _ => Fault::Node(Victim::Leader(range), NodeFault::Pause(during)),
+    };
+    schedule.push((struck, fault));
+    schedule.push((struck + during, Fault::Heal));
+    struck + during
 }
 
 /// Two members of a range at a time run, and leaders end in the middle of their takeovers: what is inherited, truncated

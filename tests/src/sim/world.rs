@@ -189,7 +189,7 @@ impl World {
                 let rate_per_mille = match options.style {
                     Style::Deposing if node == slow => -most,
                     Style::Deposing => most,
-                    Style::Any | Style::Storm | Style::Full => drift - most,
+                    Style::Any | Style::Storm | Style::Full | Style::Silence => drift - most,
                 };
                 let clock = Clock { offset: random.below(1_000_000_000), rate_per_mille };
                 let machine = Machine {
@@ -203,6 +203,7 @@ impl World {
                     log_noted: false,
                     disks_lost: 0,
                     paused_until: 0,
+                    unwell_until: 0,
                     adrift_until: 0,
                     doom: None,
                     session: 0,
