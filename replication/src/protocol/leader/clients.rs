@@ -123,8 +123,8 @@ impl Member<'_, Leader> {
 
     /// Ends the leadership towards clients: what is pending may or may not commit [unknown-is-not-refused].
     pub(crate) fn close(&mut self, out: &mut Vec<Effect>) {
-        self.keep_freshness();
         out.push(Effect::Lease(None));
+        self.keep_freshness();
         for token in self.role.queue.abandon() {
             out.push(Effect::Reply { token, reply: Reply::Unknown });
         }
