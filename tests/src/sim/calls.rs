@@ -51,10 +51,14 @@ impl Standing for Shown {
 /// How a read is to be answered, if the operation is one.
 fn mode(operation: &Operation) -> Option<Mode> {
     match operation {
-        Operation::Get { mode, .. } | Operation::MultiGet { mode, .. } | Operation::Scan(_, mode) => {
+        Operation::Get { mode, .. } | Operation::MultiGet { mode, .. } | Operation::Scan { mode, .. } => {
             Some(*mode)
         }
-        Operation::Next(_) | Operation::Close(_) | Operation::Write(_) | Operation::Transfer(_) => None,
+        Operation::Next(_)
+        | Operation::Rest { .. }
+        | Operation::Close(_)
+        | Operation::Write(_)
+        | Operation::Transfer(_) => None,
     }
 }
 
@@ -303,12 +307,16 @@ fn look(engine: &kvstore::testing::Engine, operation: &Operation) -> Option<(Vec
             engine.get(key, columns).ok().map(|(row, lsn)| (vec![row], lsn))
         }
         Operation::MultiGet { keys, columns, .. } => engine.get_all(keys, columns).ok(),
-        Operation::Scan(scan, _) => {
+        Operation::Scan { scan, .. } => {
             let rows = engine.scan(&scan.start, scan.end.as_deref(), scan.reverse, &Columns::All).ok()?;
             let lsn = rows.read_lsn();
             Some((rows.collect::<std::result::Result<_, _>>().ok()?, lsn))
         }
-        Operation::Next(_) | Operation::Close(_) | Operation::Write(_) | Operation::Transfer(_) => None,
+        Operation::Next(_)
+        | Operation::Rest { .. }
+        | Operation::Close(_)
+        | Operation::Write(_)
+        | Operation::Transfer(_) => None,
     }
 }
 

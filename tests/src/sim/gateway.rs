@@ -19,6 +19,7 @@ use wal::NodeId;
 use super::call::{Call, Caller, Result, Stage};
 use super::client::{Client, Probe, Work};
 use super::history::{Call as Asked, Consistency, Event, Node, Outcome, Range};
+use super::options::Style;
 use super::workload::{self, FollowUp, Intent};
 use super::world::{Action, World};
 
@@ -175,8 +176,13 @@ impl World {
             Intent::Get { keys, consistency } => {
                 let keys: Vec<Bytes> = keys.iter().map(|key| Bytes::from(key.clone())).collect();
                 let columns = Columns::All;
-                let get =
-                    move |mode| Operation::MultiGet { keys: keys.clone(), columns: columns.clone(), mode };
+                let get = move |mode| Operation::MultiGet {
+                    keys: keys.clone(),
+                    columns: columns.clone(),
+                    mode,
+                    at: None,
+                    partial: false,
+                };
                 (*consistency, Box::new(get))
             }
             Intent::Scan { start, end, reverse, consistency } => {
@@ -187,7 +193,10 @@ impl World {
                     limit: None,
                     columns: Columns::All,
                 };
-                (*consistency, Box::new(move |mode| Operation::Scan(scan.clone(), mode)))
+                (
+                    *consistency,
+                    Box::new(move |mode| Operation::Scan { scan: scan.clone(), mode, page_bytes: 0 }),
+                )
             }
             // Writes are made elsewhere.
             Intent::Write { .. } => (Consistency::Strong, Box::new(|_| Operation::Close(0))),
@@ -474,7 +483,8 @@ impl World {
 
     /// Whoever falls silent, gateways that are well answer soon [silent-is-passed-over].
     fn check_delay(&mut self, number: u32, work: &Work) {
-        let Some(most) = self.options.answer_max.filter(|_| !self.calm) else { return };
+        let about = self.options.style == Style::Silence && !self.calm;
+        let Some(most) = self.options.answer_max.filter(|_| about) else { return };
         let well = self.machines.get(&work.gateway).is_some_and(|one| one.unwell_until < work.began);
         let took = self.now - work.began;
         if well && took > most {
