@@ -268,7 +268,8 @@ impl Opener {
 
 /// Why a range could not be opened.
 #[derive(Debug)]
-pub(crate) enum Unopened {
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
+pub enum Unopened {
     /// Trying again will not help.
     Final(String),
     /// No descriptor, no memory, an error of the disk: it may pass.

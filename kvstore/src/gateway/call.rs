@@ -59,6 +59,10 @@ pub enum Step {
 
 /// What the call is for.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each call, and a read allocates nothing for it"
+)]
 enum Request {
     /// Its `retry` is set once an attempt, of this call or of an earlier one, may be under way.
     Write(RangeWrite),

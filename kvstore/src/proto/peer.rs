@@ -390,7 +390,7 @@ mod tests {
                 known: Lsn::ZERO,
                 retry: false,
             };
-            let mut sent = request(1, CohortId(7), Operation::Write(write), Duration::from_secs(1));
+            let mut sent = request(1, CohortId(7), Operation::Write(write), false, Duration::from_secs(1));
             if let Some(OperationKind::Write(write)) = &mut sent.operation {
                 write.row_versions = row_versions;
             }

@@ -99,6 +99,7 @@ impl World {
         let (store, recovered) = match opened {
             Ok((store, recovered)) => (Arc::new(store), recovered),
             Err(why) => {
+                let why = why.to_string();
                 if self.machines[&node].disk.stopped() {
                     self.lose_power(node, 0);
                 } else if ["StorageFull", "simulated EIO", "storage", "open files"]
@@ -225,7 +226,7 @@ impl World {
         let Some(machine) = self.machines.get_mut(&node) else { return };
         let mut lost: Vec<String> = machine.disk.files().into_iter().map(|(name, _)| name).collect();
         lost.retain(|name| name.ends_with(".seg"));
-        let extent = pick / 8 % 4 == 0;
+        let extent = (pick / 8).is_multiple_of(4);
         match pick % 4 {
             0 => {}
             1 => lost.truncate(1),

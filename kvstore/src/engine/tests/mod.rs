@@ -69,9 +69,12 @@ fn show(engine: &Engine, key: &str) -> String {
     cells.collect::<Vec<_>>().join(" ")
 }
 
-/// What the engine should hold.
+/// Cells of a row by column, each with its version.
+type ModelCells = BTreeMap<Bytes, (Bytes, Lsn)>;
+
+/// What the engine should hold: each row with its version.
 #[derive(Clone, Default)]
-struct Model(BTreeMap<Bytes, (Lsn, BTreeMap<Bytes, (Bytes, Lsn)>)>);
+struct Model(BTreeMap<Bytes, (Lsn, ModelCells)>);
 
 impl Model {
     fn apply(&mut self, lsn: Lsn, key: &Bytes, mutations: &[Mutation]) {
