@@ -27,6 +27,7 @@ use goldenscript::{Command, Context, Runner};
 use replication::protocol::{Settings, Status};
 use replication::testing::options::Options;
 use replication::testing::world::World;
+use wal::golden::{self, Arguments};
 
 struct Script(World);
 
@@ -35,47 +36,22 @@ const UNTIL_STEPS_MAX: u32 = 200_000;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// What stands behind a verb.
-struct Arguments {
-    words: Vec<String>,
-    /// Values of `seed=`, `members=`, `piggyback=`, `one-by-one=`, as far as they are there.
-    named: [Option<String>; 4],
+fn new_world(arguments: &Arguments) -> Outcome<World> {
+    arguments.only(&["seed", "members", "piggyback", "one-by-one"])?;
+    let commit_piggyback = arguments.value("piggyback", true)?;
+    let mut settings = Settings { commit_piggyback, ..Settings::default() };
+    if arguments.value("one-by-one", false)? {
+        (settings.batch_bytes_max, settings.window_len_max) = (0, 1);
+    }
+    let members = arguments.value("members", 3)?;
+    let mut world =
+        World::new(arguments.value("seed", 1)?, Options { members, settings, ..Options::default() });
+    world.noting = true;
+    Ok(world)
 }
 
-impl Arguments {
-    fn of(command: &Command) -> Outcome<Arguments> {
-        let mut arguments = command.consume_args();
-        let named = ["seed", "members", "piggyback", "one-by-one"]
-            .map(|name| arguments.take_key(name).map(str::to_owned));
-        let mut words = Vec::new();
-        while let Some(word) = arguments.next_pos() {
-            words.push(word.to_owned());
-        }
-        arguments.reject_next()?;
-        Ok(Arguments { words, named })
-    }
-
-    fn number(&self, at: usize) -> Outcome<u32> {
-        Ok(self.words.get(at).ok_or("a number is missing")?.parse()?)
-    }
-
-    fn numbers(&self) -> Outcome<Vec<u32>> {
-        (0..self.words.len()).map(|at| self.number(at)).collect()
-    }
-
-    fn world(&self) -> Outcome<World> {
-        let [seed, members, piggyback, one_by_one] = &self.named;
-        let commit_piggyback = piggyback.as_ref().map_or(Ok(true), |text| text.parse())?;
-        let mut settings = Settings { commit_piggyback, ..Settings::default() };
-        if one_by_one.as_ref().map_or(Ok(false), |text| text.parse())? {
-            (settings.batch_bytes_max, settings.window_len_max) = (0, 1);
-        }
-        let members = members.as_ref().map_or(Ok(3), |text| text.parse())?;
-        let seed = seed.as_ref().map_or(Ok(1), |text| text.parse())?;
-        let mut world = World::new(seed, Options { members, settings, ..Options::default() });
-        world.noting = true;
-        Ok(world)
-    }
+fn numbers(arguments: &Arguments) -> Outcome<Vec<u32>> {
+    (0..arguments.words.len()).map(|at| arguments.number(at)).collect()
 }
 
 impl Script {
@@ -121,8 +97,8 @@ impl Script {
     fn fault(&mut self, verb: &str, arguments: &Arguments) -> Outcome<()> {
         let world = &mut self.0;
         match verb {
-            "crash" => arguments.numbers()?.into_iter().for_each(|number| world.crash(number, 0)),
-            "start" => arguments.numbers()?.into_iter().for_each(|number| world.start(number, false)),
+            "crash" => numbers(arguments)?.into_iter().for_each(|number| world.crash(number, 0)),
+            "start" => numbers(arguments)?.into_iter().for_each(|number| world.start(number, false)),
             "lose-log" => world.lose_log(arguments.number(0)?),
             "forget-log" => world.forget_log(arguments.number(0)?),
             "forge" => world.forge(arguments.number(0)?),
@@ -176,9 +152,12 @@ impl Runner for Script {
     type Command = Command;
 
     fn run(&mut self, command: &Command, _: &Context) -> Outcome<String> {
-        let arguments = Arguments::of(command)?;
+        let arguments = Arguments::of(command);
+        if command.name != "new" {
+            arguments.only(&[])?;
+        }
         match command.name.as_str() {
-            "new" => self.0 = arguments.world()?,
+            "new" => self.0 = new_world(&arguments)?,
             "run" => self.0.run(u64::from(arguments.number(0)?) * 1000),
             "until" => {
                 let lsn = arguments.words.get(1).ok_or("an LSN is missing")?.parse()?;
@@ -206,17 +185,5 @@ impl Runner for Script {
 
 #[test]
 fn golden_scripts() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
-    let mut scripts = Vec::new();
-    for topic in std::fs::read_dir(directory).expect("testdata is there") {
-        let topic = topic.expect("testdata is readable").path();
-        scripts
-            .extend(std::fs::read_dir(topic).expect("a topic").map(|entry| entry.expect("a script").path()));
-    }
-    scripts.sort();
-    assert!(scripts.len() > 10);
-    for script in scripts {
-        println!("{}", script.display());
-        goldenscript::run(&mut Script::new(), &script).expect("the outcome is the one written down");
-    }
+    golden::run_all(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata"), Script::new);
 }

@@ -12,9 +12,12 @@
 //! per batch) with its `batch` and `segments`, `retention`, `ahead` (the next segment, made before it is needed),
 //! [`Log`] (group commit), `recovery` (the decision table of a restart), `extent` (what of a log cannot be missing
 //! unseen), [`LogReader`] (catch-up), [`identity`] (whose data directory this is).
+//! `golden` runs the golden scripts of all crates.
 //!
 //! A module uses only modules listed below it.
 
+#[cfg(feature = "golden")]
+pub mod golden;
 mod group;
 mod ahead;
 mod retention;

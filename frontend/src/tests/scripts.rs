@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use super::client::{Client, Reply, frame, print, server, startup};
 use crate::server::Server;
 use kvstore::testing::MemoryKv;
+use wal::golden::{self, Arguments, bytes};
 
 /// Longer than any reply takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,26 +44,19 @@ impl Runner for Script {
     type Command = Command;
 
     fn run(&mut self, command: &Command, context: &Context) -> Result<String, Box<dyn Error>> {
-        let mut args = command.consume_args();
-        let mut keys = BTreeMap::new();
-        while let Some((key, value)) = args.next_key() {
-            keys.insert(key.to_string(), value.to_string());
-        }
-        let mut positional = Vec::new();
-        while let Some(value) = args.next_pos() {
-            positional.push(value.to_string());
-        }
-        let word = |index: usize| positional.get(index).map_or("", String::as_str);
-        let number = |key: &str| keys.get(key).map(|value| value.parse::<i32>().expect("a number"));
+        let arguments = Arguments::of(command);
+        let (word, named) = (|index| arguments.word(index), &arguments.named);
+        let number = |key: &str| named.get(key).map(|value| value.parse::<i32>().expect("a number"));
         let list = |key: &str| -> Vec<i32> {
-            let list = keys.get(key).map_or("", String::as_str);
+            let list = named.get(key).map_or("", String::as_str);
             list.split(',').filter(|item| !item.is_empty()).map(|item| item.parse().unwrap()).collect()
         };
 
         let name = context.prefix.clone().unwrap_or_default();
         if command.name == "startup" {
-            let minor = keys.remove("minor").map_or(0, |minor| minor.parse().unwrap());
-            let parameters: Vec<_> = keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let minor = named.get("minor").map_or(0, |minor| minor.parse().unwrap());
+            let parameters = named.iter().filter(|(key, _)| *key != "minor");
+            let parameters: Vec<_> = parameters.map(|(key, value)| (key.as_str(), value.as_str())).collect();
             let _runtime = self.runtime.enter();
             let client = Client::open(&self.server);
             self.clients.insert(name, Conversation { client, queued: startup(minor, &parameters), ready: 1 });
@@ -90,7 +84,7 @@ impl Runner for Script {
                 frame(b'P', parse_body(word(0), word(1), &types))
             }
             "bind" => {
-                let values = positional.get(2..).unwrap_or_default();
+                let values = arguments.words.get(2..).unwrap_or_default();
                 frame(b'B', bind_body(word(0), word(1), values, (&list("formats"), &list("results"))))
             }
             "describe" => frame(b'D', format!("{}{}\0", word(0), word(1))),
@@ -170,19 +164,7 @@ fn codes(body: &mut Vec<u8>, codes: &[i32]) {
     codes.iter().for_each(|code| body.extend((*code as u16).to_be_bytes()));
 }
 
-fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hex")).collect()
-}
-
 #[test]
 fn wire_scripts() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wire");
-    let mut scripts: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    scripts.sort();
-    assert!(!scripts.is_empty());
-    for script in scripts {
-        println!("{}", script.display());
-        goldenscript::run(&mut Script::new(), &script).unwrap();
-    }
+    golden::run_all(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/wire"), Script::new);
 }

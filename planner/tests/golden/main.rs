@@ -13,6 +13,7 @@ use goldenscript::{Command, Context, Runner};
 use kvstore::testing::MemoryKv;
 use planner::types::{Row, Value};
 use planner::{Execution, Planner, ServerInfo, Session, SqlError};
+use wal::golden::{self, Arguments};
 
 struct Script {
     runtime: tokio::runtime::Runtime,
@@ -36,11 +37,7 @@ impl Runner for Script {
     type Command = Command;
 
     fn run(&mut self, command: &Command, context: &Context) -> Result<String, Box<dyn Error>> {
-        let mut words = Vec::new();
-        let mut arguments = command.consume_args();
-        while let Some(word) = arguments.next_pos() {
-            words.push(word.to_string());
-        }
+        let words = Arguments::of(command).words;
         let name = context.prefix.clone().unwrap_or_default();
         let count = self.sessions.len() as u32;
         let info = self.planner.info().clone();
@@ -183,13 +180,5 @@ async fn copy(planner: &Planner, session: &Session, sql: &str, data: &[String], 
 
 #[test]
 fn golden_scripts() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
-    let mut scripts: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    scripts.sort();
-    assert!(!scripts.is_empty());
-    for script in scripts {
-        println!("{}", script.display());
-        goldenscript::run(&mut Script::new(), &script).unwrap();
-    }
+    golden::run_all(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata"), Script::new);
 }
