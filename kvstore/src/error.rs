@@ -13,14 +13,14 @@ pub enum KvError {
     /// The name is taken.
     #[error("table {0} already exists")]
     TableExists(String),
-    /// A key, column or row is over its limit; nothing was done.
-    #[error("{what} of {size} bytes is over the limit of {limit} bytes; nothing was written")]
+    /// A key, column, row or list of keys is over its limit; nothing was done.
+    #[error("{what} of {size} {0} is over the limit of {limit} {0}; nothing was done", unit(.what))]
     TooLarge {
-        /// What is too large ("row key", "column name", "row").
+        /// What is too large ("row key", "column name", "row", [`LIST_OF_KEYS`]).
         what: &'static str,
-        /// Its size.
+        /// Its size: bytes, or the number of keys in a list.
         size: usize,
-        /// The limit.
+        /// The limit, in the same unit.
         limit: usize,
     },
     /// The request cannot be carried out as it is; nothing was done.
@@ -37,7 +37,7 @@ pub enum KvError {
     RangeMoved,
     /// The leader has no disk space; nothing was done. Free space and retry: the node goes on by itself.
     #[error(
-        "the disk of node {0} is full; nothing was written; free space there and retry (it needs no restart)"
+        "the disk of node {0} is full; nothing was done; free space there and retry (it needs no restart)"
     )]
     DiskFull(NodeId),
     /// Too much work is queued; nothing was done. Retry later.
@@ -55,15 +55,17 @@ pub enum KvError {
     /// The deadline passed (or the range had no leader all the time) and nothing was done.
     #[error("no answer before the deadline ({0}); nothing was done; retry")]
     DeadlineExceeded(String),
-    /// A write may or may not have happened: the deadline passed while it was under way.
-    #[error("the outcome of the write is unknown ({0}); read the row before writing it again")]
+    /// A write, or the making or dropping of a table, may or may not have happened: it was under way when its deadline
+    /// passed or its answer was lost.
+    #[error("the outcome is unknown ({0}): it may or may not have been done; look before doing it again")]
     OutcomeUnknown(String),
-    /// The range cannot serve this now (no leader yet, a damaged replica); the text says what that means for the request
-    /// and what to do.
-    #[error("the range cannot serve this request: {0}; no row was written; retry")]
+    /// The range cannot serve this now (no leader yet, a damaged replica); no row was written. The text says why and, where
+    /// an operator is needed, what to do; else the call may be tried again.
+    #[error("the range cannot serve this request, and no row was written: {0}")]
     Unavailable(String),
-    /// The coordination service failed; metadata could not be read or changed.
-    #[error("the cluster's metadata could not be read or changed ({0}); retry")]
+    /// The coordination service failed; nothing was changed. A table that may have been made or dropped is
+    /// [`KvError::OutcomeUnknown`].
+    #[error("the coordination service failed ({0}); nothing was changed; retry")]
     Coordination(String),
     /// The node is stopping.
     #[error("the node is shutting down; nothing was done; retry at another node")]
@@ -78,14 +80,36 @@ pub(crate) fn part(name: &str) -> &'static str {
     match name {
         "row key" => "row key",
         "column name" => "column name",
-        "list of keys" => "list of keys",
+        "table name" => "table name",
+        LIST_OF_KEYS => LIST_OF_KEYS,
         "answer" => "answer",
         "request" => "request",
         _ => "row",
     }
 }
 
+/// What [`KvError::TooLarge`] calls a list of keys: its size is counted in keys, not in bytes.
+pub const LIST_OF_KEYS: &str = "list";
+
+/// What the size of `what` is counted in.
+fn unit(what: &str) -> &'static str {
+    if what == LIST_OF_KEYS { "keys" } else { "bytes" }
+}
+
 /// Why a node did not start; one line for the operator. The process exits with code 1.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_said_in_their_unit() {
+        let text = |what| KvError::TooLarge { what, size: 9, limit: 8 }.to_string();
+        assert_eq!(text("row"), "row of 9 bytes is over the limit of 8 bytes; nothing was done");
+        let keys = text(LIST_OF_KEYS);
+        assert_eq!(keys, "list of 9 keys is over the limit of 8 keys; nothing was done");
+    }
+}

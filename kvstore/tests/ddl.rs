@@ -160,6 +160,42 @@ async fn a_drop_between_two_reads_of_the_catalog_leaves_nothing() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_or_drop_whose_answer_is_lost_is_not_called_undone() {
+    let mut cluster = Cluster::start(2).await;
+    let coordinator = Interposed::new(cluster.service.client());
+    cluster.add(coordinator.clone()).await;
+    let unknown = |error: &KvError| matches!(error, KvError::OutcomeUnknown(_));
+    for (away, carried_out) in [(true, false), (true, true), (false, false), (false, true)] {
+        coordinator.lose_answer(carried_out, away);
+        let made = create(&cluster.kv(3), "t").await;
+        // Known only if the node could look, and found its table.
+        match away || !carried_out {
+            true => assert!(made.as_ref().is_err_and(unknown), "{away} {carried_out}: {made:?}"),
+            false => assert!(made.is_ok(), "{made:?}"),
+        }
+        coordinator.back();
+        assert_eq!(cluster.kv(1).tables(true).await.unwrap().len(), usize::from(carried_out));
+        if !carried_out {
+            create(&cluster.kv(1), "t").await.unwrap();
+        }
+        eventually("node 3 knows the table", || cluster.range_dirs(3).len() == 1).await;
+
+        coordinator.lose_answer(carried_out, away);
+        let dropped = cluster.kv(3).drop_table("t", soon()).await;
+        match away || !carried_out {
+            true => assert!(dropped.as_ref().is_err_and(unknown), "{away} {carried_out}: {dropped:?}"),
+            false => dropped.unwrap(),
+        }
+        coordinator.back();
+        assert_eq!(cluster.kv(1).tables(true).await.unwrap().len(), usize::from(!carried_out));
+        if !carried_out {
+            cluster.kv(1).drop_table("t", soon()).await.unwrap();
+        }
+        eventually("node 3 has dropped it", || cluster.range_dirs(3).is_empty()).await;
+    }
+}
+
 /// What is no record of a drop deletes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mark_that_is_not_understood_or_of_a_table_that_stands_deletes_nothing() {

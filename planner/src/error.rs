@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use kvstore::error::KvError;
+use kvstore::error::{KvError, LIST_OF_KEYS};
 
 /// Codes of PostgreSQL's appendix A that this server gives.
 pub mod sqlstate {
@@ -223,6 +223,8 @@ impl From<KvError> for SqlError {
             KvError::TableExists(name) => {
                 SqlError::new(sqlstate::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"))
             }
+            KvError::TooLarge { what: LIST_OF_KEYS, .. } => SqlError::new(sqlstate::LIMIT_EXCEEDED, message)
+                .hint("Split the list over several statements."),
             KvError::TooLarge { .. } => SqlError::new(sqlstate::LIMIT_EXCEEDED, message)
                 .hint("Store large values outside of the row, or split them over several rows."),
             KvError::Invalid(_) => SqlError::new(sqlstate::INVALID_PARAMETER, message),
@@ -233,11 +235,12 @@ impl From<KvError> for SqlError {
             KvError::ReadTooOld(_) => SqlError::new(sqlstate::SERIALIZATION_FAILURE, message),
             KvError::DeadlineExceeded(why) => {
                 SqlError::new(sqlstate::CANCELED, "canceling statement due to statement timeout")
-                    .detail(format!("Nothing was written ({why})."))
+                    .detail(format!("Nothing was done ({why})."))
             }
             KvError::OutcomeUnknown(_) => SqlError::new(sqlstate::OUTCOME_UNKNOWN, message)
-                .hint("The write may or may not have been committed: read the row to find out."),
-            KvError::Unavailable(_) => SqlError::new(sqlstate::UNAVAILABLE, message),
+                .hint("Read the row to find out, or after CREATE and DROP look for the table."),
+            KvError::Unavailable(_) => SqlError::new(sqlstate::UNAVAILABLE, message)
+                .hint("Retry after a pause. If it stays so, `spinnaker status` shows what the range lacks."),
             KvError::Coordination(_) => SqlError::new(sqlstate::COORDINATION, message),
             KvError::ShuttingDown => {
                 SqlError::new(sqlstate::SHUTDOWN, "terminating connection due to administrator command")
@@ -246,5 +249,35 @@ impl From<KvError> for SqlError {
                 SqlError::internal(message)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_s_errors_say_what_was_done_and_what_to_do() {
+        let shown = |error: KvError| {
+            let error = SqlError::from(error);
+            let more = error.detail.or(error.hint).unwrap_or_default();
+            format!("{} {} | {more}", error.sqlstate, error.message)
+        };
+        let list = KvError::TooLarge { what: LIST_OF_KEYS, size: 9, limit: 8 };
+        assert!(shown(list).ends_with("| Split the list over several statements."));
+        assert_eq!(
+            shown(KvError::DeadlineExceeded("no leader".into())),
+            "57014 canceling statement due to statement timeout | Nothing was done (no leader)."
+        );
+        assert_eq!(
+            shown(KvError::OutcomeUnknown("connection lost".into())),
+            "40003 the outcome is unknown (connection lost): it may or may not have been done; look before doing it \
+             again | Read the row to find out, or after CREATE and DROP look for the table."
+        );
+        let unavailable = shown(KvError::Unavailable("no leader yet".into()));
+        assert!(
+            unavailable.contains("no row was written: no leader yet | Retry after a pause."),
+            "{unavailable}"
+        );
     }
 }

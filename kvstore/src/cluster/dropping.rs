@@ -57,6 +57,9 @@ impl ClusterMap {
                 let path = self.paths.table(table.table.id);
                 match self.coordinator.get(&path).await {
                     Ok(None) => Ok(()),
+                    _ if matches!(error, CoordinationError::Unknown(_)) => {
+                        Err(KvError::OutcomeUnknown(error.to_string()))
+                    }
                     Ok(Some(_)) | Err(_) => Err(coordination(error)),
                 }
             }

@@ -83,14 +83,13 @@ impl ClusterMap {
                 Err(CoordinationError::NodeExists(_)) => {}
                 Err(error @ CoordinationError::Unknown(_)) => {
                     // Ours, if the table with our number has our first range.
-                    let found =
-                        self.coordinator.get(&self.paths.table(table.id)).await.map_err(coordination)?;
+                    let found = self.coordinator.get(&self.paths.table(table.id)).await.ok().flatten();
                     match found.and_then(|found| TableDescriptor::decode(table.id, &found.data)) {
                         Some(found) if found == descriptor => return Ok(table),
                         // Another table has the number: ours was not made. Once more.
                         Some(_) => {}
-                        // Not made, or made and dropped by somebody since.
-                        None => return Err(coordination(error)),
+                        // Not made, or made and dropped by somebody since, or nobody can say.
+                        None => return Err(KvError::OutcomeUnknown(error.to_string())),
                     }
                 }
                 Err(error) => return Err(coordination(error)),

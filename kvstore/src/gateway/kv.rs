@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, BoxStream, StreamExt};
+use replication::coordination::CoordinationError;
 use tokio::sync::mpsc;
 use wal::{Lsn, NodeId};
 
@@ -25,6 +26,10 @@ use crate::request::{
 
 /// Writes of one `write_many` under way at once.
 const WRITES_AT_ONCE: usize = 256;
+
+fn then_failed(error: &CoordinationError) -> String {
+    format!("then the coordination service failed ({error})")
+}
 
 impl Kv for Gateway {
     fn get<'a>(
@@ -118,7 +123,8 @@ impl Kv for Gateway {
         Box::pin(async move {
             splits.iter().try_for_each(|split| limits::check_key(&self.limits, split))?;
             let table = self.map.create_table(name, schema, &splits).await?;
-            self.map.refresh().await.map_err(coordination)?;
+            let unready = |why: String| KvError::Unavailable(format!("table {name} was made, but {why}"));
+            self.map.refresh().await.map_err(|error| unready(then_failed(&error)))?;
             let view = match self.map.table(table.id).await {
                 // Somebody dropped it at once.
                 Err(KvError::NoTable(_)) => return Err(KvError::NoTable(name.to_owned())),
@@ -133,9 +139,7 @@ impl Kv for Gateway {
             });
             for answer in join_all(open).await {
                 answer.map_err(|error| match error {
-                    KvError::DeadlineExceeded(why) => {
-                        KvError::Unavailable(format!("table {name} was made, but has no leader yet: {why}"))
-                    }
+                    KvError::DeadlineExceeded(why) => unready(format!("has no leader yet ({why})")),
                     error => error,
                 })?;
             }
@@ -156,7 +160,10 @@ impl Kv for Gateway {
                     }
                     result => result?,
                 }
-                self.map.refresh().await.map_err(coordination)?;
+                self.map.refresh().await.map_err(|error| {
+                    let then = then_failed(&error);
+                    KvError::Unavailable(format!("table {name} was dropped, but {then}"))
+                })?;
                 Ok::<_, KvError>(table)
             };
             match tokio::time::timeout_at(deadline.into(), drop).await {

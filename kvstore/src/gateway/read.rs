@@ -13,7 +13,7 @@ use super::limits;
 use super::routing::{Gateway, unexpected};
 use crate::cluster::peers::CallError;
 use crate::cluster::route::RangeRoute;
-use crate::error::KvError;
+use crate::error::{KvError, LIST_OF_KEYS};
 use crate::operation::{Answer, Mode, Operation};
 use crate::request::{Columns, Consistency, ReadOptions, ReadRow, Row, SessionToken, Source, TableId};
 
@@ -102,7 +102,7 @@ impl Gateway {
         reader: Reader<'_>,
     ) -> Result<Vec<ReadRow>, KvError> {
         if keys.len() > KEYS_MAX {
-            return Err(KvError::TooLarge { what: "list of keys", size: keys.len(), limit: KEYS_MAX });
+            return Err(KvError::TooLarge { what: LIST_OF_KEYS, size: keys.len(), limit: KEYS_MAX });
         }
         keys.iter().try_for_each(|key| limits::check_key(&self.limits, key))?;
         let table = self.map.table(table).await?;

@@ -154,6 +154,8 @@ mod tests {
             KvError::TableExists("t".into()),
             KvError::TooLarge { what: "row key", size: 9000, limit: 4096 },
             KvError::NotLeader { hint: Some(NodeId(3)) },
+            KvError::TooLarge { what: "table name", size: 300, limit: 255 },
+            KvError::TooLarge { what: crate::error::LIST_OF_KEYS, size: 20_000, limit: 10_000 },
             KvError::NotLeader { hint: None },
             KvError::RangeMoved,
             KvError::DiskFull(NodeId(2)),

@@ -1,11 +1,13 @@
-//! A coordinator's client with something that happens just before one of its reads.
+//! A coordinator's client with something that happens just before one of its reads, or whose answer to CREATE or DROP is
+//! lost.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use kvstore::coordination::embedded::EmbeddedClient;
-use kvstore::coordination::{Coordinator, CreateMode, Op, Result, Session, Znode};
+use kvstore::coordination::{CoordinationError, Coordinator, CreateMode, Op, Result, Session, Znode};
 use tokio::sync::watch;
 
 /// What happens, and before which list of children.
@@ -15,16 +17,37 @@ type Before = (String, BoxFuture<'static, ()>);
 pub(crate) struct Interposed {
     inner: Arc<EmbeddedClient>,
     before_list: Mutex<Option<Before>>,
+    /// The connection is lost with the next change of the catalog; whether that is still carried out.
+    lost_change: Mutex<Option<bool>>,
+    /// Reads of descriptors fail.
+    away: AtomicBool,
 }
 
 impl Interposed {
     pub(crate) fn new(inner: Arc<EmbeddedClient>) -> Arc<Interposed> {
-        Arc::new(Interposed { inner, before_list: Mutex::default() })
+        Arc::new(Interposed {
+            inner,
+            before_list: Mutex::default(),
+            lost_change: Mutex::default(),
+            away: AtomicBool::default(),
+        })
     }
 
     /// The next list of the children of `path` comes after `happens`.
     pub(crate) fn before_list(&self, path: &str, happens: impl Future<Output = ()> + Send + 'static) {
         *self.before_list.lock().unwrap() = Some((path.to_owned(), Box::pin(happens)));
+    }
+
+    /// The answer to the next CREATE or DROP is lost, carried out or not. While the coordinator is `away`, nobody can look
+    /// what became of it.
+    pub(crate) fn lose_answer(&self, carried_out: bool, away: bool) {
+        *self.lost_change.lock().unwrap() = Some(carried_out);
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// The coordinator answers again.
+    pub(crate) fn back(&self) {
+        self.away.store(false, Ordering::Relaxed);
     }
 }
 
@@ -39,9 +62,24 @@ impl Coordinator for Interposed {
         self.inner.delete(path, version)
     }
     fn multi(&self, ops: Vec<Op>) -> BoxFuture<'_, Result<()>> {
-        self.inner.multi(ops)
+        let catalog = ops.iter().any(|op| match op {
+            Op::Create { path, .. } | Op::Delete { path, .. } => path.contains("/names/"),
+            Op::Set { .. } | Op::Check { .. } => false,
+        });
+        Box::pin(async move {
+            let lost = self.lost_change.lock().unwrap().take_if(|_| catalog);
+            match lost {
+                None => return self.inner.multi(ops).await,
+                Some(false) => {}
+                Some(true) => self.inner.multi(ops).await?,
+            }
+            Err(CoordinationError::Unknown("connection lost".into()))
+        })
     }
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Znode>>> {
+        if self.away.load(Ordering::Relaxed) && path.contains("/tables/") {
+            return Box::pin(async { Err(CoordinationError::Unavailable("no connection".into())) });
+        }
         self.inner.get(path)
     }
     fn list<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
