@@ -8,7 +8,9 @@ use crate::types::Type;
 /// A name in parts (`schema.table.column`), folded, and where it stands in the text (characters from 1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
+    /// From the outermost to the name itself; never empty.
     pub(crate) parts: Vec<String>,
+    /// `None` for a name that this server made.
     pub(crate) position: Option<u32>,
 }
 
@@ -32,7 +34,9 @@ impl Name {
 /// A statement.
 #[derive(Clone, Debug)]
 pub(crate) enum Statement {
+    /// Nothing but blanks and comments.
     Empty,
+    /// SELECT, VALUES, TABLE, and set operations.
     Query(Query),
     Insert(Insert),
     Update(Update),
@@ -40,34 +44,49 @@ pub(crate) enum Statement {
     CreateTable(CreateTable),
     DropTable {
         names: Vec<Name>,
+        /// That a table does not exist is a notice, not an error.
         if_exists: bool,
     },
     Copy(Copy),
     Explain {
+        /// Run it, too, and say how long it took.
         analyze: bool,
         statement: Box<Statement>,
     },
+    /// SET, of a setting.
     Set {
         name: String,
+        /// `None`: DEFAULT.
         value: Option<String>,
+        /// Until the end of the transaction block only.
         local: bool,
     },
+    /// SET TRANSACTION, or SET SESSION CHARACTERISTICS AS TRANSACTION.
     SetTransaction {
+        /// `None`: it says nothing about it.
         read_only: Option<bool>,
+        /// For all later transactions of the session, not for this one.
         session: bool,
     },
+    /// `None`: ALL.
     Show(Option<String>),
+    /// `None`: ALL.
     Reset(Option<String>),
+    /// BEGIN, and START TRANSACTION.
     Begin {
         read_only: Option<bool>,
     },
     Commit,
     Rollback,
     Savepoint(String),
+    /// RELEASE SAVEPOINT.
     Release(String),
+    /// ROLLBACK TO SAVEPOINT.
     RollbackTo(String),
+    /// PREPARE: the name, the declared types of its parameters, the text to prepare.
     Prepare {
         name: String,
+        /// May be fewer than there are parameters: the others are inferred.
         types: Vec<Type>,
         sql: String,
     },
@@ -75,10 +94,11 @@ pub(crate) enum Statement {
         name: String,
         arguments: Vec<Syntax>,
     },
+    /// `None`: ALL.
     Deallocate(Option<String>),
     DiscardAll,
     /// Accepted without effect: the command tag.
-    Noise(&'static str),
+    NoEffect(&'static str),
 }
 
 /// A query with its order and limits.
@@ -86,6 +106,7 @@ pub(crate) enum Statement {
 pub(crate) struct Query {
     pub(crate) body: Body,
     pub(crate) order_by: Vec<OrderBy>,
+    /// `None`: no limit.
     pub(crate) limit: Option<Syntax>,
     pub(crate) offset: Option<Syntax>,
 }
@@ -111,8 +132,16 @@ impl Query {
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
     Select(Box<Select>),
+    /// Rows, each with the same number of expressions.
     Values(Vec<Vec<Syntax>>),
-    Set { op: SetOp, all: bool, left: Box<Body>, right: Box<Body> },
+    /// UNION, INTERSECT, EXCEPT; `all` keeps duplicates.
+    Set {
+        op: SetOp,
+        all: bool,
+        left: Box<Body>,
+        right: Box<Body>,
+    },
+    /// In parentheses, with an order and limits of its own.
     Query(Box<Query>),
 }
 
@@ -129,7 +158,9 @@ pub(crate) enum SetOp {
 pub(crate) struct Select {
     pub(crate) distinct: bool,
     pub(crate) items: Vec<Item>,
+    /// Separated by commas: their product.
     pub(crate) from: Vec<From>,
+    /// WHERE.
     pub(crate) filter: Option<Syntax>,
     pub(crate) group_by: Vec<Syntax>,
     pub(crate) having: Option<Syntax>,
@@ -154,18 +185,20 @@ impl Select {
 pub(crate) enum Item {
     /// `*`, or `t.*`.
     All(Option<Name>),
-    Expression {
-        syntax: Syntax,
-        alias: Option<String>,
-    },
+    /// An expression, and the name that AS gives it.
+    Expression { syntax: Syntax, alias: Option<String> },
 }
 
 /// An entry of FROM.
 #[derive(Clone, Debug)]
 pub(crate) enum From {
+    /// A stored table or a system relation.
     Table { name: Name, alias: Option<Alias> },
+    /// A subquery.
     Query { query: Box<Query>, alias: Option<Alias> },
+    /// A function that returns rows.
     Function { name: Name, arguments: Vec<Syntax>, alias: Option<Alias> },
+    /// INNER or LEFT OUTER, on a condition or on columns of the same name.
     Join { left: Box<From>, right: Box<From>, outer: bool, on: Option<Syntax>, using: Vec<String> },
 }
 
@@ -173,26 +206,32 @@ pub(crate) enum From {
 #[derive(Clone, Debug)]
 pub(crate) struct Alias {
     pub(crate) name: String,
+    /// New names of the first columns; may be empty.
     pub(crate) columns: Vec<String>,
 }
 
 /// An entry of ORDER BY.
 #[derive(Clone, Debug)]
 pub(crate) struct OrderBy {
+    /// An expression, the name of an output column, or its number from 1.
     pub(crate) syntax: Syntax,
     pub(crate) descending: bool,
+    /// As written, or as PostgreSQL has it: NULL counts as larger than all values.
     pub(crate) nulls_first: bool,
 }
 
 /// INSERT, and UPSERT.
 #[derive(Clone, Debug)]
 pub(crate) struct Insert {
+    /// UPSERT: a row with the same key is replaced in the columns that are given.
     pub(crate) upsert: bool,
     pub(crate) table: Name,
     pub(crate) alias: Option<String>,
+    /// Empty: all of the table, in its order.
     pub(crate) columns: Vec<Name>,
     /// `None`: DEFAULT VALUES.
     pub(crate) source: Option<Query>,
+    /// ON CONFLICT.
     pub(crate) on_conflict: Option<ConflictClause>,
     pub(crate) returning: Option<Vec<Item>>,
 }
@@ -200,15 +239,18 @@ pub(crate) struct Insert {
 /// ON CONFLICT.
 #[derive(Clone, Debug)]
 pub(crate) struct ConflictClause {
+    /// `None`: any conflict.
     pub(crate) target: Option<ConflictTarget>,
-    /// `None`: DO NOTHING.
+    /// DO UPDATE SET, and its WHERE. `None`: DO NOTHING.
     pub(crate) update: Option<(Vec<Assignment>, Option<Syntax>)>,
 }
 
 /// What a conflict is about.
 #[derive(Clone, Debug)]
 pub(crate) enum ConflictTarget {
+    /// `(k)`.
     Columns(Vec<String>),
+    /// ON CONSTRAINT and its name.
     Constraint(String),
 }
 
@@ -225,6 +267,7 @@ pub(crate) struct Update {
     pub(crate) table: Name,
     pub(crate) alias: Option<String>,
     pub(crate) assignments: Vec<Assignment>,
+    /// WHERE.
     pub(crate) filter: Option<Syntax>,
     pub(crate) returning: Option<Vec<Item>>,
 }
@@ -234,6 +277,7 @@ pub(crate) struct Update {
 pub(crate) struct Delete {
     pub(crate) table: Name,
     pub(crate) alias: Option<String>,
+    /// WHERE.
     pub(crate) filter: Option<Syntax>,
     pub(crate) returning: Option<Vec<Item>>,
 }
@@ -244,9 +288,11 @@ pub(crate) struct CreateTable {
     pub(crate) name: Name,
     pub(crate) if_not_exists: bool,
     pub(crate) columns: Vec<ColumnDefinition>,
+    /// Its columns, in the order of the key.
     pub(crate) primary_key: Vec<String>,
+    /// The name that CONSTRAINT gives the primary key.
     pub(crate) key_name: Option<String>,
-    /// SPLIT AT VALUES.
+    /// SPLIT AT VALUES: the first columns of the keys at which a new range begins.
     pub(crate) splits: Vec<Vec<Syntax>>,
 }
 
@@ -272,21 +318,29 @@ pub(crate) struct Copy {
 /// What COPY reads or fills.
 #[derive(Clone, Debug)]
 pub(crate) enum CopySource {
+    /// A table; no columns: all of them.
     Table { name: Name, columns: Vec<Name> },
+    /// `COPY (query) TO STDOUT`.
     Query(Query),
 }
 
 /// Options of COPY, as written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CopyOptions {
+    /// The format; else text.
     pub(crate) csv: bool,
+    /// The first line names the columns.
     pub(crate) header: bool,
     pub(crate) delimiter: Option<char>,
+    /// What stands for NULL.
     pub(crate) null: Option<String>,
     pub(crate) quote: Option<char>,
     pub(crate) escape: Option<char>,
+    /// Columns that are always quoted on the way out.
     pub(crate) force_quote: Vec<String>,
+    /// Columns in which nothing is NULL on the way in.
     pub(crate) force_not_null: Vec<String>,
+    /// Columns in which a quoted text may be NULL, too.
     pub(crate) force_null: Vec<String>,
 }
 
@@ -372,7 +426,9 @@ impl Operator {
 pub(crate) enum Syntax {
     Null,
     Bool(bool),
+    /// As written: its type follows from its form.
     Number(String),
+    /// A literal without a type yet.
     String(String),
     /// `$n`, counted from 0.
     Param(usize),
@@ -381,7 +437,9 @@ pub(crate) enum Syntax {
     Default,
     Negate(Box<Syntax>),
     Not(Box<Syntax>),
+    /// Flat, at least two.
     And(Vec<Syntax>),
+    /// Flat, at least two.
     Or(Vec<Syntax>),
     Binary {
         op: Operator,
@@ -404,16 +462,19 @@ pub(crate) enum Syntax {
         right: Box<Syntax>,
         negated: bool,
     },
+    /// `IN (list)`.
     In {
         arg: Box<Syntax>,
         list: Vec<Syntax>,
         negated: bool,
     },
+    /// `IN (query)`.
     InQuery {
         arg: Box<Syntax>,
         query: Box<Query>,
         negated: bool,
     },
+    /// LIKE and ILIKE (`insensitive`).
     Like {
         arg: Box<Syntax>,
         pattern: Box<Syntax>,
@@ -432,6 +493,7 @@ pub(crate) enum Syntax {
         arg: Box<Syntax>,
         ty: Type,
     },
+    /// `CASE operand WHEN .. THEN ..`, or without an operand `CASE WHEN condition THEN ..`.
     Case {
         operand: Option<Box<Syntax>>,
         whens: Vec<(Syntax, Syntax)>,
@@ -439,10 +501,15 @@ pub(crate) enum Syntax {
     },
     Call(Box<Call>),
     Exists(Box<Query>),
+    /// A query that gives one value.
     Subquery(Box<Query>),
+    /// `ARRAY(query)`.
     ArrayQuery(Box<Query>),
+    /// `ARRAY[..]`.
     Array(Vec<Syntax>),
+    /// `(a, b)`.
     Row(Vec<Syntax>),
+    /// `arg[index]`.
     Index {
         arg: Box<Syntax>,
         index: Box<Syntax>,
@@ -457,6 +524,8 @@ pub(crate) struct Call {
     /// `count(*)`.
     pub(crate) star: bool,
     pub(crate) distinct: bool,
+    /// ORDER BY inside of an aggregate.
     pub(crate) order_by: Vec<OrderBy>,
+    /// FILTER (WHERE ..) of an aggregate.
     pub(crate) filter: Option<Syntax>,
 }

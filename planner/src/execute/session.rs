@@ -93,7 +93,7 @@ fn tag(statement: &Statement) -> Result<&'static str, SqlError> {
         Statement::Deallocate(Some(_)) => "DEALLOCATE",
         Statement::Deallocate(None) => "DEALLOCATE ALL",
         Statement::DiscardAll => "DISCARD ALL",
-        Statement::Noise(tag) => tag,
+        Statement::NoEffect(tag) => tag,
         _ => return Err(SqlError::internal("a statement with a plan of its own")),
     })
 }

@@ -125,7 +125,7 @@ fn is(token: Option<&TokenWithSpan>, keyword: &str) -> bool {
 /// Statements that are accepted without effect and that the parser may not know in all their forms.
 fn noise(tokens: &[TokenWithSpan]) -> Option<Statement> {
     let first = tokens.first().and_then(word)?.to_ascii_uppercase();
-    Some(Statement::Noise(match first.as_str() {
+    Some(Statement::NoEffect(match first.as_str() {
         "VACUUM" => "VACUUM",
         "ANALYZE" => "ANALYZE",
         "CHECKPOINT" => "CHECKPOINT",

@@ -41,7 +41,7 @@ impl Converter<'_> {
             Ast::Reset(reset) => Statement::Reset(match reset.reset {
                 Reset::ALL => None,
                 Reset::ConfigurationParameter(own) => Some(self.name(&own)?.dotted()),
-                Reset::SessionAuthorization => return Ok(Statement::Noise("RESET")),
+                Reset::SessionAuthorization => return Ok(Statement::NoEffect("RESET")),
             }),
             Ast::StartTransaction { modes, statements, .. } if statements.is_empty() => {
                 Statement::Begin { read_only: read_only(&modes) }
@@ -60,7 +60,7 @@ impl Converter<'_> {
                 Statement::Deallocate((name != "all").then_some(name))
             }
             Ast::Discard { object_type: DiscardObject::ALL } => Statement::DiscardAll,
-            Ast::Discard { object_type } => Statement::Noise(match object_type {
+            Ast::Discard { object_type } => Statement::NoEffect(match object_type {
                 DiscardObject::PLANS => "DISCARD PLANS",
                 DiscardObject::SEQUENCES => "DISCARD SEQUENCES",
                 _ => "DISCARD TEMP",
@@ -92,7 +92,7 @@ impl Converter<'_> {
             Set::SetTransaction { modes, session, .. } => {
                 Statement::SetTransaction { read_only: read_only(&modes), session }
             }
-            Set::SetSessionAuthorization(_) | Set::SetRole { .. } => Statement::Noise("SET"),
+            Set::SetSessionAuthorization(_) | Set::SetRole { .. } => Statement::NoEffect("SET"),
             _ => return Err(SqlError::unsupported("this form of SET").hint("Use SET name = value.")),
         })
     }
