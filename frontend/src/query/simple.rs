@@ -2,7 +2,7 @@
 //!
 //! PostgreSQL runs such a text as one transaction. Here each statement outside of a block commits by itself; an
 //! error ends the text, and what was done before it stays done. That is the store's promise (a row is atomic, a
-//! text of statements is not) and the README says so.
+//! text of statements is not), and docs/limits.md says so.
 
 use std::sync::Arc;
 
