@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
-use replication::store::Outcome;
+use replication::store::LoggedWrite;
 use wal::Lsn;
 
 use crate::request::{Cell, Condition, Mutation, RequestId, Row};
@@ -27,13 +27,13 @@ pub struct PendingWrite {
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     rows: HashMap<Bytes, VecDeque<(Lsn, Vec<Mutation>)>>,
-    requests: HashMap<RequestId, Outcome>,
+    requests: HashMap<RequestId, LoggedWrite>,
     order: VecDeque<(Lsn, Bytes, RequestId)>,
 }
 
 impl Pending {
     /// The write is in the log with this outcome.
-    pub(crate) fn push(&mut self, outcome: Outcome, write: PendingWrite) {
+    pub(crate) fn push(&mut self, outcome: LoggedWrite, write: PendingWrite) {
         let PendingWrite { request, key, mutations } = write;
         let lsn = outcome.lsn;
         self.requests.insert(request, outcome);
@@ -61,7 +61,7 @@ impl Pending {
     }
 
     /// How a pending write with this request id will end when it commits.
-    pub(crate) fn find(&self, request: &RequestId) -> Option<Outcome> {
+    pub(crate) fn find(&self, request: &RequestId) -> Option<LoggedWrite> {
         self.requests.get(request).copied()
     }
 
@@ -168,7 +168,7 @@ mod tests {
     fn a_row_shows_what_is_pending_until_it_is_applied() {
         let mut pending = Pending::default();
         let id = |sequence| RequestId { client: 1, sequence };
-        let done = |seq| Outcome { lsn: Lsn::new(1, seq), refused: false };
+        let done = |seq| LoggedWrite { lsn: Lsn::new(1, seq), refused: false };
         pending.push(
             done(6),
             PendingWrite {

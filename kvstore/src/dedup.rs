@@ -13,7 +13,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use replication::store::Outcome;
+use replication::store::LoggedWrite;
 use wal::Lsn;
 
 use crate::request::RequestId;
@@ -31,7 +31,7 @@ pub(crate) struct Window {
     /// Everything up to here was recorded.
     last: Lsn,
     order: VecDeque<RequestId>,
-    outcomes: HashMap<RequestId, Outcome>,
+    outcomes: HashMap<RequestId, LoggedWrite>,
 }
 
 /// The persisted window does not parse.
@@ -52,7 +52,7 @@ impl Window {
     }
 
     /// The outcome of a request, if it is remembered.
-    pub(crate) fn find(&self, request: &RequestId) -> Option<Outcome> {
+    pub(crate) fn find(&self, request: &RequestId) -> Option<LoggedWrite> {
         self.outcomes.get(request).copied()
     }
 
@@ -63,7 +63,7 @@ impl Window {
     }
 
     /// Records the next applied write; what is known already (a replay) is passed over.
-    pub(crate) fn record(&mut self, request: RequestId, outcome: Outcome) {
+    pub(crate) fn record(&mut self, request: RequestId, outcome: LoggedWrite) {
         if outcome.lsn <= self.last {
             return;
         }
@@ -118,7 +118,7 @@ impl Window {
         for _ in 0..count {
             let request = RequestId { client: bytes.get_u128_le(), sequence: bytes.get_u64_le() };
             let outcome =
-                Outcome { lsn: Lsn::take(&mut bytes).ok_or(BadWindow)?, refused: bytes.get_u8() != 0 };
+                LoggedWrite { lsn: Lsn::take(&mut bytes).ok_or(BadWindow)?, refused: bytes.get_u8() != 0 };
             window.outcomes.insert(request, outcome);
             window.order.push_back(request);
         }
@@ -143,8 +143,8 @@ mod tests {
         RequestId { client: 7, sequence }
     }
 
-    fn done(seq: u64) -> Outcome {
-        Outcome { lsn: Lsn::new(1, seq), refused: false }
+    fn done(seq: u64) -> LoggedWrite {
+        LoggedWrite { lsn: Lsn::new(1, seq), refused: false }
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
         let mut straight = Window::new(3);
         let mut restarted = Window::new(3);
         for seq in 1..=9 {
-            let outcome = Outcome { refused: seq % 2 == 0, ..done(seq) };
+            let outcome = LoggedWrite { refused: seq % 2 == 0, ..done(seq) };
             straight.record(id(seq), outcome);
             restarted.record(id(seq), outcome);
             restarted = Window::decode(restarted.encode(), 3).unwrap();

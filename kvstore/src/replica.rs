@@ -13,7 +13,7 @@ use replication::protocol::effect::Unavailable;
 use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
 use replication::runtime::{Replica, ReplicaError, WriteReply};
-use replication::store::{Decision, Outcome, PAYLOAD_BYTES_MAX, Store};
+use replication::store::{Decision, LoggedWrite, PAYLOAD_BYTES_MAX, Store};
 use wal::sync::lock;
 use wal::{CohortId, Entry, EntryKind, Epoch, Lsn, NodeId};
 
@@ -127,8 +127,8 @@ impl RangeStore {
     ) -> Result<Answer, KvError> {
         match reply {
             Err(error) => Err(refusal(node, error)),
-            Ok(WriteReply::Logged(Outcome { lsn, refused: false })) => Ok(Answer::Written(lsn)),
-            Ok(WriteReply::Logged(Outcome { refused: true, .. })) => {
+            Ok(WriteReply::Logged(LoggedWrite { lsn, refused: false })) => Ok(Answer::Written(lsn)),
+            Ok(WriteReply::Logged(LoggedWrite { refused: true, .. })) => {
                 // The row as it is by now: its LSN goes with it, for the session must not read below what it was shown.
                 let found = self.engine.get(key, &Columns::All);
                 let (current, at) = found.map_err(|error| KvError::Unavailable(error.to_string()))?;
@@ -258,7 +258,7 @@ impl Store for RangeStore {
         Decision::Propose { payload, pending: PendingWrite { request, key, mutations }, refused }
     }
 
-    fn pending(&self, outcome: Outcome, pending: PendingWrite) {
+    fn pending(&self, outcome: LoggedWrite, pending: PendingWrite) {
         self.lock().pending.push(outcome, pending);
     }
 
@@ -270,7 +270,7 @@ impl Store for RangeStore {
                 EntryKind::Write => match payload::decode(entry.payload.clone()) {
                     Ok(Payload { request, key, mutations, refused }) => {
                         self.engine.apply(entry.lsn, entry.chain, &key, &mutations);
-                        state.window.record(request, Outcome { lsn: entry.lsn, refused });
+                        state.window.record(request, LoggedWrite { lsn: entry.lsn, refused });
                     }
                     // The bytes are what the leader sent (chain hash), so this node is too old to know them, or
                     // there is a bug. Going on would make this replica differ silently.

@@ -19,9 +19,9 @@ use crate::protocol::message::SnapshotPart;
 /// ([`crate::runtime`] ends the stream that brings it): a store must not propose more than this.
 pub const PAYLOAD_BYTES_MAX: usize = 8 << 20;
 
-/// What becomes of a write that is in the log, once its entry is committed.
+/// A write that is in the log, and what becomes of it once its entry is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct LoggedWrite {
     /// Where it stands.
     pub lsn: Lsn,
     /// What is logged is that the write was refused: nothing changes.
@@ -43,7 +43,7 @@ pub enum Decision<P, R> {
     },
     /// The same write (client id, sequence) is in the log already: answered as this says once that is committed and
     /// applied [exactly-once].
-    Join(Outcome),
+    Join(LoggedWrite),
     /// Nothing is logged. The client gets `refusal` when all up to `after` is committed and the leadership confirmed, as
     /// for a strong read [exactly-once].
     Refuse {
@@ -79,7 +79,7 @@ pub trait Store: Send + Sync + 'static {
     fn decide(&self, request: Self::Request) -> Decision<Self::Pending, Self::Refusal>;
 
     /// What [`Store::decide`] has just proposed is in the log now, with this outcome: later decisions must see it.
-    fn pending(&self, outcome: Outcome, pending: Self::Pending);
+    fn pending(&self, outcome: LoggedWrite, pending: Self::Pending);
 
     /// Applies committed entries, contiguous and in order, those of kind `EpochStart` included (they advance
     /// [`Store::applied`] and change nothing). When it returns, readers see them.

@@ -50,10 +50,6 @@ fn new_world(arguments: &Arguments) -> Outcome<World> {
     Ok(world)
 }
 
-fn numbers(arguments: &Arguments) -> Outcome<Vec<u32>> {
-    (0..arguments.words.len()).map(|at| arguments.number(at)).collect()
-}
-
 impl Script {
     fn new() -> Script {
         Script(World::new(1, Options::default()))
@@ -97,8 +93,8 @@ impl Script {
     fn fault(&mut self, verb: &str, arguments: &Arguments) -> Outcome<()> {
         let world = &mut self.0;
         match verb {
-            "crash" => numbers(arguments)?.into_iter().for_each(|number| world.crash(number, 0)),
-            "start" => numbers(arguments)?.into_iter().for_each(|number| world.start(number, false)),
+            "crash" => arguments.numbers()?.into_iter().for_each(|number| world.crash(number, 0)),
+            "start" => arguments.numbers()?.into_iter().for_each(|number| world.start(number, false)),
             "lose-log" => world.lose_log(arguments.number(0)?),
             "forget-log" => world.forget_log(arguments.number(0)?),
             "forge" => world.forge(arguments.number(0)?),

@@ -25,7 +25,7 @@ pub enum LogError {
 
 /// Why a log could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum LogOpenError {
     /// The disk refused.
     #[error("log directory: {0}")]
     Io(#[from] io::Error),

@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
-use crate::error::OpenError;
+use crate::error::LogOpenError;
 
 const FILE: &str = "EXTENT";
 const ASIDE: &str = "EXTENT.new";
@@ -58,7 +58,7 @@ pub(crate) struct ExtentFile {
 
 impl ExtentFile {
     /// Reads the file, if there is one. A damaged one counts as none.
-    pub(crate) fn open(disk: &dyn Disk) -> Result<ExtentFile, OpenError> {
+    pub(crate) fn open(disk: &dyn Disk) -> Result<ExtentFile, LogOpenError> {
         let absent = ExtentFile { file: None, sequence: 0, extent: None };
         if !disk.list("")?.iter().any(|name| name == FILE) {
             return Ok(absent);
@@ -76,7 +76,7 @@ impl ExtentFile {
                     newest = Some((sequence, extent));
                 }
                 Parsed::Valid(..) | Parsed::Invalid => {}
-                Parsed::Version(found) => return Err(OpenError::Extent { found, known: VERSION }),
+                Parsed::Version(found) => return Err(LogOpenError::Extent { found, known: VERSION }),
             }
         }
         match newest {

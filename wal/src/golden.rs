@@ -64,6 +64,11 @@ impl Arguments {
         Ok(self.words.get(at).ok_or("a number is missing")?.parse()?)
     }
 
+    /// All words as numbers.
+    pub fn numbers(&self) -> Result<Vec<u32>, Box<dyn Error>> {
+        (0..self.words.len()).map(|at| self.number(at)).collect()
+    }
+
     /// The value of `name=value`, or `absent` if it is not there. Fails if it cannot be parsed.
     pub fn value<T: FromStr>(&self, name: &str, absent: T) -> Result<T, Box<dyn Error>>
     where

@@ -50,7 +50,8 @@ pub enum IdentityError {
     },
     /// The identity file is damaged.
     #[error(
-        "the data directory's IDENTITY file is damaged: restore it, or start the node once with an empty directory and --rebuild"
+        "the data directory's IDENTITY file is damaged: restore IDENTITY from a copy of this very directory; if there is \
+         none, give the node an empty data directory and start it once with --rebuild (the other replicas refill it)"
     )]
     Damaged,
     /// It was made by an older or newer program.

@@ -40,7 +40,7 @@ pub mod sync;
 mod random;
 
 pub use budget::{Budget, OverBudget, Reserved};
-pub use error::{LogError, OpenError, ReadError};
+pub use error::{LogError, LogOpenError, ReadError};
 pub use extent::History;
 pub use group::{Done, Log, LogStats};
 pub use lsn::{

@@ -28,7 +28,7 @@ use std::io;
 use bytes::Bytes;
 
 use crate::disk::Disk;
-use crate::error::OpenError;
+use crate::error::LogOpenError;
 use crate::extent::{Extent, History};
 use crate::format::{
     self, BATCH_HEADER, BLOCK, Before, Found, HeaderFound, Logged, VERSION, blocks, check_batch,
@@ -95,7 +95,7 @@ pub(crate) struct Scan {
 }
 
 /// Reads all segments. `noted`: what the EXTENT file says.
-pub(crate) fn scan(disk: &dyn Disk, noted: Option<Extent>, history: History) -> Result<Scan, OpenError> {
+pub(crate) fn scan(disk: &dyn Disk, noted: Option<Extent>, history: History) -> Result<Scan, LogOpenError> {
     let ids = segment_ids(disk)?;
     let missing = missing_at_all(&ids, noted, history);
     let beginning = missing.clone().or_else(|| missing_beginning(&ids, noted));
@@ -258,7 +258,7 @@ impl Replay {
         id: u64,
         previous: Option<&Segment>,
         newest: bool,
-    ) -> Result<Option<Option<u64>>, OpenError> {
+    ) -> Result<Option<Option<u64>>, LogOpenError> {
         if previous.is_some_and(|previous| previous.id + 1 != id) {
             self.hole(Corruption { segment: path(id - 1), offset: 0, what: "the segment is missing" });
         }
@@ -278,7 +278,7 @@ impl Replay {
                 Ok(Some(Some(start)))
             }
             HeaderFound::Version(found) => {
-                Err(OpenError::Version { segment: path(id), found, known: VERSION })
+                Err(LogOpenError::Version { segment: path(id), found, known: VERSION })
             }
             HeaderFound::Invalid if newest && id > self.noted && !holds_batches(bytes) => Ok(None),
             HeaderFound::Invalid => {

@@ -15,7 +15,7 @@ use std::sync::{Arc, RwLock};
 
 use crate::batch::{Batch, Change, Control};
 use crate::disk::Disk;
-use crate::error::{LogError, OpenError};
+use crate::error::{LogError, LogOpenError};
 use crate::extent::{Extent, ExtentFile};
 use crate::format::{BATCH_HEADER, Before, SegmentHeader, seal_batch};
 use crate::index::Place;
@@ -48,7 +48,7 @@ pub struct LogWriter {
 
 impl LogWriter {
     /// Opens or makes the log in directory `wal`, reads it once, and forces its last batch again.
-    pub fn open(disk: Arc<dyn Disk>, options: LogOptions) -> Result<(LogWriter, Recovery), OpenError> {
+    pub fn open(disk: Arc<dyn Disk>, options: LogOptions) -> Result<(LogWriter, Recovery), LogOpenError> {
         disk.create_dir("wal")?;
         let mut extent = ExtentFile::open(&*disk)?;
         let found = scan(&*disk, extent.extent(), options.history)?;

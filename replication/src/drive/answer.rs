@@ -3,13 +3,13 @@
 use wal::{Lsn, NodeId};
 
 use crate::protocol::effect::{Reply, Unavailable};
-use crate::store::Outcome;
+use crate::store::LoggedWrite;
 
 /// How a write ended that was not lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteReply<R> {
     /// Committed by a majority and applied here: the write, or that it was refused.
-    Logged(Outcome),
+    Logged(LoggedWrite),
     /// The store refused it: nothing was written, and the refusal is as certain as a strong read.
     Refused(R),
 }

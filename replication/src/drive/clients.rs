@@ -12,7 +12,7 @@ use wal::{Lsn, NodeId};
 use super::answer::{ReplicaError, WriteReply};
 use crate::protocol::effect::Reply;
 use crate::protocol::event::{Event, Token};
-use crate::store::{Outcome, Store};
+use crate::store::{LoggedWrite, Store};
 
 /// Where the answer of a write goes.
 pub type WriteSender<S> = oneshot::Sender<Result<WriteReply<<S as Store>::Refusal>, ReplicaError>>;
@@ -74,7 +74,7 @@ pub(crate) enum Decided<S: Store> {
     /// To be logged, perhaps as a refusal. `pending` is there until the write has its LSN, and is in the log.
     Proposed { pending: Option<S::Pending>, refused: bool },
     /// It is in the log already, with this outcome.
-    Joined(Outcome),
+    Joined(LoggedWrite),
     /// It is refused, and nothing is logged.
     Refused(S::Refusal),
 }
@@ -121,7 +121,7 @@ impl<S: Store> Decided<S> {
     fn answer(self, reply: Reply) -> Result<WriteReply<S::Refusal>, ReplicaError> {
         match (self, reply) {
             (Decided::Proposed { refused, .. }, Reply::Written(lsn)) => {
-                Ok(WriteReply::Logged(Outcome { lsn, refused }))
+                Ok(WriteReply::Logged(LoggedWrite { lsn, refused }))
             }
             (Decided::Joined(outcome), Reply::ReadReady) => Ok(WriteReply::Logged(outcome)),
             // Whatever hinders the answer: the write is in the log, and may commit.
@@ -152,10 +152,10 @@ impl<S: Store> Clients<S> {
 
     /// The write of this token has this LSN: what the store is to keep of it, and its outcome. `None` if no write waits
     /// for an LSN under this token.
-    pub(crate) fn proposed(&mut self, token: Token, lsn: Lsn) -> Option<(Outcome, S::Pending)> {
+    pub(crate) fn proposed(&mut self, token: Token, lsn: Lsn) -> Option<(LoggedWrite, S::Pending)> {
         match self.waiting.get_mut(&token)? {
             Client::Write { decided: Decided::Proposed { pending, refused }, .. } => {
-                Some((Outcome { lsn, refused: *refused }, pending.take()?))
+                Some((LoggedWrite { lsn, refused: *refused }, pending.take()?))
             }
             Client::Write { .. } | Client::Read { .. } | Client::Transfer { .. } => None,
         }
@@ -202,7 +202,7 @@ mod tests {
         fn decide(&self, pending: u8) -> Decision<u8, u8> {
             Decision::Propose { payload: Bytes::new(), pending, refused: false }
         }
-        fn pending(&self, _: Outcome, _: u8) {}
+        fn pending(&self, _: LoggedWrite, _: u8) {}
         fn apply(&self, _: &[Entry]) {}
         fn applied(&self) -> Lsn {
             Lsn::ZERO
@@ -251,18 +251,18 @@ mod tests {
     }
 
     fn joined() -> Decided<Nothing> {
-        Decided::Joined(Outcome { lsn: LSN, refused: false })
+        Decided::Joined(LoggedWrite { lsn: LSN, refused: false })
     }
 
     #[test]
     fn each_gets_the_answer_that_it_waits_for() {
-        let logged = |refused| Ok(WriteReply::Logged(Outcome { lsn: LSN, refused }));
+        let logged = |refused| Ok(WriteReply::Logged(LoggedWrite { lsn: LSN, refused }));
         let written = |all: &mut Clients<Nothing>, token| all.answer(token, Reply::Written(LSN));
         let ready = |all: &mut Clients<Nothing>, token| all.answer(token, Reply::ReadReady);
         assert_eq!(answer_of(pending(), written), logged(false));
         assert_eq!(answer_of(joined(), ready), logged(false));
         assert_eq!(answer_of(Decided::Refused(9), ready), Ok(WriteReply::Refused(9)));
-        assert_eq!(answer_of(Decided::Joined(Outcome { lsn: LSN, refused: true }), ready), logged(true));
+        assert_eq!(answer_of(Decided::Joined(LoggedWrite { lsn: LSN, refused: true }), ready), logged(true));
         assert_eq!(answer_of(Decided::Proposed { pending: None, refused: true }, written), logged(true));
         let full = Reply::Unavailable(Unavailable::DiskFull);
         let error = Err(ReplicaError::Unavailable(Unavailable::DiskFull));
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(answer_of(proposed(), |all, _| all.leadership_lost()), nothing_done);
         assert_eq!(answer_of(Decided::Refused(9), |all, _| all.leadership_lost()), nothing_done);
         let now_in_log = |all: &mut Clients<Nothing>, token| {
-            assert_eq!(all.proposed(token, LSN), Some((Outcome { lsn: LSN, refused: false }, 7)));
+            assert_eq!(all.proposed(token, LSN), Some((LoggedWrite { lsn: LSN, refused: false }, 7)));
             assert_eq!(all.proposed(token, LSN), None);
             all.leadership_lost();
         };

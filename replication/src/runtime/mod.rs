@@ -66,7 +66,7 @@ const DRAIN_RETRY: Duration = Duration::from_millis(20);
 
 /// Why a cohort could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
+pub enum ReplicaOpenError {
     /// The node drives this cohort already.
     #[error("cohort {0} is open already")]
     AlreadyOpen(CohortId),
@@ -117,16 +117,17 @@ impl Runtime {
         members: Vec<ReplicaId>,
         recovered: Recovered,
         store: Arc<S>,
-    ) -> Result<Arc<Replica<S>>, OpenError> {
+    ) -> Result<Arc<Replica<S>>, ReplicaOpenError> {
         if self.node.is_dead() {
-            return Err(OpenError::Ended);
+            return Err(ReplicaOpenError::Ended);
         }
         if !members.contains(&self.node.me) {
-            return Err(OpenError::NotMember { cohort, node: self.node.me.node });
+            return Err(ReplicaOpenError::NotMember { cohort, node: self.node.me.node });
         }
         let Node { me, life, settings, .. } = &*self.node;
         let config = Config { cohort, me: *me, members, life: *life, settings: settings.clone() };
-        Replica::open(&self.node, &self.peers, config, recovered, store).ok_or(OpenError::AlreadyOpen(cohort))
+        Replica::open(&self.node, &self.peers, config, recovered, store)
+            .ok_or(ReplicaOpenError::AlreadyOpen(cohort))
     }
 
     /// How long a peer has been silent; `None` if it was not heard since the start. Only nodes that have a cohort in common

@@ -12,7 +12,7 @@ use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
 use replication::protocol::{Recovered, Settings};
 use replication::runtime::{Addresses, Replica, ReplicaError, Runtime, RuntimeConfig, WriteReply, tuned};
-use replication::store::{Decision, Outcome, Store};
+use replication::store::{Decision, LoggedWrite, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -86,7 +86,7 @@ impl Store for Counter {
             return Decision::Refuse { refusal: Refusal::Done(*lsn), after: Lsn::ZERO };
         }
         if let Some(lsn) = sum.pending.get(&add.id) {
-            return Decision::Join(Outcome { lsn: *lsn, refused: false });
+            return Decision::Join(LoggedWrite { lsn: *lsn, refused: false });
         }
         if add.amount == 13 {
             let after = sum.pending.values().max().copied().unwrap_or(Lsn::ZERO);
@@ -97,7 +97,7 @@ impl Store for Counter {
         Decision::Propose { payload: Bytes::from(payload), pending: add.id, refused: false }
     }
 
-    fn pending(&self, outcome: Outcome, id: u64) {
+    fn pending(&self, outcome: LoggedWrite, id: u64) {
         self.0.lock().expect("no panic").pending.insert(id, outcome.lsn);
     }
 
