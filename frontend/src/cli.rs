@@ -5,7 +5,10 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kvstore::command_line::{CLIENT_LOG, Failure, NODE_LOG, Program, StatusArgs, show_status};
+use kvstore::command_line::{
+    CLIENT_LOG, ExportArgs, Failure, NODE_LOG, Program, RecoverArgs, StatusArgs, export_metadata,
+    recover_metadata, show_status,
+};
 
 use crate::demo::{self, DemoArgs};
 use crate::start::{self, StartCommand};
@@ -26,6 +29,10 @@ enum Command {
     Demo(DemoArgs),
     /// Shows the ranges of a cluster, their leaders and replicas
     Status(StatusArgs),
+    /// Writes what a stopped node keeps of the cluster's metadata into a file
+    ExportMetadata(ExportArgs),
+    /// Writes a lost ZooKeeper tree anew from what the stopped nodes keep
+    RecoverMetadata(RecoverArgs),
 }
 
 impl Program for Cli {
@@ -38,7 +45,7 @@ impl Program for Cli {
             Command::Start(_) => NODE_LOG,
             // Its nodes are killed and started on purpose: what they say of that is no news.
             Command::Demo(_) => "error",
-            Command::Status(_) => CLIENT_LOG,
+            Command::Status(_) | Command::ExportMetadata(_) | Command::RecoverMetadata(_) => CLIENT_LOG,
         }
     }
 
@@ -47,6 +54,8 @@ impl Program for Cli {
             Command::Start(command) => start::start(*command).await,
             Command::Demo(args) => demo::demo(args).await,
             Command::Status(args) => show_status(&args).await,
+            Command::ExportMetadata(args) => export_metadata(&args),
+            Command::RecoverMetadata(args) => recover_metadata(args).await,
         }
     }
 }

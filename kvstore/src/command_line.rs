@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 use crate::accept;
 use crate::config::{GRPC_PORT, NodeConfig, StartArgs};
 use crate::node::Node;
+use crate::recover::{self, Export};
 use crate::status;
 
 /// Environment variable that chooses what is logged.
@@ -296,6 +298,72 @@ pub async fn show_status(args: &StatusArgs) -> Result<(), Failure> {
         (0, _) => Ok(()),
         (without, all) => Err(Failure::degraded(format!("{without} of {all} ranges without a leader"))),
     }
+}
+
+/// Flags of `export-metadata`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// Data directory of a node that is stopped
+    #[arg(long)]
+    data_dir: PathBuf,
+    /// File to write; it must not exist
+    file: PathBuf,
+}
+
+/// Writes what a stopped node keeps of the metadata into a file, for `recover-metadata` on another machine.
+pub fn export_metadata(args: &ExportArgs) -> Result<(), Failure> {
+    let export = recover::export(&args.data_dir).map_err(Failure::run)?;
+    let failed = |error: io::Error| Failure::run(format!("{}: {error}", args.file.display()));
+    let mut file = std::fs::File::create_new(&args.file).map_err(failed)?;
+    file.write_all(export.to_text().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+/// Flags of `recover-metadata`.
+#[derive(Clone, Debug, Args)]
+pub struct RecoverArgs {
+    /// ZooKeeper that lost the cluster's data, HOST:PORT[,HOST:PORT..][/chroot]
+    #[arg(long, env = "SPINNAKER_ZOOKEEPER")]
+    zookeeper: String,
+    /// Number of a table that is known to have been dropped; may be repeated
+    #[arg(long)]
+    dropped: Vec<u64>,
+    /// Only say what would be written
+    #[arg(long)]
+    dry_run: bool,
+    /// For each node of the cluster, all of them stopped: its data directory, or the file of its `export-metadata`
+    #[arg(required = true)]
+    nodes: Vec<PathBuf>,
+}
+
+/// Writes a lost coordinator anew from what the nodes keep.
+pub async fn recover_metadata(args: RecoverArgs) -> Result<(), Failure> {
+    let RecoverArgs { zookeeper, dropped, dry_run, nodes } = args;
+    let read = move || -> Result<_, String> {
+        let exports: Vec<_> = nodes.iter().map(|path| read_export(path)).collect::<Result<_, _>>()?;
+        recover::plan(&exports, &dropped)
+    };
+    let plan = tokio::task::spawn_blocking(read).await.map_err(Failure::run)?.map_err(Failure::run)?;
+    plan.describe().iter().for_each(say);
+    if dry_run {
+        say("dry run: nothing was written");
+        return Ok(());
+    }
+    let coordinator: Arc<dyn Coordinator> =
+        ZooKeeper::connect(ZooKeeperOptions::new(zookeeper)).await.map_err(Failure::run)?;
+    let written = recover::write(coordinator.clone(), &plan).await;
+    coordinator.close().await;
+    written.map_err(Failure::run)?;
+    say("written: start the nodes");
+    Ok(())
+}
+
+fn read_export(path: &Path) -> Result<Export, String> {
+    if path.is_dir() {
+        return recover::export(path);
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let damaged = || format!("{}: it is no file of export-metadata, or damaged", path.display());
+    Export::parse(&text).ok_or_else(damaged)
 }
 
 #[cfg(test)]

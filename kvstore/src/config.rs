@@ -79,6 +79,10 @@ pub struct StartArgs {
     /// Silence of the leader after which a follower suspects it, in ms
     #[arg(long, env = "SPINNAKER_SUSPECT_AFTER_MS")]
     pub suspect_after_ms: Option<u32>,
+    /// Let tables be made while fewer than three nodes have registered: they never get more replicas
+    #[arg(long, env = "SPINNAKER_ALLOW_FEWER_REPLICAS")]
+    #[serde(default)]
+    pub allow_fewer_replicas: bool,
     /// Give this node's number to this empty data directory: the disk that had it is lost for good
     #[arg(long, env = "SPINNAKER_REBUILD")]
     #[serde(skip)]
@@ -120,6 +124,8 @@ pub struct NodeConfig {
     pub replication: Settings,
     /// The disk that had this node's number is lost: this empty one takes its place, refilled by the others.
     pub rebuild: bool,
+    /// Tables may be made while fewer than three nodes have registered.
+    pub allow_fewer_replicas: bool,
 }
 
 /// Sizes that a request may not exceed.
@@ -178,6 +184,7 @@ impl NodeConfig {
             log_retention_bytes: 256 << 20,
             replication: Settings::default(),
             rebuild: false,
+            allow_fewer_replicas: false,
         }
     }
 }
@@ -249,6 +256,7 @@ impl StartArgs {
         }
         node.http_listen = args.http_listen;
         node.rebuild = args.rebuild;
+        node.allow_fewer_replicas = args.allow_fewer_replicas;
         node.advertise = args.advertise;
         Ok(Resolved { node, zookeeper, extra })
     }
@@ -333,6 +341,7 @@ impl StartArgs {
             commit_piggyback: self.commit_piggyback.or(file.commit_piggyback),
             lease_ms: self.lease_ms.or(file.lease_ms),
             suspect_after_ms: self.suspect_after_ms.or(file.suspect_after_ms),
+            allow_fewer_replicas: self.allow_fewer_replicas || file.allow_fewer_replicas,
             rebuild: self.rebuild,
             config: self.config,
             check_config: self.check_config,

@@ -63,6 +63,9 @@ pub enum KvError {
     /// an operator is needed, what to do; else the call may be tried again.
     #[error("the range cannot serve this request, and no row was written: {0}")]
     Unavailable(String),
+    /// The cluster is not as the request needs it (too few nodes have joined); the text says what to do.
+    #[error("{0}")]
+    NotReady(String),
     /// The coordination service failed; nothing was changed. A table that may have been made or dropped is
     /// [`KvError::OutcomeUnknown`].
     #[error("the coordination service failed ({0}); nothing was changed; retry")]

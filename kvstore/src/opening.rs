@@ -40,8 +40,10 @@ use wal::disk::Disk;
 use wal::sync::lock;
 use wal::{Append, Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Promise, ReplicaId};
 
-use crate::cluster::layout::{self, RangeDescriptor};
-use crate::cluster::map::ClusterMap;
+use crate::cluster::layout::{self, RangeDescriptor, TableDescriptor};
+use crate::cluster::local::KeptRange;
+use crate::cluster::map::{ClusterMap, TableView};
+use crate::cluster::route::RangeRoute;
 use crate::dedup::WINDOW_LEN;
 use crate::engine::{BlockCache, Engine, EngineOptions, FlushedState};
 use crate::ranges::{LocalRange, Ranges};
@@ -84,8 +86,9 @@ impl Opener {
     /// to do, though nothing may change at the coordinator.
     pub(crate) async fn sync(self: &Arc<Opener>) -> bool {
         let view = self.map.view();
-        let tables = || view.by_id.values().flat_map(|table| &table.ranges).map(|range| &range.descriptor);
-        let listed: HashSet<CohortId> = tables().map(|descriptor| descriptor.id).collect();
+        let ranges =
+            || view.by_id.values().flat_map(|table| table.ranges.iter().map(move |range| (table, range)));
+        let listed: HashSet<CohortId> = ranges().map(|(_, range)| range.descriptor.id).collect();
         let mut done = true;
         for range in &view.dropped {
             // A table that was read before it was dropped, and the mark after: the next view tells the one from the
@@ -97,17 +100,18 @@ impl Opener {
                 done = false;
             }
         }
-        let mut missing: Vec<Arc<RangeDescriptor>> = Vec::new();
-        for descriptor in tables() {
+        let mut missing: Vec<(Arc<TableView>, Arc<RangeRoute>)> = Vec::new();
+        for (table, range) in ranges() {
+            let descriptor = &range.descriptor;
             if !descriptor.has_node(self.me.node) || view.dropped.contains(&descriptor.id) {
                 continue;
             }
             match self.ranges.find(descriptor.id) {
-                None => missing.push(descriptor.clone()),
+                None => missing.push((table.clone(), range.clone())),
                 Some(LocalRange { replica: Err(_), .. })
                     if lock(&self.failing).contains_key(&descriptor.id) =>
                 {
-                    missing.push(descriptor.clone());
+                    missing.push((table.clone(), range.clone()));
                 }
                 Some(LocalRange { descriptor: known, .. })
                     if known != *descriptor && descriptor.names_another_disk(self.me) =>
@@ -120,6 +124,8 @@ impl Opener {
                         replica.cohort.replaced(descriptor.members.clone());
                     }
                     self.ranges.insert(LocalRange { descriptor: descriptor.clone(), replica });
+                    let (opener, table, range) = (self.clone(), table.clone(), range.clone());
+                    tokio::task::spawn_blocking(move || opener.keep(&table, &range));
                 }
                 Some(_) => {}
             }
@@ -130,12 +136,15 @@ impl Opener {
     }
 
     /// Opens ranges all at once, on blocking threads: each one reads its tables and applies its log.
-    async fn open_all(self: &Arc<Opener>, missing: Vec<Arc<RangeDescriptor>>) {
-        let opening = missing.into_iter().map(|descriptor| {
+    async fn open_all(self: &Arc<Opener>, missing: Vec<(Arc<TableView>, Arc<RangeRoute>)>) {
+        let opening = missing.into_iter().map(|(table, range)| {
+            let descriptor = range.descriptor.clone();
             let (opener, runtime) = (self.clone(), tokio::runtime::Handle::current());
             tokio::task::spawn_blocking(move || {
                 let _within = runtime.enter();
-                opener.try_open(descriptor);
+                if opener.try_open(descriptor) {
+                    opener.keep(&table, &range);
+                }
             })
         });
         for opened in join_all(opening).await {
@@ -145,8 +154,60 @@ impl Opener {
         }
     }
 
+    /// Keeps the range's description beside its data, from which a lost coordinator can be written anew.
+    fn keep(&self, table: &TableView, range: &RangeRoute) {
+        let Some(cluster) = self.map.belonging.cluster() else { return };
+        let id = range.descriptor.id;
+        let ranges = table.ranges.iter().map(|range| range.descriptor.id).collect();
+        let kept = KeptRange {
+            cluster,
+            version: range.version,
+            descriptor: (*range.descriptor).clone(),
+            table: TableDescriptor { table: table.table.clone(), ranges },
+        };
+        let dir = directory(id);
+        if matches!(KeptRange::read(&*self.disk, &dir, id), Ok(Some(known)) if known == kept) {
+            return;
+        }
+        if let Err(error) = kept.write(&*self.disk, &dir) {
+            // The range itself is well; the next start tries again.
+            tracing::error!(range = %id, %error, "the range's description could not be kept on this disk");
+        }
+    }
+
+    /// Directories of ranges that the coordinator does not know and that nobody has dropped, as far as this node sees: they
+    /// are kept, and their part of the log with them.
+    pub(crate) fn orphans(&self) -> Vec<String> {
+        let dirs = self.disk.list_dirs().unwrap_or_default();
+        let view = self.map.view();
+        let unknown = |dir: &String| {
+            range_of(dir)
+                .is_some_and(|range| self.ranges.find(range).is_none() && !view.dropped.contains(&range))
+        };
+        dirs.into_iter().filter(unknown).collect()
+    }
+
+    /// Tells the operator of the orphans.
+    pub(crate) fn report_orphans(&self) {
+        for dir in self.orphans() {
+            let kept = range_of(&dir).and_then(|id| KeptRange::read(&*self.disk, &dir, id).ok().flatten());
+            let table = kept.map_or("a table that is not known".to_owned(), |kept| {
+                let table = kept.table.table;
+                format!("table \"{}\" (number {})", table.name, table.id.0)
+            });
+            tracing::error!(
+                directory = dir,
+                "this node holds a range of {table} that the coordinator does not know, and no record says that it was \
+                 dropped: it is kept, with its part of the log; if the coordinator's data were lost or rolled back, see \
+                 `spinnaker recover-metadata`, and if the table is known to have been dropped, stop the node and remove \
+                 the directory"
+            );
+        }
+    }
+
     /// Opens a range, or notes why it is not open: whatever happens, what the log holds of it is kept for the next try.
-    fn try_open(&self, descriptor: Arc<RangeDescriptor>) {
+    /// Says whether it is open.
+    fn try_open(&self, descriptor: Arc<RangeDescriptor>) -> bool {
         let range = descriptor.id;
         let again = lock(&self.failing).remove(&range);
         let listed_at_start = again.unwrap_or(!self.started.load(Ordering::Acquire));
@@ -174,7 +235,9 @@ impl Opener {
                 Err(format!("opening failed: {why}; it is tried again"))
             }
         };
+        let open = replica.is_ok();
         self.ranges.insert(LocalRange { descriptor, replica });
+        open
     }
 
     fn open(

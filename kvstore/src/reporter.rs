@@ -51,7 +51,8 @@ impl Reporter {
         // Hashing reads whole tables: not on the threads that serve.
         let work = tokio::task::spawn_blocking(move || replicas(&ranges, &map, checksums));
         let (replicas, error) = match work.await {
-            Ok(replicas) => (replicas, String::new()),
+            // What is wrong with the node's coordinator is what is to be seen first.
+            Ok(replicas) => (replicas, self.map.belonging.trouble().unwrap_or_default()),
             Err(error) => (Vec::new(), error.to_string()),
         };
         let NodeAddresses { grpc, pg, .. } = self.addresses.clone();
@@ -90,7 +91,9 @@ impl Reporter {
     async fn nodes(&self) -> BTreeSet<NodeId> {
         let registry = self.map.paths.dir("registry");
         let listed = tokio::time::timeout(LIST_TIMEOUT, self.map.coordinator.list(&registry)).await;
-        let names = listed.ok().and_then(Result::ok).unwrap_or_default();
+        // Another cluster's registry says nothing of ours.
+        let ours = self.map.belonging.trouble().is_none();
+        let names = listed.ok().and_then(Result::ok).filter(|_| ours).unwrap_or_default();
         let view = self.map.view();
         let ranges = view.by_id.values().flat_map(|table| &table.ranges);
         let members = ranges.flat_map(|range| range.descriptor.nodes());
@@ -137,19 +140,6 @@ fn replicas(ranges: &Ranges, map: &ClusterMap, checksums: bool) -> Vec<v1::Repli
     replicas
 }
 
-/// What the coordinator says of a range.
-fn about(descriptor: &RangeDescriptor, table: String) -> v1::ReplicaStatus {
-    v1::ReplicaStatus {
-        range: descriptor.id.to_string(),
-        table_id: descriptor.table.0,
-        table,
-        start: descriptor.start.clone(),
-        end: descriptor.end.clone(),
-        members: descriptor.nodes().map(|node| node.0).collect(),
-        ..v1::ReplicaStatus::default()
-    }
-}
-
 fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaStatus {
     let mut status = about(&range.descriptor, table);
     let replica = match &range.replica {
@@ -184,6 +174,19 @@ fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaSta
         }
     }
     status
+}
+
+/// What a range's descriptor says of each of its replicas.
+fn about(descriptor: &RangeDescriptor, table: String) -> v1::ReplicaStatus {
+    v1::ReplicaStatus {
+        range: descriptor.id.to_string(),
+        table_id: descriptor.table.0,
+        table,
+        start: descriptor.start.clone(),
+        end: descriptor.end.clone(),
+        members: descriptor.nodes().map(|node| node.0).collect(),
+        ..v1::ReplicaStatus::default()
+    }
 }
 
 fn trouble(cohort: &Status) -> Option<String> {

@@ -29,7 +29,7 @@ pub fn route(range: CohortId, nodes: &[NodeId]) -> RangeRoute {
     let members = nodes.iter().map(|node| ReplicaId { node: *node, incarnation: Incarnation(1) }).collect();
     let (table, rebuilt) = (TableId(1), Vec::new());
     let descriptor = RangeDescriptor { id: range, table, start: "".into(), end: None, members, rebuilt };
-    RangeRoute::new(Arc::new(descriptor))
+    RangeRoute::new(Arc::new(descriptor), 0)
 }
 
 /// A hash of all that a replica knows at its last applied LSN, which is returned, too: its rows, and the outcomes that it

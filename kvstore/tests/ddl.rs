@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use kvstore::NodeId;
 use kvstore::coordination::Coordinator;
 use kvstore::error::KvError;
 
@@ -194,6 +195,30 @@ async fn a_create_or_drop_whose_answer_is_lost_is_not_called_undone() {
         }
         eventually("node 3 has dropped it", || cluster.range_dirs(3).is_empty()).await;
     }
+}
+
+/// A member is who is registered: one that is away opens its replica when it comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_made_while_one_of_three_nodes_is_away_and_never_on_fewer_unasked() {
+    let mut cluster = Cluster::start(2).await;
+    let refused = create(&cluster.kv(1), "t").await;
+    assert!(
+        matches!(&refused, Err(KvError::NotReady(why)) if why.contains("2 of the cluster's nodes")),
+        "{refused:?}"
+    );
+    let client = cluster.service.client();
+    cluster.add(client.clone()).await;
+    cluster.stop_added();
+    client.kill(Duration::ZERO);
+    let table = create(&cluster.kv(1), "t").await.unwrap();
+    let members = cluster.kv(2).ranges(table.id).await.unwrap()[0].members.clone();
+    assert_eq!(members, [1, 2, 3].map(NodeId));
+    write(&cluster.kv(2), table.id, "k", "1").await.unwrap();
+    cluster.add(cluster.service.client()).await;
+    cluster.kill(1);
+    assert_eq!(read(&cluster.kv(3), table.id, "k").await, Ok(Some("1".into())), "the new member counts");
+    let status = cluster.node(3).cluster_status(false).await.to_string();
+    assert!(status.contains("its node does not answer") && !status.contains("under-replicated"), "{status}");
 }
 
 /// What is no record of a drop deletes nothing.

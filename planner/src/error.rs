@@ -113,6 +113,8 @@ pub mod sqlstate {
     pub const TOO_COMPLEX: &str = "54001";
     /// cant_change_runtime_param.
     pub const CANNOT_CHANGE: &str = "55P02";
+    /// object_not_in_prerequisite_state: the cluster has too few nodes for it.
+    pub const NOT_READY: &str = "55000";
     /// query_canceled: also a statement timeout.
     pub const CANCELED: &str = "57014";
     /// admin_shutdown.
@@ -241,6 +243,7 @@ impl From<KvError> for SqlError {
                 .hint("Read the row to find out, or after CREATE and DROP look for the table."),
             KvError::Unavailable(_) => SqlError::new(sqlstate::UNAVAILABLE, message)
                 .hint("Retry after a pause. If it stays so, `spinnaker status` shows what the range lacks."),
+            KvError::NotReady(_) => SqlError::new(sqlstate::NOT_READY, message),
             KvError::Coordination(_) => SqlError::new(sqlstate::COORDINATION, message),
             KvError::ShuttingDown => {
                 SqlError::new(sqlstate::SHUTDOWN, "terminating connection due to administrator command")

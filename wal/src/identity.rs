@@ -145,7 +145,8 @@ fn write(disk: &dyn Disk, identity: &Identity) -> io::Result<()> {
     disk.sync_dir("")
 }
 
-fn read(disk: &dyn Disk) -> Result<Identity, IdentityError> {
+/// Reads the identity of a data directory that has one.
+pub fn read(disk: &dyn Disk) -> Result<Identity, IdentityError> {
     let file = disk.open(FILE)?;
     let length = file.len()?;
     if length > 4096 {

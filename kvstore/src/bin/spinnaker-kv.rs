@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use kvstore::command_line::{
-    CLIENT_LOG, Failure, NODE_LOG, NodeArgs, Program, Signals, StatusArgs, leave, say, show_status,
-    start_node, until_stopped,
+    CLIENT_LOG, ExportArgs, Failure, NODE_LOG, NodeArgs, Program, RecoverArgs, Signals, StatusArgs,
+    export_metadata, leave, recover_metadata, say, show_status, start_node, until_stopped,
 };
 use kvstore::config::StartArgs;
 use kvstore::proto::v1;
@@ -100,6 +100,10 @@ enum Command {
     },
     /// Shows the ranges of a cluster, their leaders and replicas
     Status(StatusArgs),
+    /// Writes what a stopped node keeps of the cluster's metadata into a file
+    ExportMetadata(ExportArgs),
+    /// Writes a lost ZooKeeper tree anew from what the stopped nodes keep
+    RecoverMetadata(RecoverArgs),
 }
 
 #[derive(Debug, Args)]
@@ -127,6 +131,8 @@ impl Program for Cli {
         match self.command {
             Command::Start(args) => start(*args).await,
             Command::Status(args) => show_status(&args).await,
+            Command::ExportMetadata(args) => export_metadata(&args),
+            Command::RecoverMetadata(args) => recover_metadata(args).await,
             client => ask(client).await.map_err(Failure::run),
         }
     }
@@ -158,7 +164,9 @@ async fn start(args: StartArgs) -> Result<(), Failure> {
 async fn ask(command: Command) -> Result<(), String> {
     match command {
         // These are no client's.
-        Command::Start(_) | Command::Status(_) => Ok(()),
+        Command::Start(_) | Command::Status(_) | Command::ExportMetadata(_) | Command::RecoverMetadata(_) => {
+            Ok(())
+        }
         Command::Get { target, read, table, key } => {
             let request =
                 v1::GetRequest { table, key: key.into(), columns: Vec::new(), options: options(&read) };

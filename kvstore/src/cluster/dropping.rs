@@ -136,7 +136,7 @@ impl ClusterMap {
     }
 
     /// Deletes a node and all below it.
-    pub(super) async fn clear(&self, path: String) -> Result<(), CoordinationError> {
+    pub(crate) async fn clear(&self, path: String) -> Result<(), CoordinationError> {
         // Depth first, without recursion: a node is met again after its children.
         let mut left = vec![(path, false)];
         while let Some((path, childless)) = left.pop() {

@@ -1,7 +1,9 @@
 //! What stands in the znodes, as text that a human can read with any ZooKeeper client.
 //!
 //! ```text
-//! /spinnaker/<cluster>/registry/<node>   incarnation of the disk that holds the node's log; stays
+//! /spinnaker/<cluster>/id                which cluster this is
+//!                     /recovering        `recover-metadata` has not ended
+//!                     /registry/<node>   incarnation of the disk that holds the node's log; stays
 //!                     /nodes/<node>      addresses; ephemeral
 //!                     /names/<name>      number of the table with that name (percent-encoded)
 //!                     /tables            number of the newest table
@@ -13,7 +15,8 @@
 //! Every text is `word value` lines; a table's schema follows its lines as it is. Members are (node, incarnation), so
 //! that an empty disk under a known node number is recognised ([rejoin-as-learner]).
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::str::FromStr;
 
 use bytes::Bytes;
 use wal::{CohortId, Incarnation, NodeId, ReplicaId};
@@ -33,6 +36,14 @@ impl Paths {
 
     pub(crate) fn dir(&self, name: &str) -> String {
         format!("{}/{name}", self.root)
+    }
+
+    pub(crate) fn id(&self) -> String {
+        self.dir("id")
+    }
+
+    pub(crate) fn recovering(&self) -> String {
+        self.dir("recovering")
     }
 
     pub(crate) fn registry(&self, node: NodeId) -> String {
@@ -65,6 +76,27 @@ impl Paths {
 
     pub(crate) fn dropped(&self, range: CohortId) -> String {
         format!("{}/dropped/{range}", self.root)
+    }
+}
+
+/// Which cluster: random, made with its first znode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ClusterId(pub(crate) u128);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for ClusterId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<ClusterId, ()> {
+        match text.len() {
+            32 => u128::from_str_radix(text, 16).map(ClusterId).map_err(|_| ()),
+            _ => Err(()),
+        }
     }
 }
 
@@ -236,6 +268,16 @@ impl NodeAddresses {
     }
 }
 
+/// `id`.
+pub(crate) fn encode_cluster(cluster: ClusterId) -> Bytes {
+    format!("cluster {cluster}\n").into()
+}
+
+/// `id`.
+pub(crate) fn decode_cluster(data: &[u8]) -> Option<ClusterId> {
+    std::str::from_utf8(data).ok()?.strip_prefix("cluster ")?.trim().parse().ok()
+}
+
 /// `registry/<node>`.
 pub(crate) fn encode_registration(incarnation: Incarnation) -> Bytes {
     format!("incarnation {incarnation}\n").into()
@@ -261,14 +303,14 @@ pub(crate) fn decode_nodes(data: &[u8]) -> Option<Vec<NodeId>> {
     lines.map(|line| line.strip_prefix("node ")?.parse().ok().map(NodeId)).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap_or_default();
         text
     })
 }
 
-fn unhex(text: &str) -> Option<Bytes> {
+pub(crate) fn unhex(text: &str) -> Option<Bytes> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
@@ -288,6 +330,7 @@ mod tests {
                 let _ = TableDescriptor::decode(TableId(1), &Bytes::from(data.clone()));
                 let _ = NodeAddresses::decode(&data);
                 let _ = decode_registration(&data);
+                let _ = decode_cluster(&data);
                 let _ = decode_nodes(&data);
             }
         }
@@ -315,6 +358,7 @@ mod tests {
         let node = NodeAddresses { grpc: "h:1".into(), pg: None, http: Some("h:2".into()), disk };
         assert_eq!(NodeAddresses::decode(&node.encode()), Some(node));
         assert_eq!(decode_registration(&encode_registration(Incarnation(9))), Some(Incarnation(9)));
+        assert_eq!(decode_cluster(&encode_cluster(ClusterId(77))), Some(ClusterId(77)));
         let nodes = vec![NodeId(1), NodeId(3)];
         assert_eq!(decode_nodes(&encode_nodes(nodes.iter().copied())), Some(nodes));
     }

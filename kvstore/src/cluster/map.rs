@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use wal::sync::{lock, read, write};
 use wal::{CohortId, Incarnation, NodeId, ReplicaId};
 
+use super::belonging::Belonging;
 use super::gone::Gone;
 use super::layout::{NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
 use super::route::RangeRoute;
@@ -76,6 +77,10 @@ pub(crate) struct ClusterMap {
     pub(crate) paths: Paths,
     /// Ranges of dropped tables.
     pub(crate) gone: Arc<Gone>,
+    /// Which cluster this is, once this node has joined it.
+    pub(crate) belonging: Belonging,
+    /// Whether tables may be made with fewer than three replicas.
+    pub(super) fewer_replicas: bool,
     view: RwLock<Arc<View>>,
     /// Addresses last known of nodes that are not registered now: their session may have expired while they live on.
     last_addresses: Mutex<HashMap<NodeId, String>>,
@@ -90,11 +95,18 @@ impl ClusterMap {
             coordinator,
             paths,
             gone: Arc::default(),
+            belonging: Belonging::default(),
+            fewer_replicas: false,
             view: RwLock::default(),
             last_addresses: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             version: watch::Sender::new(1),
         }
+    }
+
+    /// The same, and tables may be made with fewer than three replicas if `allowed`.
+    pub(crate) fn with_fewer_replicas(self, allowed: bool) -> ClusterMap {
+        ClusterMap { fewer_replicas: allowed, ..self }
     }
 
     /// Makes the directories that everything hangs in.
@@ -169,6 +181,7 @@ impl ClusterMap {
     /// descriptor never changes, a range's only if a node has another disk than it says.
     pub(crate) async fn refresh(&self) -> Result<(), CoordinationError> {
         let _one = self.refreshing.lock().await;
+        self.check_cluster().await?;
         let old = self.view();
         let mut new = View::default();
         let mut disks = Vec::new();
@@ -192,6 +205,7 @@ impl ClusterMap {
         for range in self.coordinator.list(&self.paths.dir("dropped")).await? {
             new.dropped.extend(range.parse::<CohortId>());
         }
+        self.keep_lost(&old, &mut new);
         let mut changed = false;
         for (id, table) in &new.by_id {
             if !old.by_id.contains_key(id) {
@@ -210,6 +224,39 @@ impl ClusterMap {
             self.version.send_modify(|version| *version += 1);
         }
         Ok(())
+    }
+
+    /// Tables that are not at the coordinator any more though nobody has dropped them: a drop leaves a mark for each
+    /// range, which names this node, if it is a member, until it has given its data back. Such a table's znodes were lost,
+    /// or rolled back; it is served on as it was known ([empty-coordinator-is-no-news]).
+    fn keep_lost(&self, old: &View, new: &mut View) {
+        let Some(me) = self.belonging.me() else { return };
+        for (id, table) in &old.by_id {
+            if new.by_id.contains_key(id) {
+                continue;
+            }
+            let own = |range: &&Arc<RangeRoute>| range.descriptor.has_node(me.node);
+            if table.ranges.iter().filter(own).all(|range| new.dropped.contains(&range.descriptor.id)) {
+                continue;
+            }
+            let why = format!(
+                "{} vanished, and nobody has dropped table \"{}\": its znodes were lost or rolled back; stop the nodes, \
+                 delete all below {} and run `spinnaker recover-metadata`",
+                self.paths.table(*id),
+                table.table.name,
+                self.paths.root
+            );
+            if old.unreadable.get(id) != Some(&why) {
+                tracing::error!(
+                    table = id.0,
+                    why,
+                    "a table was lost at the coordinator; it is served on here"
+                );
+            }
+            new.unreadable.insert(*id, why);
+            new.by_name.entry(table.table.name.clone()).or_insert_with(|| table.clone());
+            new.by_id.insert(*id, table.clone());
+        }
     }
 
     /// One table for the new view: as it was known if that still holds, else read anew.
@@ -259,11 +306,11 @@ impl ClusterMap {
         let mut ranges = Vec::with_capacity(table.ranges.len());
         for range in table.ranges {
             let path = self.paths.range(range);
-            let found = self.coordinator.get(&path).await?;
-            let Some(descriptor) = found.and_then(|found| RangeDescriptor::decode(range, &found.data)) else {
+            let Some(found) = self.coordinator.get(&path).await? else { return unreadable(&path) };
+            let Some(descriptor) = RangeDescriptor::decode(range, &found.data) else {
                 return unreadable(&path);
             };
-            ranges.push(Arc::new(RangeRoute::new(Arc::new(descriptor))));
+            ranges.push(Arc::new(RangeRoute::new(Arc::new(descriptor), found.version.unsigned_abs())));
         }
         ranges.sort_by(|a, b| a.descriptor.start.cmp(&b.descriptor.start));
         if !covers_all_keys(&ranges) {

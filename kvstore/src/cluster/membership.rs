@@ -1,9 +1,8 @@
 //! This node in the cluster: registered once with its disk, announced as long as it lives.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use replication::coordination::{CoordinationError, CreateMode, Op, SessionState};
+use replication::coordination::{CoordinationError, CreateMode, Op};
 use wal::{CohortId, Incarnation, NodeId, ReplicaId};
 
 use super::layout::{self, NodeAddresses, RangeDescriptor};
@@ -11,6 +10,9 @@ use super::map::ClusterMap;
 
 /// Pause before the announcement is tried again.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// How often the announcement is tried against an earlier session's that is just ending.
+const TRIES_MAX: u32 = 100;
 
 /// Why a node may not join.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -39,6 +41,9 @@ pub(crate) enum JoinError {
          start a new cluster"
     )]
     OnlyReplica { node: u32, range: CohortId },
+    /// The coordinator does not hold the cluster that the data directory belongs to.
+    #[error("{0}")]
+    Foreign(String),
     /// The coordination service failed.
     #[error("{0}")]
     Coordination(#[from] CoordinationError),
@@ -66,10 +71,15 @@ pub(crate) async fn register(map: &ClusterMap, me: ReplicaId, rebuild: Rebuild) 
     let path = map.paths.registry(node);
     loop {
         if let Some(found) = map.coordinator.get(&path).await? {
-            let registered = layout::decode_registration(&found.data)
-                .ok_or_else(|| CoordinationError::Unavailable(format!("{path} is unreadable")))?;
+            let Some(registered) = layout::decode_registration(&found.data) else {
+                return Err(JoinError::Foreign(format!(
+                    "{path} does not say which disk has the number of {node}: restore its text, which for this data \
+                     directory is \"incarnation {own}\""
+                )));
+            };
             if registered == own {
-                return Ok(());
+                // With the flag still given: an earlier start may have been cut off before it had taken all places.
+                return if rebuild == Rebuild::Never { Ok(()) } else { adopt(map, me).await };
             }
             match rebuild {
                 Rebuild::Never => return Err(JoinError::OtherDisk { node: node.0, registered, own }),
@@ -106,8 +116,8 @@ async fn await_end(map: &ClusterMap, node: NodeId, wait_max: Duration) -> Result
     Ok(())
 }
 
-/// Puts this disk into all ranges in place of the one that the node had. Can be repeated; until the number is this disk's
-/// no range is made with the node, since it is not announced.
+/// Puts this disk into all ranges in place of the one that the node had. Can be repeated, and is, once the number is this
+/// disk's: until then a range may be made with the other one as a member that is away.
 async fn adopt(map: &ClusterMap, me: ReplicaId) -> Result<(), JoinError> {
     let mut places = Vec::new();
     for range in map.coordinator.list(&map.paths.dir("ranges")).await? {
@@ -147,6 +157,7 @@ pub(crate) async fn announce(
     addresses: &NodeAddresses,
 ) -> Result<(), CoordinationError> {
     let path = map.paths.node(node);
+    let mut tries = 0;
     loop {
         let create = Op::Create { path: path.clone(), data: addresses.encode(), mode: CreateMode::Ephemeral };
         let ops = match map.coordinator.get(&path).await? {
@@ -164,28 +175,41 @@ pub(crate) async fn announce(
                 | CoordinationError::NoNode(_)
                 | CoordinationError::BadVersion(_)
                 | CoordinationError::Unknown(_),
-            ) => tokio::time::sleep(RETRY).await,
+            ) if tries < TRIES_MAX => {
+                tries += 1;
+                tokio::time::sleep(RETRY).await;
+            }
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Announces again with each new session. Runs until its task is aborted.
-pub(crate) async fn keep_announced(map: Arc<ClusterMap>, node: NodeId, addresses: NodeAddresses) {
-    let mut session = map.coordinator.session();
-    loop {
-        let now = *session.borrow_and_update();
-        if now.state == SessionState::Live
-            && let Err(error) = announce(&map, node, &addresses).await
-        {
-            tracing::warn!(%error, "could not announce this node; trying again");
-            tokio::time::sleep(RETRY).await;
-            continue;
-        }
-        if session.changed().await.is_err() {
-            return;
-        }
-    }
+/// Mends what the coordinator says of this node, which runs: its registration, if that is missing or no registration at
+/// all (one that names another disk is not touched: an operator may have given the number away), and its announcement.
+pub(crate) async fn uphold(
+    map: &ClusterMap,
+    me: ReplicaId,
+    addresses: &NodeAddresses,
+) -> Result<(), CoordinationError> {
+    let path = map.paths.registry(me.node);
+    let text = layout::encode_registration(me.incarnation);
+    let mended = match map.coordinator.get(&path).await? {
+        None => map.coordinator.create(&path, text, CreateMode::Persistent).await.map(drop),
+        Some(found) => match layout::decode_registration(&found.data) {
+            Some(registered) if registered == me.incarnation => {
+                return announce(map, me.node, addresses).await;
+            }
+            // The ranges say so, too, and this node stops when it sees them.
+            Some(_) => return Ok(()),
+            None => map.coordinator.set(&path, text, Some(found.version)).await.map(drop),
+        },
+    };
+    mended?;
+    tracing::warn!(
+        path,
+        "the registration of this node was missing or held no registration: it is written anew"
+    );
+    announce(map, me.node, addresses).await
 }
 
 #[cfg(test)]
@@ -260,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_only_replica_cannot_be_rebuilt() {
-        let map = ClusterMap::new(Embedded::new().client(), Paths::new("c"));
+        let map = ClusterMap::new(Embedded::new().client(), Paths::new("c")).with_fewer_replicas(true);
         map.ensure().await.unwrap();
         register(&map, disk(1, 7), Rebuild::Never).await.unwrap();
         let addresses = NodeAddresses { grpc: "h:1".into(), ..NodeAddresses::default() };

@@ -2,8 +2,10 @@
 //!
 //! - `dropping`: dropping a table: one atomic step, then each member gives its data back.
 //! - `tables`: making a table, one atomic step at the coordinator.
+//! - `identity`: whether the coordinator holds this node's cluster.
 //! - `membership`: this node's registration and its ephemeral address.
 //! - `map`: tables, ranges and live nodes, cached and kept fresh by a watch.
+//! - `belonging`: which cluster this node has joined. `local`: what its disk keeps of the metadata.
 //! - `gone`: ranges of dropped tables.
 //! - `route`: one range, with what answers have told of it.
 //! - `layout`: the texts of the znodes.
@@ -11,8 +13,11 @@
 
 pub(crate) mod dropping;
 pub(crate) mod tables;
+pub(crate) mod identity;
 pub(crate) mod membership;
 pub(crate) mod map;
+pub(crate) mod belonging;
+pub(crate) mod local;
 pub(crate) mod gone;
 pub(crate) mod route;
 pub(crate) mod layout;

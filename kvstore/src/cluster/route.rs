@@ -16,6 +16,8 @@ const SEARCHER_ABSENT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct RangeRoute {
     pub(crate) descriptor: Arc<RangeDescriptor>,
+    /// Version of the range's znode that held the descriptor.
+    pub(crate) version: u32,
     knowledge: Mutex<Knowledge>,
     /// Grows whenever waiting calls should ask whoever leads now.
     news: watch::Sender<u64>,
@@ -37,8 +39,8 @@ struct Knowledge {
 
 impl RangeRoute {
     /// A range of which nothing is known yet but what the coordinator says.
-    pub(crate) fn new(descriptor: Arc<RangeDescriptor>) -> RangeRoute {
-        RangeRoute { descriptor, knowledge: Mutex::default(), news: watch::Sender::new(0) }
+    pub(crate) fn new(descriptor: Arc<RangeDescriptor>, version: u32) -> RangeRoute {
+        RangeRoute { descriptor, version, knowledge: Mutex::default(), news: watch::Sender::new(0) }
     }
 
     /// The nodes of its members.
@@ -157,14 +159,17 @@ pub(crate) mod tests {
     /// A range on nodes 1, 2 and 3.
     pub(crate) fn range() -> RangeRoute {
         let members = (1..=3).map(|node| ReplicaId { node: NodeId(node), incarnation: Incarnation(7) });
-        RangeRoute::new(Arc::new(RangeDescriptor {
-            id: CohortId(9),
-            table: TableId(1),
-            start: "".into(),
-            end: None,
-            members: members.collect(),
-            rebuilt: Vec::new(),
-        }))
+        RangeRoute::new(
+            Arc::new(RangeDescriptor {
+                id: CohortId(9),
+                table: TableId(1),
+                start: "".into(),
+                end: None,
+                members: members.collect(),
+                rebuilt: Vec::new(),
+            }),
+            0,
+        )
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! Making a table: one atomic step at the coordinator, so a crash leaves nothing half done. The table's number, name,
 //! descriptor and ranges appear together in one multi.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use replication::coordination::{CoordinationError, CreateMode, Op};
 use wal::{CohortId, NodeId, ReplicaId};
@@ -18,6 +16,8 @@ pub(crate) const REPLICAS: usize = 3;
 const MULTI_BYTES_MAX: usize = 768 << 10;
 /// Longest table name, in bytes.
 const NAME_BYTES_MAX: usize = 255;
+/// Largest number of a table: nobody makes so many, so a larger one was never given.
+const NUMBER_MAX: u64 = 1 << 48;
 /// Tries against others that make tables at the same time.
 const TRIES_MAX: usize = 50;
 
@@ -40,33 +40,34 @@ impl ClusterMap {
         if splits.first().is_some_and(|split| split.is_empty()) || !splits.is_sorted_by(|a, b| a < b) {
             return Err(KvError::Invalid("split keys must be sorted, distinct and not empty".into()));
         }
-        let nodes = self.nodes_for_replicas().await?;
         self.coordinator.sync().await.map_err(coordination)?;
+        self.check_cluster().await.map_err(coordination)?;
         for _ in 0..TRIES_MAX {
+            let nodes = self.nodes_for_replicas().await?;
             let counter = self.paths.dir("tables");
             let found = self.coordinator.get(&counter).await.map_err(coordination)?;
             let found = found.ok_or_else(|| KvError::Coordination(format!("no node {counter}")))?;
-            let text = String::from_utf8_lossy(&found.data);
-            let last: u64 = match text.trim() {
-                "" => 0,
-                number => number
-                    .parse()
-                    .map_err(|_| KvError::Coordination(format!("{counter} does not hold a number")))?,
-            };
+            let last = last_number(&found.data).ok_or_else(|| {
+                KvError::Coordination(format!(
+                    "{counter} does not hold the number of the newest table: restore it, larger than any below it"
+                ))
+            })?;
             let table = Table { id: TableId(last + 1), name: name.to_owned(), schema: schema.clone() };
-            let ranges = new_ranges(table.id, splits, place(&nodes, splits.len() + 1, last as usize));
+            let ranges = new_ranges(table.id, splits, nodes.place(splits.len() + 1, last as usize));
             let descriptor = TableDescriptor {
                 table: table.clone(),
                 ranges: ranges.iter().map(|range| range.id).collect(),
             };
-            let mut ops = vec![
+            // Nobody's number has been given to another disk meanwhile.
+            let mut ops = nodes.checks.clone();
+            ops.extend([
                 Op::Set {
                     path: counter,
                     data: format!("{}\n", table.id.0).into(),
                     version: Some(found.version),
                 },
                 create(self.paths.name(name), format!("{}\n", table.id.0).into()),
-            ];
+            ]);
             ops.extend(ranges.iter().map(|range| create(self.paths.range(range.id), range.encode())));
             ops.push(create(self.paths.table(table.id), descriptor.encode()));
             if ops.iter().map(op_bytes).sum::<usize>() > MULTI_BYTES_MAX {
@@ -76,7 +77,7 @@ impl ClusterMap {
             }
             match self.coordinator.multi(ops).await {
                 Ok(()) => return Ok(table),
-                Err(CoordinationError::BadVersion(_)) => {}
+                Err(CoordinationError::BadVersion(_) | CoordinationError::NoNode(_)) => {}
                 Err(CoordinationError::NodeExists(_)) if self.name_taken(name).await? => {
                     return Err(KvError::TableExists(name.to_owned()));
                 }
@@ -103,35 +104,82 @@ impl ClusterMap {
         Ok(found.is_some())
     }
 
-    /// The live nodes, if they are enough: a cluster of three or more places three replicas; a smaller one has
-    /// fewer, and then all of its nodes must live.
-    async fn nodes_for_replicas(&self) -> Result<Vec<ReplicaId>, KvError> {
+    /// The nodes that may be members of new ranges, by the registry: whether a member lives now is a question of where
+    /// it is best, not of whether it is one. Fewer than three are refused unless that was asked for: a range's members
+    /// do not change.
+    async fn nodes_for_replicas(&self) -> Result<Candidates, KvError> {
         let registered = self.coordinator.list(&self.paths.dir("registry")).await.map_err(coordination)?;
-        let live: BTreeSet<String> = self
-            .coordinator
-            .list(&self.paths.dir("nodes"))
-            .await
-            .map_err(coordination)?
-            .into_iter()
-            .collect();
-        let mut members = Vec::new();
-        for node in registered.iter().filter(|node| live.contains(*node)) {
-            let Ok(node) = node.parse().map(NodeId) else { continue };
-            let found = self.coordinator.get(&self.paths.registry(node)).await.map_err(coordination)?;
-            if let Some(incarnation) = found.and_then(|found| layout::decode_registration(&found.data)) {
-                members.push(ReplicaId { node, incarnation });
-            }
+        let announced = self.coordinator.list(&self.paths.dir("nodes")).await.map_err(coordination)?;
+        let (mut live, mut away, mut checks) = (Vec::new(), Vec::new(), Vec::new());
+        for name in &registered {
+            let Ok(node) = name.parse().map(NodeId) else { continue };
+            let path = self.paths.registry(node);
+            let Some(found) = self.coordinator.get(&path).await.map_err(coordination)? else { continue };
+            let Some(incarnation) = layout::decode_registration(&found.data) else { continue };
+            checks.push(Op::Check { path, version: found.version });
+            let nodes = if announced.contains(name) { &mut live } else { &mut away };
+            nodes.push(ReplicaId { node, incarnation });
         }
-        members.sort();
-        let needed = registered.len().min(REPLICAS);
-        if members.is_empty() || members.len() < needed {
-            return Err(KvError::Unavailable(format!(
-                "a new range needs {needed} live nodes, and only {} of the cluster's {} nodes are; start the others",
-                members.len(),
-                registered.len()
+        live.sort();
+        away.sort();
+        Candidates::new(live, away, checks, self.fewer_replicas)
+    }
+}
+
+/// The nodes that new ranges can be placed on.
+#[derive(Debug)]
+struct Candidates {
+    live: Vec<ReplicaId>,
+    away: Vec<ReplicaId>,
+    /// That their registrations are as they were read.
+    checks: Vec<Op>,
+}
+
+impl Candidates {
+    /// Refuses if they are too few for three replicas, or too few live for a majority of them.
+    fn new(
+        live: Vec<ReplicaId>,
+        away: Vec<ReplicaId>,
+        checks: Vec<Op>,
+        fewer: bool,
+    ) -> Result<Candidates, KvError> {
+        let registered = live.len() + away.len();
+        if registered < REPLICAS && !fewer {
+            return Err(KvError::NotReady(format!(
+                "a table needs {REPLICAS} replicas, and {registered} of the cluster's nodes have registered so far; its \
+                 members do not change afterwards: start more nodes, or this one with --allow-fewer-replicas"
             )));
         }
-        Ok(members)
+        let needed = registered.min(REPLICAS) / 2 + 1;
+        if live.len() < needed {
+            return Err(KvError::Unavailable(format!(
+                "a new range needs {needed} live nodes, and only {} of the cluster's {registered} nodes are; start the \
+                 others",
+                live.len()
+            )));
+        }
+        Ok(Candidates { live, away, checks })
+    }
+
+    /// Members of `count` ranges: live nodes; if they are too few, all of them and some that are away.
+    fn place(&self, count: usize, first: usize) -> Vec<Vec<ReplicaId>> {
+        let replicas = (self.live.len() + self.away.len()).min(REPLICAS);
+        let Some(missing) = replicas.checked_sub(self.live.len()).filter(|missing| *missing > 0) else {
+            return place(&self.live, count, first);
+        };
+        let with = |range: usize| {
+            let away = (0..missing).map(|next| self.away[(first + range + next) % self.away.len()]);
+            self.live.iter().copied().chain(away).collect()
+        };
+        (0..count).map(with).collect()
+    }
+}
+
+/// The content of `tables`: the number of the newest one, if one more can be given.
+fn last_number(data: &[u8]) -> Option<u64> {
+    match std::str::from_utf8(data).ok()?.trim() {
+        "" => Some(0),
+        number => number.parse().ok().filter(|number| *number < NUMBER_MAX),
     }
 }
 
@@ -207,5 +255,34 @@ mod tests {
         let expected = [vec![1, 2, 3], vec![2, 3, 4], vec![3, 4, 1], vec![4, 1, 2], vec![1, 2, 3]];
         assert_eq!(placed, expected);
         assert_eq!(place(&nodes[..1], 2, 5), vec![vec![nodes[0]], vec![nodes[0]]]);
+    }
+
+    #[test]
+    fn members_are_registered_nodes_and_live_ones_first() {
+        let nodes: Vec<ReplicaId> =
+            (1..=5).map(|node| ReplicaId { node: NodeId(node), incarnation: Incarnation(0) }).collect();
+        let candidates = |live: &[ReplicaId], away: &[ReplicaId], fewer| {
+            Candidates::new(live.into(), away.into(), vec![], fewer)
+        };
+        let placed = |live: usize| {
+            let candidates = candidates(&nodes[..live], &nodes[live..], false)?;
+            let members =
+                |range: Vec<ReplicaId>| range.iter().map(|member| member.node.0).collect::<Vec<_>>();
+            Ok(candidates.place(2, 0).into_iter().map(members).collect::<Vec<_>>())
+        };
+        assert_eq!(placed(3), Ok(vec![vec![1, 2, 3], vec![2, 3, 1]]), "three live ones are enough");
+        assert_eq!(placed(2), Ok(vec![vec![1, 2, 3], vec![1, 2, 4]]), "a majority of each range lives");
+        assert!(matches!(placed(1), Err(KvError::Unavailable(_))));
+        assert!(matches!(candidates(&nodes[..2], &[], false), Err(KvError::NotReady(_))));
+        assert_eq!(candidates(&nodes[..2], &[], true).unwrap().place(1, 0), vec![nodes[..2].to_vec()]);
+        assert!(matches!(candidates(&nodes[..1], &nodes[1..2], true), Err(KvError::Unavailable(_))));
+    }
+
+    #[test]
+    fn only_a_number_below_the_largest_is_one() {
+        assert_eq!((last_number(b""), last_number(b"7\n")), (Some(0), Some(7)));
+        for junk in [&b"x"[..], b"-1", b"18446744073709551615", b"\xff"] {
+            assert_eq!(last_number(junk), None, "{junk:?}");
+        }
     }
 }

@@ -203,6 +203,7 @@ impl Search {
             | KvError::Coordination(_)
             | KvError::OutOfMemory(_)
             | KvError::ReadTooOld(_)
+            | KvError::NotReady(_)
             | KvError::Internal(_) => return Err(error),
         }
         match &error {

@@ -22,8 +22,9 @@ use super::server::{self, Services};
 use super::storage::Storage;
 use super::{http, listener};
 use crate::cluster::layout::{NodeAddresses, Paths};
+use crate::cluster::local;
 use crate::cluster::map::ClusterMap;
-use crate::cluster::membership::{self, Rebuild};
+use crate::cluster::membership::{self, JoinError, Rebuild};
 use crate::cluster::peers::Peers;
 use crate::config::{MemoryConfig, NodeConfig};
 use crate::engine::BlockCache;
@@ -95,6 +96,7 @@ impl Node {
         let map = join_cluster(&config, &storage, coordinator.clone()).await?;
         let node = Node::assemble(config, storage, map, coordinator, listeners.address)?;
         node.opener.sync().await;
+        node.opener.report_orphans();
         node.serve(listeners).await?;
         tracing::info!(node = %node.id, address = %node.address, "serving");
         Ok(node)
@@ -182,10 +184,9 @@ impl Node {
             runtime: self.runtime.clone(),
         };
         self.listen(listeners.grpc, services)?;
-        self.spawn("following the cluster's map", follow(self.map.clone(), self.opener.clone()));
         membership::announce(&self.map, self.id, &self.addresses).await.map_err(unreachable)?;
-        let announced = membership::keep_announced(self.map.clone(), self.id, self.addresses.clone());
-        self.spawn("the node's announcement", announced);
+        let following = follow(self.map.clone(), self.opener.clone(), self.addresses.clone());
+        self.spawn("following the cluster's map", following);
         if let Some(http) = listeners.http {
             let pages = NodePages {
                 ranges: self.ranges.clone(),
@@ -194,6 +195,8 @@ impl Node {
                 log: self.log.clone(),
                 space: self.space.clone(),
                 readiness: self.readiness.clone(),
+                map: self.map.clone(),
+                orphans: self.opener.orphans().len(),
             };
             self.spawn("the HTTP listener", http::serve(http, Arc::new(pages)));
         }
@@ -342,15 +345,23 @@ async fn join_cluster(
     storage: &Storage,
     coordinator: Arc<dyn Coordinator>,
 ) -> Result<Arc<ClusterMap>, StartError> {
-    let map = Arc::new(ClusterMap::new(coordinator, Paths::new(&config.cluster)));
+    let map = ClusterMap::new(coordinator, Paths::new(&config.cluster));
+    let map = Arc::new(map.with_fewer_replicas(config.allow_fewer_replicas));
+    let refused = |error: JoinError| StartError(error.to_string());
+    let kept =
+        local::read_cluster(&*storage.space.tables()).map_err(|error| StartError(error.to_string()))?;
+    let cluster = map.join(storage.me, kept, storage.holds_data).await.map_err(refused)?;
     map.ensure().await.map_err(unreachable)?;
     let rebuild = match (config.rebuild, storage.holds_data) {
         (false, _) => Rebuild::Never,
         (true, false) => Rebuild::Empty { wait_max: SESSION_END_MAX },
         (true, true) => Rebuild::Used,
     };
-    let registered = membership::register(&map, storage.me, rebuild).await;
-    registered.map_err(|error| StartError(error.to_string()))?;
+    membership::register(&map, storage.me, rebuild).await.map_err(refused)?;
+    if kept != Some(cluster) {
+        let written = local::write_cluster(&*storage.space.tables(), cluster);
+        written.map_err(|error| StartError(format!("data directory: {error}")))?;
+    }
     map.refresh().await.map_err(unreachable)?;
     Ok(map)
 }
@@ -363,28 +374,41 @@ fn unreachable(error: replication::coordination::CoordinationError) -> StartErro
     StartError(error.to_string())
 }
 
-/// Keeps the map fresh, and opens and drops ranges as it says.
-async fn follow(map: Arc<ClusterMap>, opener: Arc<Opener>) {
-    let mut watches: Vec<_> =
-        ["tables", "nodes", "dropped"].iter().map(|dir| map.coordinator.watch(&map.paths.dir(dir))).collect();
+/// Keeps the map fresh, opens and drops ranges as it says, and keeps this node registered and announced, with each new
+/// session of the coordinator again.
+async fn follow(map: Arc<ClusterMap>, opener: Arc<Opener>, addresses: NodeAddresses) {
+    let dirs = ["id", "registry", "tables", "nodes", "dropped"];
+    let mut watches: Vec<_> = dirs.iter().map(|dir| map.coordinator.watch(&map.paths.dir(dir))).collect();
+    let mut session = map.coordinator.session();
     loop {
         // Mark as seen before reading: a change while reading comes again.
         watches.iter_mut().for_each(|watch| {
             watch.borrow_and_update();
         });
-        let done = match map.refresh().await {
-            Ok(()) => opener.sync().await,
+        session.borrow_and_update();
+        let read = match map.refresh().await {
+            Ok(()) => membership::uphold(&map, opener.me, &addresses).await,
+            Err(error) => Err(error),
+        };
+        let wait = match read {
+            // Whatever kept something from being done may go away without a change at the coordinator.
+            Ok(()) if opener.sync().await => Duration::MAX,
+            Ok(()) => UNFINISHED_RETRY,
+            // That has been told, and stays so for a while.
+            Err(_) if map.belonging.trouble().is_some() => UNFINISHED_RETRY,
             Err(error) => {
-                tracing::warn!(%error, "could not read the cluster's metadata; trying again");
-                tokio::time::sleep(MAP_RETRY).await;
-                continue;
+                tracing::warn!(%error, "could not read or mend the cluster's metadata; trying again");
+                MAP_RETRY
             }
         };
         let changes = watches.iter_mut().map(|watch| watch.changed().boxed());
-        let changed = futures::future::select_all(changes);
-        // Whatever kept something from being done may go away without a change at the coordinator.
-        let wait = if done { Duration::MAX } else { UNFINISHED_RETRY };
-        if let Ok((Err(_), ..)) = tokio::time::timeout(wait, changed).await {
+        let changed = async {
+            tokio::select! {
+                (changed, ..) = futures::future::select_all(changes) => changed,
+                changed = session.changed() => changed,
+            }
+        };
+        if let Ok(Err(_)) = tokio::time::timeout(wait, changed).await {
             return;
         }
     }

@@ -7,6 +7,8 @@ use wal::Log;
 use wal::descriptors::DESCRIPTORS;
 
 use super::http::Pages;
+use crate::cluster::map::ClusterMap;
+use crate::cluster::tables::REPLICAS;
 use crate::metrics::{self, Metrics};
 use crate::ranges::Ranges;
 use crate::readiness::Readiness;
@@ -20,6 +22,9 @@ pub(super) struct NodePages {
     pub(super) log: Log,
     pub(super) space: Space,
     pub(super) readiness: Arc<Readiness>,
+    pub(super) map: Arc<ClusterMap>,
+    /// Directories of ranges that the coordinator did not know at the start.
+    pub(super) orphans: usize,
 }
 
 impl Pages for NodePages {
@@ -30,7 +35,20 @@ impl Pages for NodePages {
     fn health(&self) -> String {
         let all = self.ranges.all();
         let refused = all.iter().filter(|range| range.replica.is_err()).count();
-        format!("{} ranges, {refused} out of service", all.len())
+        let mut text = format!("{} ranges, {refused} out of service", all.len());
+        if let Some(why) = self.map.belonging.trouble() {
+            text += &format!("\nthe coordinator does not hold this node's cluster: {why}");
+        }
+        for why in self.map.view().unreadable.values() {
+            text += &format!("\n{why}");
+        }
+        if self.orphans > 0 {
+            text += &format!(
+                "\n{} range directories that the coordinator does not know: see the log",
+                self.orphans
+            );
+        }
+        text
     }
 
     fn metrics(&self) -> String {
@@ -43,6 +61,29 @@ impl Pages for NodePages {
         metrics::gauge(&mut out, "spinnaker_ranges", "Ranges this node is a member of.", all.len() as u64);
         metrics::gauge(&mut out, "spinnaker_ranges_leading", "Ranges led with a lease.", leading as u64);
         metrics::gauge(&mut out, "spinnaker_ranges_refused", "Ranges out of service here.", refused as u64);
+        let foreign = self.map.belonging.trouble().is_some();
+        let name = "spinnaker_coordinator_foreign";
+        metrics::gauge(
+            &mut out,
+            name,
+            "1 while the coordinator does not hold this node's cluster.",
+            foreign.into(),
+        );
+        let view = self.map.view();
+        let ranges = view.by_id.values().flat_map(|table| &table.ranges);
+        let few = ranges.filter(|range| range.descriptor.members.len() < REPLICAS).count();
+        let name = "spinnaker_ranges_under_replicated";
+        metrics::gauge(&mut out, name, "Ranges of the cluster with fewer than three members.", few as u64);
+        let unreadable = view.unreadable.len();
+        let name = "spinnaker_tables_unreadable";
+        metrics::gauge(&mut out, name, "Tables whose znodes are lost or damaged.", unreadable as u64);
+        let name = "spinnaker_range_directories_unknown";
+        metrics::gauge(
+            &mut out,
+            name,
+            "Ranges here that the coordinator did not know at the start.",
+            self.orphans as u64,
+        );
         self.system(&mut out);
         let scans = self.ranges.open_scans() as u64;
         metrics::gauge(&mut out, "spinnaker_open_scans", "Scans that wait for their next page here.", scans);

@@ -87,6 +87,7 @@ pub fn to_error(status: &Status) -> KvError {
         Some(Kind::VersionMismatch(_)) => KvError::Internal(message),
         None => match status.code() {
             Code::InvalidArgument => KvError::Invalid(message),
+            Code::FailedPrecondition => KvError::NotReady(message),
             Code::DeadlineExceeded => KvError::OutcomeUnknown(message),
             Code::Unavailable => KvError::Unavailable(message),
             Code::Aborted => KvError::ReadTooOld(message),
@@ -107,6 +108,7 @@ fn classify(error: &KvError) -> (Code, Option<Kind>) {
             (Code::InvalidArgument, Some(Kind::TooLarge(kind)))
         }
         KvError::Invalid(_) => (Code::InvalidArgument, None),
+        KvError::NotReady(_) => (Code::FailedPrecondition, None),
         KvError::NotLeader { hint } => {
             let kind = NotLeader { hint: hint.map_or(0, |node| node.0) };
             (Code::Unavailable, Some(Kind::NotLeader(kind)))

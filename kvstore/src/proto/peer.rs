@@ -276,7 +276,7 @@ fn failure(error: KvError) -> gateway::Failure {
         KvError::TooLarge { .. } => (FailureKind::TooLarge, 0),
         KvError::ReadTooOld(_) => (FailureKind::ReadTooOld, 0),
         KvError::OutOfMemory(_) => (FailureKind::OutOfMemory, 0),
-        KvError::TableExists(_) | KvError::Internal(_) => (FailureKind::Internal, 0),
+        KvError::TableExists(_) | KvError::NotReady(_) | KvError::Internal(_) => (FailureKind::Internal, 0),
     };
     let dropped_table = match &error {
         KvError::NoTable(table) => table.clone(),

@@ -73,6 +73,11 @@ impl Cluster {
         self.added.push(Node::start(self.config(number), coordinator).await.unwrap());
     }
 
+    /// Kills the nodes that were added.
+    pub(crate) fn stop_added(&mut self) {
+        self.added.clear();
+    }
+
     pub(crate) fn node(&self, number: usize) -> &Node {
         match self.nodes.get(number - 1) {
             Some(node) => &node.as_ref().unwrap().0,

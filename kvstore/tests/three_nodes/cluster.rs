@@ -60,6 +60,7 @@ impl Cluster {
         if !self.cached {
             config.memory.block_cache_bytes = 0;
         }
+        config.allow_fewer_replicas = self.nodes.len() < 3;
         config.limits.row_bytes_max = self.row_bytes_max.unwrap_or(config.limits.row_bytes_max);
         config.http_listen = self.http.get(index).cloned();
         let coordinator = self.service.client();

@@ -194,12 +194,14 @@ async fn a_node_whose_number_was_given_away_stops() {
     let table = cluster.table("t", &[]).await;
     written(cluster.kv(0).write(put(&table, "a", "before"), soon(), None).await);
     // It looks gone to the coordinator, but lives; an operator gives its number to an empty disk.
+    cluster.nodes[2].as_ref().unwrap().1.fall_behind();
     cluster.service.client().delete("/spinnaker/default/nodes/3", None).await.unwrap();
     let directory = cluster.directory.path().join("new");
     let config = NodeConfig { rebuild: true, ..NodeConfig::new(NodeId(3), directory, "127.0.0.1:0") };
     let coordinator = cluster.service.client();
     let node = Node::start(config, coordinator.clone()).await.unwrap();
-    let (old, _session) = cluster.nodes[2].replace((node, coordinator)).unwrap();
+    let (old, session) = cluster.nodes[2].replace((node, coordinator)).unwrap();
+    session.catch_up();
     let why = tokio::time::timeout(Duration::from_secs(20), old.failed()).await.unwrap();
     assert!(why.contains("the number of n3 was given to another disk"), "{why}");
     drop(old);

@@ -1,0 +1,197 @@
+//! What a cluster does when its coordinator loses what it held: it goes on with what it knows, starts on nothing that is
+//! not its own, and what was lost is written anew from the nodes' disks.
+
+mod nodes;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kvstore::coordination::Coordinator;
+use kvstore::coordination::embedded::Embedded;
+use kvstore::error::KvError;
+use kvstore::recover::{self, Export};
+
+use self::nodes::{Cluster, create, read, soon, write};
+
+const ROOT: &str = "/spinnaker/default";
+
+/// Deletes all that a coordinator holds.
+async fn empty(service: &Embedded) {
+    let client = service.client();
+    let mut left = vec![ROOT.to_owned()];
+    while let Some(path) = left.last().cloned() {
+        let children = client.list(&path).await.unwrap();
+        if children.is_empty() {
+            // An error: somebody was faster.
+            let _ = client.delete(&path, None).await;
+            left.pop();
+        }
+        left.extend(children.into_iter().map(|child| format!("{path}/{child}")));
+    }
+}
+
+async fn told(cluster: &Cluster, number: usize, what: &str) {
+    let deadline = soon();
+    loop {
+        let status = cluster.node(number).status(false).await;
+        if status.error.contains(what) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "node {number} does not say {what:?}: {:?}", status.error);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn export_all(cluster: &Cluster) -> Vec<Export> {
+    let exports = (1..=3).map(|number| recover::export(&cluster.data_dir(number)).unwrap());
+    // As text and back, as it travels from machine to machine.
+    exports.map(|export| Export::parse(&export.to_text()).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_coordinator_stops_nothing_is_told_and_is_written_anew_from_the_nodes() {
+    let mut cluster = Cluster::start(3).await;
+    let table = create(&cluster.kv(1), "t").await.unwrap();
+    let other = create(&cluster.kv(1), "other").await.unwrap();
+    write(&cluster.kv(1), table.id, "k", "1").await.unwrap();
+    write(&cluster.kv(1), other.id, "k", "other").await.unwrap();
+
+    empty(&cluster.service).await;
+    for number in 1..=3 {
+        told(&cluster, number, "it holds nothing of this cluster").await;
+        let kv = cluster.kv(number);
+        write(&kv, table.id, "k", &number.to_string()).await.unwrap();
+        assert_eq!(read(&kv, table.id, "k").await, Ok(Some(number.to_string())));
+        let refused = create(&kv, "new").await;
+        assert!(matches!(refused, Err(KvError::Coordination(_))), "{refused:?}");
+        let refused = kv.drop_table("t", soon()).await;
+        assert!(matches!(refused, Err(KvError::Coordination(_))), "{refused:?}");
+    }
+
+    // Nobody starts on it, and nobody makes it look like a cluster.
+    cluster.kill(3);
+    let refused = cluster.try_restart(3).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("holds nothing of this cluster") && refused.contains("recover-metadata"),
+        "{refused}"
+    );
+    let client: Arc<dyn Coordinator> = cluster.service.client();
+    assert_eq!(client.list(ROOT).await.unwrap(), Vec::<String>::new());
+
+    cluster.kill(1);
+    cluster.kill(2);
+    let exports = export_all(&cluster);
+    let refused = recover::plan(&exports[..2], &[]).unwrap_err();
+    assert!(refused.contains("has a member on n3, whose data directory was not given"), "{refused}");
+    let plan = recover::plan(&exports, &[]).unwrap();
+    recover::write(client.clone(), &plan).await.unwrap();
+    let again = recover::write(client.clone(), &plan).await.unwrap_err();
+    assert!(again.contains("holds a cluster"), "{again}");
+
+    for number in 1..=3 {
+        cluster.restart(number).await;
+    }
+    for number in 1..=3 {
+        assert_eq!(read(&cluster.kv(number), table.id, "k").await, Ok(Some("3".into())));
+        assert_eq!(read(&cluster.kv(number), other.id, "k").await, Ok(Some("other".into())));
+    }
+    let new = create(&cluster.kv(2), "new").await.unwrap();
+    assert!(new.id > other.id);
+    cluster.kv(2).drop_table("other", soon()).await.unwrap();
+}
+
+/// A run that was cut off at any step is begun anew, and no node starts on half of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_that_was_cut_off_is_begun_anew() {
+    let mut cluster = Cluster::start(3).await;
+    let table = create(&cluster.kv(1), "t").await.unwrap();
+    write(&cluster.kv(1), table.id, "k", "1").await.unwrap();
+    (1..=3).for_each(|number| cluster.kill(number));
+    empty(&cluster.service).await;
+    let plan = recover::plan(&export_all(&cluster), &[]).unwrap();
+
+    let client: Arc<dyn Coordinator> = cluster.service.client();
+    client.ensure(&format!("{ROOT}/recovering")).await.unwrap();
+    for half in ["registry/7", "ranges/0123456789abcdef0123456789abcdef/epoch", "names/t"] {
+        client.ensure(&format!("{ROOT}/{half}")).await.unwrap();
+    }
+    let refused = cluster.try_restart(1).await.unwrap_err().to_string();
+    assert!(refused.contains("are being written by `spinnaker recover-metadata`"), "{refused}");
+    recover::write(client.clone(), &plan).await.unwrap();
+    for number in 1..=3 {
+        cluster.restart(number).await;
+    }
+    assert_eq!(read(&cluster.kv(2), table.id, "k").await, Ok(Some("1".into())));
+
+    // What is there without the mark of a run is somebody's, and is not touched.
+    (1..=3).for_each(|number| cluster.kill(number));
+    empty(&cluster.service).await;
+    client.ensure(&format!("{ROOT}/names/x")).await.unwrap();
+    let refused = recover::write(client.clone(), &plan).await.unwrap_err();
+    assert!(refused.contains("names is not empty"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_does_not_start_on_another_clusters_coordinator() {
+    let mut cluster = Cluster::start(3).await;
+    create(&cluster.kv(1), "t").await.unwrap();
+    cluster.kill(3);
+    let own = std::mem::replace(&mut cluster.service, Embedded::new());
+    let other = Cluster::start(3).await;
+    cluster.service = other.service.clone();
+    let refused = cluster.try_restart(3).await.unwrap_err().to_string();
+    assert!(refused.contains("the coordinator holds cluster"), "{refused}");
+    cluster.service = own;
+    cluster.restart(3).await;
+}
+
+/// A partial loss: what nobody has dropped is served on, and data is never deleted for want of a znode.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_whose_znodes_vanish_or_are_damaged_is_served_on() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.service.client();
+    let table = create(&cluster.kv(1), "t").await.unwrap();
+    write(&cluster.kv(1), table.id, "k", "1").await.unwrap();
+    let range = cluster.kv(1).ranges(table.id).await.unwrap()[0].id;
+    let znode = format!("{ROOT}/tables/{}", table.id.0);
+    for (path, text) in [(&znode, "junk"), (&format!("{ROOT}/ranges/{range}"), "junk\n\n")] {
+        client.set(path, text.into(), None).await.unwrap();
+    }
+    client.delete(&znode, None).await.unwrap();
+    // A second look at everything.
+    create(&cluster.kv(2), "later").await.unwrap();
+    for number in 1..=3 {
+        assert_eq!(read(&cluster.kv(number), table.id, "k").await, Ok(Some("1".into())));
+        write(&cluster.kv(number), table.id, "k", "1").await.unwrap();
+        assert!(cluster.kv(number).tables(true).await.unwrap().contains(&table));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn junk_in_a_nodes_znodes_is_mended_by_the_node() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.service.client();
+    let table = create(&cluster.kv(1), "t").await.unwrap();
+    for dir in ["nodes", "registry"] {
+        let path = format!("{ROOT}/{dir}/2");
+        let text = client.get(&path).await.unwrap().unwrap().data;
+        let wrong_disk = "grpc 127.0.0.1:1\ndisk 00000000000000ff\n";
+        for junk in ["", "junk", wrong_disk] {
+            client.set(&path, junk.into(), None).await.unwrap();
+            for number in 1..=3 {
+                write(&cluster.kv(number), table.id, "k", "1").await.unwrap();
+            }
+            let deadline = soon();
+            while client.get(&path).await.unwrap().is_none_or(|node| node.data != text) {
+                assert!(Instant::now() < deadline, "{path} is not mended after {junk:?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        client.delete(&path, None).await.unwrap();
+        let deadline = soon();
+        while client.get(&path).await.unwrap().is_none_or(|node| node.data != text) {
+            assert!(Instant::now() < deadline, "{path} is not put back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
