@@ -61,29 +61,7 @@ impl Pages for NodePages {
         metrics::gauge(&mut out, "spinnaker_ranges", "Ranges this node is a member of.", all.len() as u64);
         metrics::gauge(&mut out, "spinnaker_ranges_leading", "Ranges led with a lease.", leading as u64);
         metrics::gauge(&mut out, "spinnaker_ranges_refused", "Ranges out of service here.", refused as u64);
-        let foreign = self.map.belonging.trouble().is_some();
-        let name = "spinnaker_coordinator_foreign";
-        metrics::gauge(
-            &mut out,
-            name,
-            "1 while the coordinator does not hold this node's cluster.",
-            foreign.into(),
-        );
-        let view = self.map.view();
-        let ranges = view.by_id.values().flat_map(|table| &table.ranges);
-        let few = ranges.filter(|range| range.descriptor.members.len() < REPLICAS).count();
-        let name = "spinnaker_ranges_under_replicated";
-        metrics::gauge(&mut out, name, "Ranges of the cluster with fewer than three members.", few as u64);
-        let unreadable = view.unreadable.len();
-        let name = "spinnaker_tables_unreadable";
-        metrics::gauge(&mut out, name, "Tables whose znodes are lost or damaged.", unreadable as u64);
-        let name = "spinnaker_range_directories_unknown";
-        metrics::gauge(
-            &mut out,
-            name,
-            "Ranges here that the coordinator did not know at the start.",
-            self.orphans as u64,
-        );
+        self.cluster(&mut out);
         self.system(&mut out);
         let scans = self.ranges.open_scans() as u64;
         metrics::gauge(&mut out, "spinnaker_open_scans", "Scans that wait for their next page here.", scans);
@@ -127,6 +105,33 @@ impl Pages for NodePages {
 }
 
 impl NodePages {
+    /// What the coordinator has of the cluster.
+    fn cluster(&self, out: &mut String) {
+        let foreign = self.map.belonging.trouble().is_some();
+        let name = "spinnaker_coordinator_foreign";
+        metrics::gauge(
+            out,
+            name,
+            "1 while the coordinator does not hold this node's cluster.",
+            foreign.into(),
+        );
+        let view = self.map.view();
+        let ranges = view.by_id.values().flat_map(|table| &table.ranges);
+        let few = ranges.filter(|range| range.descriptor.members.len() < REPLICAS).count();
+        let name = "spinnaker_ranges_under_replicated";
+        metrics::gauge(out, name, "Ranges of the cluster with fewer than three members.", few as u64);
+        let unreadable = view.unreadable.len();
+        let name = "spinnaker_tables_unreadable";
+        metrics::gauge(out, name, "Tables whose znodes are lost or damaged.", unreadable as u64);
+        let name = "spinnaker_range_directories_unknown";
+        metrics::gauge(
+            out,
+            name,
+            "Ranges here that the coordinator did not know at the start.",
+            self.orphans as u64,
+        );
+    }
+
     /// The log, and what the process takes of the system.
     fn system(&self, out: &mut String) {
         let log = self.log.stats();
