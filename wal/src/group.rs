@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::ahead::Ahead;
 use crate::error::LogError;
+use crate::histogram::{Durations, Histogram};
 use crate::lsn::CohortId;
 use crate::reader::LogReader;
 use crate::record::{Append, Checkpoint, Record};
@@ -74,6 +75,7 @@ struct Inner {
     appends: AtomicU64,
     segment_failures: AtomicU64,
     waiting_bytes: AtomicU64,
+    force_times: Histogram,
     reader: LogReader,
     on_failure: Mutex<Option<OnFailure>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -90,6 +92,8 @@ pub struct LogStats {
     pub segment_failures: u64,
     /// Bytes of appends that wait for their force now.
     pub waiting_bytes: u64,
+    /// How long forces took.
+    pub force_times: Durations,
 }
 
 /// The shared log of a node; cheap to clone.
@@ -143,6 +147,7 @@ impl Log {
             appends: AtomicU64::new(0),
             segment_failures: AtomicU64::new(0),
             waiting_bytes: AtomicU64::new(0),
+            force_times: Histogram::default(),
             reader: writer.reader(),
             on_failure: Mutex::default(),
             thread: Mutex::new(None),
@@ -187,6 +192,7 @@ impl Log {
             appends: self.0.appends.load(Ordering::Relaxed),
             segment_failures: self.0.segment_failures.load(Ordering::Relaxed),
             waiting_bytes: self.waiting_bytes(),
+            force_times: self.0.force_times.durations(),
         }
     }
 
@@ -375,10 +381,12 @@ impl Worker<'_> {
     fn force(&mut self) -> Option<Result<(), LogError>> {
         self.inner.forces.fetch_add(1, Ordering::Relaxed);
         let (mut pause, mut tries) = (SEGMENT_PAUSE_MIN, 0);
+        let begun = Instant::now();
         loop {
             let error = match self.writer.force() {
                 Err(LogError::Segment(error)) => error,
                 forced => {
+                    self.inner.force_times.took(begun.elapsed());
                     if tries > 0 {
                         tracing::info!(tries, "the log goes on: its next segment could be begun");
                     }

@@ -35,6 +35,7 @@ pub mod identity;
 pub mod disk;
 pub mod descriptors;
 mod budget;
+mod histogram;
 mod lsn;
 pub mod sync;
 mod random;
@@ -43,6 +44,7 @@ pub use budget::{Budget, OverBudget, Reserved};
 pub use error::{LogError, LogOpenError, ReadError};
 pub use extent::History;
 pub use group::{Done, Log, LogStats};
+pub use histogram::{BOUNDS_MICROS, Durations, Histogram};
 pub use lsn::{
     ChainHash, CohortId, Epoch, Incarnation, Lsn, NodeId, ParseLsnError, ParseNodeIdError, ReplicaId,
 };

@@ -135,6 +135,10 @@ impl NodePages {
     /// The log, and what the process takes of the system.
     fn system(&self, out: &mut String) {
         let log = self.log.stats();
+        metrics::histogram(out, "spinnaker_log_force_seconds", "Forces of the log.", &log.force_times);
+        let commits = self.runtime.metrics().commit_times.durations();
+        let name = "spinnaker_commit_seconds";
+        metrics::histogram(out, name, "Writes from their proposal here to their commit.", &commits);
         metrics::counter(out, "spinnaker_log_forces_total", "Forces of the log.", log.forces);
         let failures = log.segment_failures;
         metrics::counter(

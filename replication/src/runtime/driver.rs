@@ -41,7 +41,7 @@ pub struct Replica<S: Store> {
     /// The range in words, for the log.
     label: Arc<str>,
     members: Vec<NodeId>,
-    node: Arc<Node>,
+    pub(super) node: Arc<Node>,
     pub(super) store: Arc<S>,
     me: Weak<Replica<S>>,
     outboxes: BTreeMap<NodeId, Arc<Outbox>>,

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use wal::Histogram;
+
 use crate::protocol::RoleName;
 use crate::protocol::notice::Notice;
 
@@ -77,6 +79,8 @@ pub struct Metrics {
     pub catch_ups: Counter,
     /// Times that a replica here rejoined as a learner.
     pub rejoins: Counter,
+    /// From a client's write at the leader to its commit here, refusals left out.
+    pub commit_times: Histogram,
     /// Facts that an operator must see.
     pub alarms: Counter,
 }

@@ -33,9 +33,14 @@ impl<S: Store> Replica<S> {
             return Err(ReplicaError::Unavailable(Unavailable::Overloaded));
         }
         let (sender, receiver) = oneshot::channel();
+        let begun = Instant::now();
         self.submit(Input::Write { request, sender });
         // The sender is dropped unused only if the replica ends while the write is under way: it may be in the log.
-        receiver.await.unwrap_or(Err(ReplicaError::Unknown))
+        let written = receiver.await.unwrap_or(Err(ReplicaError::Unknown));
+        if matches!(written, Ok(WriteReply::Logged(_))) {
+            self.node.metrics.commit_times.took(begun.elapsed());
+        }
+        written
     }
 
     /// The epoch under which strong reads may be served here now. Takes no lock.
