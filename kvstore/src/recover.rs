@@ -4,7 +4,7 @@
 //!    table, and the highest epoch that the node's log knows of it. It changes nothing. An export is also a text
 //!    file, for nodes on other machines.
 //! 2. [`plan`] puts the exports of *all* nodes together, and refuses whenever they do not give one clear answer.
-//! 3. [`write`] writes the plan into an empty tree. Its last step makes the cluster's id: until then no node joins, and a
+//! 3. [`write()`] writes the plan into an empty tree. Its last step makes the cluster's id: until then no node joins, and a
 //!    run that was cut off is begun anew by the next.
 //!
 //! No epoch is given twice: each range's epoch znode begins above every promise and every entry that any member's disk

@@ -4,14 +4,14 @@
 //! [`Kv`] is what the planner and the gRPC service call; the gateway implements it.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use wal::sync::lock;
-use wal::{CohortId, Lsn, NodeId};
+use wal::{CohortId, Lsn, NodeId, Reserved};
 
 use crate::error::KvError;
 
@@ -143,6 +143,8 @@ pub struct ScanBatch {
     pub rows: Vec<Row>,
     /// Which replica it comes from.
     pub source: Source,
+    /// The memory that the rows take in the node's budget for scans, given back when the last clone is dropped.
+    pub held: Option<Arc<Reserved>>,
 }
 
 /// A range of row keys to read.

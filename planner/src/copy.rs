@@ -8,6 +8,7 @@ mod format;
 mod lines;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use kvstore::request::{Condition, Kv, Write, WriteOutcome};
@@ -15,6 +16,7 @@ use kvstore::request::{Condition, Kv, Write, WriteOutcome};
 use crate::catalog::TableSchema;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Env, Expr, Scope};
+use crate::interrupt::{Interrupt, Pace, timed_out};
 use crate::plan::CopyInPlan;
 use crate::result::RowStream;
 use crate::row_encoding;
@@ -62,6 +64,9 @@ impl CopyIn {
         let names: Vec<String> = columns.iter().map(|at| table.columns[*at].name.clone()).collect();
         let format = Format::new(&plan.options, &names)?;
         let lines = Lines::new(format.quoting());
+        // Without a timeout of the session's own a long copy is many statements' worth of work: each batch has its time.
+        let interrupt = session.own_deadline().map_or_else(Interrupt::never, Interrupt::at);
+        let env = Env { interrupt, ..env };
         Ok(CopyIn {
             kv,
             session,
@@ -88,13 +93,26 @@ impl CopyIn {
     /// client's further data and reports the error.
     pub async fn push(&mut self, data: &[u8]) -> Result<(), SqlError> {
         self.lines.push(data);
+        let mut pace = Pace::new();
         while let Some(line) = self.lines.next()? {
             self.take(&line)?;
+            pace.step(&self.env.interrupt).await?;
             if self.batch.len() >= BATCH_ROWS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
                 self.flush().await?;
             }
         }
         Ok(())
+    }
+
+    /// When the copy must have ended, if `statement_timeout` is set.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.env.interrupt.deadline()
+    }
+
+    /// The error of a copy that has not ended by then.
+    pub fn timed_out(&self) -> SqlError {
+        timed_out()
+            .detail(format!("{} rows were written before: each row is atomic by itself.", self.written))
     }
 
     /// The client is done (CopyDone): writes what is left and gives the command tag ("COPY 12").
@@ -183,8 +201,8 @@ impl CopyIn {
         drop(seen);
         let (marks, writes): (Vec<(u64, Row)>, Vec<Write>) =
             batch.into_iter().map(|(number, row, write)| ((number, row), write)).unzip();
-        // A long COPY is many statements' worth of work: each batch has the whole timeout.
-        let outcomes = self.kv.write_many(writes, self.session.deadline(), self.session.token()).await;
+        let deadline = self.deadline().unwrap_or_else(|| self.session.deadline());
+        let outcomes = self.kv.write_many(writes, deadline, self.session.token()).await;
         let mut failure = None;
         for ((number, row), outcome) in marks.into_iter().zip(outcomes) {
             let error = match outcome {

@@ -47,6 +47,7 @@ mod catalog;
 mod statement;
 mod settings;
 pub mod types;
+mod interrupt;
 mod error;
 
 pub use context::ServerInfo;

@@ -128,6 +128,8 @@ pub(crate) struct Settings {
     pub(crate) session_guarantees: bool,
     /// `statement_timeout`, with its default filled in.
     pub(crate) statement_timeout: Duration,
+    /// Whether it was set, to more than 0.
+    pub(crate) timeout_is_set: bool,
     /// A new number at every change, unique in the process: equal numbers mean equal settings, also after a
     /// ROLLBACK put an older copy back.
     pub(crate) revision: u64,
@@ -154,6 +156,7 @@ impl Settings {
             max_staleness: None,
             session_guarantees: true,
             statement_timeout: TIMEOUT_DEFAULT,
+            timeout_is_set: false,
             revision: REVISIONS.fetch_add(1, Ordering::Relaxed),
         }
     }
@@ -261,6 +264,7 @@ impl Settings {
         self.consistency = consistency;
         self.max_staleness = max_staleness;
         self.session_guarantees = session_guarantees;
+        self.timeout_is_set = timeout.is_some();
         self.statement_timeout = timeout.unwrap_or(TIMEOUT_DEFAULT);
         self.revision = REVISIONS.fetch_add(1, Ordering::Relaxed);
     }

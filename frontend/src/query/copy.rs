@@ -8,6 +8,7 @@ use std::io;
 
 use planner::{CopyIn, CopyOut, SqlError, sqlstate};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout_at;
 
 use crate::cancel::Scope;
 use crate::client_stream::{ClientStream, HandlerError};
@@ -26,7 +27,14 @@ pub(crate) async fn take_in<S: AsyncRead + AsyncWrite + Unpin>(
     stream.replies().copy_in(copy.columns());
     stream.flush().await?;
     loop {
-        let (kind, message) = next_message(stream, scope).await?;
+        let (kind, message) = match copy.deadline() {
+            None => next_message(stream, scope).await?,
+            // Also while the client sends nothing.
+            Some(deadline) => match timeout_at(deadline.into(), next_message(stream, scope)).await {
+                Ok(message) => message?,
+                Err(_) => return Err(copy.timed_out().into()),
+            },
+        };
         match message {
             Message::CopyData(data) => stream.attend(scope, true, copy.push(&data)).await?,
             Message::CopyDone => return stream.attend(scope, true, copy.finish()).await,

@@ -1,9 +1,19 @@
-//! How large keys, columns and rows may be, checked before anything is sent.
+//! How large keys, columns and rows may be, checked before anything is sent; and how much scans may hold.
+
+use wal::OverBudget;
 
 use crate::config::Limits;
 use crate::error::KvError;
 use crate::replica::check_entry;
 use crate::request::{Mutation, Write};
+
+/// Pages of scans that a gateway holds, on their way to whoever reads them.
+pub(super) const MEMORY_BYTES_MAX: u64 = 128 << 20;
+
+/// The error for a scan that finds no memory.
+pub(super) fn over_budget(over: OverBudget) -> KvError {
+    KvError::OutOfMemory(format!("{over} for open scans at this node").into())
+}
 
 /// Whether a row key is short enough.
 pub(super) fn check_key(limits: &Limits, key: &[u8]) -> Result<(), KvError> {

@@ -221,6 +221,16 @@ impl RangeScanSteps {
         self.abandoned.extend(open.map(|reading| (reading.node, reading.cursor.id)));
     }
 
+    /// How large the next page may be, about.
+    pub(crate) fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
+    /// Whether rows were handed on.
+    pub(crate) fn handed(&self) -> bool {
+        self.handed
+    }
+
     /// What of the limit is left.
     pub(crate) fn left(&self) -> Option<u64> {
         self.rest.limit

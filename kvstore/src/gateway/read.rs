@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::join_all;
-use wal::{CohortId, Lsn, NodeId};
+use wal::{CohortId, Lsn, NodeId, Reserved};
 
 use super::call::{self, Call};
 use super::limits;
@@ -141,13 +141,15 @@ impl Gateway {
         let first = |mode| multi_get(&keys[..keys.len().min(KEYS_PER_READ)], columns, mode, None);
         loop {
             let sent = Instant::now();
-            let (node, (mut rows, source)) = self.read(range, reader, first, rows_of).await?;
+            let (node, (rows, source)) = self.read(range, reader, first, rows_of).await?;
             if rows.is_empty() != keys.is_empty() {
                 return Err(KvError::Internal("a replica answered with another number of rows".into()));
             }
-            let rest = self.read_rest(range, keys, columns, reader, (node, source.lsn), &mut rows).await;
+            let held = self.scan_memory.reserve(bytes_of(&rows)).map_err(limits::over_budget)?;
+            let mut found = Found { rows, held };
+            let rest = self.read_rest(range, keys, columns, reader, (node, source.lsn), &mut found).await;
             match rest.and_then(|()| reader.check_age(&source, sent)) {
-                Ok(()) => return Ok(rows.into_iter().map(|row| ReadRow { row, source }).collect()),
+                Ok(()) => return Ok(found.rows.into_iter().map(|row| ReadRow { row, source }).collect()),
                 // Nothing was handed on: as of a newer LSN, then.
                 Err(error @ KvError::ReadTooOld(_)) => {
                     if Instant::now() + PAUSE > reader.options.deadline {
@@ -169,7 +171,7 @@ impl Gateway {
         columns: &Columns,
         reader: Reader<'_>,
         (mut node, at): (NodeId, Lsn),
-        rows: &mut Vec<Row>,
+        Found { rows, held }: &mut Found,
     ) -> Result<(), KvError> {
         let mut others = range.descriptor.nodes().filter(|member| *member != node).collect::<Vec<_>>();
         while rows.len() < keys.len() {
@@ -181,6 +183,7 @@ impl Gateway {
                     let ((found, source), _) = rows_of(answer)?;
                     match source.lsn == at && !found.is_empty() && found.len() <= wanted.len() {
                         true => {
+                            held.grow(bytes_of(&found)).map_err(limits::over_budget)?;
                             rows.extend(found);
                             continue;
                         }
@@ -198,6 +201,16 @@ impl Gateway {
         }
         Ok(())
     }
+}
+
+/// Rows of a long list of keys, and the memory that they take.
+struct Found {
+    rows: Vec<Row>,
+    held: Reserved,
+}
+
+fn bytes_of(rows: &[Row]) -> u64 {
+    rows.iter().map(Row::bytes).sum::<usize>() as u64
 }
 
 /// The rows of an answer, and where they come from.

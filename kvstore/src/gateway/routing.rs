@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
-use wal::{CohortId, NodeId};
+use wal::{Budget, CohortId, NodeId};
 
 use super::call::{Around, Call, Step};
 use crate::cluster::map::ClusterMap;
@@ -30,6 +30,8 @@ pub(crate) struct Gateway {
     pub(super) ranges: Arc<Ranges>,
     pub(super) limits: Limits,
     pub(super) metrics: Arc<Metrics>,
+    /// For pages of scans and long lists of keys.
+    pub(super) scan_memory: Budget,
     peers: Arc<Peers>,
     /// This gateway as a client of the leaders: random, new at each start.
     client: u128,
@@ -51,6 +53,7 @@ impl Gateway {
             ranges,
             limits,
             metrics,
+            scan_memory: Budget::new("scans", super::limits::MEMORY_BYTES_MAX),
             peers,
             client: u128::from_le_bytes(wal::random()),
             sequence: AtomicU64::new(1),

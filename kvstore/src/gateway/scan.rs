@@ -2,10 +2,10 @@
 //! it is sent and awaited.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use wal::CohortId;
+use wal::{CohortId, Reserved};
 
 use super::range_scan::{RangeScanSteps, ScanStep};
 use super::read::Reader;
@@ -13,7 +13,10 @@ use super::routing::Gateway;
 use crate::cluster::route::RangeRoute;
 use crate::error::KvError;
 use crate::operation::{Answer, Operation, RangeScan};
-use crate::request::{Scan, ScanBatch};
+use crate::request::{Row, Scan, ScanBatch};
+
+/// A scan that finds no memory for its next page tries again after so long.
+const MEMORY_PAUSE: Duration = Duration::from_millis(10);
 
 impl Gateway {
     /// All of one scan; each page is handed to `sink` until that has enough.
@@ -45,6 +48,20 @@ impl Gateway {
         Ok(())
     }
 
+    /// Memory for the next page. A scan that has begun waits for it, for those before it are being consumed; one that begins
+    /// is refused.
+    async fn page_memory(&self, steps: &RangeScanSteps, deadline: Instant) -> Result<Reserved, KvError> {
+        loop {
+            match self.scan_memory.reserve(steps.page_bytes() as u64) {
+                Ok(held) => return Ok(held),
+                Err(_) if steps.handed() && Instant::now() < deadline => {
+                    tokio::time::sleep(MEMORY_PAUSE).await
+                }
+                Err(over) => return Err(super::limits::over_budget(over)),
+            }
+        }
+    }
+
     /// All of one range; `false` when nobody listens any more.
     async fn scan_range(
         &self,
@@ -55,14 +72,19 @@ impl Gateway {
     ) -> Result<bool, KvError> {
         let deadline = reader.options.deadline;
         loop {
-            let sent = Instant::now();
-            let handed = match running.steps.step(sent)? {
+            let step = running.steps.step(Instant::now())?;
+            let mut held = match &step {
                 ScanStep::Done => return Ok(true),
                 ScanStep::Pause(pause) => {
                     self.metrics.retries.count();
-                    tokio::time::sleep(pause).await;
+                    tokio::time::sleep(*pause).await;
                     continue;
                 }
+                ScanStep::Open(..) | ScanStep::Ask(..) => self.page_memory(&running.steps, deadline).await?,
+            };
+            let sent = Instant::now();
+            let handed = match step {
+                ScanStep::Done | ScanStep::Pause(_) => None,
                 ScanStep::Open(scan, page_bytes) => {
                     let first = |mode| Operation::Scan { scan: scan.clone(), mode, page_bytes };
                     let (_, answer) = self.read(range, reader, first, source_of).await?;
@@ -75,7 +97,10 @@ impl Gateway {
             };
             running.close_abandoned();
             if let Some(handed) = handed.filter(|handed| !handed.rows.is_empty()) {
-                let batch = ScanBatch { rows: handed.rows, source: handed.source };
+                let bytes = handed.rows.iter().map(Row::bytes).sum::<usize>() as u64;
+                held.resize(bytes).map_err(super::limits::over_budget)?;
+                let held = Some(Arc::new(held));
+                let batch = ScanBatch { rows: handed.rows, source: handed.source, held };
                 if sink.send(Ok(batch)).await.is_err() {
                     return Ok(false);
                 }

@@ -7,6 +7,9 @@
 pub mod errors;
 pub(crate) mod peer;
 pub(crate) mod public;
+mod size;
+
+pub use self::size::MESSAGE_BYTES_MAX;
 
 /// The public interface, package `spinnaker.kv.v1`.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
@@ -22,6 +25,3 @@ pub(crate) mod gateway {
 
 /// Descriptors of the public interface, for reflection.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kv.descriptors"));
-
-/// Largest gRPC message: a page of rows, each up to the row limit, with room to spare.
-pub const MESSAGE_BYTES_MAX: usize = 64 << 20;

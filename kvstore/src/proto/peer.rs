@@ -7,12 +7,16 @@ use wal::{CohortId, Lsn, NodeId};
 
 use super::gateway;
 use super::public;
+use super::size::MESSAGE_BYTES_MAX;
 use crate::error::{KvError, part};
 use crate::operation::{Answer, Cursor, Mode, Operation, RangeScan, RangeWrite};
 use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source};
 
 /// How large a page may be if its gateway, one of the last release, does not say.
 const PAGE_BYTES: usize = 512 << 10;
+
+/// A larger answer is refused: a frame with others' answers before it must still fit into a message.
+const ANSWER_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (4 << 20);
 
 type OperationKind = gateway::request::Operation;
 type AnswerKind = gateway::answer::Kind;
@@ -143,7 +147,15 @@ pub(crate) fn answer(id: u64, answer: Result<Answer, KvError>) -> gateway::Answe
         Ok(Answer::Done) => AnswerKind::Done(true),
         Err(error) => AnswerKind::Failure(failure(error)),
     };
-    gateway::Answer { id, kind: Some(kind) }
+    let answer = gateway::Answer { id, kind: Some(kind) };
+    match prost::Message::encoded_len(&answer) {
+        // It would end the stream that all requests share.
+        size if size > ANSWER_BYTES_MAX => {
+            let error = KvError::TooLarge { what: "answer", size, limit: ANSWER_BYTES_MAX };
+            gateway::Answer { id, kind: Some(AnswerKind::Failure(failure(error))) }
+        }
+        _ => answer,
+    }
 }
 
 /// What an answer says; `range` is what was asked for.
@@ -414,6 +426,22 @@ mod tests {
         let mut sent = public::row(row);
         sent.version = None;
         assert_eq!(public::to_row(sent).version, version);
+    }
+
+    #[test]
+    fn an_answer_that_would_end_the_stream_is_refused() {
+        let range = CohortId(77);
+        let source = Source { range, replica: NodeId(2), lsn: Lsn::new(1, 2), staleness: None };
+        let cell = |column: &'static str| crate::request::Cell {
+            column: column.into(),
+            value: vec![0; 31 << 20].into(),
+            version: Lsn::new(1, 2),
+        };
+        let row = Row { key: "k".into(), cells: vec![cell("a"), cell("b")], version: Lsn::new(1, 2) };
+        let sent = answer(1, Ok(Answer::Row { row, source }));
+        assert!(prost::Message::encoded_len(&sent) < 100);
+        let got = to_answer(range, sent.kind);
+        assert!(matches!(got, Err(KvError::TooLarge { what: "answer", .. })), "{got:?}");
     }
 
     #[test]

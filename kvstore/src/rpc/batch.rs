@@ -11,7 +11,7 @@ use super::calls::Calls;
 use crate::error::KvError;
 use crate::proto::v1::batch_request::Request;
 use crate::proto::v1::batch_response::Answer;
-use crate::proto::{errors, public, v1};
+use crate::proto::{MESSAGE_BYTES_MAX, errors, public, v1};
 
 /// Requests of one stream that run at once; over it the stream is read no further until some have ended.
 const RUNNING_MAX: usize = 1024;
@@ -32,8 +32,15 @@ pub(crate) fn serve(
                 let answer = execute(&calls, request)
                     .await
                     .unwrap_or_else(|status| Answer::Error(errors::batch_error(&status)));
+                let mut response = v1::BatchResponse { id, answer: Some(answer) };
+                let size = prost::Message::encoded_len(&response);
+                if size > MESSAGE_BYTES_MAX {
+                    // It would end the stream, and with it all other requests.
+                    let error = KvError::TooLarge { what: "answer", size, limit: MESSAGE_BYTES_MAX };
+                    response.answer = Some(Answer::Error(errors::batch_error(&errors::from_error(&error))));
+                }
                 // An error: the client has gone.
-                let _ = answers.send(Ok(v1::BatchResponse { id, answer: Some(answer) })).await;
+                let _ = answers.send(Ok(response)).await;
                 drop(permit);
             });
         }

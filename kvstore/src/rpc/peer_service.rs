@@ -74,7 +74,12 @@ async fn receive(
             };
             let (serving, answers) = (serving.clone(), answers.clone());
             tokio::spawn(async move {
-                let answer = serving.execute(request).await;
+                let answer = tokio::select! {
+                    biased;
+                    answer = serving.execute(request) => answer,
+                    // The stream has gone, and with it whoever asked.
+                    () = answers.closed() => return,
+                };
                 // An error: the stream has gone, and with it whoever asked.
                 let _ = answers.send(peer::answer(id, answer)).await;
                 drop(permit);
@@ -102,7 +107,10 @@ impl Serving {
 
 /// Puts whatever is ready into one frame.
 async fn send(mut ready: mpsc::Receiver<gateway::Answer>, frames: mpsc::Sender<Result<Answers, Status>>) {
-    while let Some(answer) = ready.recv().await {
+    while let Some(answer) = tokio::select! {
+        answer = ready.recv() => answer,
+        () = frames.closed() => None,
+    } {
         let mut bytes = prost::Message::encoded_len(&answer);
         let mut answers = vec![answer];
         while bytes < FRAME_BYTES

@@ -4,23 +4,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::stream::{Stream, StreamExt};
-use tokio::sync::mpsc;
+use futures::stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use wal::{CohortId, NodeId};
 
 use super::batch;
 use super::calls::Calls;
+use super::scans;
 use crate::error::KvError;
 use crate::gateway::Gateway;
 use crate::proto::v1::kv_server::Kv as KvService;
 use crate::proto::{errors, public, v1};
 use crate::reporter::Reporter;
 use crate::request::{Kv, Scan};
-
-/// Pages of a scan that wait for a slow client.
-const PAGES_AHEAD: usize = 2;
 
 /// Serves clients.
 pub(crate) struct PublicService {
@@ -125,21 +122,7 @@ impl KvService for PublicService {
             limit: request.limit,
             columns: public::to_columns(request.columns),
         };
-        let (sink, pages) = mpsc::channel(PAGES_AHEAD);
-        let gateway = self.calls.gateway.clone();
-        tokio::spawn(async move {
-            let mut found = gateway.scan(scan, &options, None);
-            while let Some(page) = found.next().await {
-                let page = page.map_err(refuse).map(|page| v1::ScanResponse {
-                    rows: page.rows.into_iter().map(public::row).collect(),
-                    source: Some(public::source(page.source)),
-                });
-                if sink.send(page).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(pages))))
+        Ok(Response::new(scans::stream(self.calls.gateway.clone(), scan, options)))
     }
 
     async fn batch(

@@ -195,7 +195,7 @@ impl Kv for MemoryKv {
         let batches = stream::iter(batches).then(move |rows| async move {
             self.gate().await;
             self.batches.fetch_add(1, Ordering::SeqCst);
-            Ok(ScanBatch { rows, source: self.source() })
+            Ok(ScanBatch { rows, source: self.source(), held: None })
         });
         batches.boxed()
     }

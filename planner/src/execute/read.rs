@@ -24,7 +24,12 @@ pub(super) async fn collect(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<V
 /// Runs a query.
 pub(super) async fn stream(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<RowStream, SqlError> {
     let Some((table, access)) = select.stored() else {
-        return Ok(RowStream::ready(select.run(&run.env, None)?));
+        if select.input.is_small() {
+            return Ok(RowStream::ready(select.run(&run.env, None)?));
+        }
+        let (select, env) = (select.clone(), run.env.clone());
+        let rows = run.env.interrupt.compute(move || select.run(&env, None)).await?;
+        return Ok(RowStream::ready(rows));
     };
     // A bad LIMIT fails before anything is read.
     select.limits(&run.env)?;
@@ -35,7 +40,11 @@ pub(super) async fn stream(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<Ro
             None => Vec::new(),
         },
     };
-    Ok(RowStream::ready(select.over(found, &run.env, None)?))
+    if found.len() <= scan::GATHERED_INLINE_MAX {
+        return Ok(RowStream::ready(select.over(found, &run.env, None)?));
+    }
+    let (select, env) = (select.clone(), run.env.clone());
+    Ok(RowStream::ready(run.env.interrupt.compute(move || select.over(found, &env, None)).await?))
 }
 
 /// The rows of some keys, in key order.

@@ -3,6 +3,7 @@
 use super::target::Target;
 use crate::context::Context;
 use crate::expression::Env;
+use crate::interrupt::Interrupt;
 use crate::pg_catalog;
 use crate::prepared::Prepared;
 use crate::session::Session;
@@ -41,5 +42,6 @@ pub(crate) fn env(context: &Context, session: &Session, prepared: &Prepared, par
         system_relations: pg_catalog::RELATIONS,
         info: context.info.clone(),
         now: session.now(),
+        interrupt: Interrupt::at(session.deadline()),
     }
 }

@@ -15,6 +15,7 @@ use crate::access::KeySpan;
 use crate::catalog::TableSchema;
 use crate::error::SqlError;
 use crate::expression::{Env, Scope};
+use crate::interrupt::{Interrupt, Pace};
 use crate::query::{Groups, ROWS_MAX, SelectPlan, too_many_rows};
 use crate::result::RowStream;
 use crate::row_encoding;
@@ -23,6 +24,10 @@ use crate::types::Row;
 
 /// Scans of at most so many rows are collected at once; longer ones stream through a task.
 const INLINE_ROWS_MAX: u64 = 1_000;
+/// So many rows are grouped and sorted on the statement's own task; more elsewhere.
+pub(super) const GATHERED_INLINE_MAX: usize = 500;
+/// Rows that are filtered and computed before others may have their turn.
+const SLICE_ROWS: usize = 64;
 /// Batches between a scanning task and its reader.
 const BATCHES_AHEAD: usize = 2;
 
@@ -58,13 +63,17 @@ pub(super) async fn stream(
     let mut scanner = Scanner::new(run, table, scan, overlay);
     if needs_all {
         let rows = gather(&mut scanner, select, env).await?;
-        return Ok(RowStream::ready(select.finish(rows, env, None)?));
+        if rows.len() <= GATHERED_INLINE_MAX {
+            return Ok(RowStream::ready(select.finish(rows, env, None)?));
+        }
+        let (select, all) = (select.clone(), env.clone());
+        return Ok(RowStream::ready(env.interrupt.compute(move || select.finish(rows, &all, None)).await?));
     }
     let mut cut = Cut { skip: offset, left: limit.unwrap_or(u64::MAX) };
     if limit_pushed.is_some_and(|limit| limit <= INLINE_ROWS_MAX) {
         let mut all = Vec::new();
         scanner
-            .run(|batch| {
+            .run(&env.interrupt, |batch| {
                 all.extend(project(select, batch, env, &mut cut)?);
                 Ok(cut.left > 0)
             })
@@ -74,11 +83,16 @@ pub(super) async fn stream(
     Ok(spawn(scanner, select.clone(), env.clone(), cut))
 }
 
-/// Scans in a task of its own, which ends when the reader goes away: its next send fails.
+/// Scans in a task of its own, which ends when the reader goes away.
 fn spawn(mut scanner: Scanner, select: Arc<SelectPlan>, env: Env, mut cut: Cut) -> RowStream {
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     tokio::spawn(async move {
-        if let Err(error) = send_all(&mut scanner, &select, &env, &mut cut, &sender).await {
+        let sent = tokio::select! {
+            sent = send_all(&mut scanner, &select, &env, &mut cut, &sender) => sent,
+            // Also while the filter keeps nothing, and nothing is sent.
+            () = sender.closed() => return,
+        };
+        if let Err(error) = sent {
             scanner.session.fail_block();
             let _ = sender.send(Err(error)).await;
         }
@@ -101,9 +115,14 @@ async fn send_all(
     let options = session.read_options();
     let kv = scanner.kv.clone();
     let mut batches = kv.scan(scanner.scan.clone(), &options, session.token());
+    let mut pace = Pace::new();
     while let Some(batch) = batches.next().await {
-        let rows = project(select, scanner.rows(batch?)?, env, cut)?;
-        if !rows.is_empty() && sender.send(Ok(rows)).await.is_err() || cut.left == 0 {
+        let mut out = Vec::new();
+        for rows in slices(scanner.rows(batch?)?) {
+            pace.step(&env.interrupt).await?;
+            out.extend(project(select, rows, env, cut)?);
+        }
+        if !out.is_empty() && sender.send(Ok(out)).await.is_err() || cut.left == 0 {
             return Ok(());
         }
     }
@@ -112,6 +131,15 @@ async fn send_all(
         let _ = sender.send(Ok(rows)).await;
     }
     Ok(())
+}
+
+/// Rows in parts that take less than a turn each.
+fn slices(rows: Vec<Row>) -> impl Iterator<Item = Vec<Row>> {
+    let mut rows = rows.into_iter();
+    std::iter::from_fn(move || {
+        let slice: Vec<Row> = rows.by_ref().take(SLICE_ROWS).collect();
+        (!slice.is_empty()).then_some(slice)
+    })
 }
 
 /// OFFSET and LIMIT over batches.
@@ -145,7 +173,7 @@ async fn gather(scanner: &mut Scanner, select: &SelectPlan, env: &Env) -> Result
     let mut groups = select.grouping.as_ref().map(Groups::new);
     let mut kept = Vec::new();
     scanner
-        .run(|batch| {
+        .run(&env.interrupt, |batch| {
             for row in batch {
                 if !select.keeps(&row, env, None)? {
                     continue;
@@ -160,7 +188,7 @@ async fn gather(scanner: &mut Scanner, select: &SelectPlan, env: &Env) -> Result
         })
         .await?;
     match groups {
-        Some(groups) => groups.finish(),
+        Some(groups) => groups.finish(&env.interrupt),
         None => Ok(kept),
     }
 }
@@ -195,18 +223,22 @@ impl Scanner {
         }
     }
 
-    /// Hands each batch to `each` until it says to stop.
+    /// Hands the rows to `each`, some at a time, until it says to stop.
     async fn run(
         &mut self,
+        interrupt: &Interrupt,
         mut each: impl FnMut(Vec<Row>) -> Result<bool, SqlError> + Send,
     ) -> Result<(), SqlError> {
         let (kv, session) = (self.kv.clone(), self.session.clone());
         let options = session.read_options();
         let mut batches = kv.scan(self.scan.clone(), &options, session.token());
+        let mut pace = Pace::new();
         while let Some(batch) = batches.next().await {
-            let rows = self.rows(batch?)?;
-            if !rows.is_empty() && !each(rows)? {
-                return Ok(());
+            for rows in slices(self.rows(batch?)?) {
+                pace.step(interrupt).await?;
+                if !each(rows)? {
+                    return Ok(());
+                }
             }
         }
         let rows = self.last()?;

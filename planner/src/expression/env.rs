@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::catalog::Snapshot;
 use crate::context::ServerInfo;
 use crate::error::SqlError;
+use crate::interrupt::Interrupt;
 use crate::types::{Datum, Row, Type};
 
 /// What an execution gives its expressions besides rows. A clone shares the session and the tables.
@@ -23,6 +24,8 @@ pub(crate) struct Env {
     pub(crate) info: Arc<ServerInfo>,
     /// The time that now() gives, in microseconds since 2000.
     pub(crate) now: i64,
+    /// When the statement must end.
+    pub(crate) interrupt: Interrupt,
 }
 
 /// What functions and system relations may see of a session, and the one thing that they may change: a setting.

@@ -4,6 +4,7 @@ use super::plan::{Aggregate, Grouping};
 use super::row_sets::{ROWS_MAX, distinct, same, sort, too_many_rows};
 use crate::error::SqlError;
 use crate::expression::{Accumulator, Env, Scope};
+use crate::interrupt::Interrupt;
 use crate::types::{Datum, Row};
 
 /// Groups in order of first appearance.
@@ -74,12 +75,12 @@ impl<'a> Groups<'a> {
     }
 
     /// One row for each group: its keys, then its aggregates.
-    pub(crate) fn finish(self) -> Result<Vec<Row>, SqlError> {
+    pub(crate) fn finish(self, interrupt: &Interrupt) -> Result<Vec<Row>, SqlError> {
         let mut rows = Vec::with_capacity(self.groups.len());
         for group in self.groups {
             let mut row = group.key;
             for (aggregate, gathered) in self.grouping.aggregates.iter().zip(group.gathered) {
-                row.push(gathered.finish(aggregate)?);
+                row.push(gathered.finish(aggregate, interrupt)?);
             }
             rows.push(row);
         }
@@ -126,12 +127,12 @@ impl Gathered {
     }
 
     /// The aggregate's value.
-    fn finish(mut self, aggregate: &Aggregate) -> Result<Datum, SqlError> {
+    fn finish(mut self, aggregate: &Aggregate, interrupt: &Interrupt) -> Result<Datum, SqlError> {
         // DISTINCT alone takes its arguments in their own order, as PostgreSQL does.
         if aggregate.distinct {
-            self.waiting = distinct(self.waiting)?;
+            self.waiting = distinct(self.waiting, interrupt)?;
         }
-        sort(&mut self.waiting, &aggregate.order)?;
+        sort(&mut self.waiting, &aggregate.order, interrupt)?;
         for row in &self.waiting {
             self.accumulator.add(&row[..aggregate.function.signature.arguments.len()])?;
         }

@@ -98,6 +98,13 @@ pub(crate) struct SelectPlan {
     pub(crate) offset: Option<Expr>,
 }
 
+impl Input {
+    /// Whether it gives a few rows at once, whatever they are computed from.
+    pub(crate) fn is_small(&self) -> bool {
+        matches!(self, Input::Nothing | Input::Values(_))
+    }
+}
+
 /// GROUP BY, aggregates, HAVING.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Grouping {

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::plan::SortKey;
 use crate::error::{SqlError, sqlstate};
+use crate::interrupt::Interrupt;
 use crate::statement::SetOp;
 use crate::types::{Datum, Row};
 
@@ -18,6 +19,9 @@ pub(crate) fn too_many_rows() -> SqlError {
     )
     .hint("Order by the primary key, or add a LIMIT with a WHERE on the key.")
 }
+
+/// A sort asks once in so many comparisons whether its statement must end.
+const COMPARISONS: u32 = 1024;
 
 /// Are all values equal, NULL to NULL (as DISTINCT and set operations see it)?
 pub(super) fn same(a: &[Datum], b: &[Datum]) -> Result<bool, SqlError> {
@@ -46,8 +50,8 @@ fn order_values(a: &Datum, b: &Datum, nulls_first: bool) -> Result<Ordering, Sql
 }
 
 /// Sorts rows by keys, stably.
-pub(super) fn sort(rows: &mut [Row], keys: &[SortKey]) -> Result<(), SqlError> {
-    sort_by(rows, |a, b| {
+pub(super) fn sort(rows: &mut [Row], keys: &[SortKey], interrupt: &Interrupt) -> Result<(), SqlError> {
+    sort_by(rows, interrupt, |a, b| {
         for key in keys {
             let (x, y) = (&a[key.at], &b[key.at]);
             // NULLs are placed by their own rule, whatever the direction.
@@ -66,12 +70,18 @@ pub(super) fn sort(rows: &mut [Row], keys: &[SortKey]) -> Result<(), SqlError> {
 /// Sorts with a comparison that may fail; the first failure is the result.
 fn sort_by(
     rows: &mut [Row],
+    interrupt: &Interrupt,
     mut order: impl FnMut(&Row, &Row) -> Result<Ordering, SqlError>,
 ) -> Result<(), SqlError> {
-    let mut failure = None;
+    let (mut failure, mut compared) = (None, 0u32);
     rows.sort_by(|a, b| {
-        order(a, b).unwrap_or_else(|error| {
-            failure.get_or_insert(error);
+        if failure.is_some() {
+            return Ordering::Equal;
+        }
+        compared = compared.wrapping_add(1);
+        let due = if compared % COMPARISONS == 0 { interrupt.check() } else { Ok(()) };
+        due.and_then(|()| order(a, b)).unwrap_or_else(|error| {
+            failure = Some(error);
             Ordering::Equal
         })
     });
@@ -79,8 +89,8 @@ fn sort_by(
 }
 
 /// One of each: sorted, equal rows dropped.
-pub(super) fn distinct(mut rows: Vec<Row>) -> Result<Vec<Row>, SqlError> {
-    sort_by(&mut rows, |a, b| order_rows(a, b))?;
+pub(super) fn distinct(mut rows: Vec<Row>, interrupt: &Interrupt) -> Result<Vec<Row>, SqlError> {
+    sort_by(&mut rows, interrupt, |a, b| order_rows(a, b))?;
     let mut unique: Vec<Row> = Vec::with_capacity(rows.len());
     for row in rows {
         if !unique.last().map(|last| same(last, &row)).transpose()?.unwrap_or(false) {
@@ -91,15 +101,22 @@ pub(super) fn distinct(mut rows: Vec<Row>) -> Result<Vec<Row>, SqlError> {
 }
 
 /// UNION, INTERSECT, EXCEPT; with ALL, a row stays as often as the rule of the operation says.
-pub(super) fn combine(op: SetOp, all: bool, left: Vec<Row>, right: Vec<Row>) -> Result<Vec<Row>, SqlError> {
+pub(super) fn combine(
+    op: SetOp,
+    all: bool,
+    left: Vec<Row>,
+    right: Vec<Row>,
+    interrupt: &Interrupt,
+) -> Result<Vec<Row>, SqlError> {
     if op == SetOp::Union {
         let mut rows = left;
         rows.extend(right);
-        return if all { Ok(rows) } else { distinct(rows) };
+        return if all { Ok(rows) } else { distinct(rows, interrupt) };
     }
     let mut rest = right;
     let mut kept = Vec::new();
-    for row in if all { left } else { distinct(left)? } {
+    for row in if all { left } else { distinct(left, interrupt)? } {
+        interrupt.check()?;
         let mut found = None;
         for (at, other) in rest.iter().enumerate() {
             if same(&row, other)? {

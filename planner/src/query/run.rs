@@ -25,6 +25,7 @@ impl SelectPlan {
     ) -> Result<Vec<Row>, SqlError> {
         let mut kept = Vec::with_capacity(input.len());
         for row in input {
+            env.interrupt.check()?;
             if self.keeps(&row, env, outer)? {
                 kept.push(row);
             }
@@ -32,9 +33,10 @@ impl SelectPlan {
         if let Some(grouping) = &self.grouping {
             let mut groups = Groups::new(grouping);
             for row in &kept {
+                env.interrupt.check()?;
                 groups.add(&Scope { row, outer }, env)?;
             }
-            kept = groups.finish()?;
+            kept = groups.finish(&env.interrupt)?;
         }
         self.finish(kept, env, outer)
     }
@@ -73,6 +75,7 @@ impl SelectPlan {
         let having = self.grouping.as_ref().and_then(|grouping| grouping.having.as_ref());
         let mut out = Vec::with_capacity(rows.len());
         for row in &rows {
+            env.interrupt.check()?;
             if let Some(having) = having
                 && !having.holds(&Scope { row, outer }, env)?
             {
@@ -81,9 +84,9 @@ impl SelectPlan {
             out.push(self.project(row, env, outer)?);
         }
         if self.distinct {
-            out = distinct(out)?;
+            out = distinct(out, &env.interrupt)?;
         }
-        sort(&mut out, &self.order)?;
+        sort(&mut out, &self.order, &env.interrupt)?;
         let (limit, offset) = self.limits(env)?;
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let cut = out.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit);
@@ -152,7 +155,8 @@ impl Input {
                 rows.iter().map(row).collect()
             }
             Input::Set { op, all, left, right } => {
-                combine(*op, *all, left.run(env, outer)?, right.run(env, outer)?)
+                let (left, right) = (left.run(env, outer)?, right.run(env, outer)?);
+                combine(*op, *all, left, right, &env.interrupt)
             }
             Input::Join { left: first, right, outer: keeps_left, on, base, right_width } => {
                 let join = Join { right, on: on.as_ref(), base: *base, before: left };
@@ -207,6 +211,7 @@ impl Join<'_> {
             }
             let before = joined.len();
             for right_row in &right_rows {
+                env.interrupt.check()?;
                 joined.extend(self.pair(&left_row, right_row, env, outer)?);
                 if joined.len() > ROWS_MAX {
                     return Err(too_many_rows());

@@ -270,6 +270,13 @@ impl Session {
         Instant::now() + self.statement_timeout()
     }
 
+    /// The same, if the session has set a `statement_timeout` of its own.
+    pub(crate) fn own_deadline(&self) -> Option<Instant> {
+        let state = self.state();
+        let settings = &state.transaction.settings;
+        settings.timeout_is_set.then(|| Instant::now() + settings.statement_timeout)
+    }
+
     /// The time that now() gives, in microseconds since 2000.
     pub(crate) fn now(&self) -> i64 {
         self.state().transaction.now()

@@ -51,6 +51,11 @@ impl Member<'_, Leader> {
             let reply = Reply::Unavailable(Unavailable::TakingOver);
             return out.push(Effect::Reply { token, reply });
         }
+        if self.role.suspended {
+            // Nobody would confirm it: whoever asks may find another leader.
+            let reply = Reply::Unavailable(Unavailable::Suspended);
+            return out.push(Effect::Reply { token, reply });
+        }
         let since = self.role.heartbeats.next_stamp(self.common.now);
         self.role.reads.push(token, after, since);
         self.answer_reads(out);
