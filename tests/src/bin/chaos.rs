@@ -43,6 +43,11 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let binary = arguments.binary.clone().unwrap_or_else(|| provision::binary("spinnaker"));
+    // What has to be fetched is fetched here: inside there is no way out.
+    provision::zookeeper_jars();
+    for (program, package) in [("java", "default-jre-headless"), ("gcc", "gcc"), ("setpriv", "util-linux")] {
+        provision::program(program, package);
+    }
     match network::enter_hub() {
         Ok(Some(status)) => return ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)),
         Ok(None) => {}
