@@ -45,7 +45,9 @@ fn main() -> ExitCode {
     let binary = arguments.binary.clone().unwrap_or_else(|| provision::binary("spinnaker"));
     // What has to be fetched is fetched here: inside there is no way out.
     provision::zookeeper_jars();
-    for (program, package) in [("java", "default-jre-headless"), ("gcc", "gcc"), ("setpriv", "util-linux")] {
+    for (program, package) in
+        [("java", "default-jre-headless"), ("gcc", "gcc"), ("setpriv", "util-linux"), ("nft", "nftables")]
+    {
         provision::program(program, package);
     }
     match network::enter_hub() {

@@ -1,8 +1,8 @@
 //! A ZooKeeper ensemble of three, each member on a machine of its own.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use crate::chaos::network::{Machine, Network};
 use crate::cluster::process::Process;
@@ -41,6 +41,37 @@ impl Ensemble {
         self.members[member] = None;
     }
 
+    /// Keeps a copy of what all members hold, for [`Ensemble::roll_back`]. All must have been killed.
+    ///
+    /// # Errors
+    ///
+    /// One line: the file and what is wrong with it.
+    pub fn keep(&self) -> Result<(), String> {
+        self.each_data(|data, kept| {
+            let _ = fs::remove_dir_all(kept);
+            copy(data, kept)
+        })
+    }
+
+    /// Puts back what [`Ensemble::keep`] kept, as from an old backup. All must have been killed.
+    ///
+    /// # Errors
+    ///
+    /// One line: the file and what is wrong with it.
+    pub fn roll_back(&self) -> Result<(), String> {
+        self.each_data(|data, kept| {
+            fs::remove_dir_all(data)?;
+            copy(kept, data)
+        })
+    }
+
+    fn each_data(&self, act: impl Fn(&Path, &Path) -> io::Result<()>) -> Result<(), String> {
+        (1..=MEMBERS.len()).try_for_each(|number| {
+            let data = self.dir.join(format!("zookeeper-{number}")).join("data");
+            act(&data, &data.with_extension("kept")).map_err(|error| format!("{}: {error}", data.display()))
+        })
+    }
+
     /// Starts a member that was killed.
     pub fn start_member(&mut self, member: usize, network: &Network) {
         let dir = self.dir.join(format!("zookeeper-{}", member + 1));
@@ -75,4 +106,17 @@ impl Ensemble {
             }
         }
     }
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &target)?,
+            false => fs::copy(entry.path(), target).map(drop)?,
+        }
+    }
+    Ok(())
 }

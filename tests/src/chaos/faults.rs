@@ -9,7 +9,7 @@ use std::time::Duration;
 use replication::testing::options::Random;
 use rustix::process::{Resource, Rlimit};
 
-use super::ensemble::MEMBERS;
+use super::ensemble::{Ensemble, MEMBERS};
 use super::site::{NODES, Site, machine};
 
 /// A kind of fault.
@@ -41,12 +41,22 @@ pub enum Fault {
     Bridge,
     /// Cut from all others and back, each 0.3 s, ten times.
     Flap,
+    /// Of the packets that come to it 15 % are lost for 4 s.
+    Loss,
+    /// What it sends goes over a slow link for 4 s.
+    SlowLink,
     /// It does not reach ZooKeeper for 12 s: its session expires.
     NoZooKeeper,
     /// A member of the ensemble is killed for 3 s.
     EnsembleMember,
     /// The whole ensemble is down for 8 s.
     EnsembleDown,
+    /// The ensemble is put back to what it held before a change of leaders, and leaders change again.
+    EnsembleRolledBack,
+    /// All that the cluster has in ZooKeeper is deleted; after 3 s the nodes are stopped and it is written anew.
+    ZnodesLost,
+    /// A table's, range's or node's znode holds junk, the node is killed, and it is started.
+    ZnodeJunk,
     /// Its disk is full for 3 s.
     DiskFull,
     /// It may open no more files for 3 s.
@@ -68,7 +78,7 @@ pub enum Fault {
 }
 
 /// All of them, with the names by which they are asked for.
-pub const ALL: [(&str, Fault); 25] = [
+pub const ALL: [(&str, Fault); 30] = [
     ("kill", Fault::Kill),
     ("kill-all", Fault::KillAll),
     ("terminate", Fault::Terminate),
@@ -82,9 +92,14 @@ pub const ALL: [(&str, Fault); 25] = [
     ("blackhole", Fault::Blackhole),
     ("bridge", Fault::Bridge),
     ("flap", Fault::Flap),
+    ("loss", Fault::Loss),
+    ("slow-link", Fault::SlowLink),
     ("no-zookeeper", Fault::NoZooKeeper),
     ("ensemble-member", Fault::EnsembleMember),
     ("ensemble-down", Fault::EnsembleDown),
+    ("ensemble-rolled-back", Fault::EnsembleRolledBack),
+    ("znodes-lost", Fault::ZnodesLost),
+    ("znode-junk", Fault::ZnodeJunk),
     ("disk-full", Fault::DiskFull),
     ("descriptors", Fault::Descriptors),
     ("slow-sync", Fault::SlowSync),
@@ -117,7 +132,7 @@ impl Fault {
     /// Nodes to which nothing is done when the fault is done to `victim`.
     pub fn untouched(self, victim: usize) -> Vec<usize> {
         match self {
-            Fault::KillAll | Fault::Rolling | Fault::LostLogWhenNeeded => NODES.to_vec(),
+            Fault::KillAll | Fault::Rolling | Fault::LostLogWhenNeeded | Fault::ZnodesLost => NODES.to_vec(),
             Fault::EnsembleMember | Fault::EnsembleDown => NODES.to_vec(),
             _ => NODES.into_iter().filter(|node| *node != victim).collect(),
         }
@@ -125,7 +140,7 @@ impl Fault {
 
     /// Whether a majority of each range lives all the time, so that the time without writes means something.
     pub fn keeps_majority(self) -> bool {
-        !matches!(self, Fault::KillAll | Fault::LostLogWhenNeeded)
+        !matches!(self, Fault::KillAll | Fault::LostLogWhenNeeded | Fault::ZnodesLost)
     }
 
     /// Does it and takes it back.
@@ -167,9 +182,18 @@ impl Fault {
             }),
             Fault::Blackhole => site.separated(victim, &self.untouched(victim).map_machines(), 4000),
             Fault::Bridge => site.separated(victim, &self.untouched(victim)[..1].map_machines(), 4000),
+            Fault::Loss => site.lossy(victim, 4000),
+            Fault::SlowLink => site.on_slow_link(victim, 4000),
             Fault::NoZooKeeper => site.separated(victim, &MEMBERS, 12_000),
             Fault::EnsembleMember => site.ensemble_without(&[random.below(3) as usize], 3000),
             Fault::EnsembleDown => site.ensemble_without(&[0, 1, 2], 8000),
+            Fault::EnsembleRolledBack => site.roll_ensemble_back(victim),
+            Fault::ZnodesLost => site.lose_znodes(),
+            Fault::ZnodeJunk => {
+                site.tree().spoil(random)?;
+                sleep(Duration::from_millis(500));
+                site.crash_and(victim, |_| Ok(()), &[])
+            }
             Fault::DiskFull => {
                 site.disk(victim).fill();
                 sleep(Duration::from_secs(3));
@@ -228,11 +252,51 @@ impl Site {
         self.join(victim)
     }
 
+    fn lossy(&self, victim: usize, millis: u64) -> Result<(), String> {
+        self.network.lose(machine(victim), 15)?;
+        sleep(Duration::from_millis(millis));
+        self.network.lose_none(machine(victim))
+    }
+
+    fn on_slow_link(&self, victim: usize, millis: u64) -> Result<(), String> {
+        self.network.slow_link(machine(victim))?;
+        sleep(Duration::from_millis(millis));
+        self.network.fast_link(machine(victim))
+    }
+
     fn ensemble_without(&mut self, members: &[usize], millis: u64) -> Result<(), String> {
         members.iter().for_each(|&member| self.ensemble.kill(member));
         sleep(Duration::from_millis(millis));
         members.iter().for_each(|&member| self.ensemble.start_member(member, &self.network));
         self.ensemble.wait_serving();
+        Ok(())
+    }
+
+    /// What the ensemble held before the leaders changed comes back, as from an old backup; leaders change again.
+    fn roll_ensemble_back(&mut self, victim: usize) -> Result<(), String> {
+        let restart = |site: &mut Site, before: fn(&Ensemble) -> Result<(), String>| {
+            MEMBERS.iter().enumerate().for_each(|(member, _)| site.ensemble.kill(member));
+            before(&site.ensemble)?;
+            (0..MEMBERS.len()).for_each(|member| site.ensemble.start_member(member, &site.network));
+            site.ensemble.wait_serving();
+            Ok::<(), String>(())
+        };
+        restart(self, Ensemble::keep)?;
+        self.crash_and(victim, |_| Ok(()), &[])?;
+        restart(self, Ensemble::roll_back)?;
+        // Sessions that the old backup knows expire.
+        sleep(Duration::from_secs(8));
+        self.crash_and(victim, |_| Ok(()), &[])
+    }
+
+    /// The cluster's znodes are deleted. Leaders go on; nodes that are stopped come back after `recover-metadata`.
+    fn lose_znodes(&mut self) -> Result<(), String> {
+        self.tree().delete()?;
+        sleep(Duration::from_secs(3));
+        NODES.into_iter().try_for_each(|node| self.stop(node))?;
+        self.recover_metadata()?;
+        NODES.into_iter().for_each(|node| self.spawn(node, &[]));
+        NODES.into_iter().for_each(|node| self.wait_ready(node));
         Ok(())
     }
 

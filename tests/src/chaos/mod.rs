@@ -7,7 +7,7 @@
 //! ([`clients`]). What is printed: for each fault how often it was tried, how long the ranges that the victim led took no
 //! writes, which errors reached clients of other nodes, and what was violated.
 //!
-//! Where is what, from below: [`network`] (namespaces, cuts), [`disk`] (slow, full), [`ensemble`], [`site`] (all that runs),
+//! Where is what, from below: [`network`] (namespaces, cuts), [`disk`] (slow, full), [`znodes`], [`ensemble`], [`site`] (all that runs),
 //! [`record`], [`clients`], [`faults`] (what is done), [`trial`] (one of them), [`report`] (the table).
 
 pub mod trial;
@@ -17,5 +17,6 @@ pub mod clients;
 pub mod record;
 pub mod site;
 pub mod ensemble;
+pub mod znodes;
 pub mod disk;
 pub mod network;

@@ -2,7 +2,7 @@
 //! Machines are cut from each other by wrong entries in their neighbour tables: packets are sent, and nobody gets them,
 //! in one direction or in both, without an error at the sender.
 //!
-//! Needs root and `ip` (Debian's iproute2). All namespaces have the process's id in their names and go with it.
+//! Needs root, `ip` and `tc` (Debian's iproute2), `nft` (nftables). All namespaces have the process's id in their names and go with it.
 
 use std::process::{Command, ExitStatus};
 
@@ -111,6 +111,29 @@ impl Network {
         self.neighbour(from, to, &to.hardware())
     }
 
+    /// Of the packets that come to a machine, this many of 100 are lost.
+    pub fn lose(&self, machine: Machine, percent: u32) -> Result<(), String> {
+        let chain = "add chain inet chaos in { type filter hook input priority 0 ; }";
+        let rule = format!("add rule inet chaos in iifname eth0 numgen random mod 100 < {percent} drop");
+        ["add table inet chaos", chain, &rule].into_iter().try_for_each(|command| self.nft(machine, command))
+    }
+
+    /// Mends [`Network::lose`].
+    pub fn lose_none(&self, machine: Machine) -> Result<(), String> {
+        self.nft(machine, "delete table inet chaos")
+    }
+
+    /// What a machine sends waits for its turn on a slow link: up to 300 ms, and what would wait longer is lost.
+    pub fn slow_link(&self, machine: Machine) -> Result<(), String> {
+        let slow = ["root", "tbf", "rate", "2mbit", "burst", "8kb", "latency", "300ms"];
+        self.tc(machine, &[&["add", "dev", "eth0"], &slow[..]].concat())
+    }
+
+    /// Mends [`Network::slow_link`].
+    pub fn fast_link(&self, machine: Machine) -> Result<(), String> {
+        self.tc(machine, &["delete", "dev", "eth0", "root"])
+    }
+
     /// All other machines.
     pub fn others(&self, machine: Machine) -> impl Iterator<Item = Machine> + '_ {
         self.machines.iter().copied().filter(move |other| *other != machine)
@@ -133,6 +156,14 @@ impl Network {
         let (namespace, to) = (self.namespace(from), to.address());
         let entry = ["neigh", "replace", &to, "lladdr", hardware, "nud", "permanent", "dev", "eth0"];
         ip(&[&["-n", &namespace[..]], &entry[..]].concat())
+    }
+
+    fn nft(&self, machine: Machine, command: &str) -> Result<(), String> {
+        ip(&["netns", "exec", &self.namespace(machine), "nft", command])
+    }
+
+    fn tc(&self, machine: Machine, args: &[&str]) -> Result<(), String> {
+        ip(&[&["netns", "exec", &self.namespace(machine), "tc", "qdisc"], args].concat())
     }
 
     fn namespace(&self, machine: Machine) -> String {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::chaos::disk::{SlowDisk, SmallDisk};
 use crate::chaos::ensemble::Ensemble;
 use crate::chaos::network::{Machine, Network};
+use crate::chaos::znodes::Tree;
 use crate::cluster::process::Process;
 use crate::cluster::status::Replicas;
 
@@ -16,6 +17,8 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 pub const NODES: [usize; 3] = [1, 2, 3];
 /// Size of a node's disk: room for the log that is kept, for tables and for their compaction.
 const DISK_MIB: u64 = 640;
+/// Where the cluster's znodes are.
+const CHROOT: &str = "/chaos";
 
 /// Everything that runs. Dropped in this order: nodes, ensemble, network.
 pub struct Site {
@@ -72,7 +75,7 @@ impl Site {
         program
             .args(["start", "--node-id", &number.to_string(), "--data-dir"])
             .arg(&self.node(number).data)
-            .args(["--zookeeper", &format!("{}/chaos", self.ensemble.addresses())])
+            .args(["--zookeeper", &format!("{}{CHROOT}", self.ensemble.addresses())])
             .args(["--listen", &format!("{address}:7401"), "--http-listen", &format!("{address}:8401")])
             .args(["--pg-listen", &format!("{address}:5432"), "--log-retention-mib", "128"])
             .args(flags);
@@ -115,6 +118,25 @@ impl Site {
         let status = process.wait_exit(WAIT_MAX);
         node.said.push(process.said());
         status.success().then_some(()).ok_or_else(|| format!("node {number}: {status} after SIGTERM"))
+    }
+
+    /// The cluster's znodes.
+    pub fn tree(&self) -> Tree {
+        Tree::new(&self.ensemble.addresses(), CHROOT)
+    }
+
+    /// Writes the cluster's znodes anew; all nodes must have been stopped.
+    ///
+    /// # Errors
+    ///
+    /// What the command said.
+    pub fn recover_metadata(&self) -> Result<(), String> {
+        let mut command = Command::new(&self.binary);
+        command.args(["recover-metadata", "--zookeeper", &format!("{}{CHROOT}", self.ensemble.addresses())]);
+        command.args(NODES.map(|node| self.data(node).to_owned()));
+        let output = command.output().map_err(|error| format!("recover-metadata: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        output.status.success().then_some(()).ok_or_else(|| format!("recover-metadata: {}", said.trim()))
     }
 
     /// The process of a node that runs.
