@@ -34,9 +34,9 @@ struct Script(World);
 /// `until` and `until-promise` give up after so many steps of 100 microseconds.
 const UNTIL_STEPS_MAX: u32 = 200_000;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type Ran<T> = Result<T, Box<dyn Error>>;
 
-fn new_world(arguments: &Arguments) -> Outcome<World> {
+fn new_world(arguments: &Arguments) -> Ran<World> {
     arguments.only(&["seed", "members", "piggyback", "one-by-one"])?;
     let commit_piggyback = arguments.value("piggyback", true)?;
     let mut settings = Settings { commit_piggyback, ..Settings::default() };
@@ -56,7 +56,7 @@ impl Script {
     }
 
     /// Time passes until this holds of member `number`.
-    fn until(&mut self, number: u32, holds: impl Fn(Option<Status>) -> bool) -> Outcome<()> {
+    fn until(&mut self, number: u32, holds: impl Fn(Option<Status>) -> bool) -> Ran<()> {
         for _ in 0..UNTIL_STEPS_MAX {
             if holds(self.0.status(number)) {
                 return Ok(());
@@ -66,7 +66,7 @@ impl Script {
         Err(format!("n{number} does not come so far").into())
     }
 
-    fn client(&mut self, verb: &str, arguments: &Arguments) -> Outcome<()> {
+    fn client(&mut self, verb: &str, arguments: &Arguments) -> Ran<()> {
         let (world, number) = (&mut self.0, arguments.number(0)?);
         match verb {
             "write" => {
@@ -90,7 +90,7 @@ impl Script {
         Ok(())
     }
 
-    fn fault(&mut self, verb: &str, arguments: &Arguments) -> Outcome<()> {
+    fn fault(&mut self, verb: &str, arguments: &Arguments) -> Ran<()> {
         let world = &mut self.0;
         match verb {
             "crash" => arguments.numbers()?.into_iter().for_each(|number| world.crash(number, 0)),
@@ -147,7 +147,7 @@ impl Script {
 impl Runner for Script {
     type Command = Command;
 
-    fn run(&mut self, command: &Command, _: &Context) -> Outcome<String> {
+    fn run(&mut self, command: &Command, _: &Context) -> Ran<String> {
         let arguments = Arguments::of(command);
         if command.name != "new" {
             arguments.only(&[])?;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use wal::sync::lock;
 
 use crate::sim::checkers::{Sessions, WingGong};
-use crate::sim::history::{Call, Checker, Event, OpId, Outcome, Range, Violation};
+use crate::sim::history::{Call, Checker, Event, OpId, Range, Response, Violation};
 
 /// The history of one trial.
 pub struct Record {
@@ -39,7 +39,7 @@ impl Record {
     }
 
     /// It has ended.
-    pub fn returned(&self, op: OpId, outcome: Outcome) {
+    pub fn returned(&self, op: OpId, outcome: Response) {
         lock(&self.events).all.push((self.now(), Event::Returned { op, outcome }));
     }
 
@@ -116,7 +116,7 @@ mod tests {
         let op = record.invoke(2, false, 1, call);
         let cell = Cell { column: "v".into(), value: value.to_owned().into(), version: Lsn::ZERO };
         let rows = vec![Row { key: "k".into(), cells: vec![cell], version: Lsn::ZERO }];
-        record.returned(op, Outcome::Rows { rows, lsn: Lsn::ZERO, node: 1, served: 0, staleness_ms: None });
+        record.returned(op, Response::Rows { rows, lsn: Lsn::ZERO, node: 1, served: 0, staleness_ms: None });
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
             let record = Record::default();
             for value in ["a", "b"] {
                 let op = record.invoke(1, false, 1, write(value));
-                record.returned(op, Outcome::Written(Lsn::ZERO));
+                record.returned(op, Response::Written(Lsn::ZERO));
             }
             read(&record, "b");
             read(&record, last);

@@ -18,7 +18,7 @@ use wal::NodeId;
 
 use super::call::{Call, Caller, Result, Stage};
 use super::client::{Client, Probe, Work};
-use super::history::{Call as Asked, Consistency, Event, Node, Outcome, Range};
+use super::history::{Call as Asked, Consistency, Event, Node, Range, Response};
 use super::options::Style;
 use super::workload::{self, FollowUp, Intent};
 use super::world::{Action, World};
@@ -380,7 +380,7 @@ impl World {
         let Some(work) = self.clients[number as usize].work.as_ref() else { return };
         if !again || self.now >= work.deadline {
             let write = work.write.is_some();
-            return self.finish(number, if write { Outcome::Unknown } else { Outcome::Failed });
+            return self.finish(number, if write { Response::Unknown } else { Response::Failed });
         }
         let (gateway, range, write) = (gateways[pick], work.range, work.write.clone());
         let (intent, max_staleness_ms) = (work.intent.clone(), work.max_staleness_ms);
@@ -433,7 +433,7 @@ impl World {
             Err(CallError::Lost(_)) => {
                 if is_write && self.random.one_in(10) {
                     // A gateway whose own client has gone.
-                    return self.finish(client, Outcome::Unknown);
+                    return self.finish(client, Response::Unknown);
                 }
             }
             Ok(_) | Err(CallError::Refused(_)) => silence.heard(NodeId(target), now),
@@ -457,13 +457,13 @@ impl World {
         let Some(work) = self.clients[number as usize].work.as_ref() else { return };
         let logged = work.write.as_ref().and_then(|write| self.refusals.get(&write.request?)).copied();
         let outcome = match result {
-            Ok(Answer::Written(lsn)) => Outcome::Written(lsn),
+            Ok(Answer::Written(lsn)) => Response::Written(lsn),
             // What stands in the log is that it was refused there; the row that came with it is a later one, perhaps.
             Ok(Answer::ConditionFailed { current, at }) => match logged {
-                Some(at) => Outcome::Refused { at, current: None },
-                None => Outcome::Refused { at, current: Some(current) },
+                Some(at) => Response::Refused { at, current: None },
+                None => Response::Refused { at, current: Some(current) },
             },
-            Ok(Answer::Rows { rows, source, .. }) => Outcome::Rows {
+            Ok(Answer::Rows { rows, source, .. }) => Response::Rows {
                 rows,
                 lsn: source.lsn,
                 node: source.replica.0,
@@ -473,10 +473,10 @@ impl World {
             Ok(Answer::Row { .. } | Answer::Forgotten { .. } | Answer::Done) => {
                 return self.violated("calls", "an answer that does not fit the question".to_owned());
             }
-            Err(KvError::OutcomeUnknown(_)) => Outcome::Unknown,
+            Err(KvError::OutcomeUnknown(_)) => Response::Unknown,
             // The other gateway speaks of its own attempts only.
-            Err(_) if work.adrift && work.write.is_some() => Outcome::Unknown,
-            Err(_) => Outcome::Failed,
+            Err(_) if work.adrift && work.write.is_some() => Response::Unknown,
+            Err(_) => Response::Failed,
         };
         self.finish(number, outcome);
     }
@@ -499,19 +499,19 @@ impl World {
     }
 
     /// The operation ends, and the client thinks of the next one.
-    fn finish(&mut self, number: u32, outcome: Outcome) {
+    fn finish(&mut self, number: u32, outcome: Response) {
         let Some(work) = self.client(number).work.take() else { return };
         self.check_delay(number, &work);
         match &outcome {
-            Outcome::Written(_) => self.counts.written += 1,
-            Outcome::Rows { .. } => self.counts.read += 1,
-            Outcome::Refused { .. } | Outcome::Failed | Outcome::Unknown => {}
+            Response::Written(_) => self.counts.written += 1,
+            Response::Rows { .. } => self.counts.read += 1,
+            Response::Refused { .. } | Response::Failed | Response::Unknown => {}
         }
         self.values += 1;
         let (unique, now) = (self.values, self.now);
         let client = self.client(number);
         let mut follows = false;
-        if let (Some(next), Outcome::Rows { rows, .. }) = (client.next.take(), &outcome)
+        if let (Some(next), Response::Rows { rows, .. }) = (client.next.take(), &outcome)
             && let [row] = &rows[..]
         {
             follows = !matches!(next, FollowUp::Edit);
@@ -519,9 +519,9 @@ impl World {
         }
         if let Some(probe) = &mut client.probe {
             match &outcome {
-                Outcome::Written(_) => probe.written = Some(now),
-                Outcome::Rows { .. } => probe.read = probe.written.is_some(),
-                Outcome::Refused { .. } | Outcome::Failed | Outcome::Unknown => {}
+                Response::Written(_) => probe.written = Some(now),
+                Response::Rows { .. } => probe.read = probe.written.is_some(),
+                Response::Refused { .. } | Response::Failed | Response::Unknown => {}
             }
         }
         let think = client.think;

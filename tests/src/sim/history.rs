@@ -34,10 +34,10 @@ pub enum Call {
     Scan { start: String, end: Option<String>, reverse: bool, consistency: Consistency },
 }
 
-/// How an operation ended.
+/// How an operation ended, as its client saw it.
 #[allow(missing_docs, reason = "each variant's text says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Response {
     /// Committed as this LSN.
     Written(Lsn),
     /// A condition did not hold; at which place of the log, and the row if the answer came with that very state.
@@ -57,7 +57,7 @@ pub enum Event {
     /// A client begins an operation. `session`: its reads may not go back (clients work one operation at a time).
     Invoked { op: OpId, client: u32, session: bool, range: Range, call: Call },
     /// It ends.
-    Returned { op: OpId, outcome: Outcome },
+    Returned { op: OpId, outcome: Response },
     /// A replica answered a write as committed.
     Acknowledged { node: Node, range: Range, lsn: Lsn },
     /// A replica applied an entry; whose request it is, and whether it is a refusal.

@@ -1,6 +1,6 @@
 //! How a history reads, for people.
 
-use super::history::{Call, Event, Outcome};
+use super::history::{Call, Event, Response};
 
 /// One line of a trace.
 pub(crate) fn line(at: u64, event: &Event) -> String {
@@ -58,14 +58,14 @@ fn asked(call: &Call) -> String {
     }
 }
 
-fn outcome_text(outcome: &Outcome) -> String {
+fn outcome_text(outcome: &Response) -> String {
     match outcome {
-        Outcome::Written(lsn) => format!("written {lsn}"),
-        Outcome::Refused { at, .. } => format!("refused at {at}"),
-        Outcome::Rows { rows, lsn, node, staleness_ms, .. } => {
+        Response::Written(lsn) => format!("written {lsn}"),
+        Response::Refused { at, .. } => format!("refused at {at}"),
+        Response::Rows { rows, lsn, node, staleness_ms, .. } => {
             format!("{} rows from n{node} at {lsn}, stale {staleness_ms:?} ms", rows.len())
         }
-        Outcome::Failed => "failed".to_owned(),
-        Outcome::Unknown => "unknown".to_owned(),
+        Response::Failed => "failed".to_owned(),
+        Response::Unknown => "unknown".to_owned(),
     }
 }

@@ -10,7 +10,7 @@ use wal::{Epoch, Lsn};
 
 use super::kv::{Failure, Kv};
 use super::shared::{Found, LETTERS, Shared, from_home};
-use crate::sim::history::{Call, Consistency, Outcome, Range};
+use crate::sim::history::{Call, Consistency, Range, Response};
 
 /// How long one register is used, in microseconds: some 30 operations of all clients.
 const TERM: u64 = 250_000;
@@ -47,9 +47,9 @@ async fn write(shared: &Shared, kv: &mut Kv, client: u32, range: Range, key: &st
     let call = Call::Write { key: key.into(), conditions: Vec::new(), mutations, request };
     let op = shared.record.invoke(client, false, range, call);
     let (outcome, failed) = match kv.put(key, &value).await {
-        Ok(written) => (Outcome::Written(to_lsn(written.lsn)), false),
-        Err(Failure::NotDone(_)) => (Outcome::Failed, true),
-        Err(Failure::Unknown(_)) => (Outcome::Unknown, true),
+        Ok(written) => (Response::Written(to_lsn(written.lsn)), false),
+        Err(Failure::NotDone(_)) => (Response::Failed, true),
+        Err(Failure::Unknown(_)) => (Response::Unknown, true),
     };
     shared.record.returned(op, outcome);
     failed
@@ -60,14 +60,14 @@ async fn read(shared: &Shared, kv: &mut Kv, client: u32, range: Range, key: &str
     let op = shared.record.invoke(client, false, range, call);
     let (outcome, failed) = match kv.get(key, None).await {
         Ok(answer) => (rows(answer, shared.record.now()), false),
-        Err(Failure::NotDone(_) | Failure::Unknown(_)) => (Outcome::Failed, true),
+        Err(Failure::NotDone(_) | Failure::Unknown(_)) => (Response::Failed, true),
     };
     shared.record.returned(op, outcome);
     failed
 }
 
 /// What a read returned, as the history has it.
-pub(super) fn rows(answer: kvstore::proto::v1::GetResponse, now: u64) -> Outcome {
+pub(super) fn rows(answer: kvstore::proto::v1::GetResponse, now: u64) -> Response {
     let source = answer.source.unwrap_or_default();
     let row = answer.row.map(|row| {
         let cell = |cell: kvstore::proto::v1::Cell| Cell {
@@ -78,7 +78,7 @@ pub(super) fn rows(answer: kvstore::proto::v1::GetResponse, now: u64) -> Outcome
         let version = to_lsn(row.version);
         Row { key: row.key, cells: row.cells.into_iter().map(cell).collect(), version }
     });
-    Outcome::Rows {
+    Response::Rows {
         rows: row.into_iter().collect(),
         lsn: to_lsn(source.lsn),
         node: source.replica,

@@ -9,7 +9,7 @@ use kvstore::request::{Mutation, RequestId};
 use super::kv::{Failure, Kv};
 use super::registers::{rows, to_lsn};
 use super::shared::{Found, LETTERS, Shared, from_home};
-use crate::sim::history::{Call, Consistency, Outcome};
+use crate::sim::history::{Call, Consistency, Response};
 
 /// Works until the trial ends.
 pub(super) async fn work(shared: Arc<Shared>, client: u32) -> Found {
@@ -30,10 +30,10 @@ pub(super) async fn work(shared: Arc<Shared>, client: u32) -> Found {
             let outcome = match kv.put(&key, &value).await {
                 Ok(written) => {
                     floor = later(floor, written.lsn);
-                    Outcome::Written(to_lsn(written.lsn))
+                    Response::Written(to_lsn(written.lsn))
                 }
-                Err(Failure::NotDone(_)) => Outcome::Failed,
-                Err(Failure::Unknown(_)) => Outcome::Unknown,
+                Err(Failure::NotDone(_)) => Response::Failed,
+                Err(Failure::Unknown(_)) => Response::Unknown,
             };
             shared.record.returned(op, outcome);
         } else {
@@ -44,7 +44,7 @@ pub(super) async fn work(shared: Arc<Shared>, client: u32) -> Found {
                     floor = later(floor, answer.source.as_ref().and_then(|source| source.lsn));
                     rows(answer, shared.record.now())
                 }
-                Err(Failure::NotDone(_) | Failure::Unknown(_)) => Outcome::Failed,
+                Err(Failure::NotDone(_) | Failure::Unknown(_)) => Response::Failed,
             };
             shared.record.returned(op, outcome);
         }

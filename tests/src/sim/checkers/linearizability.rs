@@ -11,7 +11,7 @@ use bytes::Bytes;
 use kvstore::request::{Condition, Mutation, RequestId, Row};
 use wal::Lsn;
 
-use crate::sim::history::{Call, Checker, Consistency, Event, OpId, Outcome, Range};
+use crate::sim::history::{Call, Checker, Consistency, Event, OpId, Range, Response};
 
 /// Replays the log of each range and holds every answer against it.
 #[derive(Default)]
@@ -27,7 +27,7 @@ struct Operation {
     call: Call,
     /// Nothing that stands at or below may be this write; no read may show less.
     floor: u64,
-    outcome: Option<Outcome>,
+    outcome: Option<Response>,
 }
 
 #[derive(Clone, Copy)]
@@ -90,7 +90,7 @@ impl Checker for Linearizability {
 
 impl Linearizability {
     /// The second promise, as soon as it can be seen.
-    fn returned(&mut self, op: OpId, outcome: &Outcome) -> Result<(), String> {
+    fn returned(&mut self, op: OpId, outcome: &Response) -> Result<(), String> {
         let Some(operation) = self.operations.get_mut(&op) else { return Ok(()) };
         operation.outcome = Some(outcome.clone());
         let strong = !matches!(
@@ -99,10 +99,10 @@ impl Linearizability {
                 | Call::Scan { consistency: Consistency::Timeline, .. }
         );
         let (seq, least) = match outcome {
-            Outcome::Written(lsn) => (lsn.seq, operation.floor + 1),
-            Outcome::Refused { at, .. } => (at.seq, operation.floor),
-            Outcome::Rows { lsn, .. } => (lsn.seq, operation.floor),
-            Outcome::Failed | Outcome::Unknown => return Ok(()),
+            Response::Written(lsn) => (lsn.seq, operation.floor + 1),
+            Response::Refused { at, .. } => (at.seq, operation.floor),
+            Response::Rows { lsn, .. } => (lsn.seq, operation.floor),
+            Response::Failed | Response::Unknown => return Ok(()),
         };
         if strong && seq < least {
             return Err(format!(
@@ -125,11 +125,13 @@ impl Linearizability {
                 writers.insert(*request, *op);
             }
             match &operation.outcome {
-                Some(Outcome::Rows { lsn, .. }) => readers.entry(lsn.seq).or_default().push(*op),
-                Some(Outcome::Refused { at, current: Some(_) }) => {
+                Some(Response::Rows { lsn, .. }) => readers.entry(lsn.seq).or_default().push(*op),
+                Some(Response::Refused { at, current: Some(_) }) => {
                     readers.entry(at.seq).or_default().push(*op)
                 }
-                Some(Outcome::Refused { .. } | Outcome::Written(_) | Outcome::Failed | Outcome::Unknown)
+                Some(
+                    Response::Refused { .. } | Response::Written(_) | Response::Failed | Response::Unknown,
+                )
                 | None => {}
             }
         }
@@ -188,7 +190,7 @@ impl Linearizability {
     fn compare(&self, op: OpId, state: &State) -> Result<(), String> {
         let operation = &self.operations[&op];
         match (&operation.call, &operation.outcome) {
-            (Call::Get { keys, .. }, Some(Outcome::Rows { rows, lsn, node, .. })) => {
+            (Call::Get { keys, .. }, Some(Response::Rows { rows, lsn, node, .. })) => {
                 for (key, row) in keys.iter().zip(rows) {
                     let expected = state.row(key);
                     if !shows(row, *lsn, &expected) {
@@ -199,7 +201,7 @@ impl Linearizability {
                     }
                 }
             }
-            (Call::Scan { start, end, reverse, .. }, Some(Outcome::Rows { rows, lsn, node, .. })) => {
+            (Call::Scan { start, end, reverse, .. }, Some(Response::Rows { rows, lsn, node, .. })) => {
                 let inside = |key: &&String| *key >= start && end.as_ref().is_none_or(|end| *key < end);
                 let mut expected: Vec<(&String, &RowState)> =
                     state.rows.iter().filter(|(key, row)| inside(key) && !row.cells.is_empty()).collect();
@@ -216,7 +218,7 @@ impl Linearizability {
                     ));
                 }
             }
-            (Call::Write { key, conditions, .. }, Some(Outcome::Refused { at, current: Some(current) })) => {
+            (Call::Write { key, conditions, .. }, Some(Response::Refused { at, current: Some(current) })) => {
                 let expected = state.row(key);
                 if !shows(current, *at, &expected) {
                     return Err(format!(
@@ -238,15 +240,17 @@ impl Linearizability {
     fn concluded(&self, op: OpId, done: Option<(Lsn, bool)>) -> Result<(), String> {
         let wrong = |why: &str| Err(format!("op {op} ({:?}) {why}", self.operations[&op].outcome));
         match (&self.operations[&op].outcome, done) {
-            (Some(Outcome::Written(lsn)), Some((stands, false))) if *lsn == stands => Ok(()),
-            (Some(Outcome::Written(_)), _) => wrong("is not in the log as it was answered"),
-            (Some(Outcome::Refused { .. }), Some((_, false))) => wrong("was executed"),
-            (Some(Outcome::Refused { at, current: None }), done) if done.map(|(lsn, _)| lsn) != Some(*at) => {
+            (Some(Response::Written(lsn)), Some((stands, false))) if *lsn == stands => Ok(()),
+            (Some(Response::Written(_)), _) => wrong("is not in the log as it was answered"),
+            (Some(Response::Refused { .. }), Some((_, false))) => wrong("was executed"),
+            (Some(Response::Refused { at, current: None }), done)
+                if done.map(|(lsn, _)| lsn) != Some(*at) =>
+            {
                 wrong("is not in the log as it was answered")
             }
-            (Some(Outcome::Failed), Some((_, false))) => wrong("was executed"),
+            (Some(Response::Failed), Some((_, false))) => wrong("was executed"),
             (
-                Some(Outcome::Refused { .. } | Outcome::Failed | Outcome::Unknown | Outcome::Rows { .. })
+                Some(Response::Refused { .. } | Response::Failed | Response::Unknown | Response::Rows { .. })
                 | None,
                 _,
             ) => Ok(()),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use kvstore::request::RequestId;
 use wal::Lsn;
 
-use crate::sim::history::{Call, Checker, Event, OpId, Outcome, Range};
+use crate::sim::history::{Call, Checker, Event, OpId, Range, Response};
 
 /// Keeps which request was applied at which LSN.
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl Checker for Once {
             Event::Invoked { op, range, call: Call::Write { request, .. }, .. } => {
                 self.asked.insert(*op, (*range, *request));
             }
-            Event::Returned { op, outcome: Outcome::Written(lsn) } => {
+            Event::Returned { op, outcome: Response::Written(lsn) } => {
                 if let Some(asked) = self.asked.get(op)
                     && let Some(applied) = self.applied.get(asked)
                     && applied != lsn

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use wal::Lsn;
 
-use crate::sim::history::{Checker, Event, OpId, Outcome, Range};
+use crate::sim::history::{Checker, Event, OpId, Range, Response};
 
 /// Keeps the highest LSN that each session has seen of each range.
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl Checker for Sessions {
                 let Some(session) = self.running.remove(op) else { return Ok(()) };
                 let seen = self.seen.entry(session).or_default();
                 match outcome {
-                    Outcome::Rows { lsn, node, .. } => {
+                    Response::Rows { lsn, node, .. } => {
                         if lsn < seen {
                             let (client, range) = session;
                             return Err(format!(
@@ -36,8 +36,8 @@ impl Checker for Sessions {
                         }
                         *seen = *lsn;
                     }
-                    Outcome::Written(lsn) | Outcome::Refused { at: lsn, .. } => *seen = (*seen).max(*lsn),
-                    Outcome::Failed | Outcome::Unknown => {}
+                    Response::Written(lsn) | Response::Refused { at: lsn, .. } => *seen = (*seen).max(*lsn),
+                    Response::Failed | Response::Unknown => {}
                 }
             }
             _ => {}

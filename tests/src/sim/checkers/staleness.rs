@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::sim::history::{Checker, Event, OpId, Outcome, Range};
+use crate::sim::history::{Checker, Event, OpId, Range, Response};
 
 /// Uncertainty of figures that are whole milliseconds.
 const SLACK: u64 = 1000;
@@ -39,7 +39,7 @@ impl Checker for Staleness {
             }
             Event::Returned {
                 op,
-                outcome: Outcome::Rows { lsn, node, served, staleness_ms: Some(stale), .. },
+                outcome: Response::Rows { lsn, node, served, staleness_ms: Some(stale), .. },
             } => {
                 let Some(range) = self.ranges.get(op) else { return Ok(()) };
                 let stale_us = stale * 1000 * (1000 + 2 * self.drift_per_mille) / 1000 + SLACK;

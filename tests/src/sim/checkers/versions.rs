@@ -11,7 +11,7 @@ use bytes::Bytes;
 use kvstore::request::{Condition, Row};
 use wal::Lsn;
 
-use crate::sim::history::{Call, Checker, Event, OpId, Outcome, Range};
+use crate::sim::history::{Call, Checker, Event, OpId, Range, Response};
 
 /// Keeps the acknowledged writes and the reads of each row.
 #[derive(Default)]
@@ -64,19 +64,19 @@ impl Checker for Versions {
 }
 
 impl Versions {
-    fn returned(&mut self, op: OpId, range: Range, call: &Call, outcome: &Outcome) {
+    fn returned(&mut self, op: OpId, range: Range, call: &Call, outcome: &Response) {
         match (call, outcome) {
-            (Call::Write { key, conditions, .. }, Outcome::Written(lsn)) => {
+            (Call::Write { key, conditions, .. }, Response::Written(lsn)) => {
                 let given = conditions.iter().find_map(|condition| match condition {
                     Condition::RowVersion(version) if *version != Lsn::ZERO => Some(*version),
                     _ => None,
                 });
                 self.row(range, key).writes.insert(*lsn, (op, given));
             }
-            (Call::Write { key, .. }, Outcome::Refused { at, current: Some(row) }) => {
+            (Call::Write { key, .. }, Response::Refused { at, current: Some(row) }) => {
                 self.row(range, key).reads.push(Read::of(op, *at, row));
             }
-            (Call::Get { .. } | Call::Scan { .. }, Outcome::Rows { rows, lsn, .. }) => {
+            (Call::Get { .. } | Call::Scan { .. }, Response::Rows { rows, lsn, .. }) => {
                 for row in rows {
                     let key = String::from_utf8_lossy(&row.key).into_owned();
                     self.row(range, &key).reads.push(Read::of(op, *lsn, row));

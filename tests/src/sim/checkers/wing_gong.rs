@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::sim::history::{Call, Checker, Consistency, Event, OpId, Outcome, Range};
+use crate::sim::history::{Call, Checker, Consistency, Event, OpId, Range, Response};
 
 /// Operations looked at: the search is exponential in those that overlap.
 const OPERATIONS_MAX: usize = 60;
@@ -78,15 +78,15 @@ impl Checker for WingGong {
                 self.clock += 1;
                 let Some(operation) = self.operations.get_mut(op) else { return Ok(()) };
                 match outcome {
-                    Outcome::Written(_) => operation.ended = self.clock,
-                    Outcome::Rows { rows, .. } => {
+                    Response::Written(_) => operation.ended = self.clock,
+                    Response::Rows { rows, .. } => {
                         let row = rows.iter().find(|row| row.key == self.key);
                         let value = row.and_then(|row| row.cells.iter().find(|cell| cell.column == "v"));
                         operation.reads = Some(value.map(|cell| cell.value.to_vec()));
                         operation.ended = self.clock;
                     }
-                    Outcome::Unknown => {}
-                    Outcome::Failed | Outcome::Refused { .. } => {
+                    Response::Unknown => {}
+                    Response::Failed | Response::Refused { .. } => {
                         self.operations.remove(op);
                     }
                 }
