@@ -10,6 +10,7 @@
 //! | `until N LSN` | time passes until the last LSN of member N is this |
 //! | `until-promise N EPOCH` | time passes until N has promised this epoch |
 //! | `write N PAYLOAD..`, `read N`, `transfer N [M]` | a client at member N |
+//! | `leave N` | all whose reads wait at member N leave |
 //! | `crash N..`, `start N..` | power loss (the session goes at once); start again |
 //! | `lose-log N` | the log of a member that is down is gone [rejoin-as-learner] |
 //! | `forget-log N` | the same, and the member does not know it [committed-is-never-dropped] |
@@ -81,6 +82,7 @@ impl Script {
                     world.notes.push(format!("n{number} serves a strong read under its lease"));
                 }
             }
+            "leave" => world.leave(number),
             "transfer" => {
                 let target = arguments.words.get(1).map(|text| text.parse()).transpose()?;
                 world.transfer(number, target);

@@ -459,6 +459,10 @@ impl World {
                     let after = self.lsn();
                     Event::Read { token: Token(self.tokens), after }
                 }
+                4 if self.below(4) == 0 => {
+                    let left = (0..self.below(3)).map(|_| Token(self.below(self.tokens + 2))).collect();
+                    Event::Left(left)
+                }
                 4 => Event::View(self.view(None)),
                 5 if self.below(4) == 0 => Event::Connected(NodeId(2)),
                 5 if self.below(4) == 0 => Event::Damaged(self.flip()),

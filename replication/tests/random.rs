@@ -122,6 +122,9 @@ fn run(seed: u64) -> (u64, u64) {
         if random.one_in(3) {
             world.read(1 + random.below(members.into()) as u32);
             world.read(target);
+            if number % 4 == 0 {
+                world.leave(target);
+            }
         } else {
             world.write(target, &format!("{seed} {number}"));
         }

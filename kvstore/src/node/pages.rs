@@ -73,6 +73,7 @@ impl Pages for NodePages {
             ("spinnaker_messages_sent_total", "Replication messages sent.", &done.messages_sent),
             ("spinnaker_messages_received_total", "Replication messages received.", &done.messages_received),
             ("spinnaker_messages_dropped_total", "Replication messages dropped.", &done.messages_dropped),
+            ("spinnaker_messages_skipped_total", "Messages not understood.", &done.messages_skipped),
             ("spinnaker_frames_sent_total", "Frames sent.", &done.frames_sent),
             ("spinnaker_elections_total", "Leaderships opened here.", &done.elections),
             ("spinnaker_alarms_total", "Conditions that need an operator.", &done.alarms),

@@ -161,6 +161,17 @@ impl<S: Store> Clients<S> {
         }
     }
 
+    /// Forgets clients that have left, and of whom nothing is in the log that would still have to be put into the store:
+    /// those who wait to read. Returns their tokens.
+    pub(crate) fn leave(&mut self) -> Vec<Token> {
+        let left = self.waiting.extract_if(|_, client| match client {
+            Client::Read { sender } => sender.is_closed(),
+            Client::Write { decided: Decided::Joined(_) | Decided::Refused(_), sender } => sender.is_closed(),
+            Client::Write { .. } | Client::Transfer { .. } => false,
+        });
+        left.map(|(token, _)| token).collect()
+    }
+
     /// Answers a client. One that was answered before is no error.
     pub(crate) fn answer(&mut self, token: Token, reply: Reply) {
         if let Some(client) = self.waiting.remove(&token) {
@@ -295,6 +306,31 @@ mod tests {
         clients.leadership_lost();
         clients.answer(token, Reply::Transferred);
         assert_eq!(receiver.try_recv().expect("an answer"), Ok(()));
+    }
+
+    #[test]
+    fn whoever_waits_to_read_and_leaves_is_forgotten() {
+        let mut clients = Clients::<Nothing>::new();
+        let (sender, stays) = oneshot::channel();
+        clients.wait(Client::Read { sender });
+        let (sender, leaves) = oneshot::channel();
+        let reads = clients.wait(Client::Read { sender });
+        let write = |decided, clients: &mut Clients<Nothing>| {
+            let (sender, leaves) = oneshot::channel();
+            drop(leaves);
+            clients.wait(Client::Write { decided, sender })
+        };
+        let joined = write(joined(), &mut clients);
+        let refused = write(Decided::Refused(9), &mut clients);
+        let logged = write(pending(), &mut clients);
+        let proposed = write(proposed(), &mut clients);
+        assert_eq!(clients.leave().len(), 2);
+        drop(leaves);
+        assert_eq!(clients.leave(), [reads]);
+        assert!(!clients.waiting.contains_key(&joined) && !clients.waiting.contains_key(&refused));
+        assert!(clients.waiting.contains_key(&logged) && clients.waiting.contains_key(&proposed));
+        assert_eq!(clients.waiting.len(), 3);
+        drop(stays);
     }
 
     #[test]

@@ -128,7 +128,10 @@ impl<S: Store> Drive<S> {
             Input::Event(event) if !self.understands(&event, environment) => {}
             Input::Event(event) => {
                 match event {
-                    Event::Tick => self.look_at_tables(environment),
+                    Event::Tick => {
+                        self.look_at_tables(environment);
+                        self.forget_who_left(environment);
+                    }
                     Event::DataWiped(Ok(())) => {
                         self.applied_chain = ChainHash::default();
                         environment.snapshot_installed(Lsn::ZERO);
@@ -138,6 +141,8 @@ impl<S: Store> Drive<S> {
                 self.step(event, environment);
             }
             Input::Write { request, sender } => self.write(request, sender, environment),
+            // The client left before anything was done.
+            Input::Read { sender, .. } if sender.is_closed() => {}
             Input::Read { after, sender } => {
                 let token = self.clients.wait(Client::Read { sender });
                 self.step(Event::Read { token, after }, environment);
@@ -178,6 +183,18 @@ impl<S: Store> Drive<S> {
         if damaged != self.damaged {
             self.damaged = damaged;
             self.step(Event::Damaged(damaged), environment);
+        }
+    }
+
+    /// A read whose client has left waits no more: a leader that hears no majority for a while would gather them, and
+    /// have all of them read when it does.
+    fn forget_who_left(&mut self, environment: &impl Environment) {
+        if self.cohort.reads_waiting() == 0 {
+            return;
+        }
+        let left = self.clients.leave();
+        if !left.is_empty() {
+            self.step(Event::Left(left), environment);
         }
     }
 

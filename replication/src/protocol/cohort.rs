@@ -124,6 +124,14 @@ impl Cohort {
         }
     }
 
+    /// Strong reads that wait here for a confirmation.
+    pub fn reads_waiting(&self) -> usize {
+        match &self.role {
+            Role::Leader(role) => role.reads.len(),
+            Role::Follower(_) | Role::Candidate(_) => 0,
+        }
+    }
+
     /// The leader as known here.
     pub fn leader(&self) -> Option<NodeId> {
         match &self.role {

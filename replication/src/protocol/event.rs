@@ -101,6 +101,8 @@ pub enum Event {
         /// Not before this LSN is committed.
         after: Lsn,
     },
+    /// These clients have left: reads of theirs that still wait need no answer.
+    Left(Vec<Token>),
     /// Transfer the leadership to `target`, or to the follower that is furthest.
     Transfer {
         /// Whom to answer.

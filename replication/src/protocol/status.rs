@@ -56,6 +56,8 @@ pub struct Status {
     pub open: bool,
     /// A leader: without a majority.
     pub suspended: bool,
+    /// A leader: strong reads that wait for a confirmation.
+    pub reads_waiting: usize,
     /// A leader: its followers.
     pub followers: BTreeMap<NodeId, FollowerStatus>,
     /// Set when this replica has stopped for good; the reason, for the operator.
@@ -93,6 +95,9 @@ impl fmt::Display for Status {
         }
         if self.suspended {
             f.write_str(" suspended")?;
+        }
+        if self.reads_waiting > 0 {
+            write!(f, " reads={}", self.reads_waiting)?;
         }
         if self.learner {
             f.write_str(" learner")?;

@@ -51,6 +51,8 @@ pub struct Metrics {
     pub messages_dropped: Counter,
     /// Messages for cohorts that this node does not hold.
     pub rejected_peers: Counter,
+    /// Messages received that were not understood, and skipped.
+    pub messages_skipped: Counter,
     /// Streams to peers that came to stand.
     pub reconnects: Counter,
     /// Leaderships opened here.

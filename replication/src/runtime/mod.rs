@@ -12,7 +12,7 @@
 //!   batch by themselves. `introduction` checks who speaks, `wire` what is said.
 //! - `node`, `cohorts`: what the cohorts of a node share, its ticker, and its end.
 //! - `threads`: where all of this runs, apart from what serves statements.
-//! - `lease`: strong reads without a lock. `clock`: the boot-time clock of leases.
+//! - `seldom`: lines of the log that repeat. `lease`: strong reads without a lock. `clock`: the boot-time clock of leases.
 //!
 //! A module uses only modules listed below it.
 //!
@@ -34,6 +34,7 @@ mod transport;
 mod threads;
 mod wire;
 mod lease;
+mod seldom;
 mod metrics;
 mod clock;
 

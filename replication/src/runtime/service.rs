@@ -1,7 +1,8 @@
 //! The serving side of the streams between nodes: who may speak, and handing what is said to the cohorts.
 //!
 //! A stream opens with an introduction (`introduction`). Every envelope that follows is then from exactly that replica,
-//! in exactly that incarnation. A frame that does not decode ends the stream with a clear line in the log.
+//! in exactly that incarnation. A message that is not understood, of a newer release or malformed, counts as lost: the
+//! others of the frame, of this range and of all others, are taken, and one line in a while says so [stranger-is-skipped].
 //!
 //! One stream per sender counts, the newest: what still arrives on an older one (a connection that was thought dead)
 //! could be out of order, and is dropped.
@@ -15,13 +16,14 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, error, warn};
-use wal::{NodeId, ReplicaId, sync};
+use wal::{CohortId, NodeId, ReplicaId, sync};
 
 use super::cohorts::{Driven, Wakes};
 use super::introduction::{self, Refusal};
 use super::node::Node;
 use super::outbox;
 use super::peer::Peers;
+use super::seldom::Seldom;
 use super::wire::proto::replication_server::{Replication, ReplicationServer};
 use super::wire::proto::{Frame, Hello};
 use super::wire::{self, WireError};
@@ -30,6 +32,8 @@ use crate::protocol::message::Envelope;
 
 /// Longest wait for the introduction.
 const HELLO_MAX: Duration = Duration::from_secs(5);
+/// Messages of a peer that are not understood are told of so often at most.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Largest frame that is taken, in bytes: one proposal of several rows of the largest size, with room.
 const FRAME_BYTES_MAX: usize = 32 << 20;
 
@@ -46,11 +50,13 @@ struct Shared {
     peers: Arc<Peers>,
     /// Number of the newest stream from each peer.
     streams: Mutex<HashMap<NodeId, u64>>,
+    /// Lines about messages of each peer that are not understood.
+    strange: Seldom<NodeId>,
 }
 
 /// The service of a node.
 pub(crate) fn service(node: Arc<Node>, peers: Arc<Peers>) -> ReplicationService {
-    let shared = Arc::new(Shared { node, peers, streams: Mutex::default() });
+    let shared = Arc::new(Shared { node, peers, streams: Mutex::default(), strange: Seldom::new(TOLD_EVERY) });
     ReplicationServer::new(Receiver { shared }).max_decoding_message_size(FRAME_BYTES_MAX)
 }
 
@@ -67,7 +73,8 @@ impl Shared {
         sync::lock(&self.streams).get(&peer) == Some(&number)
     }
 
-    /// Gives a frame's messages to their cohorts. On an error the rest of the frame is lost, as on a broken stream.
+    /// Gives a frame's messages to their cohorts. One that is not understood is lost, and with it nothing else
+    /// [stranger-is-skipped]. A second introduction is an error: nobody knows who says what follows.
     fn take_frame(&self, from: ReplicaId, frame: Frame) -> Result<(), WireError> {
         let node = &self.node;
         if frame.hello.is_some() {
@@ -75,13 +82,13 @@ impl Shared {
         }
         node.metrics.messages_received.add(frame.envelopes.len() as u64);
         let mut touched: Vec<Arc<dyn Driven>> = Vec::new();
-        let mut result = Ok(());
         for envelope in frame.envelopes {
+            let cohort = wire::cohort(&envelope);
             let (id, message) = match wire::decode(envelope) {
                 Ok(decoded) => decoded,
                 Err(error) => {
-                    result = Err(error);
-                    break;
+                    self.skip(from.node, cohort, &error);
+                    continue;
                 }
             };
             node.metrics.bytes_received.add(outbox::size(&message) as u64);
@@ -101,7 +108,18 @@ impl Shared {
             cohort.run(&mut wakes);
         }
         wakes.flush();
-        result
+        Ok(())
+    }
+
+    fn skip(&self, peer: NodeId, cohort: CohortId, reason: &WireError) {
+        self.node.metrics.messages_skipped.count();
+        if let Some(before) = self.strange.count(peer) {
+            warn!(
+                %peer, %cohort, %reason, before,
+                "a peer's message is not understood and is skipped: it may run a newer release; the range that it is of may \
+                 not follow until this node runs that, too"
+            );
+        }
     }
 }
 
@@ -159,7 +177,7 @@ async fn receive(
             Ok(Some(frame)) if shared.is_newest_stream(from.node, number) => {
                 shared.node.heard(from.node);
                 if let Err(reason) = shared.take_frame(from, frame) {
-                    error!(peer = %from.node, %reason, "a peer sent a malformed message: its stream is ended");
+                    error!(peer = %from.node, %reason, "a peer broke the order of its stream: it is ended");
                     let _ = answers.try_send(Err(Status::invalid_argument(reason.to_string())));
                     return;
                 }

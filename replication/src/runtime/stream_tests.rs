@@ -21,7 +21,7 @@ use super::peer::Peers;
 use super::service;
 use super::threads::threads;
 use super::transport::tuned;
-use super::wire::proto;
+use super::wire::{self, proto};
 use super::wire::proto::replication_client::ReplicationClient;
 use crate::coordination::embedded::Embedded;
 use crate::drive::ReplicaError;
@@ -302,21 +302,32 @@ async fn who_is_not_meant_is_refused_clearly() {
 }
 
 #[tokio::test]
-async fn a_malformed_message_ends_the_stream_and_rejected_peers_are_counted() {
+async fn what_is_not_understood_is_skipped_and_all_else_goes_on() {
     let book = Arc::new(Book::default());
     let two = TestNode::start(2, "c", &book).await;
-    let hello = introduced("c");
-    let hello = proto::Frame { hello: Some(hello), envelopes: Vec::new() };
-    let stranger = super::wire::encode(CohortId(8), gap(1));
-    let empty = proto::Envelope { cohort_high: 0, cohort_low: 7, epoch: 0, message: None };
-    let frame = |envelope| proto::Frame { hello: None, envelopes: vec![envelope] };
+    let hello = proto::Frame { hello: Some(introduced("c")), envelopes: Vec::new() };
+    let frame = |envelopes| proto::Frame { hello: None, envelopes };
+    let elsewhere = wire::encode(CohortId(8), gap(1));
+    let newer = proto::Envelope { cohort_high: 0, cohort_low: 8, epoch: 1, message: None };
+    let mut absurd = wire::encode(COHORT, gap(2));
+    absurd.message = Some(proto::envelope::Message::Gap(proto::Gap { last: None }));
+    let frames = [
+        hello.clone(),
+        frame(vec![elsewhere, newer, absurd, wire::encode(COHORT, gap(3))]),
+        frame(vec![wire::encode(COHORT, gap(4))]),
+        hello,
+    ];
     let mut client = ReplicationClient::connect(format!("http://{}", two.address)).await.expect("it listens");
-    let frames = tokio_stream::iter([hello, frame(stranger), frame(empty)]);
-    let mut answers = client.exchange(frames).await.expect("a good introduction").into_inner();
+    let frames = client.exchange(tokio_stream::iter(frames)).await;
+    let mut answers = frames.expect("a good introduction").into_inner();
     assert!(answers.message().await.expect("an introduction").is_some());
-    let status = answers.message().await.expect_err("the second frame is broken");
-    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "message is missing"));
-    assert_eq!(two.node.metrics.rejected_peers.get(), 1);
+    // Only who introduces itself twice is not listened to any more.
+    let status = answers.message().await.expect_err("the last frame breaks the order");
+    let expected = (Code::InvalidArgument, "number of introductions 2 is out of range");
+    assert_eq!((status.code(), status.message()), expected);
+    assert_eq!(two.probe.gaps(), [(member(1), 3), (member(1), 4)]);
+    let metrics = &two.node.metrics;
+    assert_eq!((metrics.messages_skipped.get(), metrics.rejected_peers.get()), (2, 1));
     two.node.kill();
 }
 

@@ -6,9 +6,10 @@
 //!
 //! Whatever leaves [`decode`] is well-formed: every part is there, the entries of a batch are contiguous, of one
 //! known kind each, in epochs that neither go back nor pass the sender's, not over the size limit, and the chain
-//! hash over them, computed here anew, is the one that the sender had. So the protocol need not check shapes, and a
-//! node that is broken or of another make is found out before it does harm: its stream is ended with a
-//! [`WireError`], never a panic. Sender and receiver are not on the wire: the stream's introduction fixes them.
+//! hash over them, computed here anew, is the one that the sender had. So the protocol need not check shapes, and what a
+//! node says that is broken, or newer than this one, is found out before it does harm: such a message is skipped with a
+//! [`WireError`], never a panic, and others go on [stranger-is-skipped]. Sender and receiver are not on the wire: the
+//! stream's introduction fixes them.
 
 use bytes::Bytes;
 use wal::{ChainHash, CohortId, Entry, EntryKind, Epoch, Incarnation, Lsn, NodeId, Promise, ReplicaId};
@@ -35,9 +36,12 @@ const EPOCH_ENDS_MAX: usize = 1 << 16;
 /// Highest sequence number that is believed, so that counting on from it cannot overflow.
 const SEQ_MAX: u64 = 1 << 62;
 
-/// What is wrong with what a node sent; its stream is ended.
+/// What is wrong with a message; it is skipped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WireError {
+    /// A message of a kind that this program does not know, or none.
+    #[error("it is of a kind that this program does not know")]
+    Unknown,
     /// A part that the message must have is not there.
     #[error("{0} is missing")]
     Missing(&'static str),
@@ -358,9 +362,14 @@ pub(crate) fn encode(cohort: CohortId, message: Message) -> proto::Envelope {
 
 /// What an envelope says, and of which cohort.
 pub(crate) fn decode(envelope: proto::Envelope) -> Result<(CohortId, Message), WireError> {
-    let cohort = CohortId(u128::from(envelope.cohort_high) << 64 | u128::from(envelope.cohort_low));
-    let body = envelope.message.ok_or(WireError::Missing("message"))?;
+    let cohort = cohort(&envelope);
+    let body = envelope.message.ok_or(WireError::Unknown)?;
     Ok((cohort, take(Epoch(envelope.epoch), body)?))
+}
+
+/// The cohort that an envelope is about.
+pub(crate) fn cohort(envelope: &proto::Envelope) -> CohortId {
+    CohortId(u128::from(envelope.cohort_high) << 64 | u128::from(envelope.cohort_low))
 }
 
 /// Sequence numbers, and all chain hashes but the first and the last, follow from the batch's start: not sent.

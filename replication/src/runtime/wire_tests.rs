@@ -224,5 +224,21 @@ fn refuses_what_is_out_of_range_or_missing() {
     let start = refusal(|propose| propose.entries[0].payload = Bytes::from_static(b"x"));
     assert_eq!(start, WireError::Range { what: "payload size of an epoch start", value: 1 });
     let empty = proto::Envelope { cohort_high: 0, cohort_low: 0, epoch: 0, message: None };
-    assert_eq!(decode(empty), Err(WireError::Missing("message")));
+    assert_eq!(decode(empty), Err(WireError::Unknown));
+}
+
+#[test]
+fn a_kind_of_the_next_release_is_known_as_such() {
+    let mut bytes = prost::Message::encode_to_vec(&proto::Envelope {
+        cohort_high: 0,
+        cohort_low: 7,
+        epoch: 3,
+        message: None,
+    });
+    // Field 500, a message of four bytes.
+    prost::encoding::encode_key(500, prost::encoding::WireType::LengthDelimited, &mut bytes);
+    bytes.extend([4, 1, 2, 3, 4]);
+    let envelope = <proto::Envelope as prost::Message>::decode(&bytes[..]).expect("well-formed");
+    assert_eq!(cohort(&envelope), CohortId(7));
+    assert_eq!(decode(envelope), Err(WireError::Unknown));
 }

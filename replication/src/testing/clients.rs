@@ -37,6 +37,13 @@ impl World {
         self.event(number, Event::Read { token, after: Lsn::ZERO });
     }
 
+    /// All clients whose reads wait at a member leave.
+    pub fn leave(&mut self, number: u32) {
+        let left: Vec<Token> =
+            self.reads.extract_if(.., |_, reading| reading.node == number).map(|(token, _)| token).collect();
+        self.event(number, Event::Left(left));
+    }
+
     pub(super) fn served(&mut self, number: u32, floor: u64, how: &str) {
         let seen = self.machines[&number].applied.last().map_or(0, |entry| entry.lsn.seq);
         assert!(seen >= floor, "stale strong read on n{number} {how}: saw {seen}, acknowledged was {floor}");

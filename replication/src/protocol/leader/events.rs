@@ -21,6 +21,7 @@ impl Member<'_, Leader> {
             Event::Coordinated(outcome) => return self.coordinated(outcome, out),
             Event::Write { token, payload } => self.write(token, payload, out),
             Event::Read { token, after } => self.read(token, after, out),
+            Event::Left(tokens) => self.role.reads.forget(&tokens),
             Event::Transfer { token, target } => self.transfer(token, target, out),
             Event::Connected(node) => self.connected(node, out),
             Event::LogRead { to, after, entries } => self.log_read(to, after, entries, out),

@@ -1,5 +1,6 @@
 //! Strong reads that found no lease: each waits until its LSN is applied and a majority has answered a message that was sent
-//! after the read arrived [confirm-after-arrival].
+//! after the read arrived [confirm-after-arrival]. None waits for ever: one whose client has left (its deadline passed, it
+//! was cancelled, its connection broke) is forgotten, and a leader without a majority refuses all [suspend-without-majority].
 
 use wal::Lsn;
 
@@ -42,6 +43,16 @@ impl Reads {
             !is_ready
         });
         ready
+    }
+
+    /// Nobody waits for these any more.
+    pub(crate) fn forget(&mut self, left: &[Token]) {
+        self.0.retain(|read| !left.contains(&read.token));
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Empties it: these reads are not served.

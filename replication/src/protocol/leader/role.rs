@@ -91,6 +91,7 @@ impl Leader {
         status.leader = Some(common.me().node);
         status.open = self.open;
         status.suspended = self.suspended;
+        status.reads_waiting = self.reads.len();
         let within = common.settings().lease;
         let follower = |progress: &Progress| FollowerStatus {
             matched: progress.matched,

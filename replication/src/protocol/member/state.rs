@@ -133,6 +133,7 @@ impl Common {
             leader: None,
             open: false,
             suspended: false,
+            reads_waiting: 0,
             followers: Default::default(),
             broken: self.health.broken().cloned(),
             learner: self.health.is_learner(),
