@@ -12,7 +12,11 @@ use crate::listener::{Gateway, GatewayOptions};
 use kvstore::testing::MemoryKv;
 
 async fn gateway() -> Gateway {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    gateway_at("127.0.0.1:0").await
+}
+
+async fn gateway_at(address: &str) -> Gateway {
+    let listener = TcpListener::bind(address).await.unwrap();
     let planner = Planner::new(MemoryKv::new(), ServerInfo::new("spinnaker"));
     Gateway::start(listener, Arc::new(planner), GatewayOptions::default()).unwrap()
 }
@@ -68,7 +72,8 @@ async fn psql_creates_copies_reads_and_survives_its_errors() {
 
 #[tokio::test]
 async fn a_killed_gateway_is_gone_at_once() {
-    let gateway = gateway().await;
+    // A loopback address of its own: on the usual one another test may be given the port that becomes free.
+    let gateway = gateway_at("127.0.0.77:0").await;
     let address = gateway.address();
     let connection = tokio::net::TcpStream::connect(address).await.unwrap();
     gateway.kill().await;

@@ -1,5 +1,5 @@
 //! Strong reads that found no lease: each waits until its LSN is applied and a majority has answered a message that was sent
-//! after the read arrived [confirm-after-arrival]. None waits for ever: one whose client has left (its deadline passed, it
+//! after the read arrived [confirm-after-arrival]. None waits forever: one whose client has left (its deadline passed, it
 //! was cancelled, its connection broke) is forgotten, and a leader without a majority refuses all [suspend-without-majority].
 
 use wal::Lsn;
