@@ -56,7 +56,8 @@ struct Shared {
 
 /// The service of a node.
 pub(crate) fn service(node: Arc<Node>, peers: Arc<Peers>) -> ReplicationService {
-    let shared = Arc::new(Shared { node, peers, streams: Mutex::default(), strange: Seldom::new(TOLD_EVERY) });
+    let shared =
+        Arc::new(Shared { node, peers, streams: Mutex::default(), strange: Seldom::new(TOLD_EVERY) });
     ReplicationServer::new(Receiver { shared }).max_decoding_message_size(FRAME_BYTES_MAX)
 }
 
