@@ -55,6 +55,7 @@ pub mod config;
 mod memory;
 #[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod operation;
+pub mod row_update;
 pub mod request;
 mod encoding;
 pub mod error;

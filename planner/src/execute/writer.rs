@@ -13,6 +13,7 @@ use kvstore::request::{
     Columns, Condition, Consistency, Mutation, ReadOptions, ReadRow, Row as StoredRow, Source, Write,
     WriteOutcome, Written,
 };
+use kvstore::row_update::{RowUpdate, UpdateStep};
 
 use super::run::Run;
 use crate::catalog::TableSchema;
@@ -83,20 +84,22 @@ impl<'a> Writer<'a> {
         decide: Decide<'_>,
     ) -> Result<(), SqlError> {
         let session = self.run.session;
-        let mut current = match blind {
+        let ReadRow { row, mut source } = match blind {
             Some(blind) if !session.in_block() => {
-                match self.send(&key, blind.conditions, blind.mutations).await? {
+                match self.send(self.write(&key, blind.conditions, blind.mutations)).await? {
                     WriteOutcome::Written(written) => return self.wrote(blind.after, &written),
-                    WriteOutcome::ConditionFailed { current, at } => self.found(current, &at),
+                    WriteOutcome::ConditionFailed { current, at } => {
+                        ReadRow { row: current, source: self.found(&at) }
+                    }
                 }
             }
             _ => self.read(&key).await?,
         };
+        let mut update = RowUpdate::new(StoredRow { key, ..row });
         loop {
-            current.row.key = key.clone();
-            let row = match current.row.cells.is_empty() {
+            let row = match update.row().cells.is_empty() {
                 true => None,
-                false => Some(row_encoding::read_row(self.table, &current.row, &current.source)?),
+                false => Some(row_encoding::read_row(self.table, update.row(), &source)?),
             };
             let Decision::Write { mutations, after } = decide(row.as_ref())? else {
                 if session.in_block() {
@@ -104,17 +107,16 @@ impl<'a> Writer<'a> {
                 }
                 return Ok(());
             };
-            let conditions = vec![Condition::RowVersion(current.row.version)];
+            let write = update.write(self.table.id, mutations);
             if session.in_block() {
-                let write = self.write(&key, conditions, mutations);
                 session.defer(Deferred { table: self.table.id, write: Some(write) });
-                return self.deferred(after, &current.source);
+                return self.deferred(after, &source);
             }
-            match self.send(&key, conditions, mutations).await? {
-                WriteOutcome::Written(written) => return self.wrote(after, &written),
-                WriteOutcome::ConditionFailed { current: now, at } => {
+            match update.answered(self.send(write).await?) {
+                UpdateStep::Written(written) => return self.wrote(after, &written),
+                UpdateStep::Again(at) => {
                     self.check_deadline()?;
-                    current = self.found(now, &at);
+                    source = self.found(&at);
                 }
             }
         }
@@ -173,25 +175,18 @@ impl<'a> Writer<'a> {
         Write { table: self.table.id, key: key.clone(), conditions, mutations, request: None }
     }
 
-    async fn send(
-        &self,
-        key: &Bytes,
-        conditions: Vec<Condition>,
-        mutations: Vec<Mutation>,
-    ) -> Result<WriteOutcome, SqlError> {
-        let write = self.write(key, conditions, mutations);
+    async fn send(&self, write: Write) -> Result<WriteOutcome, SqlError> {
         Ok(self.run.context.kv.write(write, self.deadline, self.run.session.token()).await?)
     }
 
-    /// The row that a failed condition found at the leader.
-    fn found(&self, row: StoredRow, at: &Written) -> ReadRow {
-        let source = Source {
+    /// Where the row is from that a failed condition found: from the leader.
+    fn found(&self, at: &Written) -> Source {
+        Source {
             range: at.range,
             replica: self.run.context.kv.node(),
             lsn: at.lsn,
             staleness: Some(Duration::ZERO),
-        };
-        ReadRow { row, source }
+        }
     }
 
     fn check_deadline(&self) -> Result<(), SqlError> {

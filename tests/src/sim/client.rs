@@ -1,6 +1,7 @@
 //! A client of the simulated cluster: what it is doing, and what it will do next.
 
 use kvstore::request::{SessionToken, Write};
+use kvstore::row_update::RowUpdate;
 use kvstore::testing;
 
 use super::history::{Node, OpId, Range};
@@ -22,6 +23,8 @@ pub(crate) struct Client {
     pub(super) work: Option<Work>,
     /// What it will do with the row that it reads.
     pub(super) next: Option<FollowUp>,
+    /// What it computes a write from, until that is done or given up.
+    pub(super) update: Option<(FollowUp, RowUpdate)>,
     /// The write to do next.
     pub(super) intent: Option<(Range, Intent)>,
     /// For the end of a run: writes in this range until one succeeds, and then reads it all.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kvstore::error::KvError;
-use kvstore::request::{Columns, RequestId, SessionToken, TableId, Write};
+use kvstore::request::{Columns, RequestId, SessionToken, TableId, Write, WriteOutcome, Written};
+use kvstore::row_update::{RowUpdate, UpdateStep};
 use kvstore::testing::{
     Answer, Around, Call as Asking, CallError, Identity, Mode, Operation, RangeRoute, RangeScan, Silence,
     Step, learn,
@@ -40,6 +41,7 @@ impl World {
                 think,
                 work: None,
                 next: None,
+                update: None,
                 intent: None,
                 probe: None,
             });
@@ -64,6 +66,7 @@ impl World {
             think: 10_000,
             work: None,
             next: None,
+            update: None,
             intent: None,
             probe: Some(Probe { range, written: None, read: false }),
         });
@@ -82,7 +85,7 @@ impl World {
     pub(crate) fn dismiss(&mut self) {
         for client in self.clients.iter_mut().filter(|client| client.probe.is_none()) {
             client.left = 0;
-            (client.intent, client.next) = (None, None);
+            (client.intent, client.next, client.update) = (None, None, None);
         }
     }
 
@@ -454,6 +457,8 @@ impl World {
         if let Ok(answer) = &result {
             learn(answer, route, self.client(number).session.as_ref());
         }
+        let Some(range) = self.clients[number as usize].work.as_ref().map(|work| work.range) else { return };
+        self.updated(number, range, &result);
         let Some(work) = self.clients[number as usize].work.as_ref() else { return };
         let logged = work.write.as_ref().and_then(|write| self.refusals.get(&write.request?)).copied();
         let outcome = match result {
@@ -479,6 +484,24 @@ impl World {
             Err(_) => Response::Failed,
         };
         self.finish(number, outcome);
+    }
+
+    /// A write that was computed from a row is done, or has to be computed again from the row as it was found.
+    fn updated(&mut self, number: u32, range: Range, result: &std::result::Result<Answer, KvError>) {
+        let give_up = self.random.one_in(4);
+        let client = self.client(number);
+        let Some((_, update)) = client.update.as_mut() else { return };
+        let at = |lsn| Written { range: World::cohort(range), lsn };
+        let step = match result.clone() {
+            Ok(Answer::Written(lsn)) => update.answered(WriteOutcome::Written(at(lsn))),
+            Ok(Answer::ConditionFailed { current, at: lsn }) => {
+                update.answered(WriteOutcome::ConditionFailed { current, at: at(lsn) })
+            }
+            _ => return client.update = None,
+        };
+        if give_up || matches!(step, UpdateStep::Written(_)) {
+            client.update = None;
+        }
     }
 
     /// Whoever falls silent, gateways that are well answer soon [silent-is-passed-over].
@@ -510,12 +533,18 @@ impl World {
         self.values += 1;
         let (unique, now) = (self.values, self.now);
         let client = self.client(number);
-        let mut follows = false;
         if let (Some(next), Response::Rows { rows, .. }) = (client.next.take(), &outcome)
             && let [row] = &rows[..]
         {
+            client.update = Some((next, RowUpdate::new(row.clone())));
+        }
+        if matches!(outcome, Response::Failed | Response::Unknown) {
+            client.update = None;
+        }
+        let mut follows = false;
+        if let Some((next, update)) = &client.update {
             follows = !matches!(next, FollowUp::Edit);
-            client.intent = Some((work.range, workload::follow(&next, row, unique)));
+            client.intent = Some((work.range, workload::follow(*next, update, unique)));
         }
         if let Some(probe) = &mut client.probe {
             match &outcome {

@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use kvstore::request::{Condition, Mutation, Row};
+use kvstore::request::{Condition, Mutation, TableId, Write};
+use kvstore::row_update::RowUpdate;
 use replication::testing::options::Random;
 use wal::Lsn;
 
@@ -22,8 +23,8 @@ pub(crate) enum Intent {
     Scan { start: String, end: Option<String>, reverse: bool, consistency: Consistency },
 }
 
-/// A conditional write that a client does after it has read the row.
-#[derive(Clone, Debug)]
+/// A conditional write that a client does after it has read the row, and again if somebody else was first.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum FollowUp {
     /// Count one more.
     Count,
@@ -133,8 +134,9 @@ fn nullify(random: &mut Random, number: u64, value: String) -> Intent {
     Intent::Write { key: format!("nul{number}"), conditions: Vec::new(), mutations }
 }
 
-/// The write that follows a read of the row.
-pub(crate) fn follow(next: &FollowUp, row: &Row, unique: u32) -> Intent {
+/// The write that is computed from the row.
+pub(crate) fn follow(next: FollowUp, update: &RowUpdate, unique: u32) -> Intent {
+    let row = update.row();
     let key = String::from_utf8_lossy(&row.key).into_owned();
     let value = |column: &[u8]| {
         row.cells
@@ -157,11 +159,9 @@ pub(crate) fn follow(next: &FollowUp, row: &Row, unique: u32) -> Intent {
                 list.clear();
             }
             let _ = write!(list, ",{unique}");
-            let conditions = vec![Condition::RowVersion(row.version)];
-            Intent::Write { key, conditions, mutations: vec![put("l", list)] }
+            replace(update, vec![put("l", list)])
         }
         FollowUp::Edit => {
-            let conditions = vec![Condition::RowVersion(row.version)];
             let value = || unique.to_string();
             let mutations = match unique % 8 {
                 _ if row.cells.is_empty() => vec![put("a", value()), put("b", value()), put("c", value())],
@@ -173,7 +173,13 @@ pub(crate) fn follow(next: &FollowUp, row: &Row, unique: u32) -> Intent {
                 6 => vec![delete("b")],
                 _ => vec![delete("c"), put("a", value())],
             };
-            Intent::Write { key, conditions, mutations }
+            replace(update, mutations)
         }
     }
+}
+
+/// The write of a row that must still be the one from which it was computed.
+fn replace(update: &RowUpdate, mutations: Vec<Mutation>) -> Intent {
+    let Write { key, conditions, mutations, .. } = update.write(TableId(1), mutations);
+    Intent::Write { key: String::from_utf8_lossy(&key).into_owned(), conditions, mutations }
 }
