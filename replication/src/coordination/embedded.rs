@@ -84,6 +84,18 @@ impl Embedded {
         Ok(Embedded::with(tree, Some(disk)))
     }
 
+    /// The persistent nodes as bytes, as a backup of the service holds them.
+    #[cfg(feature = "testing")]
+    pub fn back_up(&self) -> Bytes {
+        self.service.lock().tree.encode().into()
+    }
+
+    /// A service with the nodes of a backup and no session; `None` if the bytes are none.
+    #[cfg(feature = "testing")]
+    pub fn restored(backup: Bytes) -> Option<Embedded> {
+        Tree::decode(backup).map(|tree| Embedded::with(tree, None))
+    }
+
     /// A new client with a session of its own.
     pub fn client(&self) -> Arc<EmbeddedClient> {
         let watches = Arc::new(Watches::default());

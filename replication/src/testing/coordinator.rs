@@ -1,131 +1,122 @@
-//! The coordination service, as the ranges see it: elections, the epoch's compare-and-set, the leader's znode; sessions
-//! and their ephemerals; and what an operator can do to it.
+//! The coordination service, as one range sees it: the embedded tree of znodes, on which each member carries out its
+//! requests with the code of production; sessions that end; and what an operator can do to it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use wal::{Epoch, ReplicaId};
+use bytes::Bytes;
+use futures::FutureExt;
+use wal::ReplicaId;
 
-use crate::coordination::range::NO_EPOCH;
-use crate::protocol::coordination::{Candidate, CoordinationRequest, RangeView};
+use crate::coordination::Coordinator;
+use crate::coordination::embedded::{Embedded, EmbeddedClient};
+use crate::coordination::range::RangeZnodes;
+use crate::protocol::coordination::{CoordinationRequest, RangeView};
 
-/// State of the service for one range.
-#[derive(Clone, Debug)]
+/// The range's own znode. Nobody deletes it: it is the catalog's.
+const RANGE: &str = "/range";
+
+/// The service for one range.
 pub struct Service {
-    epoch: Epoch,
-    holder: Option<ReplicaId>,
-    version: i32,
-    leader: Option<(Epoch, ReplicaId)>,
-    elections: BTreeMap<Epoch, Vec<Candidate>>,
-    order: u64,
+    tree: Embedded,
+    /// The members' sessions.
+    clients: BTreeMap<ReplicaId, Arc<EmbeddedClient>>,
+    /// Sees everything, and owns nothing.
+    operator: Arc<EmbeddedClient>,
     /// Grows with every change, so that views can be distinguished from newer ones.
     pub change: u64,
 }
 
+/// The persistent znodes of one moment.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    bytes: Bytes,
+    change: u64,
+}
+
 impl Default for Service {
     fn default() -> Service {
-        Service {
-            epoch: Epoch(0),
-            holder: None,
-            version: NO_EPOCH,
-            leader: None,
-            elections: BTreeMap::new(),
-            order: 0,
-            change: 0,
-        }
+        let service = Service::on(Embedded::new(), 0);
+        now(service.operator.ensure(RANGE)).expect("a tree takes it");
+        service
     }
 }
 
 impl Service {
+    fn on(tree: Embedded, change: u64) -> Service {
+        let operator = tree.client();
+        Service { tree, clients: BTreeMap::new(), operator, change }
+    }
+
     /// Carries out a request of a member whose session lives; whether it took effect.
     pub fn execute(&mut self, member: ReplicaId, request: CoordinationRequest) -> bool {
         self.change += 1;
-        match request {
-            CoordinationRequest::Stand { epoch, last } => {
-                if epoch <= self.epoch {
-                    return false;
-                }
-                self.order += 1;
-                let candidates = self.elections.entry(epoch).or_default();
-                candidates.retain(|one| one.member != member);
-                candidates.push(Candidate { member, last, order: self.order });
-                true
-            }
-            CoordinationRequest::Win { epoch, epoch_version } => {
-                // Tried again after a lost answer: done is what stands there.
-                if self.epoch == epoch && self.holder == Some(member) {
-                    return true;
-                }
-                if epoch_version != self.version || epoch <= self.epoch {
-                    return false;
-                }
-                self.epoch = epoch;
-                self.holder = Some(member);
-                self.version += 1;
-                self.leader = Some((epoch, member));
-                self.elections.retain(|election, _| *election > epoch);
-                true
-            }
-            CoordinationRequest::Restore { epoch } => {
-                let mine = self.epoch == epoch && self.holder == Some(member) && self.leader.is_none();
-                if mine {
-                    self.leader = Some((epoch, member));
-                }
-                mine
-            }
-            CoordinationRequest::Resign { epoch } => {
-                if self.leader == Some((epoch, member)) {
-                    self.leader = None;
-                }
-                self.withdraw(member);
-                true
-            }
+        let client = self.clients.entry(member).or_insert_with(|| self.tree.client());
+        let znodes = Arc::new(znodes(Arc::clone(client), member));
+        let done = now(Arc::clone(&znodes).carry_out(request)).done;
+        if let CoordinationRequest::Win { epoch, .. } = request
+            && done
+        {
+            now(znodes.clear_elections(epoch));
         }
+        done
     }
 
     /// The member's session ends: its ephemerals go.
     pub fn expire(&mut self, member: ReplicaId) {
         self.change += 1;
-        if self.leader.is_some_and(|(_, leader)| leader == member) {
-            self.leader = None;
-        }
-        self.withdraw(member);
-    }
-
-    fn withdraw(&mut self, member: ReplicaId) {
-        for candidates in self.elections.values_mut() {
-            candidates.retain(|one| one.member != member);
+        if let Some(client) = self.clients.remove(&member) {
+            client.kill(Duration::ZERO);
         }
     }
 
     /// What a member with (or without) a session sees.
     pub fn view(&self, session: bool) -> RangeView {
-        RangeView {
-            session,
-            epoch: self.epoch,
-            holder: self.holder,
-            epoch_version: self.version,
-            leader: self.leader,
-            elections: self.elections.clone(),
-        }
+        let nobody = ReplicaId::default();
+        let view = now(znodes(Arc::clone(&self.operator), nobody).view()).expect("a tree can be read");
+        RangeView { session, ..view }
     }
 
     /// An operator deletes znodes: 0 the leader's, 1 the epoch's, 2 all below the range.
     pub fn delete(&mut self, what: u8) {
         self.change += 1;
         if what != 1 {
-            self.leader = None;
+            self.delete_all(&format!("{RANGE}/leader"));
         }
         if what != 0 {
-            (self.epoch, self.holder, self.version) = (Epoch(0), None, NO_EPOCH);
+            self.delete_all(&format!("{RANGE}/epoch"));
         }
         if what == 2 {
-            self.elections.clear();
+            self.delete_all(&format!("{RANGE}/election"));
         }
     }
 
-    /// The service is restored from a backup: ephemerals are gone, the epoch is an old one, versions may repeat.
-    pub fn restore(&mut self, backup: &Service) {
-        let change = self.change.max(backup.change) + 1;
-        *self = Service { change, leader: None, elections: BTreeMap::new(), ..backup.clone() };
+    fn delete_all(&self, path: &str) {
+        for child in now(self.operator.list(path)).expect("a tree can be read") {
+            self.delete_all(&format!("{path}/{child}"));
+        }
+        // That it is not there is no harm.
+        let _ = now(self.operator.delete(path, None));
     }
+
+    /// What a backup of the service keeps: the persistent znodes.
+    pub fn back_up(&self) -> Backup {
+        Backup { bytes: self.tree.back_up(), change: self.change }
+    }
+
+    /// The service is restored from a backup: ephemerals are gone, the epoch is an old one, versions may repeat.
+    pub fn restore(&mut self, backup: &Backup) {
+        let tree = Embedded::restored(backup.bytes.clone()).expect("what was backed up");
+        *self = Service::on(tree, self.change.max(backup.change) + 1);
+    }
+}
+
+fn znodes(coordinator: Arc<EmbeddedClient>, me: ReplicaId) -> RangeZnodes {
+    RangeZnodes { coordinator, path: RANGE.to_owned(), me }
+}
+
+/// The embedded tree answers at once.
+fn now<T>(answer: impl Future<Output = T>) -> T {
+    answer.now_or_never().expect("the embedded tree never waits")
 }

@@ -136,7 +136,7 @@ impl World {
 
     /// Remembers the coordinator's state, to be restored later.
     pub fn back_up(&mut self) {
-        self.backup = Some(self.service.clone());
+        self.backup = Some(self.service.back_up());
     }
 
     /// Restores the coordinator from the backup: epochs may go back.

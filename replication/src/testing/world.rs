@@ -15,7 +15,7 @@ use wal::{
     ReplicaId,
 };
 
-use super::coordinator::Service;
+use super::coordinator::{Backup, Service};
 use super::options::{Options, Random};
 use crate::protocol::coordination::{CoordinationOutcome, CoordinationRequest};
 use crate::protocol::effect::{Effect, Lease, Reply};
@@ -88,7 +88,7 @@ pub struct World {
     agenda: BTreeMap<(u64, u64), Action>,
     agenda_number: u64,
     pub(super) service: Service,
-    pub(super) backup: Option<Service>,
+    pub(super) backup: Option<Backup>,
     /// Whether the coordinator answers.
     pub(super) service_up: bool,
     /// Directed links that carry nothing.

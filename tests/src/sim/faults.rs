@@ -2,6 +2,7 @@
 
 use replication::drive::Input;
 use replication::protocol::event::Event as CohortEvent;
+use replication::testing::coordinator::Service;
 use tokio::sync::oneshot;
 use wal::NodeId;
 use wal::disk::Faults;
@@ -67,11 +68,11 @@ impl World {
                 self.services[range as usize].delete(what);
                 self.announce(range);
             }
-            Fault::BackUp => self.backup = Some(self.services.clone()),
+            Fault::BackUp => self.backup = Some(self.services.iter().map(Service::back_up).collect()),
             Fault::Restore => {
                 if let Some(backup) = self.backup.clone() {
-                    for (range, service) in backup.iter().enumerate() {
-                        self.services[range].restore(service);
+                    for (range, backup) in backup.iter().enumerate() {
+                        self.services[range].restore(backup);
                         self.announce(range as u32);
                     }
                 }

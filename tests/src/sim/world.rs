@@ -24,7 +24,7 @@ use super::network::Network;
 use super::options::{Options, Style};
 use super::report;
 use super::schedule::{Fault, Snare};
-use replication::testing::coordinator::Service;
+use replication::testing::coordinator::{Backup, Service};
 
 /// Something that will happen.
 pub(crate) enum Action {
@@ -142,7 +142,7 @@ pub struct World {
     pub(super) machines: BTreeMap<Node, Machine>,
     pub(super) network: Network,
     pub(super) services: Vec<Service>,
-    pub(super) backup: Option<Vec<Service>>,
+    pub(super) backup: Option<Vec<Backup>>,
     /// What waits for the next leader of each range.
     pub(super) traps: Vec<Option<Snare>>,
     /// The faults have ended.
@@ -214,7 +214,7 @@ impl World {
             .collect();
         let network = Network::new(options.delay_max, options.loss, options.duplication);
         let mut world = World {
-            services: vec![Service::default(); options.ranges as usize],
+            services: (0..options.ranges).map(|_| Service::default()).collect(),
             traps: vec![None; options.ranges as usize],
             options,
             random,

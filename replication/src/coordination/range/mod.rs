@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 use wal::{CohortId, ReplicaId};
 
-use self::znodes::RangeZnodes;
+pub(crate) use self::znodes::RangeZnodes;
 pub use self::znodes::{NO_EPOCH, leader, range_path};
 use super::coordinator::{Coordinator, Result};
 use super::slot::{Slot, finish};
