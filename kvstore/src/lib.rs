@@ -40,6 +40,7 @@ mod reading;
 mod conditions;
 mod dedup;
 mod payload;
+mod shipping;
 #[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod engine;
 #[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]

@@ -27,6 +27,8 @@ const RECLAIM_PERIOD: Duration = Duration::from_secs(1);
 /// The scrub reads so many bytes in each period, of one range after the other: 2.5 MB/s in all.
 const SCRUB_PERIOD: Duration = Duration::from_millis(100);
 const SCRUB_BYTES: u64 = 256 << 10;
+/// An outgoing snapshot of which nobody asks for a part for so long is let go.
+const SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(60);
 /// A flush looks so often, and so many times, whether the log has forced what it is about to write out.
 const FORCE_POLL_PERIOD: Duration = Duration::from_millis(5);
 const FORCE_POLLS_MAX: u32 = 200;
@@ -97,6 +99,7 @@ impl Maintenance {
         ];
         threads.push(every("reclaim", RECLAIM_PERIOD, &fail, move || {
             reclaiming.sweep();
+            open_replicas(&reclaiming).for_each(|replica| replica.store.release_snapshots(SNAPSHOT_IDLE_MAX));
             let (sender, holding) = channel();
             log.reclaim(move |result| {
                 // An error: this thread has been stopped meanwhile.
@@ -207,7 +210,7 @@ fn flush(replica: &RangeReplica, metrics: &Metrics, troubles: &Troubles) {
 /// Waits until this node's log holds everything up to `applied`; an error if its disk is full or hangs.
 fn wait_forced(replica: &RangeReplica, applied: Lsn) -> io::Result<()> {
     for _ in 0..FORCE_POLLS_MAX {
-        if replica.cohort.status().forced.seq >= applied.seq {
+        if replica.cohort.forced_seq() >= applied.seq {
             return Ok(());
         }
         std::thread::sleep(FORCE_POLL_PERIOD);

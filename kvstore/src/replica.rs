@@ -3,7 +3,6 @@
 //! [`RangeStore`] gives the cohort's entries their meaning: it decides writes (window, then conditions), keeps what is
 //! pending, applies what is committed. [`RangeReplica`] adds the reads: `reading` says when the store is read.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -19,12 +18,13 @@ use wal::{CohortId, Entry, EntryKind, Epoch, Lsn, NodeId};
 
 use crate::conditions::{self, Pending, PendingWrite};
 use crate::dedup::Window;
-use crate::engine::{Engine, EngineError, FlushedState, Pinned, Receipt, Snapshot, SnapshotHead};
+use crate::engine::{Engine, EngineError, FlushedState, Pinned, Receipt, TableParts};
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
 use crate::reading::{ReadStep, ReplicaRead, Standing};
 use crate::request::{Columns, Mutation, Row, Source};
+use crate::shipping::Shipping;
 use crate::table::io_error;
 
 /// The state machine of one range.
@@ -35,7 +35,7 @@ pub struct RangeStore {
     engine: Engine,
     window_len: usize,
     state: Mutex<State>,
-    snapshots: Mutex<Snapshots>,
+    shipping: Shipping,
 }
 
 struct State {
@@ -43,14 +43,11 @@ struct State {
     pending: Pending,
 }
 
-/// Payload of a part of a snapshot, about.
-const SNAPSHOT_PART_BYTES: usize = 256 << 10;
-
-/// Snapshots on their way out, one for each member, and the one on its way in.
-#[derive(Default)]
-struct Snapshots {
-    outgoing: HashMap<NodeId, (u64, Snapshot)>,
-    incoming: Option<(u64, Receipt)>,
+/// A write on its way to its decision ([`RangeStore::prepare`]).
+pub struct PreparedWrite {
+    write: RangeWrite,
+    /// What the tables hold of the row, if the decision needs it.
+    tables: Option<Result<TableParts, EngineError>>,
 }
 
 /// Why a write was refused by the store.
@@ -67,6 +64,8 @@ pub enum Refusal {
     Forgotten,
     /// The row could not be read.
     Unreadable(String),
+    /// The tables have grown since they were read for the decision: prepare it anew.
+    Outdated,
 }
 
 impl RangeStore {
@@ -79,7 +78,14 @@ impl RangeStore {
     ) -> Result<RangeStore, String> {
         let window = Window::decode(attachment, window_len).map_err(|error| error.to_string())?;
         let state = Mutex::new(State { window, pending: Pending::default() });
-        Ok(RangeStore { range, label: String::new(), engine, window_len, state, snapshots: Mutex::default() })
+        Ok(RangeStore {
+            range,
+            label: String::new(),
+            engine,
+            window_len,
+            state,
+            shipping: Shipping::default(),
+        })
     }
 
     /// The same with its table and span in words, for the log.
@@ -108,14 +114,17 @@ impl RangeStore {
         self.lock().window.encode()
     }
 
-    /// Whether the write may be decided now.
-    pub fn admit(&self, write: &RangeWrite) -> Result<(), KvError> {
+    /// A write for [`Store::decide`], if it may be decided now, with all that its decision needs from the disk: it is made
+    /// under the cohort's lock, which is no place to wait for one.
+    pub fn prepare(&self, write: RangeWrite) -> Result<PreparedWrite, KvError> {
         // Whoever asks: followers would refuse it forever once it is in the log.
         check_entry(&write.key, &write.mutations)?;
-        match self.engine.stalled() {
-            true => Err(KvError::Overloaded("write stall: flushes are behind".into())),
-            false => Ok(()),
+        if self.engine.stalled() {
+            return Err(KvError::Overloaded("write stall: flushes are behind".into()));
         }
+        // An error counts only there: the write may have been done already.
+        let tables = (!write.conditions.is_empty()).then(|| self.engine.read_tables(&write.key));
+        Ok(PreparedWrite { write, tables })
     }
 
     /// The answer to a write of the row at `key` with which replication has come back here, on `node`.
@@ -141,6 +150,9 @@ impl RangeStore {
                 Ok(Answer::Forgotten { applied: self.engine.applied() })
             }
             Ok(WriteReply::Refused(Refusal::Unreadable(why))) => Err(KvError::Unavailable(why)),
+            Ok(WriteReply::Refused(Refusal::Outdated)) => {
+                Err(KvError::Unavailable("its tables change all the time".into()))
+            }
         }
     }
 
@@ -151,53 +163,67 @@ impl RangeStore {
         self.engine.freeze(|| state.window.encode());
     }
 
-    /// Puts a received snapshot in force, with the window that came with it. Nothing is applied meanwhile.
+    /// Puts a received snapshot in force, with the window that came with it. Nothing is applied meanwhile. The state is
+    /// held only while both change in memory: a freeze must not pair the tables of one with the window of the other.
     fn install_snapshot(&self, receipt: Receipt) -> Result<FlushedState, String> {
-        let mut state = self.lock();
-        let flushed_state = self.engine.install_snapshot(receipt).map_err(|error| error.to_string())?;
-        if flushed_state.lsn < self.engine.applied() {
-            // Damaged tables were repaired under what is applied; the window knows that, too.
-            return Ok(flushed_state);
+        let window = match Window::decode(receipt.attachment().clone(), self.window_len) {
+            Ok(window) => window,
+            Err(error) => {
+                self.engine.refuse(receipt);
+                return Err(error.to_string());
+            }
+        };
+        let installed = self.engine.install_snapshot(receipt, || self.lock());
+        let (flushed_state, mut state) = installed.map_err(|error| error.to_string())?;
+        // If not, damaged tables were repaired under what is applied; the window knows that, too.
+        if flushed_state.lsn >= self.engine.applied() {
+            state.window = window;
+            state.pending.clear();
         }
-        let window = Window::decode(flushed_state.attachment.clone(), self.window_len);
-        state.window = window.map_err(|error| error.to_string())?;
-        state.pending.clear();
+        drop(state);
         Ok(flushed_state)
     }
 
+    /// Whether the write's conditions hold; `false` is for the log to tell. Or why it is refused at once, and what that
+    /// rests on.
+    fn judge(
+        &self,
+        pending: &Pending,
+        write: &RangeWrite,
+        tables: Option<Result<TableParts, EngineError>>,
+    ) -> Result<bool, (Refusal, Lsn)> {
+        let RangeWrite { key, conditions, retry, .. } = write;
+        if conditions.is_empty() {
+            return Ok(true);
+        }
+        let tables =
+            tables.transpose().map_err(|error| (Refusal::Unreadable(error.to_string()), Lsn::ZERO))?;
+        let found = tables.and_then(|tables| self.engine.row_for_decision(key, tables));
+        let (mut row, applied) = found.ok_or((Refusal::Outdated, Lsn::ZERO))?;
+        let after = pending.overlay(&mut row);
+        if !conditions::hold(conditions, &row) {
+            if *retry {
+                return Ok(false);
+            }
+            let at = after.unwrap_or(applied);
+            if row.cells.is_empty() {
+                row.version = at;
+            }
+            return Err((Refusal::Condition { current: row, at }, at));
+        }
+        Ok(true)
+    }
+
     fn receive_part(&self, part: SnapshotPart) -> Result<Option<FlushedState>, String> {
-        let mut snapshots = lock(&self.snapshots);
-        if part.number == 0 {
-            if let Some((_, abandoned)) = snapshots.incoming.take() {
-                self.engine.refuse(abandoned);
-            }
-            let head = SnapshotHead::decode(part.bytes).ok_or("its head is damaged or of another version")?;
-            let receipt = self.engine.receive(head);
-            snapshots.incoming = Some((1, receipt));
-        } else {
-            let Some((next, mut receipt)) = snapshots.incoming.take() else {
-                return Err("its beginning is missing".to_owned());
-            };
-            let added = match next == part.number {
-                true if part.bytes.is_empty() => Ok(()),
-                true => {
-                    self.engine.receive_chunk(&mut receipt, part.bytes).map_err(|error| error.to_string())
-                }
-                false => Err(format!("part {} comes after part {next}", part.number)),
-            };
-            if let Err(error) = added {
-                self.engine.refuse(receipt);
-                return Err(error);
-            }
-            snapshots.incoming = Some((next + 1, receipt));
-        }
-        match snapshots.incoming.take() {
-            Some((_, receipt)) if part.last => self.install_snapshot(receipt).map(Some),
-            incoming => {
-                snapshots.incoming = incoming;
-                Ok(None)
-            }
-        }
+        // Held until the last part is in force: what is wiped meanwhile would come back.
+        let mut incoming = self.shipping.incoming();
+        let whole = incoming.receive(&self.engine, part)?;
+        whole.map(|receipt| self.install_snapshot(receipt)).transpose()
+    }
+
+    /// Lets go of tables that outgoing snapshots pin, if nobody has asked for a part for so long.
+    pub(crate) fn release_snapshots(&self, idle_max: Duration) {
+        self.shipping.release_idle(idle_max);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -208,7 +234,7 @@ impl RangeStore {
 }
 
 impl Store for RangeStore {
-    type Request = RangeWrite;
+    type Request = PreparedWrite;
     type Pending = PendingWrite;
     type Refusal = Refusal;
 
@@ -220,37 +246,23 @@ impl Store for RangeStore {
         entry.kind != EntryKind::Write || payload::is_known(&entry.payload)
     }
 
-    fn decide(&self, write: RangeWrite) -> Decision<PendingWrite, Refusal> {
-        let RangeWrite { key, conditions, mut mutations, request, known, retry } = write;
+    fn decide(&self, prepared: PreparedWrite) -> Decision<PendingWrite, Refusal> {
+        let PreparedWrite { write, tables } = prepared;
         let state = self.lock();
-        if let Some(outcome) = state.window.find(&request) {
+        if let Some(outcome) = state.window.find(&write.request) {
             return Decision::Join(outcome);
         }
-        if let Some(outcome) = state.pending.find(&request) {
+        if let Some(outcome) = state.pending.find(&write.request) {
             return Decision::Join(outcome);
         }
-        if state.window.forgot(known) {
+        if state.window.forgot(write.known) {
             return Decision::Refuse { refusal: Refusal::Forgotten, after: Lsn::ZERO };
         }
-        let mut refused = false;
-        if !conditions.is_empty() {
-            let (mut row, applied) = match self.engine.get_for_decision(&key) {
-                Ok(found) => found,
-                Err(error) => {
-                    let refusal = Refusal::Unreadable(error.to_string());
-                    return Decision::Refuse { refusal, after: Lsn::ZERO };
-                }
-            };
-            let after = state.pending.overlay(&mut row);
-            refused = !conditions::hold(&conditions, &row);
-            if refused && !retry {
-                let at = after.unwrap_or(applied);
-                if row.cells.is_empty() {
-                    row.version = at;
-                }
-                return Decision::Refuse { refusal: Refusal::Condition { current: row, at }, after: at };
-            }
-        }
+        let refused = match self.judge(&state.pending, &write, tables) {
+            Ok(holds) => !holds,
+            Err((refusal, after)) => return Decision::Refuse { refusal, after },
+        };
+        let RangeWrite { key, mut mutations, request, .. } = write;
         if refused {
             mutations.clear();
         }
@@ -290,25 +302,14 @@ impl Store for RangeStore {
         self.engine.applied()
     }
 
-    fn read_snapshot(&self, to: NodeId, part: u64, tables: Lsn) -> Result<SnapshotPart, String> {
-        let mut snapshots = lock(&self.snapshots);
-        if part == 0 {
-            let snapshot = self.engine.snapshot(tables).map_err(|error| error.to_string())?;
-            let (flushed, bytes) = (snapshot.head().flushed, snapshot.head().encode());
-            snapshots.outgoing.insert(to, (1, snapshot));
-            return Ok(SnapshotPart { number: 0, flushed, bytes, last: false });
-        }
-        let Some((next, snapshot)) = snapshots.outgoing.get_mut(&to).filter(|(next, _)| *next == part) else {
-            return Err(format!("part {part} of a snapshot for {to} is out of turn"));
-        };
-        *next += 1;
-        let (flushed, chunk) = (snapshot.head().flushed, snapshot.chunk(SNAPSHOT_PART_BYTES));
-        let last = !matches!(chunk, Ok(Some(_)));
-        if last {
-            snapshots.outgoing.remove(&to);
-        }
-        let bytes = chunk.map_err(|error| error.to_string())?.unwrap_or_default();
-        Ok(SnapshotPart { number: part, flushed, bytes, last })
+    fn read_snapshot(
+        &self,
+        to: NodeId,
+        snapshot: u64,
+        part: u64,
+        tables: Lsn,
+    ) -> Result<SnapshotPart, String> {
+        self.shipping.read(&self.engine, to, (snapshot, part), tables)
     }
 
     fn receive_snapshot(&self, part: SnapshotPart) -> Received {
@@ -330,18 +331,16 @@ impl Store for RangeStore {
     }
 
     fn wipe(&self) -> Result<(), String> {
-        let mut snapshots = lock(&self.snapshots);
-        if let Some((_, abandoned)) = snapshots.incoming.take() {
-            self.engine.refuse(abandoned);
-        }
-        let mut state = self.lock();
-        self.engine.wipe().map_err(|error| error.to_string())?;
-        state.window = Window::decode(Bytes::new(), self.window_len).map_err(|error| error.to_string())?;
+        let mut incoming = self.shipping.incoming();
+        incoming.abandon(&self.engine);
+        let mut state = self.engine.wipe(|| self.lock()).map_err(|error| error.to_string())?;
+        state.window = Window::new(self.window_len);
         state.pending.clear();
         Ok(())
     }
 
     fn closed(&self) {
+        self.shipping.release();
         self.lock().pending.clear();
     }
 }
@@ -431,15 +430,14 @@ impl RangeReplica {
 
     /// Writes. After [`KvError::OutcomeUnknown`] the write may or may not be done; after any other error it is not.
     pub(crate) async fn write(&self, write: RangeWrite, deadline: Instant) -> Result<Answer, KvError> {
-        self.store.admit(&write)?;
-        if !write.conditions.is_empty() {
-            // The decision reads this row under the cohort's lock: fetch its blocks before.
-            let _ = self.store.engine.get(&write.key, &Columns::All);
-        }
-        let key = write.key.clone();
-        match tokio::time::timeout_at(deadline.into(), self.cohort.write(write)).await {
-            Err(_) => Err(KvError::OutcomeUnknown("no majority forced it in time".into())),
-            Ok(reply) => self.store.answer(self.node, &key, reply),
+        loop {
+            let prepared = self.store.prepare(write.clone())?;
+            match tokio::time::timeout_at(deadline.into(), self.cohort.write(prepared)).await {
+                Err(_) => return Err(KvError::OutcomeUnknown("no majority forced it in time".into())),
+                // At most once for each flush.
+                Ok(Ok(WriteReply::Refused(Refusal::Outdated))) => {}
+                Ok(reply) => return self.store.answer(self.node, &write.key, reply),
+            }
         }
     }
 
@@ -494,3 +492,6 @@ pub fn refusal(node: NodeId, error: ReplicaError) -> KvError {
         ReplicaError::Closed => KvError::ShuttingDown,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,8 +89,16 @@ pub trait Store: Send + Sync + 'static {
     fn applied(&self) -> Lsn;
 
     /// Reads a part of a snapshot of the tables for `to`, whose own tables hold everything up to `flushed`; part 0 begins
-    /// a new one, as of that moment. Parts are asked for in order. Blocks on the disk: not called under the cohort's lock.
-    fn read_snapshot(&self, to: NodeId, part: u64, flushed: Lsn) -> Result<SnapshotPart, String>;
+    /// a new one, as of that moment. Parts of one are asked for in order. A later `snapshot` for the same node takes the
+    /// place of an earlier one, of which a call may still be under way. Blocks on the disk: not called under the cohort's
+    /// lock.
+    fn read_snapshot(
+        &self,
+        to: NodeId,
+        snapshot: u64,
+        part: u64,
+        flushed: Lsn,
+    ) -> Result<SnapshotPart, String>;
 
     /// Keeps a part of a snapshot; with the last one the snapshot takes the place of everything, durably and at once. Blocks on
     /// the disk: not called under the cohort's lock, but nothing is applied until its outcome is known.

@@ -88,8 +88,8 @@ impl Engine {
         made: &[Arc<Table>],
         change: impl FnOnce(&mut Manifest),
     ) -> Result<(), EngineError> {
-        let mut manifest = lock(&self.manifest);
-        let mut next = manifest.clone();
+        let _one = lock(&self.editing);
+        let mut next = lock(&self.manifest).clone();
         change(&mut next);
         next.next = self.next.load(Ordering::Relaxed);
         let forced = self.disk.sync_dir(&self.dir).map_err(|error| io_error(&self.dir, error));
@@ -100,7 +100,7 @@ impl Engine {
         }
         // If this fails, either manifest may be the one that a restart finds, so the files of both stay.
         next.put_in_force(&*self.disk, &self.dir)?;
-        *manifest = next;
+        *lock(&self.manifest) = next;
         Ok(())
     }
 

@@ -44,18 +44,23 @@ impl Engine {
     }
 
     /// Writes what is frozen as one table and returns how far the tables reach now. `ready` is called first, with the
-    /// LSN that they are about to reach, and may wait or refuse. An error leaves all as it was; try again.
+    /// LSN that they are about to reach, and may wait or refuse; no lock is held meanwhile. An error leaves all as it was;
+    /// try again.
     pub fn flush(
         &self,
         ready: impl FnOnce(Lsn) -> Result<(), EngineError>,
     ) -> Result<FlushedState, EngineError> {
+        self.check()?;
+        let frozen = || self.version().frozen.clone();
+        let Some(waiting) = frozen() else { return Ok(lock(&self.manifest).flushed.clone()) };
+        ready(waiting.lsn)?;
         let _one = lock(&self.flushing);
         self.check()?;
-        let Some(frozen) = self.version().frozen.clone() else {
+        // A snapshot may have taken its place meanwhile.
+        let Some(frozen) = frozen().filter(|frozen| Arc::ptr_eq(&frozen.memtable, &waiting.memtable)) else {
             return Ok(lock(&self.manifest).flushed.clone());
         };
         let Frozen { memtable, lsn, chain, attachment } = frozen;
-        ready(lsn)?;
         let walk = Walk::new(vec![RowSource::Memtable(memtable)], lsn, Bytes::new(), None, false);
         let made = self.write_tables(walk, u64::MAX, |_, _| {})?;
         let snapshot = lock(&self.manifest).flushed.snapshot;

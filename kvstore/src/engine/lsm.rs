@@ -15,10 +15,19 @@ use super::options::EngineStats;
 use super::options::{EngineOptions, LEVELS};
 use super::version::{Version, sort_run};
 use crate::request::{Columns, Mutation, Row};
-use crate::table::{BlockCache, Caching, Damage, Table, TableError as EngineError, file_name, io_error};
+use crate::table::{
+    BlockCache, Caching, Damage, RowVersions, Table, TableError as EngineError, file_name, io_error,
+};
 
 /// Ending of the names of files that were set aside.
 const DAMAGED: &str = ".damaged";
+
+/// What tables hold of one row that is about to be written.
+pub(crate) struct TableParts {
+    parts: Vec<RowVersions>,
+    /// They held everything up to here.
+    flushed: Lsn,
+}
 
 /// One range's data.
 pub struct Engine {
@@ -27,8 +36,10 @@ pub struct Engine {
     pub(super) options: EngineOptions,
     pub(super) cache: Arc<BlockCache>,
     pub(super) state: RwLock<State>,
-    /// The manifest in force; held for an edit.
+    /// The manifest in force. Never held over the disk.
     pub(super) manifest: Mutex<Manifest>,
+    /// One edit of it at a time.
+    pub(super) editing: Mutex<()>,
     /// Number of the next table file.
     pub(super) next: AtomicU64,
     /// One flush, and one compaction, at a time.
@@ -86,6 +97,7 @@ impl Engine {
             state: RwLock::new(state),
             next: AtomicU64::new(manifest.next),
             manifest: Mutex::new(manifest),
+            editing: Mutex::default(),
             flushing: Mutex::default(),
             compacting: Mutex::default(),
             compaction_due: AtomicBool::new(true),
@@ -164,14 +176,25 @@ impl Engine {
         Ok((merge::visible(Bytes::copy_from_slice(key), parts, columns, read_lsn), read_lsn))
     }
 
-    /// The row as [`Engine::get`] finds it, for the decision of a write. If it does not exist its version is an LSN above
-    /// which no write has touched it: its deletion's, or, if that was forgotten, that of the last deletion forgotten.
-    pub(crate) fn get_for_decision(&self, key: &Bytes) -> Result<(Row, Lsn), EngineError> {
+    /// What the tables hold of a row, for [`Engine::row_for_decision`].
+    pub(crate) fn read_tables(&self, key: &[u8]) -> Result<TableParts, EngineError> {
         self.check()?;
+        let (version, _) = self.current();
+        Ok(TableParts { parts: version.get_from_tables(key)?, flushed: version.flushed })
+    }
+
+    /// The row as [`Engine::get`] finds it, for the decision of a write, without a look at the disk; `None` if the tables
+    /// have grown since they were read. If it does not exist its version is an LSN above which no write has touched it: its
+    /// deletion's, or, if that was forgotten, that of the last deletion forgotten.
+    pub(crate) fn row_for_decision(&self, key: &Bytes, tables: TableParts) -> Option<(Row, Lsn)> {
         let (version, read_lsn) = self.current();
-        let parts = version.get(key, read_lsn)?;
+        if tables.flushed != version.flushed {
+            return None;
+        }
+        let mut parts = version.get_from_memory(key, read_lsn);
+        parts.extend(tables.parts);
         let touched = merge::newest(parts.iter().flat_map(|part| &part.cells)).unwrap_or(version.gc_lsn);
-        Ok((merge::visible(key.clone(), parts, &Columns::All, touched), read_lsn))
+        Some((merge::visible(key.clone(), parts, &Columns::All, touched), read_lsn))
     }
 
     /// Rows by key, all at the last applied LSN, which is returned, too; in the order of the keys.

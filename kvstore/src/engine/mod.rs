@@ -16,7 +16,7 @@
 //!
 //! The engine starts no thread. One caller at a time applies (and freezes), any number read; one thread flushes, one
 //! compacts. The latter two run beside each other: a flush only adds to level 0, a compaction takes away only what it
-//! has read; the manifest's lock is held for the edit alone.
+//! has read; edits of the manifest wait for each other, and nobody else for them.
 //!
 //! The key of a version is (row key, column, LSN descending). It is compared part by part, in the memtable as in
 //! tables, which store a row once for all its cells; so no byte needs escaping.
@@ -40,6 +40,7 @@ mod memtable;
 mod options;
 
 pub use self::lsm::Engine;
+pub(crate) use self::lsm::TableParts;
 pub use self::manifest::FlushedState;
 pub use self::options::EngineOptions;
 pub use self::pinned::Pinned;

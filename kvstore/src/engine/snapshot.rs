@@ -125,6 +125,13 @@ impl SnapshotHead {
     }
 }
 
+impl Receipt {
+    /// What the sender's store gave at the moment of the snapshot.
+    pub fn attachment(&self) -> &Bytes {
+        &self.head.attachment
+    }
+}
+
 impl Snapshot {
     /// What it is of.
     pub fn head(&self) -> &SnapshotHead {
@@ -156,16 +163,16 @@ impl Engine {
         self.check()?;
         // No flush may come between what the manifest says and what the version holds.
         let _one = lock(&self.flushing);
-        let (flushed, gc_lsn) = {
-            let manifest = lock(&self.manifest);
-            (manifest.flushed.clone(), manifest.gc_lsn)
-        };
+        let flushed = lock(&self.manifest).flushed.clone();
+        // A compaction may come between: what is gone is asked of the version itself.
+        let version = self.version();
+        let gc_lsn = version.gc_lsn;
         let partial = above >= gc_lsn;
         let extent = if partial { Extent::above(above) } else { Extent::Whole };
         let attachment = flushed.attachment;
         let head =
             SnapshotHead { flushed: flushed.lsn, flushed_chain: flushed.chain, extent, gc_lsn, attachment };
-        let sources = self.version().table_sources(Caching::Bypass);
+        let sources = version.table_sources(Caching::Bypass);
         Ok(Snapshot { head, walk: Walk::new(sources, Lsn::ZERO, Bytes::new(), None, false) })
     }
 }
@@ -213,7 +220,14 @@ impl Engine {
     /// beside [`Engine::apply`]. A snapshot that begins above what the tables hold, or is older than what is applied
     /// here, is an error and changes nothing. But damaged tables are repaired by a whole one that reaches as far as they
     /// do: it may be older than the memtable, which then stays, for together they hold everything [repair-keeps-memtable].
-    pub fn install_snapshot(&self, mut receipt: Receipt) -> Result<FlushedState, EngineError> {
+    ///
+    /// `hold` is called when the edit is durable, just before readers see it, and what it gives is handed back: a lock, so
+    /// that the caller's state changes with the engine's and is not held over the disk.
+    pub fn install_snapshot<G>(
+        &self,
+        mut receipt: Receipt,
+        hold: impl FnOnce() -> G,
+    ) -> Result<(FlushedState, G), EngineError> {
         if let Err(error) = self.finish_open(&mut receipt) {
             self.refuse(receipt);
             return Err(error);
@@ -243,14 +257,17 @@ impl Engine {
         let mut levels = if replaces { Version::no_tables() } else { self.version().levels.clone() };
         levels[usize::from(level)].splice(0..0, made);
         let gc_lsn = lock(&self.manifest).gc_lsn;
+        // Whoever still reads them has them open.
+        old.iter().for_each(|(_, number)| self.discard(&file_name(&self.dir, *number)));
+        let held = hold();
         self.put_under_memtable(levels, &flushed, gc_lsn, installation == Installation::Repair);
         self.compaction_due.store(true, Ordering::Release);
-        old.iter().for_each(|(_, number)| self.discard(&file_name(&self.dir, *number)));
-        Ok(flushed)
+        Ok((flushed, held))
     }
 
-    /// Throws everything away with one manifest edit. May not run beside [`Engine::apply`].
-    pub fn wipe(&self) -> Result<(), EngineError> {
+    /// Throws everything away with one manifest edit. May not run beside [`Engine::apply`]. `hold` is as for
+    /// [`Engine::install_snapshot`].
+    pub fn wipe<G>(&self, hold: impl FnOnce() -> G) -> Result<G, EngineError> {
         let (_flush, _compaction) = (lock(&self.flushing), lock(&self.compacting));
         let old = lock(&self.manifest).tables.clone();
         let nothing = FlushedState::default();
@@ -258,9 +275,10 @@ impl Engine {
             manifest.tables.clear();
             (manifest.flushed, manifest.gc_lsn) = (nothing.clone(), Lsn::ZERO);
         })?;
-        self.put_under_memtable(Version::no_tables(), &nothing, Lsn::ZERO, false);
         old.iter().for_each(|(_, number)| self.discard(&file_name(&self.dir, *number)));
-        Ok(())
+        let held = hold();
+        self.put_under_memtable(Version::no_tables(), &nothing, Lsn::ZERO, false);
+        Ok(held)
     }
 
     /// What the snapshot would do here, or why it may not.

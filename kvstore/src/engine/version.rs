@@ -58,8 +58,19 @@ impl Version {
 
     /// Everything that is held of one row at `read_lsn`, newest source first.
     pub(crate) fn get(&self, key: &[u8], read_lsn: Lsn) -> Result<Vec<RowVersions>, TableError> {
-        let mut parts: Vec<RowVersions> =
-            self.memtables().filter_map(|memtable| memtable.get(key, read_lsn)).collect();
+        let mut parts = self.get_from_memory(key, read_lsn);
+        parts.append(&mut self.get_from_tables(key)?);
+        Ok(parts)
+    }
+
+    /// The part of it that is not in tables.
+    pub(crate) fn get_from_memory(&self, key: &[u8], read_lsn: Lsn) -> Vec<RowVersions> {
+        self.memtables().filter_map(|memtable| memtable.get(key, read_lsn)).collect()
+    }
+
+    /// The part of it that is in tables.
+    pub(crate) fn get_from_tables(&self, key: &[u8]) -> Result<Vec<RowVersions>, TableError> {
+        let mut parts = Vec::new();
         let (overlapping, runs) = self.levels.split_first().map_or((&[][..], &[][..]), |(a, b)| (&a[..], b));
         for table in overlapping.iter().filter(|table| table.spans(key)) {
             parts.extend(table.get(key)?);

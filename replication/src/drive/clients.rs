@@ -219,7 +219,7 @@ mod tests {
             Lsn::ZERO
         }
 
-        fn read_snapshot(&self, _: NodeId, _: u64, _: Lsn) -> Result<SnapshotPart, String> {
+        fn read_snapshot(&self, _: NodeId, _: u64, _: u64, _: Lsn) -> Result<SnapshotPart, String> {
             Err("nothing to read".to_owned())
         }
         fn receive_snapshot(&self, _: SnapshotPart) -> Received {

@@ -3,7 +3,7 @@
 //! There are six transitions, and each consumes the old role: a follower stands for election, or succeeds a leader that
 //! transfers to it; a candidate enters the next election, or has won; a leader claims a higher epoch; and anyone follows.
 
-use wal::{Epoch, NodeId};
+use wal::{Epoch, Lsn, NodeId};
 
 use super::candidate::Candidate;
 use super::config::{Config, Recovered};
@@ -130,6 +130,11 @@ impl Cohort {
             Role::Leader(role) => role.reads.len(),
             Role::Follower(_) | Role::Candidate(_) => 0,
         }
+    }
+
+    /// The last LSN that is forced in this replica's own log.
+    pub fn forced_lsn(&self) -> Lsn {
+        self.common.log.forced()
     }
 
     /// The leader as known here.

@@ -51,6 +51,8 @@ pub struct Replica<S: Store> {
     // Published after each round, for readers that must not take the lock.
     pub(super) lease: LeaseCell,
     pub(super) applied: watch::Sender<Lsn>,
+    /// Sequence number of the last entry that this node's log has forced.
+    forced: AtomicU64,
     /// Who leads, as far as known here; 0: nobody.
     leader: AtomicU32,
     /// The same, for those who wait for a change.
@@ -97,6 +99,7 @@ impl<S: Store> Replica<S> {
             members,
             node: Arc::clone(node),
             applied: watch::Sender::new(store.applied()),
+            forced: AtomicU64::new(0),
             store,
             me: me.clone(),
             outboxes,
@@ -231,6 +234,11 @@ impl<S: Store> Replica<S> {
         (fresh_at != 0).then(|| Duration::from_millis(u64::from(clock::now().since(Stamp(fresh_at)).0)))
     }
 
+    /// Sequence number of the last entry that this node's log holds on disk. Takes no lock: a flush waits for it.
+    pub fn forced_seq(&self) -> u64 {
+        self.forced.load(Ordering::Acquire)
+    }
+
     /// Whether its rows may be read at all: false once its history is known to differ from its leader's
     /// [stopped-serves-nothing]. Takes no lock.
     pub fn takes_part(&self) -> bool {
@@ -278,6 +286,7 @@ impl<S: Store> Replica<S> {
     }
 
     fn publish(&self, state: &State<S>) {
+        self.forced.store(state.drive.cohort().forced_lsn().seq, Ordering::Release);
         self.publish_leader(state.drive.cohort().leader());
         self.stopped.store(!state.drive.cohort().takes_part(), Ordering::Release);
         let now = clock::now();
@@ -394,7 +403,7 @@ impl<S: Store> Environment for NodeEnvironment<'_, S> {
 
     fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, flushed: Lsn) {
         self.elsewhere(move |store| {
-            let read = store.read_snapshot(to, part, flushed);
+            let read = store.read_snapshot(to, snapshot, part, flushed);
             let part = read.inspect_err(|error| error!(%to, error, "a snapshot cannot be read")).ok();
             Event::SnapshotRead { to, snapshot, part }
         });

@@ -102,9 +102,10 @@ impl World {
         match operation {
             Operation::Write(write) => {
                 let Some(replica) = self.replica(target, range) else { return };
-                if let Err(error) = replica.drive.store().admit(&write) {
-                    return self.reply(id, Err(error));
-                }
+                let write = match replica.drive.store().prepare(write) {
+                    Ok(write) => write,
+                    Err(error) => return self.reply(id, Err(error)),
+                };
                 let (sender, receiver) = oneshot::channel();
                 replica.waiting.push((id, Receiver::Write(receiver)));
                 self.take(target, range, Input::Write { request: write, sender });

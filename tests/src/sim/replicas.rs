@@ -87,7 +87,7 @@ impl World {
             }
             Wish::ReadSnapshot { to, snapshot, part, flushed } => {
                 let Some(replica) = self.replica(node, range) else { return };
-                let part = replica.drive.store().read_snapshot(to, part, flushed).ok();
+                let part = replica.drive.store().read_snapshot(to, snapshot, part, flushed).ok();
                 let delay = 200 + self.random.below(self.options.force_max);
                 let event = CohortEvent::SnapshotRead { to, snapshot, part };
                 self.plan(delay, Action::Tell { node, life, range, event });

@@ -181,7 +181,7 @@ fn a_whole_snapshot_repairs_damaged_tables_under_what_is_applied() {
         while let Some(chunk) = snapshot.chunk(64).unwrap() {
             engine.receive_chunk(&mut receipt, chunk).unwrap();
         }
-        let flushed_state = engine.install_snapshot(receipt).unwrap();
+        let (flushed_state, ()) = engine.install_snapshot(receipt, || ()).unwrap();
         assert_eq!((flushed_state.lsn.seq, engine.applied().seq), (source, 9));
         assert!(!engine.damaged());
         assert_eq!(scan(&engine).unwrap().len(), 9);
@@ -206,5 +206,5 @@ fn an_older_snapshot_than_the_damaged_tables_is_refused() {
     while let Some(chunk) = snapshot.chunk(64).unwrap() {
         engine.receive_chunk(&mut receipt, chunk).unwrap();
     }
-    assert!(engine.install_snapshot(receipt).is_err() && engine.damaged());
+    assert!(engine.install_snapshot(receipt, || ()).is_err() && engine.damaged());
 }

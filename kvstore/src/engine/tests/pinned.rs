@@ -49,7 +49,7 @@ fn an_older_lsn_is_read_until_it_is_written_out_and_on_by_whoever_holds_it() {
     assert_eq!(read(&old, all(), 100), expected);
     assert_eq!(engine.kept_for(&old).len(), 1, "the memtable is kept for it alone");
     // What is wiped is not read on: the content may have been wrong.
-    engine.wipe().unwrap();
+    engine.wipe(|| ()).unwrap();
     for seq in 1..=20 {
         write(&engine, seq, "other", &[put("c", "history")]);
     }

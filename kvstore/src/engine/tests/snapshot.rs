@@ -17,7 +17,7 @@ fn ship(from: &Engine, to: &Engine, tables: Lsn, bytes: usize) -> Result<Flushed
             return Err(error);
         }
     }
-    to.install_snapshot(receipt)
+    to.install_snapshot(receipt, || ()).map(|(flushed_state, ())| flushed_state)
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_crash_while_all_is_thrown_away_leaves_all_or_nothing() {
     let whole = MemoryDisk::new();
     let engine = begin(&whole);
     let first = whole.operations();
-    engine.wipe().unwrap();
+    engine.wipe(|| ()).unwrap();
     assert_eq!((scan(&engine).unwrap().len(), engine.applied(), engine.flushed()), (0, Lsn::ZERO, Lsn::ZERO));
     // It takes up from the first write again.
     write(&engine, 1, "key1", &[put("a", "again")]);
@@ -151,7 +151,7 @@ fn a_crash_while_all_is_thrown_away_leaves_all_or_nothing() {
             let disk = MemoryDisk::new();
             let engine = begin(&disk);
             disk.set_faults(Faults { stop_after: Some(stop), ..Faults::default() });
-            let cleared = engine.wipe();
+            let cleared = engine.wipe(|| ());
             let (after, flushed_state) = try_open(&disk.crash(seed), SMALL).unwrap();
             let rows = scan(&after).unwrap().len();
             match flushed_state.lsn {

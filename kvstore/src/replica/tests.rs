@@ -1,0 +1,259 @@
+//! Who waits for the disk, and who must not.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use wal::ChainHash;
+use wal::disk::{Disk, DiskFile, MemoryDisk};
+
+use super::*;
+use crate::engine::{BlockCache, EngineOptions};
+use crate::request::{Condition, RequestId};
+
+type Look = Box<dyn Fn() + Send + Sync>;
+
+/// What happens at each operation of the disk.
+#[derive(Default)]
+struct Watch {
+    look: OnceLock<Look>,
+    operations: AtomicU64,
+}
+
+impl Watch {
+    fn look(&self) {
+        self.operations.fetch_add(1, Ordering::Relaxed);
+        if let Some(look) = self.look.get() {
+            look();
+        }
+    }
+}
+
+/// A disk that somebody looks at.
+struct WatchedDisk(MemoryDisk, Arc<Watch>);
+
+struct WatchedFile(Arc<dyn DiskFile>, Arc<Watch>);
+
+impl Disk for WatchedDisk {
+    fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.1.look();
+        Ok(Arc::new(WatchedFile(self.0.create(path)?, self.1.clone())))
+    }
+
+    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.1.look();
+        Ok(Arc::new(WatchedFile(self.0.open(path)?, self.1.clone())))
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.1.look();
+        self.0.list(dir)
+    }
+
+    fn list_dirs(&self) -> io::Result<Vec<String>> {
+        self.1.look();
+        self.0.list_dirs()
+    }
+
+    fn create_dir(&self, dir: &str) -> io::Result<()> {
+        self.1.look();
+        self.0.create_dir(dir)
+    }
+
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        self.1.look();
+        self.0.remove_dir(dir)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.1.look();
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.1.look();
+        self.0.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        self.1.look();
+        self.0.sync_dir(dir)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.0.free_bytes()
+    }
+}
+
+impl DiskFile for WatchedFile {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.look();
+        self.0.read_exact_at(buf, offset)
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.1.look();
+        self.0.write_all_at(buf, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.1.look();
+        self.0.sync()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.1.look();
+        self.0.allocate(len)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.1.look();
+        self.0.set_len(len)
+    }
+}
+
+/// An empty range over a watched disk. Its cache keeps nothing, so each read of a table is one of the disk.
+fn range() -> (Arc<RangeStore>, Arc<Watch>) {
+    let watch = Arc::new(Watch::default());
+    let disk = Arc::new(WatchedDisk(MemoryDisk::new(), watch.clone()));
+    let cache = Arc::new(BlockCache::new(0));
+    let (engine, flushed) = Engine::open(disk, "r-1", EngineOptions::default(), cache).unwrap();
+    let store = RangeStore::new(CohortId(1), engine, flushed.attachment, 8).unwrap();
+    (Arc::new(store), watch)
+}
+
+fn write(seq: u64, key: &str, conditions: Vec<Condition>) -> RangeWrite {
+    RangeWrite {
+        key: key.to_owned().into(),
+        conditions,
+        mutations: vec![Mutation::Put { column: "a".into(), value: seq.to_string().into() }],
+        request: RequestId { client: 1, sequence: seq },
+        known: Lsn::new(1, seq),
+        retry: false,
+    }
+}
+
+/// Decides a write and applies it.
+fn put(store: &RangeStore, seq: u64, key: &str) {
+    let Decision::Propose { payload, .. } = store.decide(store.prepare(write(seq, key, vec![])).unwrap())
+    else {
+        panic!("the write is not taken");
+    };
+    let (lsn, prev) = (Lsn::new(1, seq), store.applied());
+    store.apply(&[Entry { lsn, prev, chain: ChainHash(seq), kind: EntryKind::Write, payload }]);
+}
+
+fn flush(store: &RangeStore) {
+    store.flush(|_| Ok(())).unwrap();
+}
+
+fn parts(from: &RangeStore) -> Vec<SnapshotPart> {
+    let mut parts: Vec<SnapshotPart> = Vec::new();
+    while !parts.last().is_some_and(|part| part.last) {
+        parts.push(from.read_snapshot(NodeId(2), 1, parts.len() as u64, Lsn::ZERO).unwrap());
+    }
+    parts
+}
+
+/// Runs it beside the caller; whether it returned, for it may not have to wait for the caller.
+fn returns(work: impl FnOnce() + Send + 'static) -> bool {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        work();
+        sender.send(())
+    });
+    receiver.recv_timeout(Duration::from_secs(10)).is_ok()
+}
+
+/// While the disk is at work for flush, compaction and snapshots, writes are decided and applied, and everybody reads on.
+#[test]
+fn no_lock_of_a_write_is_held_over_the_disk() {
+    let (leader, leader_watch) = range();
+    let (follower, follower_watch) = range();
+    let held = Arc::new(AtomicU64::new(0));
+    for (store, watch) in [(&leader, &leader_watch), (&follower, &follower_watch)] {
+        let (store, held) = (Arc::downgrade(store), held.clone());
+        let look: Look = Box::new(move || {
+            let Some(store) = store.upgrade() else { return };
+            let returned = returns(move || {
+                drop(store.lock());
+                store.applied();
+                store.damaged();
+                store.engine.memtable_bytes();
+            });
+            held.fetch_add(u64::from(!returned), Ordering::Relaxed);
+        });
+        assert!(watch.look.set(look).is_ok());
+    }
+    for seq in 1..=6 {
+        put(&leader, seq, &format!("k{seq}"));
+        if seq % 2 == 0 {
+            flush(&leader);
+        }
+    }
+    leader.engine.compact().unwrap();
+    put(&follower, 1, "k1");
+    flush(&follower);
+    for part in parts(&leader) {
+        assert!(!matches!(follower.receive_snapshot(part), Received::Failed(_)));
+    }
+    assert_eq!(follower.applied().seq, 6);
+    put(&follower, 7, "k7");
+    follower.freeze();
+    follower.wipe().unwrap();
+    assert_eq!((follower.applied(), held.load(Ordering::Relaxed)), (Lsn::ZERO, 0));
+}
+
+/// A flush waits for the log, and so, perhaps, for the cohort, which may be about to put a snapshot in force.
+#[test]
+fn a_flush_that_waits_for_the_log_holds_nobody_up() {
+    let (leader, _) = range();
+    for seq in 1..=3 {
+        put(&leader, seq, "k");
+    }
+    flush(&leader);
+    let (follower, _) = range();
+    put(&follower, 1, "k");
+    let (to, coming) = (follower.clone(), parts(&leader));
+    let flushed = follower.flush(|_| {
+        let received = returns(move || {
+            for part in coming {
+                assert!(!matches!(to.receive_snapshot(part), Received::Failed(_)));
+            }
+        });
+        assert!(received, "the snapshot waits for the flush, and the flush for the log");
+        Ok(())
+    });
+    // What was frozen has no place any more above what is in force now.
+    assert_eq!(flushed.unwrap().lsn.seq, 3);
+    assert_eq!((follower.applied().seq, follower.engine.flushed().seq), (3, 3));
+}
+
+/// The decision of a write is made under the lock of its cohort.
+#[test]
+fn a_decision_does_not_read_the_disk() {
+    let (store, watch) = range();
+    put(&store, 1, "k");
+    flush(&store);
+    let absent = || write(9, "k", vec![Condition::RowAbsent]);
+    let prepared = store.prepare(absent()).unwrap();
+    // It sees what has come since, and the disk need not be asked.
+    put(&store, 2, "k");
+    let before = watch.operations.load(Ordering::Relaxed);
+    let Decision::Refuse { refusal: Refusal::Condition { current, at }, .. } = store.decide(prepared) else {
+        panic!("the row is there");
+    };
+    assert_eq!((current.cells[0].value.as_ref(), at.seq), (&b"2"[..], 2));
+    // Nor when what it was prepared with is not all any more.
+    let prepared = store.prepare(absent()).unwrap();
+    flush(&store);
+    let after_flush = watch.operations.load(Ordering::Relaxed);
+    assert!(matches!(store.decide(prepared), Decision::Refuse { refusal: Refusal::Outdated, .. }));
+    assert_eq!(watch.operations.load(Ordering::Relaxed), after_flush);
+    assert!(before < after_flush);
+}
