@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use wal::{Lsn, NodeId};
 
-use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source, key_after};
+use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source, WriteOutcome, key_after};
 
 /// Which replica may answer a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,15 +155,8 @@ pub enum Answer {
         /// For the next page; `None`: that was all.
         cursor: Option<Cursor>,
     },
-    /// Committed and applied.
-    Written(Lsn),
-    /// A condition did not hold.
-    ConditionFailed {
-        /// The row as found.
-        current: Row,
-        /// Found at this LSN.
-        at: Lsn,
-    },
+    /// The write is decided: committed and applied here, or refused because a condition did not hold.
+    Write(WriteOutcome),
     /// The write is not in the window, and its `known` lies below the window's floor: it was not executed now, and
     /// whether it ever was is forgotten ([dedup-floor]).
     Forgotten {

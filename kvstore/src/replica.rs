@@ -11,7 +11,7 @@ use bytes::Bytes;
 use replication::protocol::effect::Unavailable;
 use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
-use replication::runtime::{Replica, ReplicaError, WriteReply};
+use replication::runtime::{Replica, ReplicaError, WriteResult};
 use replication::store::{Decision, LoggedWrite, PAYLOAD_BYTES_MAX, Store};
 use wal::sync::lock;
 use wal::{CohortId, Entry, EntryKind, Epoch, Lsn, NodeId};
@@ -23,7 +23,7 @@ use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
 use crate::reading::{ReadStep, ReplicaRead, Standing};
-use crate::request::{Columns, Mutation, Row, Source};
+use crate::request::{Columns, Mutation, Source, WriteOutcome, Written};
 use crate::shipping::Shipping;
 use crate::table::io_error;
 
@@ -50,20 +50,11 @@ pub struct PreparedWrite {
     tables: Option<Result<TableParts, EngineError>>,
 }
 
-/// Why a write was refused by the store.
+/// Why the store logged nothing of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A condition did not hold; the row as found, and at which LSN.
-    Condition {
-        /// The row.
-        current: Row,
-        /// Where in the log.
-        at: Lsn,
-    },
-    /// See [`Answer::Forgotten`].
-    Forgotten,
-    /// The row could not be read.
-    Unreadable(String),
+    /// It is answered already: a condition did not hold, or the store has forgotten whether it was done, or cannot read.
+    Answered(Result<Answer, KvError>),
     /// The tables have grown since they were read for the decision: prepare it anew.
     Outdated,
 }
@@ -127,33 +118,26 @@ impl RangeStore {
         Ok(PreparedWrite { write, tables })
     }
 
-    /// The answer to a write of the row at `key` with which replication has come back here, on `node`.
-    pub fn answer(
-        &self,
-        node: NodeId,
-        key: &[u8],
-        reply: Result<WriteReply<Refusal>, ReplicaError>,
-    ) -> Result<Answer, KvError> {
-        match reply {
+    /// The answer to a write of the row at `key` with this end in replication, here on `node`.
+    pub fn answer(&self, node: NodeId, key: &[u8], result: WriteResult<Refusal>) -> Result<Answer, KvError> {
+        match result {
             Err(error) => Err(refusal(node, error)),
-            Ok(WriteReply::Logged(LoggedWrite { lsn, refused: false })) => Ok(Answer::Written(lsn)),
-            Ok(WriteReply::Logged(LoggedWrite { refused: true, .. })) => {
+            Ok(Err(Refusal::Answered(answer))) => answer,
+            Ok(Ok(LoggedWrite { lsn, refused: false })) => {
+                Ok(Answer::Write(WriteOutcome::Written(self.at(lsn))))
+            }
+            Ok(Ok(LoggedWrite { refused: true, .. })) => {
                 // The row as it is by now: its LSN goes with it, for the session must not read below what it was shown.
                 let found = self.engine.get(key, &Columns::All);
                 let (current, at) = found.map_err(|error| KvError::Unavailable(error.to_string()))?;
-                Ok(Answer::ConditionFailed { current, at })
+                Ok(Answer::Write(WriteOutcome::ConditionFailed { current, at: self.at(at) }))
             }
-            Ok(WriteReply::Refused(Refusal::Condition { current, at })) => {
-                Ok(Answer::ConditionFailed { current, at })
-            }
-            Ok(WriteReply::Refused(Refusal::Forgotten)) => {
-                Ok(Answer::Forgotten { applied: self.engine.applied() })
-            }
-            Ok(WriteReply::Refused(Refusal::Unreadable(why))) => Err(KvError::Unavailable(why)),
-            Ok(WriteReply::Refused(Refusal::Outdated)) => {
-                Err(KvError::Unavailable("its tables change all the time".into()))
-            }
+            Ok(Err(Refusal::Outdated)) => Err(KvError::Unavailable("its tables change all the time".into())),
         }
+    }
+
+    fn at(&self, lsn: Lsn) -> Written {
+        Written { range: self.range, lsn }
     }
 
     /// The first step of a flush: from here on writes go to a new memtable.
@@ -196,8 +180,9 @@ impl RangeStore {
         if conditions.is_empty() {
             return Ok(true);
         }
-        let tables =
-            tables.transpose().map_err(|error| (Refusal::Unreadable(error.to_string()), Lsn::ZERO))?;
+        let tables = tables
+            .transpose()
+            .map_err(|error| (Refusal::Answered(Err(KvError::Unavailable(error.to_string()))), Lsn::ZERO))?;
         let found = tables.and_then(|tables| self.engine.row_for_decision(key, tables));
         let (mut row, applied) = found.ok_or((Refusal::Outdated, Lsn::ZERO))?;
         let after = pending.overlay(&mut row);
@@ -209,7 +194,8 @@ impl RangeStore {
             if row.cells.is_empty() {
                 row.version = at;
             }
-            return Err((Refusal::Condition { current: row, at }, at));
+            let found = WriteOutcome::ConditionFailed { current: row, at: self.at(at) };
+            return Err((Refusal::Answered(Ok(Answer::Write(found))), at));
         }
         Ok(true)
     }
@@ -256,7 +242,8 @@ impl Store for RangeStore {
             return Decision::Join(outcome);
         }
         if state.window.forgot(write.known) {
-            return Decision::Refuse { refusal: Refusal::Forgotten, after: Lsn::ZERO };
+            let forgotten = Answer::Forgotten { applied: self.engine.applied() };
+            return Decision::Refuse { refusal: Refusal::Answered(Ok(forgotten)), after: Lsn::ZERO };
         }
         let refused = match self.judge(&state.pending, &write, tables) {
             Ok(holds) => !holds,
@@ -435,8 +422,8 @@ impl RangeReplica {
             match tokio::time::timeout_at(deadline.into(), self.cohort.write(prepared)).await {
                 Err(_) => return Err(KvError::OutcomeUnknown("no majority forced it in time".into())),
                 // At most once for each flush.
-                Ok(Ok(WriteReply::Refused(Refusal::Outdated))) => {}
-                Ok(reply) => return self.store.answer(self.node, &write.key, reply),
+                Ok(Ok(Err(Refusal::Outdated))) => {}
+                Ok(result) => return self.store.answer(self.node, &write.key, result),
             }
         }
     }

@@ -23,7 +23,7 @@ use crate::cluster::peers::CallError;
 use crate::cluster::route::RangeRoute;
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, Operation, RangeWrite};
-use crate::request::{RequestId, SessionToken, Source, Write};
+use crate::request::{RequestId, SessionToken, Source, Write, WriteOutcome};
 
 /// Pause before a leader that lags behind a session is asked again.
 const LAG_PAUSE: Duration = Duration::from_millis(20);
@@ -316,7 +316,9 @@ impl Call {
                 self.outcome = Some(Err(KvError::OutcomeUnknown(why.into())));
             }
             // It is not in the log that this attempt was refused, and another one may be executed yet ([exactly-once]).
-            (Request::Write(_), Answer::ConditionFailed { .. }) if !attempt.retry && may_be_done => {
+            (Request::Write(_), Answer::Write(WriteOutcome::ConditionFailed { .. }))
+                if !attempt.retry && may_be_done =>
+            {
                 self.search.follow(Some(attempt.node));
             }
             (Request::Read { floor, strict, timeline, .. }, answer) => match source(answer) {
@@ -374,14 +376,14 @@ impl Call {
 fn source(answer: &Answer) -> Option<Source> {
     match answer {
         Answer::Row { source, .. } | Answer::Rows { source, .. } => Some(*source),
-        Answer::Written(_) | Answer::ConditionFailed { .. } | Answer::Forgotten { .. } | Answer::Done => None,
+        Answer::Write(_) | Answer::Forgotten { .. } | Answer::Done => None,
     }
 }
 
 /// What the range and the session learn from the answer that a call ended with ([session-floor]).
 pub fn learn(answer: &Answer, route: &RangeRoute, session: Option<&SessionToken>) {
     let lsn = match answer {
-        Answer::Written(lsn) | Answer::ConditionFailed { at: lsn, .. } => *lsn,
+        Answer::Write(WriteOutcome::Written(at) | WriteOutcome::ConditionFailed { at, .. }) => at.lsn,
         Answer::Row { source, .. } | Answer::Rows { source, .. } => source.lsn,
         Answer::Forgotten { .. } | Answer::Done => return,
     };
@@ -398,7 +400,7 @@ mod tests {
     use super::*;
     use crate::cluster::route::tests::range;
     use crate::cluster::silence::Silence;
-    use crate::request::{Columns, Row, TableId};
+    use crate::request::{Columns, Row, TableId, Written};
 
     const REQUEST: RequestId = RequestId { client: 1, sequence: 2 };
     const A: NodeId = NodeId(1);
@@ -464,8 +466,12 @@ mod tests {
         }
     }
 
+    fn written(lsn: Lsn) -> Written {
+        Written { range: CohortId(9), lsn }
+    }
+
     fn refused(at: Lsn) -> Answer {
-        Answer::ConditionFailed { current: Row::default(), at }
+        Answer::Write(WriteOutcome::ConditionFailed { current: Row::default(), at: written(at) })
     }
 
     fn row(node: NodeId, lsn: Lsn) -> Answer {
@@ -537,9 +543,17 @@ mod tests {
         world.route.heard_locally(Some(B));
         let (second, node, operation, _) = world.asks(&mut call, 100);
         assert_eq!((node, sent(operation).retry), (B, true));
-        world.answered(&mut call, second, 110, Ok(Answer::Written(Lsn::new(2, 7))));
+        world.answered(
+            &mut call,
+            second,
+            110,
+            Ok(Answer::Write(WriteOutcome::Written(written(Lsn::new(2, 7))))),
+        );
         world.answered(&mut call, first, 111, Err(CallError::Lost("broke".into())));
-        assert_eq!(world.ends(&mut call, 111), Ok(Answer::Written(Lsn::new(2, 7))));
+        assert_eq!(
+            world.ends(&mut call, 111),
+            Ok(Answer::Write(WriteOutcome::Written(written(Lsn::new(2, 7)))))
+        );
     }
 
     /// The first attempt was refused, which no log says, and the second may still be executed.
@@ -569,7 +583,12 @@ mod tests {
         assert_eq!((node, forward), (A, false));
         let (attempt, node, _, forward) = world.asks(&mut call, 250);
         assert!(node != A && forward, "nothing was heard of the leader");
-        world.answered(&mut call, attempt, 260, Ok(Answer::Written(Lsn::new(1, 6))));
+        world.answered(
+            &mut call,
+            attempt,
+            260,
+            Ok(Answer::Write(WriteOutcome::Written(written(Lsn::new(1, 6))))),
+        );
         assert!(world.ends(&mut call, 260).is_ok());
         let mut next = world.write(Identity::New(REQUEST));
         let (_, node, _, forward) = world.asks(&mut next, 300);

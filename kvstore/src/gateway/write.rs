@@ -7,7 +7,7 @@ use super::limits;
 use super::routing::{Gateway, unexpected};
 use crate::error::KvError;
 use crate::operation::Answer;
-use crate::request::{SessionToken, Write, WriteOutcome, Written};
+use crate::request::{SessionToken, Write, WriteOutcome};
 
 impl Gateway {
     /// Writes one row under the given identity, or a new one.
@@ -25,12 +25,8 @@ impl Gateway {
         let call = Call::write(self.new_call(), range, write, identity, deadline);
         let answer = self.drive(range, call, deadline).await?;
         call::learn(&answer, range, session);
-        let at = |lsn| Written { range: range.descriptor.id, lsn };
         match answer {
-            Answer::Written(lsn) => Ok(WriteOutcome::Written(at(lsn))),
-            Answer::ConditionFailed { current, at: lsn } => {
-                Ok(WriteOutcome::ConditionFailed { current, at: at(lsn) })
-            }
+            Answer::Write(outcome) => Ok(outcome),
             other => Err(unexpected(&other)),
         }
     }

@@ -10,7 +10,7 @@ use super::public;
 use super::size::MESSAGE_BYTES_MAX;
 use crate::error::{KvError, part};
 use crate::operation::{Answer, Cursor, Mode, Operation, RangeScan, RangeWrite};
-use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source};
+use crate::request::{Columns, Condition, Mutation, RequestId, Row, Source, WriteOutcome, Written};
 
 /// How large a page may be if its gateway, one of the last release, does not say.
 const PAGE_BYTES: usize = 512 << 10;
@@ -134,11 +134,11 @@ pub(crate) fn answer(id: u64, answer: Result<Answer, KvError>) -> gateway::Answe
             cursor: cursor.as_ref().map_or(0, |cursor| cursor.id),
             passed: cursor.and_then(|cursor| cursor.passed),
         }),
-        Ok(Answer::Written(lsn)) => AnswerKind::Written(public::lsn(lsn)),
-        Ok(Answer::ConditionFailed { current, at }) => {
+        Ok(Answer::Write(WriteOutcome::Written(written))) => AnswerKind::Written(public::lsn(written.lsn)),
+        Ok(Answer::Write(WriteOutcome::ConditionFailed { current, at })) => {
             AnswerKind::ConditionFailed(gateway::ConditionFailed {
                 current: Some(public::row(current)),
-                at: Some(public::lsn(at)),
+                at: Some(public::lsn(at.lsn)),
             })
         }
         Ok(Answer::Forgotten { applied }) => {
@@ -170,11 +170,13 @@ pub(crate) fn to_answer(range: CohortId, kind: Option<AnswerKind>) -> Result<Ans
             source: to_source(range, page.source.unwrap_or_default()),
             cursor: (page.cursor != 0).then_some(Cursor { id: page.cursor, passed: page.passed }),
         }),
-        Some(AnswerKind::Written(lsn)) => Ok(Answer::Written(public::to_lsn(&lsn))),
-        Some(AnswerKind::ConditionFailed(failed)) => Ok(Answer::ConditionFailed {
+        Some(AnswerKind::Written(lsn)) => {
+            Ok(Answer::Write(WriteOutcome::Written(Written { range, lsn: public::to_lsn(&lsn) })))
+        }
+        Some(AnswerKind::ConditionFailed(failed)) => Ok(Answer::Write(WriteOutcome::ConditionFailed {
             current: failed.current.map(public::to_row).unwrap_or_else(Row::default),
-            at: to_lsn(failed.at),
-        }),
+            at: Written { range, lsn: to_lsn(failed.at) },
+        })),
         Some(AnswerKind::Forgotten(forgotten)) => {
             Ok(Answer::Forgotten { applied: to_lsn(forgotten.applied) })
         }
@@ -447,6 +449,7 @@ mod tests {
     #[test]
     fn answers_come_back_as_they_were() {
         let range = CohortId(77);
+        let at = |seq| Written { range, lsn: Lsn::new(1, seq) };
         let source = Source { range, replica: NodeId(2), lsn: Lsn::new(1, 2), staleness: None };
         let row = Row { key: "k".into(), cells: Vec::new(), version: Lsn::new(1, 2) };
         let answers = [
@@ -457,8 +460,8 @@ mod tests {
                 source,
                 cursor: Some(Cursor { id: 4, passed: Some("k".into()) }),
             }),
-            Ok(Answer::Written(Lsn::new(1, 3))),
-            Ok(Answer::ConditionFailed { current: row, at: Lsn::new(1, 4) }),
+            Ok(Answer::Write(WriteOutcome::Written(at(3)))),
+            Ok(Answer::Write(WriteOutcome::ConditionFailed { current: row, at: at(4) })),
             Ok(Answer::Forgotten { applied: Lsn::new(9, 9) }),
             Ok(Answer::Done),
             Err(KvError::NotLeader { hint: Some(NodeId(1)) }),

@@ -245,10 +245,11 @@ fn a_decision_does_not_read_the_disk() {
     // It sees what has come since, and the disk need not be asked.
     put(&store, 2, "k");
     let before = watch.operations.load(Ordering::Relaxed);
-    let Decision::Refuse { refusal: Refusal::Condition { current, at }, .. } = store.decide(prepared) else {
+    let Decision::Refuse { refusal: Refusal::Answered(Ok(answer)), .. } = store.decide(prepared) else {
         panic!("the row is there");
     };
-    assert_eq!((current.cells[0].value.as_ref(), at.seq), (&b"2"[..], 2));
+    let Answer::Write(WriteOutcome::ConditionFailed { current, at }) = answer else { panic!("{answer:?}") };
+    assert_eq!((current.cells[0].value.as_ref(), at.lsn.seq), (&b"2"[..], 2));
     // Nor when what it was prepared with is not all any more.
     let prepared = store.prepare(absent()).unwrap();
     flush(&store);

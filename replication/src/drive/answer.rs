@@ -5,14 +5,9 @@ use wal::{Lsn, NodeId};
 use crate::protocol::effect::{Reply, Unavailable};
 use crate::store::LoggedWrite;
 
-/// How a write ended that was not lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WriteReply<R> {
-    /// Committed by a majority and applied here: the write, or that it was refused.
-    Logged(LoggedWrite),
-    /// The store refused it: nothing was written, and the refusal is as certain as a strong read.
-    Refused(R),
-}
+/// How a write ended. `Ok(Ok(..))`: committed by a majority and applied here, the write or that it was refused.
+/// `Ok(Err(..))`: the store refused it, nothing was logged, and the refusal is as certain as a strong read.
+pub type WriteResult<R> = Result<Result<LoggedWrite, R>, ReplicaError>;
 
 /// Why a call was not served here; sorted by what the caller may do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use tokio::sync::oneshot;
 use wal::{Lsn, NodeId};
 
-use super::answer::{ReplicaError, WriteReply};
+use super::answer::{ReplicaError, WriteResult};
 use crate::protocol::effect::Reply;
 use crate::protocol::event::{Event, Token};
 use crate::store::{LoggedWrite, Store};
 
 /// Where the answer of a write goes.
-pub type WriteSender<S> = oneshot::Sender<Result<WriteReply<<S as Store>::Refusal>, ReplicaError>>;
+pub type WriteSender<S> = oneshot::Sender<WriteResult<<S as Store>::Refusal>>;
 /// Where the answer of a read or a transfer goes.
 pub type DoneSender = oneshot::Sender<Result<(), ReplicaError>>;
 
@@ -118,15 +118,13 @@ impl<S: Store> Decided<S> {
         }
     }
 
-    fn answer(self, reply: Reply) -> Result<WriteReply<S::Refusal>, ReplicaError> {
+    fn answer(self, reply: Reply) -> WriteResult<S::Refusal> {
         match (self, reply) {
-            (Decided::Proposed { refused, .. }, Reply::Written(lsn)) => {
-                Ok(WriteReply::Logged(LoggedWrite { lsn, refused }))
-            }
-            (Decided::Joined(outcome), Reply::ReadReady) => Ok(WriteReply::Logged(outcome)),
+            (Decided::Proposed { refused, .. }, Reply::Written(lsn)) => Ok(Ok(LoggedWrite { lsn, refused })),
+            (Decided::Joined(outcome), Reply::ReadReady) => Ok(Ok(outcome)),
             // Whatever hinders the answer: the write is in the log, and may commit.
             (Decided::Joined(_), _) => Err(ReplicaError::Unknown),
-            (Decided::Refused(refusal), Reply::ReadReady) => Ok(WriteReply::Refused(refusal)),
+            (Decided::Refused(refusal), Reply::ReadReady) => Ok(Err(refusal)),
             (Decided::Proposed { .. } | Decided::Refused(_), other) => Err(ReplicaError::from_reply(other)),
         }
     }
@@ -244,7 +242,7 @@ mod tests {
     fn answer_of(
         decided: Decided<Nothing>,
         end: impl FnOnce(&mut Clients<Nothing>, Token),
-    ) -> Result<WriteReply<u8>, ReplicaError> {
+    ) -> WriteResult<u8> {
         let (sender, mut receiver) = oneshot::channel();
         let mut clients = Clients::new();
         let token = clients.wait(Client::Write { decided, sender });
@@ -267,12 +265,12 @@ mod tests {
 
     #[test]
     fn each_gets_the_answer_that_it_waits_for() {
-        let logged = |refused| Ok(WriteReply::Logged(LoggedWrite { lsn: LSN, refused }));
+        let logged = |refused| Ok(Ok(LoggedWrite { lsn: LSN, refused }));
         let written = |all: &mut Clients<Nothing>, token| all.answer(token, Reply::Written(LSN));
         let ready = |all: &mut Clients<Nothing>, token| all.answer(token, Reply::ReadReady);
         assert_eq!(answer_of(pending(), written), logged(false));
         assert_eq!(answer_of(joined(), ready), logged(false));
-        assert_eq!(answer_of(Decided::Refused(9), ready), Ok(WriteReply::Refused(9)));
+        assert_eq!(answer_of(Decided::Refused(9), ready), Ok(Err(9)));
         assert_eq!(answer_of(Decided::Joined(LoggedWrite { lsn: LSN, refused: true }), ready), logged(true));
         assert_eq!(answer_of(Decided::Proposed { pending: None, refused: true }, written), logged(true));
         let full = Reply::Unavailable(Unavailable::DiskFull);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use wal::{ChainHash, Entry, Epoch, Lsn, NodeId, Record};
 
-pub use self::answer::{ReplicaError, WriteReply};
+pub use self::answer::{ReplicaError, WriteResult};
 use self::clients::{Client, Clients, Decided};
 pub use self::clients::{DoneSender, Input, WriteSender};
 use crate::protocol::coordination::CoordinationRequest;
@@ -231,7 +231,7 @@ impl<S: Store> Drive<S> {
             Decision::Refuse { refusal, after }
                 if after <= self.store.applied() && environment.leased() == Some(epoch) =>
             {
-                let _ = sender.send(Ok(WriteReply::Refused(refusal)));
+                let _ = sender.send(Ok(Err(refusal)));
             }
             Decision::Refuse { refusal, after } => {
                 self.confirm(Decided::Refused(refusal), after, sender, environment);

@@ -56,7 +56,7 @@ pub use self::service::ReplicationService;
 pub use self::threads::{check_threads, threads};
 pub use self::transport::{PEER_MARK, dial, dial_peer, tuned};
 use crate::coordination::Coordinator;
-pub use crate::drive::{ReplicaError, WriteReply};
+pub use crate::drive::{ReplicaError, WriteResult};
 use crate::protocol::{Config, Recovered};
 use crate::store::Store;
 

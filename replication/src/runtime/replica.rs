@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use wal::{ChainHash, Epoch, Lsn, NodeId, ReplicaId};
 
 use super::driver::Replica;
-use crate::drive::{Input, ReplicaError, WriteReply};
+use crate::drive::{Input, ReplicaError, WriteResult};
 use crate::protocol::effect::Unavailable;
 use crate::protocol::event::Event;
 use crate::store::Store;
@@ -28,7 +28,7 @@ impl<S: Store> Replica<S> {
     /// Has the leader, if it is here, decide and replicate a write. Returns when it is committed and applied, or
     /// certainly refused, or lost. Waits as long as that takes: callers set deadlines. A caller that stops waiting
     /// leaves the write as it is: it may still commit.
-    pub async fn write(&self, request: S::Request) -> Result<WriteReply<S::Refusal>, ReplicaError> {
+    pub async fn write(&self, request: S::Request) -> WriteResult<S::Refusal> {
         if self.log_waiting_bytes() > LOG_WAITING_BYTES_MAX {
             return Err(ReplicaError::Unavailable(Unavailable::Overloaded));
         }
@@ -37,7 +37,7 @@ impl<S: Store> Replica<S> {
         self.submit(Input::Write { request, sender });
         // The sender is dropped unused only if the replica ends while the write is under way: it may be in the log.
         let written = receiver.await.unwrap_or(Err(ReplicaError::Unknown));
-        if matches!(written, Ok(WriteReply::Logged(_))) {
+        if matches!(written, Ok(Ok(_))) {
             self.node.metrics.commit_times.took(begun.elapsed());
         }
         written

@@ -11,7 +11,7 @@ use replication::coordination::embedded::{Embedded, EmbeddedClient};
 use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
 use replication::protocol::{Recovered, Settings};
-use replication::runtime::{Addresses, Replica, ReplicaError, Runtime, RuntimeConfig, WriteReply, tuned};
+use replication::runtime::{Addresses, Replica, ReplicaError, Runtime, RuntimeConfig, tuned};
 use replication::store::{Decision, LoggedWrite, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -273,9 +273,9 @@ impl Cluster {
             for node in self.nodes.values() {
                 // A node that has lost its majority keeps the client waiting; the others are worth a try.
                 match timeout(Duration::from_secs(2), node.replica.write(add)).await {
-                    Ok(Ok(WriteReply::Logged(outcome))) => return outcome.lsn,
-                    Ok(Ok(WriteReply::Refused(Refusal::Done(lsn)))) => return lsn,
-                    Ok(Ok(WriteReply::Refused(Refusal::Unlucky(_)))) => {
+                    Ok(Ok(Ok(outcome))) => return outcome.lsn,
+                    Ok(Ok(Err(Refusal::Done(lsn)))) => return lsn,
+                    Ok(Ok(Err(Refusal::Unlucky(_)))) => {
                         panic!("not refused by its amount")
                     }
                     Ok(Err(_)) | Err(_) => (),

@@ -5,7 +5,7 @@ mod cluster;
 use std::time::Duration;
 
 use futures::future::join_all;
-use replication::runtime::{ReplicaError, WriteReply};
+use replication::runtime::ReplicaError;
 use tokio::time::{Instant, sleep, timeout};
 use wal::disk::Faults;
 use wal::{Lsn, NodeId};
@@ -58,8 +58,8 @@ async fn a_refusal_is_told_after_what_it_rests_on() {
     let first = replica.write(Add { id: 500, amount: 4 });
     let unlucky = replica.write(Add { id: 501, amount: 13 });
     let (first, unlucky) = tokio::join!(first, unlucky);
-    assert!(matches!(first, Ok(WriteReply::Logged(_))), "{first:?}");
-    assert!(matches!(unlucky, Ok(WriteReply::Refused(Refusal::Unlucky(_)))), "{unlucky:?}");
+    assert!(matches!(first, Ok(Ok(_))), "{first:?}");
+    assert!(matches!(unlucky, Ok(Err(Refusal::Unlucky(_)))), "{unlucky:?}");
     assert_eq!(cluster.nodes[&leader].store.total(), (4, 1));
 }
 
@@ -74,7 +74,7 @@ async fn a_retry_joins_or_learns_the_first_outcome() {
     let both = tokio::join!(replica.write(add), replica.write(add));
     for outcome in [both.0, both.1] {
         match outcome {
-            Ok(WriteReply::Logged(_) | WriteReply::Refused(Refusal::Done(_))) => (),
+            Ok(Ok(_) | Err(Refusal::Done(_))) => (),
             other => panic!("{other:?}"),
         }
     }
@@ -178,7 +178,7 @@ async fn a_node_whose_disk_fails_stops_and_says_so() {
         cluster.disks[&leader].set_faults(Faults { sync_eio: true, ..Faults::default() });
         // The write may be committed by the other two all the same.
         let outcome = timeout(LONG, node.replica.write(Add { id, amount: 1 })).await.expect("an answer");
-        assert!(matches!(outcome, Ok(WriteReply::Logged(_)) | Err(ReplicaError::Unknown)), "{outcome:?}");
+        assert!(matches!(outcome, Ok(Ok(_)) | Err(ReplicaError::Unknown)), "{outcome:?}");
         if let Ok(reason) = timeout(Duration::from_millis(200), node.runtime.failed()).await {
             break reason;
         }

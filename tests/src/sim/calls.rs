@@ -9,7 +9,7 @@ use kvstore::testing::{
     Answer, CallError, FORWARD_MAX, Mode, Operation, ReadStep, Refusal, ReplicaRead, Standing, forward_to,
     passed_back, refusal,
 };
-use replication::drive::{Input, ReplicaError, WriteReply};
+use replication::drive::{Input, ReplicaError, WriteResult};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use wal::{Epoch, Lsn, NodeId};
@@ -246,7 +246,7 @@ impl World {
         }
     }
 
-    fn written(&mut self, id: u64, node: Node, range: Range, result: WriteResult) {
+    fn written(&mut self, id: u64, node: Node, range: Range, result: WriteResult<Refusal>) {
         let Some(Call { operation: Operation::Write(write), .. }) = self.calls.get(&id).cloned() else {
             return;
         };
@@ -321,9 +321,7 @@ fn look(engine: &kvstore::testing::Engine, operation: &Operation) -> Option<(Vec
     }
 }
 
-type WriteResult = std::result::Result<WriteReply<Refusal>, ReplicaError>;
-
 enum Settled {
-    Write(WriteResult),
+    Write(WriteResult<Refusal>),
     Barrier(std::result::Result<(), ReplicaError>),
 }

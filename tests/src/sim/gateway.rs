@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kvstore::error::KvError;
-use kvstore::request::{Columns, RequestId, SessionToken, TableId, Write, WriteOutcome, Written};
+use kvstore::request::{Columns, RequestId, SessionToken, TableId, Write, WriteOutcome};
 use kvstore::row_update::{RowUpdate, UpdateStep};
 use kvstore::testing::{
     Answer, Around, Call as Asking, CallError, Identity, Mode, Operation, RangeRoute, RangeScan, Silence,
@@ -457,16 +457,18 @@ impl World {
         if let Ok(answer) = &result {
             learn(answer, route, self.client(number).session.as_ref());
         }
-        let Some(range) = self.clients[number as usize].work.as_ref().map(|work| work.range) else { return };
-        self.updated(number, range, &result);
+        if self.clients[number as usize].work.is_none() {
+            return;
+        }
+        self.updated(number, &result);
         let Some(work) = self.clients[number as usize].work.as_ref() else { return };
         let logged = work.write.as_ref().and_then(|write| self.refusals.get(&write.request?)).copied();
         let outcome = match result {
-            Ok(Answer::Written(lsn)) => Response::Written(lsn),
+            Ok(Answer::Write(WriteOutcome::Written(written))) => Response::Written(written.lsn),
             // What stands in the log is that it was refused there; the row that came with it is a later one, perhaps.
-            Ok(Answer::ConditionFailed { current, at }) => match logged {
+            Ok(Answer::Write(WriteOutcome::ConditionFailed { current, at })) => match logged {
                 Some(at) => Response::Refused { at, current: None },
-                None => Response::Refused { at, current: Some(current) },
+                None => Response::Refused { at: at.lsn, current: Some(current) },
             },
             Ok(Answer::Rows { rows, source, .. }) => Response::Rows {
                 rows,
@@ -487,18 +489,12 @@ impl World {
     }
 
     /// A write that was computed from a row is done, or has to be computed again from the row as it was found.
-    fn updated(&mut self, number: u32, range: Range, result: &std::result::Result<Answer, KvError>) {
+    fn updated(&mut self, number: u32, result: &std::result::Result<Answer, KvError>) {
         let give_up = self.random.one_in(4);
         let client = self.client(number);
         let Some((_, update)) = client.update.as_mut() else { return };
-        let at = |lsn| Written { range: World::cohort(range), lsn };
-        let step = match result.clone() {
-            Ok(Answer::Written(lsn)) => update.answered(WriteOutcome::Written(at(lsn))),
-            Ok(Answer::ConditionFailed { current, at: lsn }) => {
-                update.answered(WriteOutcome::ConditionFailed { current, at: at(lsn) })
-            }
-            _ => return client.update = None,
-        };
+        let Ok(Answer::Write(outcome)) = result else { return client.update = None };
+        let step = update.answered(outcome.clone());
         if give_up || matches!(step, UpdateStep::Written(_)) {
             client.update = None;
         }

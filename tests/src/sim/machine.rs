@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kvstore::testing::{BlockCache, RangeRoute, RangeStore, Refusal, Silence, request_of};
-use replication::drive::{Drive, Environment, ReplicaError, WriteReply};
+use replication::drive::{Drive, Environment, ReplicaError, WriteResult};
 use replication::protocol::coordination::CoordinationRequest;
 use replication::protocol::effect::{Lease, Reply};
 use replication::protocol::event::Ticket;
@@ -115,7 +115,7 @@ pub(crate) struct Replica {
 /// Where an answer of the replica will come from.
 pub(crate) enum Receiver {
     /// A write's.
-    Write(oneshot::Receiver<Result<WriteReply<Refusal>, ReplicaError>>),
+    Write(oneshot::Receiver<WriteResult<Refusal>>),
     /// A confirmed leadership's: the read goes on.
     Barrier(oneshot::Receiver<Result<(), ReplicaError>>),
 }
