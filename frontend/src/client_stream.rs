@@ -166,11 +166,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         }
     }
 
-    /// Tells the client of an error; an open block is failed by it.
+    /// Tells the client of an error; an open block is failed by it. The error goes out before the next wait for the
+    /// client, Sync or not: drivers wait for it behind a Flush, and send their Sync only then.
     pub(crate) fn report(&mut self, error: &SqlError) {
         self.session.fail_block();
         self.notices();
         self.replies().error(Severity::Error, error);
+        self.wire.mark_due();
     }
 
     /// Tells the client of the error with which its connection ends.
