@@ -39,8 +39,8 @@ impl Backend {
     }
 
     /// Splits a text into its statements.
-    pub(crate) fn split(&self, sql: &str) -> Result<Vec<planner::StatementText>, SqlError> {
-        self.planner.split(sql)
+    pub(crate) async fn split(&self, sql: &str) -> Result<Vec<planner::StatementText>, SqlError> {
+        self.planner.split(&self.session, sql).await
     }
 
     /// Prepares one statement; `hints` are the parameter types that the client declares.

@@ -188,6 +188,12 @@ impl SqlError {
         self
     }
 
+    /// The error of a statement as one of a text in which `offset` characters precede the statement.
+    pub fn shifted(mut self, offset: u32) -> SqlError {
+        self.position = self.position.map(|position| position.saturating_add(offset));
+        self
+    }
+
     /// Adds the position, if it is known.
     pub(crate) fn at_if_known(mut self, position: Option<u32>) -> SqlError {
         self.position = position.or(self.position);

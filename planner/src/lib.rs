@@ -48,6 +48,7 @@ mod statement;
 mod settings;
 pub mod types;
 mod interrupt;
+mod depth;
 mod error;
 
 pub use context::ServerInfo;

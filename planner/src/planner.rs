@@ -10,9 +10,10 @@ use crate::error::{SqlError, sqlstate};
 use crate::execute::{self, Run, Target};
 use crate::execution::Execution;
 use crate::expression::{Env, Expr, Scope, cast_value};
+use crate::interrupt::Interrupt;
 use crate::parse::{self, StatementText};
 use crate::plan::Plan;
-use crate::prepared::{PlanCache, Prepared};
+use crate::prepared::{self, PlanCache, Prepared};
 use crate::session::Session;
 use crate::types::{Datum, Type};
 
@@ -65,10 +66,24 @@ impl Planner {
     }
 
     /// Cuts a simple-protocol text into statements (comments and empty statements between semicolons are left
-    /// out: an empty answer means EmptyQueryResponse). Refuses texts over the size or operator caps (54000,
-    /// 54001) before anything is parsed.
-    pub fn split(&self, sql: &str) -> Result<Vec<StatementText>, SqlError> {
-        parse::split(sql)
+    /// out: an empty answer means EmptyQueryResponse). Refuses texts over the size or depth caps (54000, 54001)
+    /// before anything is parsed, and texts with a syntax error in any of their statements (42601).
+    pub async fn split(&self, session: &Session, sql: &str) -> Result<Vec<StatementText>, SqlError> {
+        let statements = parse::split(sql)?;
+        if statements.len() < 2 {
+            return Ok(statements);
+        }
+        // As in PostgreSQL, a text with an error in its form does nothing at all.
+        let interrupt = Interrupt::at(session.deadline());
+        let inside = interrupt.clone();
+        let check = move || {
+            for statement in &statements {
+                inside.check()?;
+                parse::check_syntax(&statement.sql).map_err(|error| error.shifted(statement.offset))?;
+            }
+            Ok(statements)
+        };
+        if sql.len() <= prepared::INLINE_BYTES_MAX { check() } else { interrupt.compute(check).await }
     }
 
     /// Prepares one statement, from the plan cache if it is there. `hints` are the parameter types that the
@@ -80,7 +95,8 @@ impl Planner {
         sql: &str,
         hints: &[Type],
     ) -> Result<Arc<Prepared>, SqlError> {
-        let prepared = self.plans.prepare(&self.context, sql, hints).await;
+        let interrupt = Interrupt::at(session.deadline());
+        let prepared = self.plans.prepare(&self.context, sql, hints, &interrupt).await;
         let prepared = prepared.and_then(|prepared| check_allowed(session, &prepared).map(|()| prepared));
         if prepared.is_err() {
             session.fail_block();
@@ -168,7 +184,8 @@ impl Planner {
         let prepared = if prepared.is_current(&self.context) {
             prepared
         } else {
-            fresh = prepared.refreshed(&self.context, &self.plans).await?;
+            let interrupt = Interrupt::at(session.deadline());
+            fresh = prepared.refreshed(&self.context, &self.plans, &interrupt).await?;
             &fresh
         };
         check_allowed(session, prepared)?;
@@ -177,11 +194,21 @@ impl Planner {
             Plan::Prepare { name, types, sql } => {
                 // A statement is checked now, as PostgreSQL does.
                 let inner = Box::pin(self.prepare(session, sql, types)).await?;
+                if !matches!(inner.plan, Plan::Select(_) | Plan::Insert(_) | Plan::Change(_)) {
+                    return Err(SqlError::new(
+                        sqlstate::SYNTAX,
+                        "PREPARE takes SELECT, INSERT, UPSERT, UPDATE or DELETE",
+                    ));
+                }
                 session.store_statement(name, inner)?;
                 Ok(Execution::Done { tag: "PREPARE".into() })
             }
             Plan::Execute { name, arguments } => {
                 let inner = session.statement(name)?;
+                // One that was prepared by the protocol may be anything, also this statement itself.
+                if matches!(inner.plan, Plan::Prepare { .. } | Plan::Execute { .. }) {
+                    return Err(SqlError::unsupported("EXECUTE of a PREPARE or EXECUTE"));
+                }
                 let values = arguments_of(name, arguments, &inner, &run)?;
                 Box::pin(self.execute(session, &inner, values)).await
             }

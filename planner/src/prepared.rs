@@ -3,27 +3,49 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
+use tokio::sync::Semaphore;
 
 use crate::bind::{BindError, Bound, bind};
 use crate::catalog::Snapshot;
 use crate::context::Context;
+use crate::depth::with_stack;
 use crate::error::SqlError;
+use crate::interrupt::Interrupt;
 use crate::parse::parse;
 use crate::plan::Plan;
 use crate::result::Column;
 use crate::statement::Statement;
 use crate::types::Type;
 
-/// Plans that the cache keeps.
+/// Plans that the cache keeps, about.
 const PLANS_MAX: usize = 1024;
 /// Statements with longer texts are planned each time.
 const PLAN_TEXT_BYTES_MAX: usize = 16 << 10;
+/// Bytes that the cache holds at most, about.
+const PLANS_BYTES_MAX: u64 = 64 << 20;
+/// What a statement takes besides its text and its expressions, about.
+const STATEMENT_BYTES: u64 = 2 << 10;
+/// What an expression takes in a plan, about.
+const NODE_BYTES: u64 = 200;
+
+/// Statements with texts up to so long are planned on the task of their session: that takes less than a turn.
+pub(crate) const INLINE_BYTES_MAX: usize = 4 << 10;
+/// KiB of longer texts that are planned at a time. The parser's tree of a text is some 40 times as large.
+const PLANNED_KIB_MAX: u32 = 8 << 10;
+static PLANNED_KIB: Semaphore = Semaphore::const_new(PLANNED_KIB_MAX as usize);
+
+/// Stack that binding takes at least.
+const BIND_BYTES: usize = 256 << 10;
+/// Stack that it takes for each level of the tree.
+const BIND_STEP_BYTES: usize = 48 << 10;
 
 /// A statement that is ready to be executed any number of times.
 #[derive(Debug)]
 pub struct Prepared {
+    /// What it takes of the memory, about.
+    bytes: u64,
     sql: String,
     /// The parameter types that the client declared.
     hints: Vec<Type>,
@@ -35,6 +57,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Bytes of memory that it takes, about: its text and its plan.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The statement's text.
     pub fn sql(&self) -> &str {
         &self.sql
@@ -78,8 +105,9 @@ impl Prepared {
         &self,
         context: &Context,
         plans: &PlanCache,
+        interrupt: &Interrupt,
     ) -> Result<Arc<Prepared>, SqlError> {
-        let fresh = plans.prepare(context, &self.sql, &self.hints).await?;
+        let fresh = plans.prepare(context, &self.sql, &self.hints, interrupt).await?;
         if fresh.columns != self.columns || fresh.parameters != self.parameters {
             return Err(SqlError::new(
                 crate::error::sqlstate::FEATURE_NOT_SUPPORTED,
@@ -112,13 +140,23 @@ impl Equivalent<Key> for KeyRef<'_> {
 
 /// The plans of one gateway, shared by its sessions.
 pub(crate) struct PlanCache {
-    plans: Cache<Key, Arc<Prepared>>,
+    plans: Cache<Key, Arc<Prepared>, Weight>,
+}
+
+/// Plans weigh what they take of the memory.
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Key, Arc<Prepared>> for Weight {
+    fn weight(&self, _: &Key, prepared: &Arc<Prepared>) -> u64 {
+        prepared.bytes
+    }
 }
 
 impl PlanCache {
     /// An empty cache.
     pub(crate) fn new() -> PlanCache {
-        PlanCache { plans: Cache::new(PLANS_MAX) }
+        PlanCache { plans: Cache::with_weighter(PLANS_MAX, PLANS_BYTES_MAX, Weight) }
     }
 
     /// Prepares a statement, from the cache if its plan is there and fits the tables.
@@ -127,12 +165,13 @@ impl PlanCache {
         context: &Context,
         sql: &str,
         hints: &[Type],
+        interrupt: &Interrupt,
     ) -> Result<Arc<Prepared>, SqlError> {
         let found = self.plans.get(&KeyRef { sql, hints });
         if let Some(found) = found.filter(|found| found.is_current(context)) {
             return Ok(found);
         }
-        let prepared = Arc::new(prepare(context, sql, hints).await?);
+        let prepared = Arc::new(prepare(context, sql, hints, interrupt).await?);
         if sql.len() <= PLAN_TEXT_BYTES_MAX && prepared.plan.is_worth_caching() {
             self.plans.insert(Key { sql: sql.to_string(), hints: hints.to_vec() }, prepared.clone());
         }
@@ -140,17 +179,22 @@ impl PlanCache {
     }
 }
 
-/// Parses and binds a statement.
-async fn prepare(context: &Context, sql: &str, hints: &[Type]) -> Result<Prepared, SqlError> {
-    let statement = parse(sql)?;
+/// Parses and binds a statement. Long ones are planned elsewhere, so that others have their turn meanwhile.
+async fn prepare(
+    context: &Context,
+    sql: &str,
+    hints: &[Type],
+    interrupt: &Interrupt,
+) -> Result<Prepared, SqlError> {
     let mut snapshot = context.catalog.snapshot().await?;
-    let mut bound = bind(statement.clone(), snapshot.clone(), hints);
+    let mut bound = plan(sql, &snapshot, hints, interrupt).await?;
     if let Err(BindError { unknown_table: true, .. }) = bound {
         snapshot = context.catalog.load(true).await?;
-        bound = bind(statement, snapshot.clone(), hints);
+        bound = plan(sql, &snapshot, hints, interrupt).await?;
     }
-    let Bound { plan, parameters } = bound.map_err(|failed| failed.error)?;
+    let Bound { plan, parameters, nodes } = bound.map_err(|failed| failed.error)?;
     Ok(Prepared {
+        bytes: sql.len() as u64 + STATEMENT_BYTES + u64::from(nodes) * NODE_BYTES,
         sql: sql.to_string(),
         hints: hints.to_vec(),
         parameters,
@@ -158,6 +202,42 @@ async fn prepare(context: &Context, sql: &str, hints: &[Type]) -> Result<Prepare
         plan,
         snapshot,
     })
+}
+
+/// Plans a statement where it hinders nobody.
+async fn plan(
+    sql: &str,
+    snapshot: &Arc<Snapshot>,
+    hints: &[Type],
+    interrupt: &Interrupt,
+) -> Result<Result<Bound, BindError>, SqlError> {
+    if sql.len() <= INLINE_BYTES_MAX {
+        return Ok(plan_here(sql, snapshot, hints, interrupt));
+    }
+    let size = u32::try_from(sql.len() >> 10).unwrap_or(u32::MAX).clamp(1, PLANNED_KIB_MAX);
+    // The semaphore is never closed.
+    let permit =
+        PLANNED_KIB.acquire_many(size).await.map_err(|_| SqlError::internal("no more statements"))?;
+    interrupt.check()?;
+    let (sql, snapshot, hints, own) = (sql.to_string(), snapshot.clone(), hints.to_vec(), interrupt.clone());
+    let work = move || {
+        let _permit = permit;
+        Ok(plan_here(&sql, &snapshot, &hints, &own))
+    };
+    interrupt.compute(work).await
+}
+
+/// Plans a statement on a stack that fits its tree.
+fn plan_here(
+    sql: &str,
+    snapshot: &Arc<Snapshot>,
+    hints: &[Type],
+    interrupt: &Interrupt,
+) -> Result<Bound, BindError> {
+    let parsed = parse(sql).and_then(|parsed| interrupt.check().map(|()| parsed));
+    let (statement, depth) = parsed.map_err(|error| BindError { error, unknown_table: false })?;
+    let stack = BIND_BYTES + depth as usize * BIND_STEP_BYTES;
+    with_stack(stack, || bind(statement, snapshot.clone(), hints, interrupt))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Our own small tree of a statement: what the parser's large one is turned into at once.
 //!
-//! Names are folded here (unquoted ones to lower case), forms that mean the same are one (BETWEEN is two
-//! comparisons, AND chains are flat lists), and what this server does not have is already refused with 0A000.
+//! Names are folded here (unquoted ones to lower case), forms that mean the same are one (AND chains
+//! are flat lists), and what this server does not have is already refused with 0A000.
 
 use crate::types::Type;
 
@@ -472,6 +472,12 @@ pub(crate) enum Syntax {
     InQuery {
         arg: Box<Syntax>,
         query: Box<Query>,
+        negated: bool,
+    },
+    Between {
+        arg: Box<Syntax>,
+        low: Box<Syntax>,
+        high: Box<Syntax>,
         negated: bool,
     },
     /// LIKE and ILIKE (`insensitive`).

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use planner::{Execution, SqlError};
+use planner::Execution;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::backend::Backend;
@@ -32,23 +32,17 @@ pub(crate) async fn query<S: AsyncRead + AsyncWrite + Unpin>(
     backend.session().close_statement("");
     portals.close("");
     let scope = backend.scope();
-    let statements = backend.split(sql)?;
+    let statements = stream.attend(&scope, false, backend.split(sql)).await?;
     if statements.is_empty() {
         stream.replies().empty_query();
     }
     for part in statements {
         match statement(stream, backend, &part.sql, &scope).await {
-            Err(HandlerError::Statement(error)) => return Err(shifted(error, part.offset).into()),
+            Err(HandlerError::Statement(error)) => return Err(error.shifted(part.offset).into()),
             done => done?,
         }
     }
     Ok(())
-}
-
-/// An error of a statement as one of the text in which `offset` characters precede the statement.
-fn shifted(mut error: SqlError, offset: u32) -> SqlError {
-    error.position = error.position.map(|position| position + offset);
-    error
 }
 
 async fn statement<S: AsyncRead + AsyncWrite + Unpin>(

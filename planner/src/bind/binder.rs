@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::catalog::{Snapshot, TableSchema};
 use crate::error::{SqlError, sqlstate};
 use crate::expression::Expr;
+use crate::interrupt::Interrupt;
 use crate::query::Aggregate;
 use crate::row_encoding::table_columns;
 use crate::statement::Name;
@@ -54,9 +55,18 @@ impl Typed {
     }
 }
 
+/// Nodes of a statement's plan at most. Some forms repeat a part of their text (a row that is compared with a list), so
+/// that the text's size alone is no bound.
+const NODES_MAX: u32 = 1_000_000;
+/// Nodes that are bound between two looks at the clock.
+const NODES_IN_TURN: u32 = 64;
+
 /// Binds one statement.
 pub(super) struct Binder {
     snapshot: Arc<Snapshot>,
+    interrupt: Interrupt,
+    /// Expressions bound so far.
+    nodes: u32,
     /// Parameter types so far; `Unknown`: not known yet.
     pub(super) params: Vec<Type>,
     /// Columns of the queries around, innermost last.
@@ -79,14 +89,37 @@ pub(crate) fn public_name(name: &Name) -> Option<&str> {
 
 impl Binder {
     /// A binder with the parameter types that the client declared.
-    pub(super) fn new(snapshot: Arc<Snapshot>, hints: &[Type]) -> Binder {
+    pub(super) fn new(snapshot: Arc<Snapshot>, hints: &[Type], interrupt: Interrupt) -> Binder {
         Binder {
             snapshot,
+            interrupt,
+            nodes: 0,
             params: hints.to_vec(),
             scopes: Vec::new(),
             aggregates: None,
             unknown_table: false,
         }
+    }
+
+    /// Counts a node. 54001 if there are too many, 57014 if the statement must end.
+    pub(super) fn count_node(&mut self) -> Result<(), SqlError> {
+        self.nodes += 1;
+        if self.nodes > NODES_MAX {
+            return Err(SqlError::new(sqlstate::TOO_COMPLEX, "statement too complex")
+                .detail(format!("Its plan has more than {NODES_MAX} nodes."))
+                .hint("Pass long lists as one array parameter (= ANY($1)), or use COPY."));
+        }
+        if self.nodes.is_multiple_of(NODES_IN_TURN) { self.interrupt.check() } else { Ok(()) }
+    }
+
+    /// When the statement must end.
+    pub(super) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// How many expressions were bound.
+    pub(super) fn nodes(&self) -> u32 {
+        self.nodes
     }
 
     /// The parameter types: text where nothing says more.

@@ -8,6 +8,7 @@ use super::binder::{Binder, public_name};
 use crate::catalog::{ColumnSchema, PSEUDO_COLUMNS, TableSchema, cell_name};
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength};
+use crate::interrupt::Interrupt;
 use crate::key_encoding;
 use crate::plan::CreateTablePlan;
 use crate::statement::{ColumnDefinition, CreateTable, Name, Syntax};
@@ -19,8 +20,8 @@ const COLUMNS_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 63;
 
 /// Binds CREATE TABLE. Its expressions see no table and no parameter.
-pub(super) fn bind(create: &CreateTable) -> Result<CreateTablePlan, SqlError> {
-    let binder = &mut Binder::new(Arc::default(), &[]);
+pub(super) fn bind(create: &CreateTable, interrupt: &Interrupt) -> Result<CreateTablePlan, SqlError> {
+    let binder = &mut Binder::new(Arc::default(), &[], interrupt.clone());
     let name = table_name(&create.name)?.to_string();
     if create.columns.len() > COLUMNS_MAX {
         return Err(SqlError::new("54011", format!("tables can have at most {COLUMNS_MAX} columns")));

@@ -1,6 +1,7 @@
 //! Expressions: names to columns, literals to values, everything else to a typed node.
 
 use super::binder::{Binder, Typed};
+use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength, Subquery, resolve};
 use crate::statement::{Name, Operator, Query, Syntax};
@@ -19,6 +20,11 @@ impl Binder {
 
     /// Binds an expression.
     pub(super) fn expr(&mut self, syntax: &Syntax) -> Result<Typed, SqlError> {
+        self.count_node()?;
+        deeper(|| self.expr_here(syntax))
+    }
+
+    fn expr_here(&mut self, syntax: &Syntax) -> Result<Typed, SqlError> {
         Ok(match syntax {
             Syntax::Null => Typed::new(Expr::Const(None), Type::Unknown),
             Syntax::Bool(value) => Typed::boolean(Expr::Const(Some(Value::Bool(*value)))),
@@ -50,6 +56,7 @@ impl Binder {
             }
             Syntax::In { arg, list, negated } => self.in_list(arg, list, *negated)?,
             Syntax::InQuery { arg, query, negated } => self.in_query(arg, query, *negated)?,
+            Syntax::Between { arg, low, high, negated } => self.between(arg, low, high, *negated)?,
             Syntax::Like { arg, pattern, escape, insensitive, negated } => {
                 let (arg, pattern) = (self.text(arg, "~~")?, self.text(pattern, "~~")?);
                 Typed::boolean(Expr::Like {
@@ -168,25 +175,35 @@ impl Binder {
         whens: &[(Syntax, Syntax)],
         otherwise: Option<&Syntax>,
     ) -> Result<Typed, SqlError> {
+        // With an operand, the values that it is compared with.
         let mut conditions = Vec::with_capacity(whens.len());
+        let mut values = Vec::new();
+        if let Some(operand) = operand {
+            values.push(self.expr(operand)?);
+        }
         let mut results = Vec::with_capacity(whens.len() + 1);
         for (when, then) in whens {
-            conditions.push(match operand {
-                None => self.condition(when, "CASE/WHEN")?,
-                Some(operand) => {
-                    let (operand, when) = (self.expr(operand)?, self.expr(when)?);
-                    self.compare(Operator::Eq, operand, when)?
-                }
-            });
+            match operand {
+                None => conditions.push(self.condition(when, "CASE/WHEN")?),
+                Some(_) => values.push(self.expr(when)?),
+            }
             results.push(self.expr(then)?);
         }
+        let operand = if values.is_empty() {
+            None
+        } else {
+            let mut values = self.comparables(Operator::Eq, values)?.into_iter();
+            let operand = values.next().map(Box::new);
+            conditions = values.collect();
+            operand
+        };
         if let Some(otherwise) = otherwise {
             results.push(self.expr(otherwise)?);
         }
         let (mut results, ty) = self.unify(results)?;
         let otherwise = otherwise.and_then(|_| results.pop()).map(Box::new);
         let whens = conditions.into_iter().zip(results).collect();
-        Ok(Typed::new(Expr::Case { whens, otherwise }, ty))
+        Ok(Typed::new(Expr::Case { operand, whens, otherwise }, ty))
     }
 
     /// Binds expressions that must share a type.

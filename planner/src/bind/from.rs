@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::binder::{Binder, ScopeColumn, Typed};
 use crate::access::Access;
+use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength};
 use crate::pg_catalog;
@@ -82,8 +83,9 @@ impl Binder {
             }
             From::Function { name, arguments, alias } => self.function_relation(name, arguments, alias, left),
             From::Join { left: first, right: second, outer, on, using } => {
-                let first = self.relation(first, false, left)?;
-                let second = self.relation(second, false, &[left, &first.columns].concat())?;
+                let first = deeper(|| self.relation(first, false, left))?;
+                let before = [left, &first.columns].concat();
+                let second = deeper(|| self.relation(second, false, &before))?;
                 let scope = [left, &first.columns, &second.columns].concat();
                 let first_end = left.len() + first.columns.len();
                 let on = self.within(scope, |binder| match on {

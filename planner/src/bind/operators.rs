@@ -6,6 +6,9 @@ use crate::expression::{Expr, Strength};
 use crate::statement::{Operator, Syntax};
 use crate::types::Type;
 
+/// Entries of rows that are compared by order, at most: the comparison grows with their square.
+const ORDERED_ROW_MAX: usize = 100;
+
 fn no_operator(op: &str, left: &Type, right: &Type) -> SqlError {
     SqlError::new(sqlstate::UNDEFINED_FUNCTION, format!("operator does not exist: {left} {op} {right}")).hint(
         "No operator matches the given name and argument types. You might need to add explicit type casts.",
@@ -93,6 +96,11 @@ impl Binder {
     fn compare_rows(&mut self, op: Operator, left: &[Syntax], right: &[Syntax]) -> Result<Typed, SqlError> {
         if left.len() != right.len() {
             return Err(SqlError::new(sqlstate::SYNTAX, "unequal number of entries in row expressions"));
+        }
+        if !matches!(op, Operator::Eq | Operator::NotEq) && left.len() > ORDERED_ROW_MAX {
+            return Err(SqlError::new(sqlstate::TOO_COMPLEX, "statement too complex").detail(format!(
+                "Rows of more than {ORDERED_ROW_MAX} entries are compared by = and <> only."
+            )));
         }
         let pair = |binder: &mut Binder, op: Operator, at: usize| {
             let (left, right) = (binder.expr(&left[at])?, binder.expr(&right[at])?);
@@ -206,17 +214,56 @@ impl Binder {
             common = self.common_type(&common, &item.ty).map_err(|_| no_operator("=", &arg.ty, &item.ty))?;
             bound.push(item);
         }
-        let mut cast = Box::new(arg.expr.clone());
+        // All items get one type, so that the argument is the same for each of them.
+        let any = |ty: &Type| Typed::new(Expr::Const(None), ty.clone());
+        let own = arg.ty.clone();
+        let arg = self.comparable(Operator::Eq, arg, any(&common))?.0;
         let mut items = Vec::with_capacity(bound.len());
         for item in bound {
-            // All items get one type, so that the argument is the same for each of them.
             let item = Typed::new(self.coerce(item, &common, Strength::Implicit)?, common.clone());
-            let (left, right) = self.comparable(Operator::Eq, arg.clone(), item)?;
-            cast = left;
-            items.push(*right);
+            items.push(*self.comparable(Operator::Eq, any(&own), item)?.1);
         }
-        let arg = cast;
         Ok(Typed::boolean(Expr::In { arg, list: items, negated }))
+    }
+
+    /// Binds BETWEEN.
+    pub(super) fn between(
+        &mut self,
+        arg: &Syntax,
+        low: &Syntax,
+        high: &Syntax,
+        negated: bool,
+    ) -> Result<Typed, SqlError> {
+        let (arg, low, high) = (self.expr(arg)?, self.expr(low)?, self.expr(high)?);
+        let both = if matches!(arg.expr, Expr::Column { .. } | Expr::Param(_) | Expr::Const(_)) {
+            // Two comparisons, which may bound a key range. Any other argument would be computed twice, and such
+            // arguments in one another, more often than there is time for.
+            let from = self.compare(Operator::GtEq, arg.clone(), low)?;
+            Expr::And(vec![from, self.compare(Operator::LtEq, arg, high)?])
+        } else {
+            let mut parts = self.comparables(Operator::GtEq, vec![arg, low, high])?.into_iter().map(Box::new);
+            match (parts.next(), parts.next(), parts.next()) {
+                (Some(arg), Some(low), Some(high)) => Expr::Between { arg, low, high },
+                _ => return Err(SqlError::internal("BETWEEN without its bounds")),
+            }
+        };
+        Ok(Typed::boolean(if negated { Expr::Not(Box::new(both)) } else { both }))
+    }
+
+    /// Casts values to a type in which the first can be compared with the others. 42883 if there is none.
+    pub(super) fn comparables(&mut self, op: Operator, values: Vec<Typed>) -> Result<Vec<Expr>, SqlError> {
+        let mut common = Type::Unknown;
+        for value in &values {
+            let found = self.common_type(&common, &value.ty);
+            common = found.map_err(|_| no_operator(op.symbol(), &common, &value.ty))?;
+        }
+        match common {
+            Type::Json => return Err(no_operator(op.symbol(), &Type::Json, &Type::Json)),
+            Type::Unknown => common = Type::Text,
+            _ => {}
+        }
+        let cast = values.into_iter().map(|value| self.coerce(value, &common, Strength::Implicit));
+        cast.collect()
     }
 
     /// Binds `left op ANY (array)`, or ALL.

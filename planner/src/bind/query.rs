@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::binder::{Binder, ScopeColumn, Typed};
 use super::from::Relation;
 use crate::access;
+use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength};
 use crate::query::{Grouping, Input, SelectPlan, SortKey};
@@ -36,6 +37,10 @@ impl Binder {
     }
 
     fn query(&mut self, query: &Query, top: bool) -> Result<SelectPlan, SqlError> {
+        deeper(|| self.query_here(query, top))
+    }
+
+    fn query_here(&mut self, query: &Query, top: bool) -> Result<SelectPlan, SqlError> {
         let mut plan = match &query.body {
             Body::Select(select) => self.select(select, &query.order_by, top)?,
             body => {
@@ -70,7 +75,7 @@ impl Binder {
             Body::Query(query) => Ok(Relation::of_query(self.inner_query(query)?, "")),
             Body::Values(rows) => self.values(rows),
             Body::Set { op, all, left, right } => {
-                let (left, right) = (self.body(left)?, self.body(right)?);
+                let (left, right) = (deeper(|| self.body(left))?, deeper(|| self.body(right))?);
                 if left.columns.len() != right.columns.len() {
                     return Err(SqlError::new(
                         sqlstate::SYNTAX,
@@ -267,7 +272,7 @@ fn regroup(expr: &mut Expr, keys: &[Expr], scope: &[ScopeColumn]) -> Result<(), 
         }
         other => {
             for part in other.parts_mut() {
-                regroup(part, keys, scope)?;
+                deeper(|| regroup(part, keys, scope))?;
             }
         }
     }

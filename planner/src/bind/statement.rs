@@ -6,6 +6,7 @@ use super::binder::Binder;
 use super::{create_table, write};
 use crate::catalog::Snapshot;
 use crate::error::{SqlError, sqlstate};
+use crate::interrupt::Interrupt;
 use crate::plan::{CopyInPlan, Plan};
 use crate::statement::{Copy, CopySource, Item, Query, Statement, Syntax};
 use crate::types::Type;
@@ -15,6 +16,8 @@ pub(crate) struct Bound {
     pub(crate) plan: Plan,
     /// The types of `$1`, `$2`, ..
     pub(crate) parameters: Vec<Type>,
+    /// How many expressions it has.
+    pub(crate) nodes: u32,
 }
 
 /// Why a statement could not be bound.
@@ -30,10 +33,11 @@ pub(crate) fn bind(
     statement: Statement,
     snapshot: Arc<Snapshot>,
     hints: &[Type],
+    interrupt: &Interrupt,
 ) -> Result<Bound, BindError> {
-    let mut binder = Binder::new(snapshot, hints);
+    let mut binder = Binder::new(snapshot, hints, interrupt.clone());
     match plan(&mut binder, statement) {
-        Ok(plan) => Ok(Bound { plan, parameters: binder.parameter_types() }),
+        Ok(plan) => Ok(Bound { plan, parameters: binder.parameter_types(), nodes: binder.nodes() }),
         Err(error) => Err(BindError { error, unknown_table: binder.unknown_table }),
     }
 }
@@ -45,7 +49,9 @@ fn plan(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
         Statement::Insert(insert) => Plan::Insert(Arc::new(write::insert(binder, insert)?)),
         Statement::Update(update) => Plan::Change(Arc::new(write::update(binder, update)?)),
         Statement::Delete(delete) => Plan::Change(Arc::new(write::delete(binder, delete)?)),
-        Statement::CreateTable(create) => Plan::CreateTable(Box::new(create_table::bind(&create)?)),
+        Statement::CreateTable(create) => {
+            Plan::CreateTable(Box::new(create_table::bind(&create, binder.interrupt())?))
+        }
         Statement::DropTable { names, if_exists } => Plan::DropTable { names, if_exists },
         Statement::Copy(copy) => plan_copy(binder, copy)?,
         Statement::Explain { analyze, statement } => {

@@ -8,6 +8,7 @@ use super::expr::Expr;
 use super::scope::Scope;
 use super::subquery::Subquery;
 use super::{arithmetic, pattern};
+use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
 use crate::statement::Operator;
 use crate::types::{Array, Datum, JsonKey, Row, Type, Value, json_member};
@@ -15,11 +16,19 @@ use crate::types::{Array, Datum, JsonKey, Row, Type, Value, json_member};
 impl Expr {
     /// The value for a row.
     pub(crate) fn eval(&self, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
-        let value = |expr: &Expr| expr.eval(scope, env);
         match self {
             Expr::Const(value) => Ok(value.clone()),
             Expr::Param(at) => parameter(*at, env),
             Expr::Column { level, at } => column(*level, *at, scope),
+            inner => deeper(|| inner.eval_inner(scope, env)),
+        }
+    }
+
+    /// The value of a node with parts.
+    fn eval_inner(&self, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
+        let value = |expr: &Expr| expr.eval(scope, env);
+        match self {
+            Expr::Const(_) | Expr::Param(_) | Expr::Column { .. } => self.eval(scope, env),
             Expr::Aggregate(_) => Err(SqlError::internal("an aggregate outside of its query")),
             Expr::Not(arg) => Ok(boolean(truth(&value(arg)?).map(|holds| !holds))),
             Expr::And(items) => all(items, false, scope, env),
@@ -56,7 +65,11 @@ impl Expr {
             Expr::Cast { arg, from, to, explicit } => {
                 value(arg)?.map(|value| cast(value, from, to, *explicit, env)).transpose()
             }
-            Expr::Case { whens, otherwise } => case(whens, otherwise.as_deref(), scope, env),
+            Expr::Between { arg, low, high } => Ok(boolean(between(&value(arg)?, low, high, scope, env)?)),
+            Expr::Case { operand, whens, otherwise } => {
+                let operand = operand.as_ref().map(|operand| value(operand)).transpose()?;
+                case(operand.as_ref(), whens, otherwise.as_deref(), scope, env)
+            }
             Expr::Coalesce(items) => coalesce(items, scope, env),
             Expr::Call { function, arguments } => {
                 let values = arguments.iter().map(value).collect::<Result<Vec<_>, _>>()?;
@@ -148,6 +161,22 @@ fn compare(op: Operator, left: &Datum, right: &Datum) -> Result<Option<bool>, Sq
     }))
 }
 
+/// BETWEEN: the second bound is computed only if the first one holds or is unknown.
+fn between(
+    arg: &Datum,
+    low: &Expr,
+    high: &Expr,
+    scope: &Scope<'_>,
+    env: &Env,
+) -> Result<Option<bool>, SqlError> {
+    let from = compare(Operator::GtEq, arg, &low.eval(scope, env)?)?;
+    if from == Some(false) {
+        return Ok(from);
+    }
+    let to = compare(Operator::LtEq, arg, &high.eval(scope, env)?)?;
+    Ok(if to == Some(true) { from } else { to })
+}
+
 /// IS DISTINCT FROM: as `<>`, but NULL is a value like others.
 fn distinct(left: &Datum, right: &Datum) -> Result<bool, SqlError> {
     match (left, right) {
@@ -209,13 +238,18 @@ fn concat(left: Value, right: Value) -> Value {
 }
 
 fn case(
+    operand: Option<&Datum>,
     whens: &[(Expr, Expr)],
     otherwise: Option<&Expr>,
     scope: &Scope<'_>,
     env: &Env,
 ) -> Result<Datum, SqlError> {
     for (when, then) in whens {
-        if when.holds(scope, env)? {
+        let holds = match operand {
+            Some(operand) => compare(Operator::Eq, operand, &when.eval(scope, env)?)? == Some(true),
+            None => when.holds(scope, env)?,
+        };
+        if holds {
             return then.eval(scope, env);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::functions::Function;
 use super::subquery::Subquery;
+use crate::depth::deeper;
 use crate::statement::Operator;
 use crate::types::{Datum, Type};
 
@@ -88,8 +89,14 @@ pub(crate) enum Expr {
         to: Type,
         explicit: bool,
     },
-    /// CASE: the result of the first condition that holds.
+    Between {
+        arg: Box<Expr>,
+        low: Box<Expr>,
+        high: Box<Expr>,
+    },
+    /// CASE: the result of the first condition that holds; with an operand, of the first value that is equal to it.
     Case {
+        operand: Option<Box<Expr>>,
         whens: Vec<(Expr, Expr)>,
         otherwise: Option<Box<Expr>>,
     },
@@ -156,9 +163,11 @@ macro_rules! parts {
             Expr::Quantified { left, array, .. } => vec![left.$as_ref(), array.$as_ref()],
             Expr::Index { arg, index } => vec![arg.$as_ref(), index.$as_ref()],
             Expr::JsonGet { arg, key, .. } => vec![arg.$as_ref(), key.$as_ref()],
-            Expr::Case { whens, otherwise } => {
+            Expr::Between { arg, low, high } => vec![arg.$as_ref(), low.$as_ref(), high.$as_ref()],
+            Expr::Case { operand, whens, otherwise } => {
+                let operand = operand.$iter().map(|operand| operand.$as_ref());
                 let whens = whens.$iter().flat_map(|(when, then)| [when, then]);
-                whens.chain(otherwise.$iter().map(|otherwise| otherwise.$as_ref())).collect()
+                operand.chain(whens).chain(otherwise.$iter().map(|otherwise| otherwise.$as_ref())).collect()
             }
         }
     };
@@ -182,7 +191,7 @@ impl Expr {
 
     /// Does `test` hold for this node or one below it?
     pub(crate) fn any(&self, test: &impl Fn(&Expr) -> bool) -> bool {
-        test(self) || self.parts().into_iter().any(|part| part.any(test))
+        test(self) || self.parts().into_iter().any(|part| deeper(|| part.any(test)))
     }
 
     /// Is it the same for all rows of an execution: no column, no subquery (which may refer to one)?

@@ -1,18 +1,67 @@
 //! What all converters share: the text at hand, its positions and names, and the errors that point into it.
 
+use std::cell::Cell;
+
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
+use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, sqlstate};
 use crate::statement::Name;
 
 /// Converts the parser's trees of one text into ours. The text turns the parser's lines and columns into positions.
 pub(super) struct Converter<'a> {
     pub(super) text: &'a str,
+    /// Levels of our tree above the point at hand.
+    depth: Cell<u32>,
+    /// The most that it has been.
+    deepest: Cell<u32>,
 }
 
-impl Converter<'_> {
+impl<'a> Converter<'a> {
+    /// For trees of this text.
+    pub(super) fn new(text: &'a str) -> Converter<'a> {
+        Converter { text, depth: Cell::new(0), deepest: Cell::new(0) }
+    }
+
+    /// Converts what stands one level deeper. 54001 if our tree would become too deep. (It takes no stack of its own for
+    /// that: an error drops the rest of the parser's tree right here, and only the stack of the whole fits that.)
+    pub(super) fn nested<T>(&self, convert: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
+        let above = self.depth.get();
+        if above == DEPTH_MAX {
+            return Err(too_deep());
+        }
+        self.depth.set(above + 1);
+        self.deepest.set(self.deepest.get().max(above + 1));
+        let converted = convert();
+        self.depth.set(above);
+        converted
+    }
+
+    /// How many levels the trees of this text have.
+    pub(super) fn deepest(&self) -> u32 {
+        self.deepest.get()
+    }
+
+    /// Converts a tree of so many levels at most, which will stand in the trees of other statements.
+    pub(super) fn shallow<T>(
+        &self,
+        levels: u32,
+        convert: impl FnOnce() -> Result<T, SqlError>,
+    ) -> Result<T, SqlError> {
+        let above = self.depth.get();
+        self.depth.set(above.max(DEPTH_MAX.saturating_sub(levels)));
+        let converted = convert();
+        self.depth.set(above);
+        converted
+    }
+
+    /// 54001 if a chain of so many links, each of which hangs below the next, is too deep.
+    pub(super) fn check_chain(&self, links: usize) -> Result<(), SqlError> {
+        if links > (DEPTH_MAX - self.depth.get()) as usize { Err(too_deep()) } else { Ok(()) }
+    }
+
     /// A character position, from 1.
     pub(super) fn position(&self, location: Location) -> Option<u32> {
         if location.line == 0 {
@@ -70,8 +119,7 @@ impl Converter<'_> {
         let text = match error {
             ParserError::ParserError(text) | ParserError::TokenizerError(text) => text.as_str(),
             ParserError::RecursionLimitExceeded => {
-                return SqlError::new(sqlstate::TOO_COMPLEX, "statement too complex")
-                    .hint("It is nested too deeply.");
+                return too_deep();
             }
         };
         let (what, location) = match text.rfind(" at Line: ") {

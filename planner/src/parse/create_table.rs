@@ -4,9 +4,15 @@ use sqlparser::ast::{self, ColumnDef, ColumnOption, Expr, Ident, IndexColumn, Ta
 
 use super::converter::{Converter, fold};
 use super::data_type::data_type;
+use crate::depth::with_stack;
 use crate::error::{SqlError, sqlstate};
 use crate::statement::{ColumnDefinition, CreateTable, Syntax};
 use crate::types::Type;
+
+/// Levels of a default's expression at most: it is bound with each INSERT.
+const DEFAULT_DEPTH_MAX: u32 = 100;
+/// Stack for printing it.
+const PRINT_BYTES: usize = 2 << 20;
 
 impl Converter<'_> {
     /// Converts CREATE TABLE; `splits` are the values of SPLIT AT.
@@ -46,7 +52,8 @@ impl Converter<'_> {
                 }
                 TableConstraint::Unique(_) => return Err(unique()),
                 TableConstraint::ForeignKey(_) => return Err(SqlError::unsupported("a foreign key")),
-                other => return Err(SqlError::unsupported(format!("the constraint {other}"))),
+                TableConstraint::Check(_) => return Err(SqlError::unsupported("CHECK")),
+                _ => return Err(SqlError::unsupported("this constraint of a table")),
             }
         }
         Ok(result)
@@ -70,7 +77,8 @@ impl Converter<'_> {
                 ColumnOption::Null | ColumnOption::Collation(_) => {}
                 ColumnOption::NotNull => definition.not_null = true,
                 ColumnOption::Default(expr) => {
-                    definition.default = Some((expr.to_string(), self.expr(expr)?));
+                    let tree = self.shallow(DEFAULT_DEPTH_MAX, || self.expr(expr.clone()))?;
+                    definition.default = Some((with_stack(PRINT_BYTES, || expr.to_string()), tree));
                 }
                 ColumnOption::PrimaryKey(_) => {
                     set_primary_key(table, vec![definition.name.clone()], option.name.as_ref())?;
@@ -82,7 +90,7 @@ impl Converter<'_> {
                     return Err(SqlError::unsupported("a generated column")
                         .hint("Use uuid with DEFAULT gen_random_uuid()."));
                 }
-                other => return Err(SqlError::unsupported(format!("the column option {other}"))),
+                _ => return Err(SqlError::unsupported("this option of a column")),
             }
         }
         Ok(definition)

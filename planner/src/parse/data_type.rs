@@ -42,8 +42,24 @@ pub(super) fn named_type(name: &str) -> Option<Type> {
     })
 }
 
-/// A type name.
+/// A type name. An array has any number of dimensions, however many are written.
 pub(super) fn data_type(ty: &DataType) -> Result<Type, SqlError> {
+    let mut element = ty;
+    while let DataType::Array(
+        ArrayElemTypeDef::SquareBracket(inner, _)
+        | ArrayElemTypeDef::AngleBracket(inner)
+        | ArrayElemTypeDef::Qualified(inner, _),
+    ) = element
+    {
+        element = inner;
+    }
+    let is_array = !std::ptr::eq(element, ty);
+    let element = plain_type(element)?;
+    Ok(if is_array { Type::Array(Box::new(element)) } else { element })
+}
+
+/// The name of a type that is no array.
+fn plain_type(ty: &DataType) -> Result<Type, SqlError> {
     Ok(match ty {
         DataType::Bool | DataType::Boolean => Type::Bool,
         DataType::SmallInt(_) | DataType::Int2(_) => Type::Int2,
@@ -79,11 +95,17 @@ pub(super) fn data_type(ty: &DataType) -> Result<Type, SqlError> {
         DataType::Char(_) | DataType::Character(_) => {
             return Err(SqlError::unsupported("char(n)").hint("Use varchar(n) or text."));
         }
-        DataType::Array(
-            ArrayElemTypeDef::SquareBracket(element, _)
-            | ArrayElemTypeDef::AngleBracket(element)
-            | ArrayElemTypeDef::Qualified(element, _),
-        ) => Type::Array(Box::new(data_type(element)?)),
+        // Types of other systems that hold types: printing them would walk a tree.
+        DataType::Array(_)
+        | DataType::Map(..)
+        | DataType::Tuple(_)
+        | DataType::Nested(_)
+        | DataType::Struct(..)
+        | DataType::Union(_)
+        | DataType::Nullable(_)
+        | DataType::LowCardinality(_)
+        | DataType::Table(_)
+        | DataType::NamedTable { .. } => return Err(SqlError::unsupported("a type that is made of types")),
         DataType::Custom(name, modifiers) => custom(name, modifiers)?,
         other => return custom_name(&other.to_string().to_lowercase()),
     })

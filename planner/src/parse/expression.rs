@@ -13,6 +13,10 @@ use crate::statement::{Call, Name, Operator, Syntax};
 impl Converter<'_> {
     /// Converts an expression.
     pub(super) fn expr(&self, expr: Expr) -> Result<Syntax, SqlError> {
+        self.nested(|| self.expr_here(expr))
+    }
+
+    fn expr_here(&self, expr: Expr) -> Result<Syntax, SqlError> {
         Ok(match expr {
             Expr::Identifier(ident) if ident.quote_style.is_none() && is_default(&ident.value) => {
                 Syntax::Default
@@ -79,6 +83,7 @@ impl Converter<'_> {
 
     /// Converts `root[index]..`.
     fn subscripts(&self, root: Expr, chain: Vec<AccessExpr>) -> Result<Syntax, SqlError> {
+        self.check_chain(chain.len())?;
         let mut value = self.expr(root)?;
         for access in chain {
             value = match access {
@@ -114,14 +119,12 @@ impl Converter<'_> {
             Expr::InSubquery { expr, subquery, negated } => {
                 Syntax::InQuery { arg: self.boxed(*expr)?, query: Box::new(self.query(*subquery)?), negated }
             }
-            Expr::Between { expr, negated, low, high } => {
-                let arg = self.boxed(*expr)?;
-                let (low, high) = (self.boxed(*low)?, self.boxed(*high)?);
-                let from = Syntax::Binary { op: Operator::GtEq, left: arg.clone(), right: low };
-                let to = Syntax::Binary { op: Operator::LtEq, left: arg, right: high };
-                let both = Syntax::And(vec![from, to]);
-                if negated { Syntax::Not(Box::new(both)) } else { both }
-            }
+            Expr::Between { expr, negated, low, high } => Syntax::Between {
+                arg: self.boxed(*expr)?,
+                low: self.boxed(*low)?,
+                high: self.boxed(*high)?,
+                negated,
+            },
             Expr::Like { negated, any: false, expr, pattern, escape_char } => {
                 self.like(*expr, *pattern, escape_char, false, negated)?
             }
@@ -171,8 +174,7 @@ impl Converter<'_> {
                 call("date_part", vec![Syntax::String(field), self.expr(*expr)?])
             }
             other => {
-                let text: String = other.to_string().chars().take(60).collect();
-                return Err(SqlError::unsupported(format!("the expression {text}")));
+                return Err(SqlError::unsupported(kind(&other)));
             }
         })
     }
@@ -316,6 +318,25 @@ impl Converter<'_> {
             }
         }
         Ok(Syntax::Call(Box::new(result)))
+    }
+}
+
+/// What an expression that this server does not have is called. Its text is not printed: printing walks the parser's
+/// tree, of which only the depth of the whole text is known.
+fn kind(expr: &Expr) -> &'static str {
+    match expr {
+        Expr::AtTimeZone { .. } => "AT TIME ZONE",
+        Expr::Interval(_) => "an interval",
+        Expr::Overlay { .. } => "OVERLAY",
+        Expr::SimilarTo { .. } => "SIMILAR TO",
+        Expr::Like { .. } | Expr::ILike { .. } => "LIKE ANY",
+        Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => "GROUPING SETS",
+        Expr::IsNormalized { .. } => "IS NORMALIZED",
+        Expr::JsonAccess { .. } => "this access to a part of a JSON value",
+        Expr::InUnnest { .. } => "IN UNNEST",
+        Expr::Cast { .. } => "this form of a cast",
+        Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => "a row as a value (*)",
+        _ => "this form of an expression",
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! sqlparser knows neither UPSERT nor SPLIT AT VALUES, so both are handled on its tokens: `UPSERT INTO` becomes
 //! `INSERT INTO` and is remembered, and the token tail from SPLIT on is cut off and parsed as expressions of its
-//! own. PREPARE keeps its statement's text, so that it is planned like any other. Statements that are deep or
-//! long are parsed on a thread with a large stack; the parser's tree never leaves this module.
+//! own. PREPARE keeps its statement's text, so that it is planned like any other. The parser's tree is made, read and
+//! dropped on a stack that fits the text, and never leaves this module.
 
 mod statement;
 mod write;
@@ -22,22 +22,43 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use crate::depth::{DEPTH_MAX, with_stack};
 use crate::error::{SqlError, sqlstate};
 use crate::statement::{Statement, Syntax};
 use converter::Converter;
 
-/// Stack of the thread for heavy statements. Nothing of it is touched unless needed.
-const HEAVY_STACK_BYTES: usize = 256 << 20;
+/// Frames of code that is not optimized are so many times larger.
+const FRAMES: usize = if cfg!(debug_assertions) { 6 } else { 1 };
+/// Stack that the parser takes for each level of its recursion, of which it allows 50.
+const PARSER_STEP_BYTES: usize = FRAMES * (24 << 10);
+/// Stack that its recursion takes at most.
+const PARSER_BYTES_MAX: usize = 16 << 20;
+/// Stack that reading its tree takes for each level of ours.
+const CONVERT_STEP_BYTES: usize = FRAMES * (16 << 10);
+/// Stack that dropping its tree takes for each level.
+const DROP_STEP_BYTES: usize = 1 << 10;
 
-/// Parses one statement.
-pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
-    on_stack(sql, parse_here)
+/// Parses one statement; gives also how many levels its tree has.
+pub(crate) fn parse(sql: &str) -> Result<(Statement, u32), SqlError> {
+    on_stack(sql, |sql| {
+        let converter = Converter::new(sql);
+        let statement = parse_here(&converter)?;
+        Ok((statement, converter.deepest()))
+    })
+}
+
+/// 42601 if a statement is none. What this server does not do is no matter here.
+pub(crate) fn check_syntax(sql: &str) -> Result<(), SqlError> {
+    match parse(sql) {
+        Err(error) if error.sqlstate == sqlstate::SYNTAX => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Parses one expression (a column's default, as the schema keeps it).
 pub(crate) fn parse_expression(sql: &str) -> Result<Syntax, SqlError> {
     on_stack(sql, |sql| {
-        let converter = Converter { text: sql };
+        let converter = Converter::new(sql);
         let tokens = tokenize(&converter)?;
         let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
         let expr = parser.parse_expr().map_err(|e| converter.syntax_error(&e))?;
@@ -46,10 +67,7 @@ pub(crate) fn parse_expression(sql: &str) -> Result<Syntax, SqlError> {
 }
 
 /// Checks the caps, then runs `parse` where it has stack enough.
-fn on_stack<T: Send>(
-    sql: &str,
-    parse: impl FnOnce(&str) -> Result<T, SqlError> + Send,
-) -> Result<T, SqlError> {
+fn on_stack<T>(sql: &str, parse: impl FnOnce(&str) -> Result<T, SqlError>) -> Result<T, SqlError> {
     let pieces = split::pieces(sql)?;
     if pieces.iter().filter(|piece| !piece.empty).count() > 1 {
         return Err(SqlError::new(
@@ -57,22 +75,12 @@ fn on_stack<T: Send>(
             "cannot insert multiple commands into a prepared statement",
         ));
     }
-    let piece = pieces.iter().find(|piece| !piece.empty);
-    let sql = piece.map_or("", |piece| &sql[..piece.end]);
-    if !piece.is_some_and(|piece| piece.heavy) {
-        return parse(sql);
-    }
-    std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .name("parse".into())
-            .stack_size(HEAVY_STACK_BYTES)
-            .spawn_scoped(scope, || parse(sql))
-            .map_err(|error| {
-                SqlError::new(sqlstate::OUT_OF_MEMORY, format!("no thread to parse on: {error}"))
-            })?
-            .join()
-            .unwrap_or_else(|_| Err(SqlError::internal("the parser failed")))
-    })
+    let Some(piece) = pieces.iter().find(|piece| !piece.empty) else { return parse("") };
+    let levels = piece.depth as usize;
+    let stack = (levels * PARSER_STEP_BYTES).min(PARSER_BYTES_MAX)
+        + levels.min(DEPTH_MAX as usize) * CONVERT_STEP_BYTES
+        + levels * DROP_STEP_BYTES;
+    with_stack(stack, || parse(&sql[..piece.end]))
 }
 
 fn tokenize(converter: &Converter<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
@@ -88,20 +96,19 @@ fn tokenize(converter: &Converter<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
     Ok(tokens)
 }
 
-fn parse_here(sql: &str) -> Result<Statement, SqlError> {
-    let converter = Converter { text: sql };
-    let mut tokens = tokenize(&converter)?;
+fn parse_here(converter: &Converter<'_>) -> Result<Statement, SqlError> {
+    let mut tokens = tokenize(converter)?;
     if tokens.iter().all(|token| matches!(token.token, Token::EOF | Token::SemiColon)) {
         return Ok(Statement::Empty);
     }
     if let Some(noise) = noise(&tokens) {
         return Ok(noise);
     }
-    if let Some(prepare) = prepare(&converter, &tokens)? {
+    if let Some(prepare) = prepare(converter, &tokens)? {
         return Ok(prepare);
     }
     let upsert = rewrite_upsert(&mut tokens);
-    let splits = cut_splits(&converter, &mut tokens)?;
+    let splits = cut_splits(converter, &mut tokens)?;
     let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
     let statement = parser.parse_statement().map_err(|e| converter.syntax_error(&e))?;
     let rest = parser.peek_token();

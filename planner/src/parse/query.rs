@@ -13,6 +13,10 @@ use crate::statement::{Alias, Body, From, Item, OrderBy, Query, Select, SetOp, S
 impl Converter<'_> {
     /// Converts a query.
     pub(super) fn query(&self, query: ast::Query) -> Result<Query, SqlError> {
+        self.nested(|| self.query_here(query))
+    }
+
+    fn query_here(&self, query: ast::Query) -> Result<Query, SqlError> {
         if query.with.is_some() {
             return Err(
                 SqlError::unsupported("WITH").hint("Write a subquery in FROM, or separate statements.")
@@ -77,6 +81,10 @@ impl Converter<'_> {
     }
 
     fn body(&self, body: SetExpr) -> Result<Body, SqlError> {
+        self.nested(|| self.body_here(body))
+    }
+
+    fn body_here(&self, body: SetExpr) -> Result<Body, SqlError> {
         Ok(match body {
             SetExpr::Select(select) => Body::Select(Box::new(self.select(*select)?)),
             SetExpr::Query(inner) => Body::Query(Box::new(self.query(*inner)?)),
@@ -127,6 +135,8 @@ impl Converter<'_> {
             }
             _ => return Err(SqlError::unsupported("this form of GROUP BY")),
         };
+        // Each entry of FROM is joined to those before it.
+        self.check_chain(select.from.len())?;
         Ok(Select {
             distinct,
             items: self.items(select.projection)?,
@@ -208,6 +218,11 @@ impl Converter<'_> {
 
     /// Converts a table and its joins.
     pub(super) fn joins(&self, from: TableWithJoins) -> Result<From, SqlError> {
+        self.check_chain(from.joins.len())?;
+        self.nested(|| self.joins_here(from))
+    }
+
+    fn joins_here(&self, from: TableWithJoins) -> Result<From, SqlError> {
         let mut left = self.factor(from.relation)?;
         for join in from.joins {
             let right = self.factor(join.relation)?;

@@ -1,7 +1,9 @@
 //! A light pass over the text before anything parses it: cuts statements apart and enforces the caps.
 //!
-//! sqlparser reads long operator chains in a loop but drops them by recursion, so that a 100 KB statement could
-//! overflow the stack of the process. Counting operators first makes the depth of every tree bounded.
+//! sqlparser limits its own recursion, but it reads chains of operators in a loop, and the tree that it makes of them
+//! is as deep as the chain is long. What hangs below one another in a tree has no comma between it in the text, save in
+//! parentheses: the tokens between commas, added up along the nesting, bound the depth of every tree, whatever the
+//! tokens are. So the stack that the tree needs is known before there is a tree.
 
 use crate::error::{SqlError, sqlstate};
 
@@ -9,10 +11,10 @@ use crate::error::{SqlError, sqlstate};
 pub(crate) const TEXT_BYTES_MAX: usize = 4 << 20;
 /// Commas at most: list items cost the parser some 400 bytes each.
 const ITEMS_MAX: usize = 200_000;
-/// Chained operators at most, added up along the nesting.
-const CHAIN_MAX: u32 = 500;
-/// Chained AND and OR at most, added up along the nesting.
-const LOGIC_MAX: u32 = 5_000;
+/// Tokens without a comma between them at most, added up along the nesting: some 5,000 conditions.
+const CHAIN_MAX: u32 = 25_000;
+/// Tokens at most: they cost the parser some 100 bytes each.
+const TOKENS_MAX: usize = 1_000_000;
 /// Open parentheses at most (the parser itself stops at some 48).
 const NESTING_MAX: usize = 100;
 
@@ -34,20 +36,18 @@ pub(crate) struct Piece {
     pub(crate) offset: u32,
     /// No token at all: spaces and comments.
     pub(crate) empty: bool,
-    /// Deep or long enough to be parsed on a large stack.
-    pub(crate) heavy: bool,
+    /// No tree of it is deeper than so many levels.
+    pub(crate) depth: u32,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Chain {
-    operators: u32,
-    logic: u32,
-}
-
-fn too_complex(what: &str, limit: usize) -> SqlError {
-    SqlError::new(sqlstate::TOO_COMPLEX, "statement too complex")
-        .detail(format!("It has more than {limit} {what}."))
+fn too_complex(message: &str, what: &str, limit: usize) -> SqlError {
+    SqlError::new(sqlstate::TOO_COMPLEX, message)
+        .detail(format!("The statement has more than {limit} {what}."))
         .hint("Pass long lists as one array parameter (= ANY($1)), or use COPY.")
+}
+
+fn too_deep(what: &str, limit: usize) -> SqlError {
+    too_complex("stack depth limit exceeded", what, limit)
 }
 
 /// Cuts a text at its semicolons.
@@ -87,21 +87,30 @@ fn characters(bytes: &[u8]) -> u32 {
 struct Scan {
     tokens: usize,
     items: usize,
-    open: Vec<Chain>,
-    here: Chain,
-    deepest: usize,
+    /// Of each open parenthesis, the tokens on the way to it.
+    open: Vec<u32>,
+    /// Tokens on the way here: since the last comma, and those of the parentheses around.
+    here: u32,
     longest: u32,
 }
 
 impl Scan {
     fn finish(&self, start: usize, end: usize, offset: u32) -> Piece {
-        Piece {
-            start,
-            end,
-            offset,
-            empty: self.tokens == 0,
-            heavy: self.deepest > 6 || self.longest > 100 || self.items > 1000,
+        Piece { start, end, offset, empty: self.tokens == 0, depth: self.longest }
+    }
+
+    /// Counts a token.
+    fn token(&mut self) -> Result<(), SqlError> {
+        self.tokens += 1;
+        self.here += 1;
+        self.longest = self.longest.max(self.here);
+        if self.here > CHAIN_MAX {
+            return Err(too_deep("words without a comma between them", CHAIN_MAX as usize));
         }
+        if self.tokens > TOKENS_MAX {
+            return Err(too_complex("statement too complex", "words", TOKENS_MAX));
+        }
+        Ok(())
     }
 
     /// Passes one token; gives where the next begins.
@@ -111,7 +120,7 @@ impl Scan {
             b' ' | b'\t' | b'\n' | b'\r' | 0x0c => return Ok(at + 1),
             b'-' if next == Some(b'-') => return Ok(line_end(bytes, at)),
             b'/' if next == Some(b'*') => return Ok(comment_end(bytes, at)),
-            _ => self.tokens += 1,
+            _ => self.token()?,
         }
         match bytes[at] {
             b'\'' => Ok(quoted_end(bytes, at, b'\'', escapes_before(bytes, at))),
@@ -119,20 +128,19 @@ impl Scan {
             b'$' => Ok(dollar_end(bytes, at)),
             b'(' | b'[' => {
                 self.open.push(self.here);
-                self.deepest = self.deepest.max(self.open.len());
                 if self.open.len() > NESTING_MAX {
-                    return Err(too_complex("levels of parentheses", NESTING_MAX));
+                    return Err(too_deep("levels of parentheses", NESTING_MAX));
                 }
                 Ok(at + 1)
             }
             b')' | b']' => {
-                self.here = self.open.pop().unwrap_or_default();
+                self.here = self.open.pop().unwrap_or_default() + 1;
                 Ok(at + 1)
             }
             b',' => {
                 self.items += 1;
                 if self.items > ITEMS_MAX {
-                    return Err(too_complex("list items", ITEMS_MAX));
+                    return Err(too_complex("statement too complex", "list items", ITEMS_MAX));
                 }
                 self.here = self.open.last().copied().unwrap_or_default();
                 Ok(at + 1)
@@ -142,7 +150,6 @@ impl Scan {
                 while end < bytes.len() && is_word(bytes[end]) {
                     end += 1;
                 }
-                self.word(&bytes[at..end])?;
                 Ok(end)
             }
             byte if byte.is_ascii_digit() => {
@@ -152,48 +159,8 @@ impl Scan {
                 }
                 Ok(end)
             }
-            b'+' | b'-' | b'*' | b'/' | b'=' | b'<' | b'>' | b'|' | b'~' | b'%' | b'^' | b'&' | b'!'
-            | b':' | b'@' | b'#' | b'?' | b'.' => {
-                self.operator()?;
-                let pair = matches!(
-                    (bytes[at], next),
-                    (b':', Some(b':')) | (b'|', Some(b'|')) | (b'<' | b'>' | b'!', Some(b'=' | b'>'))
-                );
-                Ok(at + if pair { 2 } else { 1 })
-            }
             _ => Ok(at + 1),
         }
-    }
-
-    fn word(&mut self, word: &[u8]) -> Result<(), SqlError> {
-        let is = |keyword: &str| word.eq_ignore_ascii_case(keyword.as_bytes());
-        if is("and") || is("or") || is("union") || is("intersect") || is("except") {
-            self.here.logic += 1;
-            self.here.operators = self.open.last().map_or(0, |outer| outer.operators);
-            self.longest = self.longest.max(self.here.logic);
-            if self.here.logic > LOGIC_MAX {
-                return Err(too_complex("conditions in a chain", LOGIC_MAX as usize));
-            }
-        } else if is("not")
-            || is("collate")
-            || is("is")
-            || is("like")
-            || is("ilike")
-            || is("at")
-            || is("join")
-        {
-            self.operator()?;
-        }
-        Ok(())
-    }
-
-    fn operator(&mut self) -> Result<(), SqlError> {
-        self.here.operators += 1;
-        self.longest = self.longest.max(self.here.operators);
-        if self.here.operators > CHAIN_MAX {
-            return Err(too_complex("operators in a chain", CHAIN_MAX as usize));
-        }
-        Ok(())
     }
 }
 
@@ -266,6 +233,26 @@ fn dollar_end(bytes: &[u8], at: usize) -> usize {
         .map_or(bytes.len(), |found| body + found + tag.len())
 }
 
+/// The first words of a statement, in upper case: what it is.
+pub(super) fn first_words(sql: &str, count: usize) -> Vec<String> {
+    let bytes = sql.as_bytes();
+    let (mut at, mut words) = (0, Vec::new());
+    while at < bytes.len() && words.len() < count {
+        match (bytes[at], bytes.get(at + 1)) {
+            (b' ' | b'\t' | b'\n' | b'\r' | 0x0c | b'(', _) => at += 1,
+            (b'-', Some(b'-')) => at = line_end(bytes, at),
+            (b'/', Some(b'*')) => at = comment_end(bytes, at),
+            (byte, _) if byte.is_ascii_alphabetic() => {
+                let end = (at..bytes.len()).find(|at| !is_word(bytes[*at])).unwrap_or(bytes.len());
+                words.push(sql[at..end].to_uppercase());
+                at = end;
+            }
+            _ => break,
+        }
+    }
+    words
+}
+
 /// The statements of a text, without empty ones.
 pub(crate) fn split(sql: &str) -> Result<Vec<StatementText>, SqlError> {
     let pieces = pieces(sql)?;
@@ -300,14 +287,20 @@ mod tests {
 
     #[test]
     fn long_chains_are_refused_before_parsing() {
-        let chain = format!("select 1{}", "+1".repeat(501));
-        assert_eq!(split(&chain).unwrap_err().sqlstate, "54001");
-        let nested = format!("select {}1{}", "(1+1+".repeat(99), ")".repeat(99));
-        assert!(split(&nested).is_ok());
-        let logic = format!("select 1 {}", "or a = 1 ".repeat(6000));
-        assert_eq!(split(&logic).unwrap_err().sqlstate, "54001");
+        for chain in [" +1", " notnull", " or a", "[1]", "::text", " union select 1", " in (true)", "(1)"] {
+            let text = format!("select 1{}", chain.repeat(CHAIN_MAX as usize));
+            assert_eq!(split(&text).unwrap_err().sqlstate, "54001", "{chain}");
+            let short = pieces(&format!("select 1{}", chain.repeat(100))).unwrap();
+            assert!((100..=1000).contains(&short[0].depth), "{chain}: {short:?}");
+        }
+        let logic = format!("select 1 {}", "or a = 1 ".repeat(5000));
+        assert!(split(&logic).is_ok());
         let values = format!("insert into t values (-1){}", ", (-1)".repeat(20_000));
-        assert!(split(&values).is_ok());
+        assert!(pieces(&values).unwrap()[0].depth < 12);
+        let wide = format!("select {}", "(a, (b".repeat(90) + &"))".repeat(90));
+        assert!(split(&wide).is_err_and(|error| error.sqlstate == "54001"));
         assert_eq!(split(&"x".repeat(TEXT_BYTES_MAX + 1)).unwrap_err().sqlstate, "54000");
+        let many = format!("select {}1", ("(1) ".repeat(5) + ",").repeat(70_000));
+        assert_eq!(split(&many).unwrap_err().sqlstate, "54001");
     }
 }

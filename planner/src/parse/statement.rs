@@ -6,7 +6,8 @@ use sqlparser::ast::{
 };
 
 use super::converter::{Converter, fold, is_default};
-use crate::error::SqlError;
+use super::split::first_words;
+use crate::error::{SqlError, sqlstate};
 use crate::statement::{Statement, Syntax};
 
 impl Converter<'_> {
@@ -65,7 +66,7 @@ impl Converter<'_> {
                 DiscardObject::SEQUENCES => "DISCARD SEQUENCES",
                 _ => "DISCARD TEMP",
             }),
-            other => return Err(refused(&other)),
+            other => return Err(refused(self.text, &other)),
         })
     }
 
@@ -76,10 +77,10 @@ impl Converter<'_> {
             Set::SingleAssignment { scope, variable, values, .. } => Statement::Set {
                 local: local_scope(&scope),
                 name: self.name(&variable)?.dotted(),
-                value: setting_value(&values),
+                value: setting_value(&values)?,
             },
             Set::SetTimeZone { local, value } => {
-                Statement::Set { local, name: "TimeZone".into(), value: setting_value(&[value]) }
+                Statement::Set { local, name: "TimeZone".into(), value: setting_value(&[value])? }
             }
             Set::SetNames { charset_name, .. } => Statement::Set {
                 local: false,
@@ -101,7 +102,8 @@ impl Converter<'_> {
 /// Does EXPLAIN also run the statement? The last ANALYZE counts.
 fn explains_by_running(mut analyze: bool, options: Vec<UtilityOption>) -> Result<bool, SqlError> {
     for option in options {
-        let off = option.arg.is_some_and(|arg| matches!(arg.to_string().as_str(), "false" | "off" | "0"));
+        let value = option.arg.as_ref().map(setting_word).transpose()?;
+        let off = value.is_some_and(|value| matches!(value.as_str(), "false" | "off" | "0"));
         match fold(&option.name).as_str() {
             "analyze" => analyze = !off,
             "format" => return Err(SqlError::unsupported("EXPLAIN with a format but text")),
@@ -132,31 +134,39 @@ fn read_only(modes: &[TransactionMode]) -> Option<bool> {
 }
 
 /// The text of a setting's value: a word, a string, a number, or a list of them.
-fn setting_value(values: &[Expr]) -> Option<String> {
-    let text = |value: &Expr| match value {
+fn setting_value(values: &[Expr]) -> Result<Option<String>, SqlError> {
+    match values {
+        [Expr::Identifier(ident)] if ident.quote_style.is_none() && is_default(&ident.value) => Ok(None),
+        values => {
+            let words = values.iter().map(setting_word).collect::<Result<Vec<_>, _>>()?;
+            Ok(Some(words.join(", ")))
+        }
+    }
+}
+
+/// A word, a string or a number. 42601 for an expression.
+fn setting_word(value: &Expr) -> Result<String, SqlError> {
+    Ok(match value {
         Expr::Value(value) => match &value.value {
             ast::Value::Number(digits, _) => digits.clone(),
             ast::Value::Boolean(on) => if *on { "on" } else { "off" }.to_string(),
             value => value.clone().into_string().unwrap_or_else(|| value.to_string()),
         },
         Expr::Identifier(ident) => ident.value.clone(),
-        other => other.to_string(),
-    };
-    match values {
-        [Expr::Identifier(ident)] if ident.quote_style.is_none() && is_default(&ident.value) => None,
-        values => Some(values.iter().map(text).collect::<Vec<_>>().join(", ")),
-    }
+        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => format!("-{}", setting_word(expr)?),
+        _ => return Err(SqlError::new(sqlstate::SYNTAX, "a setting takes a word, a string or a number")),
+    })
 }
 
 /// 0A000 with what is supported instead.
-fn refused(statement: &ast::Statement) -> SqlError {
+fn refused(sql: &str, statement: &ast::Statement) -> SqlError {
     use ast::Statement as Ast;
-    let text = statement.to_string();
     // ALTER, CREATE and DROP say what only with their second word.
-    let first = text.split_whitespace().next().unwrap_or("").to_uppercase();
-    let two = matches!(first.as_str(), "ALTER" | "CREATE" | "DROP");
-    let words: Vec<&str> = text.split_whitespace().take(if two { 2 } else { 1 }).collect();
-    let what = words.join(" ").to_uppercase();
+    let mut words = first_words(sql, 2);
+    if !words.first().is_some_and(|word| matches!(word.as_str(), "ALTER" | "CREATE" | "DROP")) {
+        words.truncate(1);
+    }
+    let what = words.join(" ");
     let hint = match statement {
         Ast::AlterTable(_) => "Create a new table with the columns that you need, and copy the rows over.",
         Ast::CreateIndex(_) => "The primary key is the only index: choose it by the reads that you need.",

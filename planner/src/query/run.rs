@@ -6,6 +6,7 @@ use std::any::Any;
 use super::groups::Groups;
 use super::plan::{Input, SelectPlan};
 use super::row_sets::{ROWS_MAX, combine, distinct, sort, too_many_rows};
+use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Env, Expr, RunQuery, Scope};
 use crate::types::{Datum, Row, Value};
@@ -13,7 +14,7 @@ use crate::types::{Datum, Row, Value};
 impl SelectPlan {
     /// All rows of a query that reads no stored table. `outer` is the row of the expression around it.
     pub(crate) fn run(&self, env: &Env, outer: Option<&Scope<'_>>) -> Result<Vec<Row>, SqlError> {
-        self.over(self.input.rows(env, outer, &[])?, env, outer)
+        deeper(|| self.over(self.input.rows(env, outer, &[])?, env, outer))
     }
 
     /// The result over all rows of the input.
@@ -161,7 +162,8 @@ impl Input {
             Input::Join { left: first, right, outer: keeps_left, on, base, right_width } => {
                 let join = Join { right, on: on.as_ref(), base: *base, before: left };
                 let missing = keeps_left.then_some(*right_width);
-                join.rows(first.rows(env, outer, left)?, missing, env, outer)
+                let first = deeper(|| first.rows(env, outer, left))?;
+                join.rows(first, missing, env, outer)
             }
         }
     }

@@ -4,6 +4,8 @@
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test -p planner` writes the outputs anew; review the difference.
 
+mod hostile;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -85,7 +87,7 @@ async fn statements(
     params: &[Option<String>],
     out: &mut String,
 ) {
-    let all = match planner.split(sql) {
+    let all = match planner.split(session, sql).await {
         Ok(all) => all,
         Err(failed) => return error(out, &failed),
     };

@@ -1,0 +1,130 @@
+//! Statements that are deep, wide or self-repeating: they may fail, but with an error, soon, and without harm to anybody.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kvstore::testing::MemoryKv;
+use planner::{Execution, Planner, ServerInfo, Session, SqlError};
+
+/// Longer than any statement takes on a busy machine. What is cured here took minutes or the process.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a text in a session of its own, on threads with stacks of the usual size.
+fn run(sql: &str) -> Result<(), SqlError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let planner = Planner::new(Arc::new(MemoryKv::default()), ServerInfo::new("spinnaker"));
+    let session = Session::new(planner.info(), "root", "spinnaker", 1);
+    let sql = sql.to_string();
+    let work = async move {
+        for part in planner.split(&session, &sql).await? {
+            let prepared = planner.prepare(&session, &part.sql, &[]).await?;
+            if let Execution::Rows(rows) = planner.execute(&session, &prepared, Vec::new()).await? {
+                rows.rows.collect().await?;
+            }
+        }
+        Ok(())
+    };
+    runtime.block_on(runtime.spawn(work)).expect("nothing panics")
+}
+
+/// The SQLSTATE of a text that must fail, soon.
+fn state(sql: &str) -> &'static str {
+    let started = Instant::now();
+    let outcome = run(sql);
+    let about: String = sql.chars().take(80).collect();
+    assert!(started.elapsed() < PATIENCE, "{about} took {:?}", started.elapsed());
+    outcome.map_or_else(|error| error.sqlstate, |()| "00000")
+}
+
+/// Statements that grow with a number: what stands before, what is repeated, what stands in the middle, and what is
+/// repeated behind it.
+const FORMS: &[(&str, &str, &str, &str)] = &[
+    ("select 1", " notnull", "", ""),
+    ("select 1", " is true is true", "", ""),
+    ("select 1", " in (true)", "", ""),
+    ("select a", "[1]", "", ""),
+    ("select array[1]", "[1:2]", "", ""),
+    ("select 1", " operator(pg_catalog.+) 1", "", ""),
+    ("select 1", " + 1", "", ""),
+    ("select 'a'", " || 'a'", "", ""),
+    ("select 1", " union select 1", "", ""),
+    ("select 1", " union all select 1", "", ""),
+    ("select 1", " = any('{1}')", "", ""),
+    ("select 1", "::int8", "", ""),
+    ("select '{}'::int8", "[]", "", ""),
+    ("create table t (k int8", "[]", " primary key)", ""),
+    ("select 'a'", " ~ 'a'", "", ""),
+    ("select 'a'", " similar to 'a'", "", ""),
+    ("select 'a'", " like 'a'", "", ""),
+    ("select true", " xor true", "", ""),
+    ("select 1", " collate \"C\"", "", ""),
+    ("select 1", " at time zone 'utc'", "", ""),
+    ("select 1", " between 1 and 2", "", ""),
+    ("select ", "1 between 1 and ", "1", ""),
+    ("select ", "(", "1", " between 1 and 2)"),
+    ("select ", "case ", "1", " when 1 then 1 when 2 then 2 end"),
+    ("select ", "case when ", "true", " then true end"),
+    ("select ", "not ", "true", ""),
+    ("select ", "- ", "1", ""),
+    ("select ", "(", "1", ")"),
+    ("select ", "abs(", "1", ")"),
+    ("select ", "coalesce(", "1", ",1)"),
+    ("select ", "(select ", "1", ")"),
+    ("select ", "exists(select ", "1", ")"),
+    ("select ", "array[", "1", "]"),
+    ("select ", "((1,2) in ((1,2),(3,4)),1) in ((", "true", ",1),(false,2))"),
+    ("select * from ", "(", "t", ")"),
+    ("select * from ", "(select * from ", "pg_class", ") x"),
+    ("select * from pg_am", " join pg_am a on false", "", ""),
+    ("select 1 where false and exists (select * from pg_am", " join pg_am a on true", ")", ""),
+    ("select * from pg_am", " natural join pg_am", "", ""),
+    ("select * from pg_am", " cross join generate_series(1,1)", "", ""),
+    ("select * from generate_series(1,1)", ",generate_series(1,1)", "", ""),
+    ("select 1 where true", " and 1=1 or 2=2", "", ""),
+    ("explain select 1", " + 1", "", ""),
+    ("", "explain ", "select 1", ""),
+    ("prepare a as select 1", " + 1", "", ""),
+    ("set a.b = 1", " + 1", "", ""),
+    ("create table t (k int primary key, v int default 1", " + 1", ")", ""),
+    ("create table t (k int primary key, check (1 = 1", " + 1", "))", ""),
+    ("create view v as select 1", " notnull", "", ""),
+    ("merge into t using t on true when matched then update set a = 1", " + 1", "", ""),
+    ("select cast(1 as ", "array<", "int", ">)"),
+    ("select cast(1 as ", "map(int,", "int", "))"),
+    ("insert into t values (1", " + 1", ")", ""),
+    ("update t set a = 1", " + 1", " where k = 1", ""),
+    ("copy (select 1", " + 1", ") to stdout", ""),
+    ("select sum(1", " + 1", ") group by 1", ""),
+    ("select 1 limit 1", " + 1", "", ""),
+    ("values (1)", ", (1)", "", ""),
+    ("select 1", ", 1", "", ""),
+    ("select (1", ", 1", ") < (1)", ""),
+];
+
+#[test]
+fn no_statement_is_too_deep_for_the_process() {
+    for (before, repeated, middle, after) in FORMS {
+        for levels in [20, 45, 500, 3_000, 12_000] {
+            let sql = format!("{before}{}{middle}{}", repeated.repeat(levels), after.repeat(levels));
+            let state = state(&sql);
+            let known = ["00000", "53200", "54000", "54001", "54011", "57014", "0A000"];
+            let about = format!("{levels} times: {before}{repeated}{middle}{after}");
+            assert!(known.contains(&state) || state.starts_with("42"), "{about} gave {state}");
+        }
+    }
+}
+
+#[test]
+fn a_chain_of_operators_may_be_long_and_too_long() {
+    assert_eq!(state(&format!("select 1{}", " + 1".repeat(900))), "00000");
+    assert_eq!(state(&format!("select 1{}", " notnull".repeat(900))), "00000");
+    assert_eq!(state(&format!("select 1{}", " + 1".repeat(1_100))), "54001");
+    assert_eq!(state(&format!("select 1{}", " union select 1".repeat(1_100))), "54001");
+    assert_eq!(state(&format!("select 1 = 1{}", " or 1 = 2".repeat(5_000))), "00000");
+}
+
+#[test]
+fn a_statement_does_not_execute_itself() {
+    assert_eq!(state("prepare a as execute a; execute a"), "42601");
+    assert_eq!(state("prepare a as prepare b as select 1; execute a"), "42601");
+}
