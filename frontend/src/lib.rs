@@ -8,6 +8,7 @@
 //!
 //! - [`cli`]: the command line. `demo`: a cluster in one process. `start`: one node.
 //! - [`listener`]: a gateway: accepts connections, limits them, ends them.
+//! - `waiting`: what is answered while the node starts.
 //! - `connection`: what one client's connection expects next, message by message.
 //! - `startup`: everything before the first query.
 //! - `query`: the protocols of a session: `simple`, `extended`, `copy`; with them `rows` and `portal`.
@@ -36,6 +37,7 @@ mod demo;
 mod start;
 
 pub mod listener;
+mod waiting;
 
 mod connection;
 mod startup;

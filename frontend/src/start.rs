@@ -1,9 +1,12 @@
 //! `spinnaker start`: one node of a cluster, with its PostgreSQL gateway.
 
+use std::sync::Arc;
+
 use kvstore::command_line::{Failure, Signals, leave, say, start_node, until_stopped};
 use kvstore::config::{Resolved, StartArgs};
 
 use crate::listener::{DATABASE, Gateway, GatewayOptions, PG_PORT, listen};
+use crate::waiting::Waiting;
 
 /// Sessions that a gateway may be allowed.
 const CONNECTIONS_MAX: usize = 100_000;
@@ -95,13 +98,14 @@ pub(crate) async fn start(command: StartCommand) -> Result<(), Failure> {
     let Resolved { mut node, zookeeper, .. } = resolved;
     node.pg_address = Some(address.to_string());
     let id = node.node.0;
-    let connections_max = pg.options.connections_max;
-    let Some(node) = start_node(node, &zookeeper, connections_max, &mut signals).await? else {
+    let (starting, connections_max) = (Arc::default(), pg.options.connections_max);
+    let waiting = Waiting::open(&listener, &starting).map_err(Failure::run)?;
+    let Some(node) = start_node(node, &zookeeper, connections_max, &starting, &mut signals).await? else {
         return Ok(());
     };
+    waiting.close().await;
     let mut gateway = Gateway::open(listener, node.kv(), pg.options).map_err(Failure::run)?;
     say(format_args!("node {id}  postgres://root@{address}/{DATABASE}"));
-    say("ready");
 
     let ended = tokio::select! {
         ended = until_stopped(id, &node, &mut signals) => ended,

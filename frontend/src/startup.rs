@@ -57,10 +57,56 @@ pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
+/// Answers a connection's startup packet with an error, and closes. A cancel request gets no answer.
+pub(crate) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
+    error: &SqlError,
+) -> io::Result<()> {
+    let asked = async {
+        match first_packet(wire).await? {
+            Ok(None | Some(Packet::Encryption | Packet::Cancel { .. })) => Ok(()),
+            Ok(Some(Packet::Startup { .. })) => {
+                wire.outbox.error(Severity::Fatal, error);
+                wire.close().await
+            }
+            Err(error) => {
+                wire.outbox.error(Severity::Fatal, &error);
+                wire.close().await
+            }
+        }
+    };
+    tokio::time::timeout(STARTUP_TIMEOUT, asked).await.unwrap_or(Ok(()))
+}
+
 async fn negotiate<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
     server: &Server,
 ) -> io::Result<Result<Option<Backend>, SqlError>> {
+    let (minor, parameters) = match first_packet(wire).await? {
+        Ok(Some(Packet::Startup { minor, parameters })) => (minor, parameters),
+        Ok(Some(Packet::Cancel { id, secret })) => {
+            server.cancels.cancel(id, &secret);
+            return Ok(Ok(None));
+        }
+        Ok(None | Some(Packet::Encryption)) => return Ok(Ok(None)),
+        Err(error) => return Ok(Err(error)),
+    };
+    match session(wire, server, minor, parameters) {
+        Ok(opened) => {
+            wire.flush().await?;
+            Ok(Ok(Some(opened)))
+        }
+        Err(error) => {
+            wire.outbox.clear();
+            Ok(Err(error))
+        }
+    }
+}
+
+/// The first packet that does not ask for encryption, which is refused; `None`: the client left, or speaks something else.
+async fn first_packet<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
+) -> io::Result<Result<Option<Packet>, SqlError>> {
     // A client may ask for TLS and for GSS encryption, once each, before it settles for neither.
     for _ in 0..3 {
         let packet = match wire.read_startup().await? {
@@ -77,22 +123,7 @@ async fn negotiate<S: AsyncRead + AsyncWrite + Unpin>(
                 wire.outbox.refuse_encryption();
                 wire.flush().await?;
             }
-            Ok(Packet::Cancel { id, secret }) => {
-                server.cancels.cancel(id, &secret);
-                return Ok(Ok(None));
-            }
-            Ok(Packet::Startup { minor, parameters }) => {
-                return Ok(match session(wire, server, minor, parameters) {
-                    Ok(opened) => {
-                        wire.flush().await?;
-                        Ok(Some(opened))
-                    }
-                    Err(error) => {
-                        wire.outbox.clear();
-                        Err(error)
-                    }
-                });
-            }
+            Ok(packet) => return Ok(Ok(Some(packet))),
             Err(error) => return Ok(Err(error)),
         }
     }

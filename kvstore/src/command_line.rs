@@ -6,6 +6,7 @@
 //! - SIGINT and SIGTERM stop a node politely; a second one stops it at once ([`Signals`]).
 //! - Where the help text names a default, the number comes from the code that uses it.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::accept;
 use crate::config::{GRPC_PORT, NodeConfig, StartArgs};
-use crate::node::Node;
+use crate::node::{Node, Starting};
 use crate::recover::{self, Export};
 use crate::status;
 
@@ -221,34 +222,41 @@ impl Signals {
     }
 }
 
-/// Connects to ZooKeeper and starts a node that expects so many connections of clients; `None` if a signal came before it
-/// served.
+/// Starts a node that expects so many connections of clients, with a session of its own at ZooKeeper, which need not be
+/// there yet; `None` if a signal came before it served. `starting` says meanwhile what the start waits for.
 pub async fn start_node(
     config: NodeConfig,
     zookeeper: &str,
     connections_max: usize,
+    starting: &Arc<Starting>,
     signals: &mut Signals,
 ) -> Result<Option<Node>, Failure> {
     accept::check_limit(connections_max).map_err(Failure::run)?;
-    // The session is kept alive on replication's threads.
-    let connecting =
-        threads().map_err(no_thread)?.spawn(ZooKeeper::connect(ZooKeeperOptions::new(zookeeper)));
-    let starting = async {
-        let coordinator: Arc<dyn Coordinator> =
-            connecting.await.map_err(Failure::run)?.map_err(Failure::run)?;
-        Node::start(config, coordinator).await.map_err(Failure::run)
+    let coordinator: Arc<dyn Coordinator> = {
+        // The session is kept alive on replication's threads.
+        let threads = threads().map_err(no_thread)?;
+        let _within = threads.enter();
+        let opened = ZooKeeper::open(ZooKeeperOptions::new(zookeeper));
+        opened.map_err(|error| Failure::usage(format!("--zookeeper: {error}")))?
     };
     tokio::select! {
-        started = starting => started.map(Some),
+        started = Node::start_telling(config, coordinator, starting) => started.map(Some).map_err(Failure::run),
         () = signals.stop() => Ok(None),
     }
 }
 
-/// Waits until a signal asks node `id` to stop. An error: it cannot go on.
+/// Says that node `id` is ready as soon as it has joined its cluster, and waits until a signal asks it to stop. An error:
+/// it cannot go on.
 pub async fn until_stopped(id: u32, node: &Node, signals: &mut Signals) -> Result<(), Failure> {
+    let ready = async {
+        node.joined().await;
+        say("ready");
+        std::future::pending::<Infallible>().await
+    };
     tokio::select! {
         reason = node.failed() => Err(Failure::run(format!("node {id} cannot go on: {reason}"))),
         () = signals.stop() => Ok(()),
+        never = ready => match never {},
     }
 }
 

@@ -54,6 +54,12 @@ fn number(out: &mut String, name: &str, help: &str, kind: &str, value: u64) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
 }
 
+/// Appends whether the coordinator has been read since the start.
+pub(crate) fn joined(out: &mut String, joined: bool) {
+    let name = "spinnaker_coordinator_joined";
+    gauge(out, name, "1: the coordinator was reached since the node started.", joined.into());
+}
+
 /// Appends one histogram.
 pub(crate) fn histogram(out: &mut String, name: &str, help: &str, durations: &Durations) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");

@@ -85,6 +85,8 @@ impl Opener {
     /// Opens and drops until this node has what the map says. Called by one task at a time. `false`: something is left
     /// to do, though nothing may change at the coordinator.
     pub(crate) async fn sync(self: &Arc<Opener>) -> bool {
+        // Before the view: then the view is the coordinator's, too.
+        let confirmed = self.map.belonging.is_confirmed();
         let view = self.map.view();
         let ranges =
             || view.by_id.values().flat_map(|table| table.ranges.iter().map(move |range| (table, range)));
@@ -131,7 +133,8 @@ impl Opener {
             }
         }
         self.open_all(missing).await;
-        self.started.store(true, Ordering::Release);
+        // What only the coordinator lists may be as old as what the disk does.
+        self.started.fetch_or(confirmed, Ordering::AcqRel);
         done && lock(&self.failing).is_empty()
     }
 

@@ -44,6 +44,10 @@ impl Readiness {
         if self.stopping.load(Ordering::Acquire) {
             return Some("the node is stopping".to_owned());
         }
+        // Afterwards a coordinator that is away, or lost, stops nothing that has a leader.
+        if !self.map.belonging.is_confirmed() {
+            return self.map.belonging.trouble();
+        }
         let ranges = self.ranges.all();
         let without: Vec<(&LocalRange, Duration)> =
             ranges.iter().filter_map(|range| Some((range, leaderless(range)?))).collect();

@@ -1,6 +1,7 @@
 //! `spinnaker-kv`: the store without SQL, and a small client for it.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -149,13 +150,10 @@ async fn start(args: StartArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let id = resolved.node.node.0;
-    let Some(node) =
-        start_node(resolved.node, &resolved.zookeeper, CONNECTIONS_EXPECTED, &mut signals).await?
-    else {
-        return Ok(());
-    };
+    let (config, starting) = (resolved.node, Arc::default());
+    let started = start_node(config, &resolved.zookeeper, CONNECTIONS_EXPECTED, &starting, &mut signals);
+    let Some(node) = started.await? else { return Ok(()) };
     say(format_args!("node {id}  http://{}", node.address()));
-    say("ready");
     until_stopped(id, &node, &mut signals).await?;
     leave(node.shutdown(), &mut signals).await
 }

@@ -67,28 +67,29 @@ impl ClusterMap {
         let trouble = match self.coordinator.get(&path).await?.map(|node| layout::decode_cluster(&node.data))
         {
             Some(Some(found)) if found == known => None,
-            Some(Some(found)) => Some(format!("it holds cluster {found}, not {known}: {REMEDY}")),
-            Some(None) => {
-                Some(format!("{path} holds no cluster's id: restore its text, \"cluster {known}\""))
-            }
-            None if self.coordinator.get(&self.paths.recovering()).await?.is_some() => {
-                Some("its data are being written by `spinnaker recover-metadata`".to_owned())
-            }
+            Some(Some(found)) => Some(format!(
+                "coordinator of another cluster: it holds cluster {found}, not {known}: {REMEDY}"
+            )),
+            Some(None) => Some(format!(
+                "coordinator without the cluster's id: {path} holds none: restore its text, \"cluster {known}\""
+            )),
+            None if self.coordinator.get(&self.paths.recovering()).await?.is_some() => Some(
+                "empty coordinator: its data are being written by `spinnaker recover-metadata`".to_owned(),
+            ),
             None if self.is_registered(me).await? => {
                 self.make_cluster(known).await?;
                 None
             }
-            None => Some(format!("it holds nothing of this cluster: {REMEDY}")),
+            None => Some(format!("empty coordinator: it holds nothing of this cluster: {REMEDY}")),
         };
-        self.belonging.set_trouble(trouble.clone());
+        self.belonging.set_foreign(trouble.clone());
         trouble.map_or(Ok(()), |why| Err(CoordinationError::Unavailable(why)))
     }
 
-    async fn cluster_there(&self) -> Result<Option<ClusterId>, CoordinationError> {
+    async fn cluster_there(&self) -> Result<Option<ClusterId>, JoinError> {
         let path = self.paths.id();
         let Some(found) = self.coordinator.get(&path).await? else { return Ok(None) };
-        let unreadable =
-            || CoordinationError::Unavailable(format!("{path} holds no cluster's id: restore its text"));
+        let unreadable = || JoinError::Foreign(format!("{path} holds no cluster's id: restore its text"));
         layout::decode_cluster(&found.data).map(Some).ok_or_else(unreadable)
     }
 

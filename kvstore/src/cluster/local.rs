@@ -3,26 +3,31 @@
 //!
 //! ```text
 //! <data-dir>/CLUSTER        id of the cluster that the node belongs to: one line of text
+//! <data-dir>/NODES          where the nodes were reached last, for a start without a coordinator: lines of text
 //! <data-dir>/r-<id>/range   the range's descriptor, its table with its schema, the cluster's id
 //!
 //! range:  magic "SPNKRANG" | CRC32C u32 LE of the rest | version u32 LE | cluster u128 LE | version of the range's znode
 //!         | descriptor | table number | table      (numbers LEB128, texts with their length, as they stand in the znodes)
 //! ```
 //!
-//! Both are written aside, forced, renamed and their directory forced, so a crash leaves the old one or the new one.
+//! All are written aside, forced, renamed and their directory forced, so a crash leaves the old one or the new one.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes};
-use wal::CohortId;
 use wal::disk::Disk;
+use wal::{CohortId, NodeId};
 
 use super::layout::{ClusterId, RangeDescriptor, TableDescriptor};
 use crate::encoding::{put_number, put_string, take_number, take_string};
 use crate::request::TableId;
 
 const CLUSTER: &str = "CLUSTER";
+const NODES: &str = "NODES";
 const RANGE: &str = "range";
+/// First line of `NODES`.
+const NODES_HEAD: &str = "spinnaker-nodes 1";
 const MAGIC: &[u8; 8] = b"SPNKRANG";
 /// Version of the range files that this program writes and reads.
 const VERSION: u32 = 1;
@@ -108,6 +113,42 @@ fn parse_cluster(text: &str) -> Option<ClusterId> {
     words.strip_prefix("spinnaker-cluster 1 ")?.parse().ok()
 }
 
+/// The gRPC addresses that were kept; none if there are none, or the file is damaged: they are hints.
+pub(crate) fn read_nodes(disk: &dyn Disk) -> io::Result<BTreeMap<NodeId, String>> {
+    let Some(bytes) = read(disk, NODES)? else { return Ok(BTreeMap::new()) };
+    let nodes = std::str::from_utf8(&bytes).ok().and_then(parse_nodes);
+    if nodes.is_none() {
+        tracing::warn!("{NODES} is damaged: other nodes are found when the coordinator is there");
+    }
+    Ok(nodes.unwrap_or_default())
+}
+
+/// Keeps the gRPC addresses.
+pub(crate) fn write_nodes(disk: &dyn Disk, nodes: &BTreeMap<NodeId, String>) -> io::Result<()> {
+    let mut text = NODES_HEAD.to_owned() + "\n";
+    for (node, address) in nodes {
+        text += &format!("{} {address}\n", node.0);
+    }
+    text += &format!("end {:08x}\n", crc32c::crc32c(text.as_bytes()));
+    replace(disk, "", NODES, text.as_bytes())
+}
+
+fn parse_nodes(text: &str) -> Option<BTreeMap<NodeId, String>> {
+    let (body, end) = text.split_at(text.rfind("end ")?);
+    if end != format!("end {:08x}\n", crc32c::crc32c(body.as_bytes())) {
+        return None;
+    }
+    let mut lines = body.lines();
+    if lines.next() != Some(NODES_HEAD) {
+        return None;
+    }
+    let node = |line: &str| {
+        let (node, address) = line.split_once(' ')?;
+        Some((NodeId(node.parse().ok()?), address.to_owned()))
+    };
+    lines.map(node).collect()
+}
+
 fn read(disk: &dyn Disk, path: &str) -> io::Result<Option<Bytes>> {
     let file = match disk.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -139,10 +180,30 @@ fn replace(disk: &dyn Disk, dir: &str, name: &str, bytes: &[u8]) -> io::Result<(
 
 #[cfg(test)]
 mod tests {
-    use wal::{Incarnation, NodeId, ReplicaId};
+    use wal::{Incarnation, ReplicaId};
 
     use super::*;
     use crate::request::Table;
+
+    #[test]
+    fn addresses_come_back_and_a_damaged_list_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = wal::disk::FileDisk::open(directory.path()).unwrap();
+        assert_eq!(read_nodes(&disk).unwrap(), BTreeMap::new());
+        let nodes = BTreeMap::from([(NodeId(1), "h:1".to_owned()), (NodeId(3), "end:2".to_owned())]);
+        write_nodes(&disk, &nodes).unwrap();
+        assert_eq!(read_nodes(&disk).unwrap(), nodes);
+        let text = std::fs::read_to_string(directory.path().join(NODES)).unwrap();
+        for at in 0..text.len() {
+            assert_eq!(parse_nodes(&text[..at]), None, "{at} bytes");
+            let mut flipped = text.clone().into_bytes();
+            flipped[at] ^= 1;
+            assert_ne!(
+                String::from_utf8(flipped).ok().and_then(|text| parse_nodes(&text)),
+                Some(nodes.clone())
+            );
+        }
+    }
 
     #[test]
     fn what_was_kept_comes_back_and_damage_is_noticed() {

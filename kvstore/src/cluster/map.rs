@@ -14,7 +14,8 @@ use wal::{CohortId, Incarnation, NodeId, ReplicaId};
 
 use super::belonging::Belonging;
 use super::gone::Gone;
-use super::layout::{NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
+use super::layout::{ClusterId, NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
+use super::local::KeptRange;
 use super::route::RangeRoute;
 use crate::error::KvError;
 use crate::request::{Table, TableId};
@@ -83,7 +84,7 @@ pub(crate) struct ClusterMap {
     pub(super) fewer_replicas: bool,
     view: RwLock<Arc<View>>,
     /// Addresses last known of nodes that are not registered now: their session may have expired while they live on.
-    last_addresses: Mutex<HashMap<NodeId, String>>,
+    last_addresses: Mutex<BTreeMap<NodeId, String>>,
     /// One refresh at a time, so that an older view never replaces a newer one.
     refreshing: tokio::sync::Mutex<()>,
     version: watch::Sender<u64>,
@@ -115,6 +116,42 @@ impl ClusterMap {
             self.coordinator.ensure(&self.paths.dir(dir)).await?;
         }
         Ok(())
+    }
+
+    /// Knows, until the coordinator has been read, what this node's disk keeps of its cluster: the tables of which it has
+    /// all ranges, and where other nodes were reached. If there is no such table it says no, and knows nothing.
+    pub(crate) fn start_from(
+        &self,
+        cluster: ClusterId,
+        me: ReplicaId,
+        kept: Vec<KeptRange>,
+        addresses: BTreeMap<NodeId, String>,
+    ) -> bool {
+        let mut tables: BTreeMap<TableId, Vec<KeptRange>> = BTreeMap::new();
+        for range in kept {
+            tables.entry(range.table.table.id).or_default().push(range);
+        }
+        let mut view = View::default();
+        for (id, kept) in tables {
+            let table = kept[0].table.table.clone();
+            let route =
+                |range: KeptRange| Arc::new(RangeRoute::new(Arc::new(range.descriptor), range.version));
+            let mut ranges: Vec<_> = kept.into_iter().map(route).collect();
+            ranges.sort_by(|a, b| a.descriptor.start.cmp(&b.descriptor.start));
+            if covers_all_keys(&ranges) {
+                let table = Arc::new(TableView { table, ranges });
+                // Of two with one name, the one with the lower number was dropped before the other was made.
+                view.by_name.insert(table.table.name.clone(), table.clone());
+                view.by_id.insert(id, table);
+            }
+        }
+        if view.by_id.is_empty() {
+            return false;
+        }
+        lock(&self.last_addresses).extend(addresses);
+        self.belonging.join(cluster, me);
+        *write(&self.view) = Arc::new(view);
+        true
     }
 
     /// The view now.
@@ -220,6 +257,7 @@ impl ClusterMap {
             }
         }
         *write(&self.view) = Arc::new(new);
+        self.belonging.confirm();
         if changed {
             self.version.send_modify(|version| *version += 1);
         }
@@ -268,7 +306,10 @@ impl ClusterMap {
         disks: &[ReplicaId],
     ) -> Result<Option<Arc<TableView>>, CoordinationError> {
         let known = old.by_id.get(&id);
-        if let Some(known) = known.filter(|known| !known.names_another_disk(disks)) {
+        // What only the disk says may be old.
+        let certain =
+            |known: &&Arc<TableView>| self.belonging.is_confirmed() && !known.names_another_disk(disks);
+        if let Some(known) = known.filter(certain) {
             return Ok(Some(known.clone()));
         }
         match self.load(id).await? {
@@ -319,6 +360,13 @@ impl ClusterMap {
             )));
         }
         Ok(Loaded::Table(Arc::new(TableView { table: table.table, ranges })))
+    }
+}
+
+impl ClusterMap {
+    /// Where each node was reached last.
+    pub(crate) fn last_addresses(&self) -> BTreeMap<NodeId, String> {
+        lock(&self.last_addresses).clone()
     }
 }
 

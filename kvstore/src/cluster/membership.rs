@@ -125,7 +125,9 @@ async fn adopt(map: &ClusterMap, me: ReplicaId) -> Result<(), JoinError> {
         let path = map.paths.range(range);
         let Some(found) = map.coordinator.get(&path).await? else { continue };
         let Some(descriptor) = RangeDescriptor::decode(range, &found.data) else {
-            return Err(CoordinationError::Unavailable(format!("{path} is unreadable")).into());
+            return Err(JoinError::Foreign(format!(
+                "{path} holds what this program does not understand: restore its text"
+            )));
         };
         if descriptor.names_another_disk(me) {
             if descriptor.members.len() == 1 {

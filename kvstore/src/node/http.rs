@@ -22,6 +22,8 @@ pub(crate) trait Pages: Send + Sync + 'static {
     fn health(&self) -> String;
     /// Why clients should be sent to other nodes, in one line; `None` if this one serves them.
     fn not_ready(&self) -> Option<String>;
+    /// What clients of a node that is ready should know, in one line.
+    fn caution(&self) -> Option<String>;
     /// Prometheus' text.
     fn metrics(&self) -> String;
 }
@@ -63,7 +65,10 @@ async fn answer(mut stream: TcpStream, pages: &dyn Pages) -> std::io::Result<()>
         }
         line if line.starts_with(b"GET /health ") => ("200 OK", PLAIN, pages.health() + "\n"),
         line if line.starts_with(b"GET /ready ") => match pages.not_ready() {
-            None => ("200 OK", PLAIN, "ready\n".to_owned()),
+            None => match pages.caution() {
+                None => ("200 OK", PLAIN, "ready\n".to_owned()),
+                Some(caution) => ("200 OK", PLAIN, format!("ready, but {caution}\n")),
+            },
             Some(reason) => ("503 Service Unavailable", PLAIN, reason + "\n"),
         },
         line if line.starts_with(b"GET ") => {

@@ -1,5 +1,6 @@
 //! The life of a node: start in named steps, serve, kill or shut down.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -19,9 +20,10 @@ use wal::{Log, NodeId};
 
 use super::pages::NodePages;
 use super::server::{self, Services};
-use super::storage::Storage;
+use super::starting::{Starting, Waiting};
+use super::storage::{Own, Storage};
 use super::{http, listener};
-use crate::cluster::layout::{NodeAddresses, Paths};
+use crate::cluster::layout::{ClusterId, NodeAddresses, Paths};
 use crate::cluster::local;
 use crate::cluster::map::ClusterMap;
 use crate::cluster::membership::{self, JoinError, Rebuild};
@@ -45,6 +47,8 @@ use crate::status::ClusterStatus;
 const MAP_RETRY: Duration = Duration::from_millis(200);
 /// Pause before what could not be dropped or opened is tried again.
 const UNFINISHED_RETRY: Duration = Duration::from_secs(1);
+/// How often it is said that the coordinator is away.
+const WAIT_TOLD_AGAIN: Duration = Duration::from_secs(30);
 /// Longest wait for the nodes in [`Node::cluster_status`].
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a rebuild waits for the end of the session of the process that had the node's number.
@@ -89,17 +93,40 @@ struct Listeners {
 
 impl Node {
     /// Starts a node: returns when it serves (its ranges may still be electing). `coordinator` is this node's
-    /// own session. Of a start that fails nothing is left running.
+    /// own session; while it is away the node waits for it, or serves what its disk knows ([`Node::joined`]). Of a start
+    /// that fails nothing is left running.
     pub async fn start(config: NodeConfig, coordinator: Arc<dyn Coordinator>) -> Result<Node, StartError> {
+        Node::start_telling(config, coordinator, &Arc::default()).await
+    }
+
+    /// The same; `starting` says meanwhile what the start waits for.
+    pub async fn start_telling(
+        config: NodeConfig,
+        coordinator: Arc<dyn Coordinator>,
+        starting: &Arc<Starting>,
+    ) -> Result<Node, StartError> {
         let listeners = Listeners::bind(&config).await?;
+        let waiting = Waiting::open(&listeners.grpc, listeners.http.as_ref(), starting);
+        let waiting = waiting.map_err(|error| StartError(format!("the listeners: {error}")))?;
         let storage = Storage::open(&config).await?;
-        let map = join_cluster(&config, &storage, coordinator.clone()).await?;
+        let map = find_cluster(&config, &storage.own(), coordinator.clone(), starting).await?;
+        starting.wait_for("starting: the ranges are being opened");
         let node = Node::assemble(config, storage, map, coordinator, listeners.address)?;
         node.opener.sync().await;
-        node.opener.report_orphans();
+        waiting.close().await;
         node.serve(listeners).await?;
         tracing::info!(node = %node.id, address = %node.address, "serving");
         Ok(node)
+    }
+
+    /// Completes when the coordinator has been reached, which it has been when the node starts, unless it was away then:
+    /// until it is back nobody is elected with this node's help, and no table made or dropped through it.
+    pub fn joined(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut confirmation = self.map.belonging.confirmation();
+        async move {
+            // An error: the node is gone.
+            let _ = confirmation.wait_for(|confirmed| *confirmed).await;
+        }
     }
 
     /// Makes the parts of the node and connects them. The log's thread and the runtime's ticker start here.
@@ -184,7 +211,10 @@ impl Node {
             runtime: self.runtime.clone(),
         };
         self.listen(listeners.grpc, services)?;
-        membership::announce(&self.map, self.id, &self.addresses).await.map_err(unreachable)?;
+        if self.map.belonging.is_confirmed() {
+            membership::announce(&self.map, self.id, &self.addresses).await.map_err(unreachable)?;
+            self.opener.report_orphans();
+        }
         let following = follow(self.map.clone(), self.opener.clone(), self.addresses.clone());
         self.spawn("following the cluster's map", following);
         if let Some(http) = listeners.http {
@@ -339,31 +369,74 @@ impl Listeners {
     }
 }
 
-/// Registers this node's disk at the coordinator, and reads what the cluster consists of.
-async fn join_cluster(
+/// Registers this node's disk at the coordinator, and reads what the cluster consists of. A coordinator that is away is
+/// waited for, unless the disk knows tables: then the node goes on with what that knows, as it would have if it had not
+/// been restarted, and does the rest when the coordinator is there ([`follow`]).
+async fn find_cluster(
     config: &NodeConfig,
-    storage: &Storage,
+    own: &Own,
     coordinator: Arc<dyn Coordinator>,
+    starting: &Starting,
 ) -> Result<Arc<ClusterMap>, StartError> {
+    let damaged = |error: std::io::Error| StartError(format!("data directory: {error}"));
     let map = ClusterMap::new(coordinator, Paths::new(&config.cluster));
     let map = Arc::new(map.with_fewer_replicas(config.allow_fewer_replicas));
-    let refused = |error: JoinError| StartError(error.to_string());
-    let kept =
-        local::read_cluster(&*storage.space.tables()).map_err(|error| StartError(error.to_string()))?;
-    let cluster = map.join(storage.me, kept, storage.holds_data).await.map_err(refused)?;
-    map.ensure().await.map_err(unreachable)?;
-    let rebuild = match (config.rebuild, storage.holds_data) {
+    let kept = local::read_cluster(&*own.disk).map_err(damaged)?;
+    let mut told: Option<Instant> = None;
+    starting.wait_for(match config.rebuild {
+        true => "starting: the node takes the place of the disk that was lost (--rebuild)",
+        false => "starting: the node joins its cluster",
+    });
+    loop {
+        let away = match join_cluster(config, own, &map, kept).await {
+            Ok(()) => return Ok(map),
+            Err(JoinError::Coordination(error)) if error.may_pass() => error,
+            Err(error) => return Err(StartError(error.to_string())),
+        };
+        starting.wait_for(format!("no coordinator yet: {away}"));
+        let known = match kept.filter(|_| !config.rebuild) {
+            Some(cluster) => {
+                let addresses = local::read_nodes(&*own.disk).map_err(damaged)?;
+                map.start_from(cluster, own.me, own.kept(cluster), addresses)
+            }
+            None => false,
+        };
+        if known {
+            tracing::warn!(
+                %away,
+                "no coordinator yet: the node serves what its disk knows; no leader is elected, and no table made or dropped"
+            );
+            return Ok(map);
+        }
+        if told.is_none_or(|told| told.elapsed() >= WAIT_TOLD_AGAIN) {
+            tracing::warn!(%away, "no coordinator yet: the node waits for it, and serves nothing meanwhile");
+            told = Some(Instant::now());
+        }
+        tokio::time::sleep(MAP_RETRY).await;
+    }
+}
+
+/// Joins the cluster at the coordinator.
+async fn join_cluster(
+    config: &NodeConfig,
+    own: &Own,
+    map: &ClusterMap,
+    kept: Option<ClusterId>,
+) -> Result<(), JoinError> {
+    let cluster = map.join(own.me, kept, own.holds_data).await?;
+    map.ensure().await?;
+    let rebuild = match (config.rebuild, own.holds_data) {
         (false, _) => Rebuild::Never,
         (true, false) => Rebuild::Empty { wait_max: SESSION_END_MAX },
         (true, true) => Rebuild::Used,
     };
-    membership::register(&map, storage.me, rebuild).await.map_err(refused)?;
+    membership::register(map, own.me, rebuild).await?;
     if kept != Some(cluster) {
-        let written = local::write_cluster(&*storage.space.tables(), cluster);
-        written.map_err(|error| StartError(format!("data directory: {error}")))?;
+        let written = local::write_cluster(&*own.disk, cluster);
+        written.map_err(|error| JoinError::Foreign(format!("data directory: {error}")))?;
     }
-    map.refresh().await.map_err(unreachable)?;
-    Ok(map)
+    map.refresh().await?;
+    Ok(())
 }
 
 fn no_thread(error: std::io::Error) -> StartError {
@@ -380,24 +453,39 @@ async fn follow(map: Arc<ClusterMap>, opener: Arc<Opener>, addresses: NodeAddres
     let dirs = ["id", "registry", "tables", "nodes", "dropped"];
     let mut watches: Vec<_> = dirs.iter().map(|dir| map.coordinator.watch(&map.paths.dir(dir))).collect();
     let mut session = map.coordinator.session();
+    let (mut told, mut kept) = (None, BTreeMap::new());
     loop {
         // Mark as seen before reading: a change while reading comes again.
         watches.iter_mut().for_each(|watch| {
             watch.borrow_and_update();
         });
         session.borrow_and_update();
+        let first = !map.belonging.is_confirmed();
         let read = match map.refresh().await {
             Ok(()) => membership::uphold(&map, opener.me, &addresses).await,
             Err(error) => Err(error),
         };
+        if read.is_ok() {
+            told = None;
+            keep_addresses(&map, &opener, &mut kept).await;
+        }
         let wait = match read {
             // Whatever kept something from being done may go away without a change at the coordinator.
-            Ok(()) if opener.sync().await => Duration::MAX,
-            Ok(()) => UNFINISHED_RETRY,
+            Ok(()) => {
+                let done = opener.sync().await;
+                if first {
+                    tracing::info!("the coordinator is there: the node has joined its cluster");
+                    opener.report_orphans();
+                }
+                if done { Duration::MAX } else { UNFINISHED_RETRY }
+            }
             // That has been told, and stays so for a while.
-            Err(_) if map.belonging.trouble().is_some() => UNFINISHED_RETRY,
+            Err(_) if map.belonging.is_foreign() => UNFINISHED_RETRY,
             Err(error) => {
-                tracing::warn!(%error, "could not read or mend the cluster's metadata; trying again");
+                if told.is_none_or(|told: Instant| told.elapsed() >= WAIT_TOLD_AGAIN) {
+                    tracing::warn!(%error, "could not read or mend the cluster's metadata, trying until it can");
+                    told = Some(Instant::now());
+                }
                 MAP_RETRY
             }
         };
@@ -411,5 +499,19 @@ async fn follow(map: Arc<ClusterMap>, opener: Arc<Opener>, addresses: NodeAddres
         if let Ok(Err(_)) = tokio::time::timeout(wait, changed).await {
             return;
         }
+    }
+}
+
+/// Keeps on the disk where the nodes are reached, for a start without a coordinator.
+async fn keep_addresses(map: &ClusterMap, opener: &Opener, kept: &mut BTreeMap<NodeId, String>) {
+    let known = map.last_addresses();
+    if *kept == known {
+        return;
+    }
+    let (disk, nodes) = (opener.disk.clone(), known.clone());
+    match tokio::task::spawn_blocking(move || local::write_nodes(&*disk, &nodes)).await {
+        Ok(Ok(())) => *kept = known,
+        Ok(Err(error)) => tracing::warn!(%error, "the nodes' addresses could not be kept on this disk"),
+        Err(error) => tracing::error!(%error, "keeping the nodes' addresses panicked"),
     }
 }

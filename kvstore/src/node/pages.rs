@@ -32,12 +32,16 @@ impl Pages for NodePages {
         self.readiness.reason()
     }
 
+    fn caution(&self) -> Option<String> {
+        self.map.belonging.trouble()
+    }
+
     fn health(&self) -> String {
         let all = self.ranges.all();
         let refused = all.iter().filter(|range| range.replica.is_err()).count();
         let mut text = format!("{} ranges, {refused} out of service", all.len());
         if let Some(why) = self.map.belonging.trouble() {
-            text += &format!("\nthe coordinator does not hold this node's cluster: {why}");
+            text += &format!("\n{why}");
         }
         for why in self.map.view().unreadable.values() {
             text += &format!("\n{why}");
@@ -108,7 +112,8 @@ impl Pages for NodePages {
 impl NodePages {
     /// What the coordinator has of the cluster.
     fn cluster(&self, out: &mut String) {
-        let foreign = self.map.belonging.trouble().is_some();
+        metrics::joined(out, self.map.belonging.is_confirmed());
+        let foreign = self.map.belonging.is_foreign();
         let name = "spinnaker_coordinator_foreign";
         metrics::gauge(
             out,

@@ -9,6 +9,8 @@ use std::time::Duration;
 use wal::disk::{Disk, FileDisk};
 use wal::{CohortId, CohortRecovery, History, LogOptions, LogWriter, ReplicaId};
 
+use crate::cluster::layout::ClusterId;
+use crate::cluster::local::KeptRange;
 use crate::config::NodeConfig;
 use crate::error::StartError;
 use crate::opening;
@@ -32,7 +34,33 @@ pub(super) struct Storage {
     pub(super) holds_data: bool,
 }
 
+/// A data directory as it joins its cluster.
+pub(super) struct Own {
+    pub(super) me: ReplicaId,
+    pub(super) holds_data: bool,
+    pub(super) disk: Arc<dyn Disk>,
+}
+
+impl Own {
+    /// The ranges that the directory describes as this cluster's. One whose description cannot be read is left out.
+    pub(super) fn kept(&self, cluster: ClusterId) -> Vec<KeptRange> {
+        let dirs = self.disk.list_dirs().unwrap_or_default();
+        let kept = dirs.iter().filter_map(|dir| {
+            let read = KeptRange::read(&*self.disk, dir, opening::range_of(dir)?);
+            let told =
+                read.inspect_err(|error| tracing::warn!(%error, "a range's description cannot be read"));
+            told.ok().flatten()
+        });
+        kept.filter(|kept| kept.cluster == cluster).collect()
+    }
+}
+
 impl Storage {
+    /// What joining the cluster needs to know of it.
+    pub(super) fn own(&self) -> Own {
+        Own { me: self.me, holds_data: self.holds_data, disk: self.space.tables() }
+    }
+
     /// Locks the directory, checks whose it is, and scans the log.
     pub(super) async fn open(config: &NodeConfig) -> Result<Storage, StartError> {
         let config = config.clone();

@@ -129,6 +129,21 @@ pub enum CoordinationError {
     Io(#[from] std::sync::Arc<io::Error>),
 }
 
+impl CoordinationError {
+    /// Whether the same call may be answered otherwise later: the service was out of reach, or somebody was faster.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            CoordinationError::NoNode(_)
+            | CoordinationError::NodeExists(_)
+            | CoordinationError::BadVersion(_)
+            | CoordinationError::NotEmpty(_)
+            | CoordinationError::Unknown(_)
+            | CoordinationError::Unavailable(_) => true,
+            CoordinationError::Refused(_) | CoordinationError::Io(_) => false,
+        }
+    }
+}
+
 /// Result of a coordination call.
 pub type Result<T> = std::result::Result<T, CoordinationError>;
 

@@ -1,7 +1,9 @@
 //! Three `spinnaker start` (or `spinnaker-kv start`) processes and a real ZooKeeper.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -51,7 +53,18 @@ impl Nodes {
         Nodes::start_binary("spinnaker-kv", None, &[])
     }
 
+    /// Three nodes that have not been started, with SQL gateways.
+    pub fn prepared() -> Nodes {
+        Nodes::prepare("spinnaker", None, &[])
+    }
+
     fn start_binary(binary: &'static str, files_max: Option<u32>, flags: &[&str]) -> Nodes {
+        let mut nodes = Nodes::prepare(binary, files_max, flags);
+        nodes.start_all();
+        nodes
+    }
+
+    fn prepare(binary: &'static str, files_max: Option<u32>, flags: &[&str]) -> Nodes {
         let local = || format!("127.0.0.1:{}", free_port());
         let node = || {
             let pg_listen = local();
@@ -61,9 +74,7 @@ impl Nodes {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let nodes = vec![node(), node(), node()];
         let flags = flags.iter().map(ToString::to_string).collect();
-        let mut nodes = Nodes { binary, files_max, flags, nodes, zookeeper: ZooKeeperServer::start(), dir };
-        nodes.start_all();
-        nodes
+        Nodes { binary, files_max, flags, nodes, zookeeper: ZooKeeperServer::start(), dir }
     }
 
     /// Starts all nodes at once and waits until they are ready.
@@ -142,7 +153,8 @@ impl Nodes {
         self.wait_ready(number);
     }
 
-    fn spawn(&mut self, number: usize) {
+    /// Starts a node's process.
+    pub fn spawn(&mut self, number: usize) {
         self.spawn_with(number, &[]);
     }
 
@@ -152,7 +164,32 @@ impl Nodes {
         self.nodes[number - 1].process = Some(process);
     }
 
-    fn wait_ready(&self, number: usize) {
+    /// What a node's HTTP listener answers: the status and the body; none while it does not listen.
+    pub fn page(&self, number: usize, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(&self.nodes[number - 1].http_listen).ok()?;
+        stream.set_read_timeout(Some(WAIT_MAX)).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        Some((status, answer.split_once("\r\n\r\n")?.1.trim_end().to_owned()))
+    }
+
+    /// Waits until `/ready` of a node answers so.
+    pub fn wait_page(&self, number: usize, status: u16, begins: &str) {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            let answer = self.page(number, "/ready");
+            if answer.as_ref().is_some_and(|(found, body)| *found == status && body.starts_with(begins)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "node {number} answers {answer:?}, not {status} {begins:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until a node says that it is ready.
+    pub fn wait_ready(&self, number: usize) {
         let process = self.nodes[number - 1].process.as_ref().expect("just started");
         process.wait_line(WAIT_MAX, "ready", |line| (line == "ready").then_some(()));
     }

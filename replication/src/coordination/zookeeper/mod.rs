@@ -38,8 +38,24 @@ impl ZooKeeper {
     /// Opens a session; needs a tokio runtime. The error is one line that names the servers.
     pub async fn connect(options: ZooKeeperOptions) -> Result<Arc<ZooKeeper>> {
         let servers = ConnectString::parse(&options.servers)?;
-        let (shared, close) = session::supervise(servers, options.clone()).await?;
-        Ok(Arc::new(ZooKeeper { options, shared, close: Mutex::new(Some(close)) }))
+        let first = session::open_first(&servers, &options).await?;
+        Ok(ZooKeeper::supervised(servers, options, Some(first)))
+    }
+
+    /// A client that has no session yet and tries until it has one; needs a tokio runtime. Until then its state is
+    /// disconnected, and calls fail as unavailable after the request timeout. An error: the address is none.
+    pub fn open(options: ZooKeeperOptions) -> Result<Arc<ZooKeeper>> {
+        let servers = ConnectString::parse(&options.servers)?;
+        Ok(ZooKeeper::supervised(servers, options, None))
+    }
+
+    fn supervised(
+        servers: ConnectString,
+        options: ZooKeeperOptions,
+        first: Option<session::Opened>,
+    ) -> Arc<ZooKeeper> {
+        let (shared, close) = session::supervise(servers, options.clone(), first);
+        Arc::new(ZooKeeper { options, shared, close: Mutex::new(Some(close)) })
     }
 
     fn deadline(&self) -> Instant {
@@ -251,6 +267,23 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::coordination::SessionState;
+
+    #[tokio::test]
+    async fn who_opens_without_a_server_waits_and_who_gives_no_address_does_not() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let options = ZooKeeperOptions {
+            request_timeout: Duration::from_millis(50),
+            ..ZooKeeperOptions::new(format!("127.0.0.1:{port}"))
+        };
+        let client = ZooKeeper::open(options).unwrap();
+        assert_eq!(*client.session().borrow(), Session { state: SessionState::Disconnected, number: 0 });
+        let unavailable = client.get("/x").await;
+        assert!(matches!(unavailable, Err(CoordinationError::Unavailable(_))), "{unavailable:?}");
+        client.close().await;
+        let refused = ZooKeeper::open(ZooKeeperOptions::new("zk1")).err();
+        assert!(matches!(refused, Some(CoordinationError::Refused(_))), "{refused:?}");
+    }
 
     #[tokio::test]
     async fn out_of_reach_is_one_clear_line() {

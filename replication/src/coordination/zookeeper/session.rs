@@ -31,6 +31,8 @@ use crate::coordination::watches::Watches;
 /// First and longest pause between attempts to open a new session.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How often it is said that there is no session yet.
+const TELL_PERIOD: Duration = Duration::from_secs(30);
 /// How long a closing session may take to say good-bye to the server.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -48,7 +50,7 @@ pub(super) struct Shared {
 }
 
 /// A session with its client.
-struct Opened {
+pub(super) struct Opened {
     client: Client,
     states: StateWatcher,
     events: PersistentWatcher,
@@ -104,16 +106,21 @@ impl Shared {
     }
 }
 
-/// Opens the first session, then looks after it and its successors until closed (or until the sender is dropped).
-pub(super) async fn supervise(
+/// Looks after one session after the other until closed (or until the sender is dropped); the first one may be open
+/// already.
+pub(super) fn supervise(
     servers: ConnectString,
     options: ZooKeeperOptions,
-) -> Result<(Arc<Shared>, oneshot::Sender<oneshot::Sender<()>>)> {
-    let first = open_first(&servers, &options).await?;
+    first: Option<Opened>,
+) -> (Arc<Shared>, oneshot::Sender<oneshot::Sender<()>>) {
+    let session = match &first {
+        Some(_) => Session { state: SessionState::Live, number: 1 },
+        None => Session { state: SessionState::Disconnected, number: 0 },
+    };
     let shared = Arc::new(Shared {
         watches: Watches::default(),
-        client: watch::channel(Some(first.client.clone())).0,
-        session: watch::channel(Session { state: SessionState::Live, number: 1 }).0,
+        client: watch::channel(first.as_ref().map(|first| first.client.clone())).0,
+        session: watch::channel(session).0,
         doubts: AtomicU64::new(0),
         doubts_cleared: AtomicU64::new(0),
     });
@@ -122,27 +129,37 @@ pub(super) async fn supervise(
     tokio::spawn(async move {
         let mut opened = first;
         loop {
-            match look_after(&supervised, opened, &mut closing).await {
-                Ended::Expired => {}
-                Ended::Closing(done) => return supervised.end(done).await,
+            let current = match opened.take() {
+                Some(opened) => opened,
+                None => {
+                    let opened = tokio::select! {
+                        opened = open_again(&servers, &options) => opened,
+                        done = &mut closing => return supervised.end(done.ok()).await,
+                    };
+                    supervised.begin(&opened);
+                    opened
+                }
+            };
+            if let Ended::Closing(done) = look_after(&supervised, current, &mut closing).await {
+                return supervised.end(done).await;
             }
-            tokio::select! {
-                again = open_again(&servers, &options) => opened = again,
-                done = &mut closing => return supervised.end(done.ok()).await,
-            }
-            info!(session = opened.client.session_id().0, "new ZooKeeper session");
-            supervised.client.send_replace(Some(opened.client.clone()));
-            supervised.doubt();
-            supervised.session.send_modify(|session| {
-                *session = Session { state: SessionState::Live, number: session.number + 1 };
-            });
-            supervised.watches.all_changed();
         }
     });
-    Ok((shared, close))
+    (shared, close)
 }
 
 impl Shared {
+    /// A session stands, the next one.
+    fn begin(&self, opened: &Opened) {
+        info!(session = opened.client.session_id().0, "new ZooKeeper session");
+        self.client.send_replace(Some(opened.client.clone()));
+        self.doubt();
+        self.session.send_modify(|session| {
+            *session = Session { state: SessionState::Live, number: session.number + 1 };
+        });
+        self.watches.all_changed();
+    }
+
     /// Closes for good: with its last client gone, the session ends at the server at once.
     async fn end(&self, done: Option<oneshot::Sender<()>>) {
         let states = self.client.borrow().as_ref().map(Client::state_watcher);
@@ -219,7 +236,7 @@ async fn renew(client: Client) -> PersistentWatcher {
 }
 
 /// Opens the first session within the connect timeout; the error is one line that says what to look at.
-async fn open_first(servers: &ConnectString, options: &ZooKeeperOptions) -> Result<Opened> {
+pub(super) async fn open_first(servers: &ConnectString, options: &ZooKeeperOptions) -> Result<Opened> {
     let deadline = Instant::now() + options.connect_timeout;
     let reason = loop {
         let reason = match timeout_at(deadline, open(servers, options)).await {
@@ -240,12 +257,20 @@ async fn open_first(servers: &ConnectString, options: &ZooKeeperOptions) -> Resu
     )))
 }
 
+/// Opens a session, however long that takes; says now and then that there is none yet.
 async fn open_again(servers: &ConnectString, options: &ZooKeeperOptions) -> Opened {
     let mut pause = RETRY_MIN;
+    let mut told: Option<Instant> = None;
     loop {
-        match open(servers, options).await {
-            Ok(opened) => return opened,
-            Err(reason) => warn!(servers = %servers.hosts, %reason, "no new ZooKeeper session yet"),
+        let reason = match timeout(options.connect_timeout, open(servers, options)).await {
+            Ok(Ok(opened)) => return opened,
+            Ok(Err(reason)) => reason,
+            Err(_) => "no answer".to_string(),
+        };
+        if told.is_none_or(|told| told.elapsed() >= TELL_PERIOD) {
+            let reason = refusal(servers).await.unwrap_or(reason);
+            warn!(servers = %servers.hosts, reason, "no ZooKeeper session yet, trying until there is one");
+            told = Some(Instant::now());
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MAX);
