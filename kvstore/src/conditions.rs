@@ -10,7 +10,13 @@ use bytes::Bytes;
 use replication::store::LoggedWrite;
 use wal::Lsn;
 
-use crate::request::{Cell, Condition, Mutation, RequestId, Row};
+use crate::request::{Cell, Condition, Mutation, RequestId, Row, growth};
+
+/// How many bytes the row has after these changes ([`Row::content_bytes`]).
+pub(crate) fn size_after(mut row: Row, mutations: &[Mutation]) -> usize {
+    mutate(&mut row, Lsn::ZERO, mutations);
+    row.content_bytes()
+}
 
 /// What is kept of a proposed write until it is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +69,11 @@ impl Pending {
     /// How a pending write with this request id will end when it commits.
     pub(crate) fn find(&self, request: &RequestId) -> Option<LoggedWrite> {
         self.requests.get(request).copied()
+    }
+
+    /// By how many bytes the pending writes let the row grow at most.
+    pub(crate) fn growth(&self, key: &Bytes) -> usize {
+        self.rows.get(key).into_iter().flatten().map(|(_, mutations)| growth(mutations)).sum()
     }
 
     /// Puts the pending writes of the row on top of it; returns the LSN of the last one.

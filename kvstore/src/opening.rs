@@ -55,6 +55,8 @@ pub(crate) struct Opener {
     pub(crate) me: ReplicaId,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) cache: Arc<BlockCache>,
+    /// No write makes a row larger.
+    pub(crate) row_bytes_max: usize,
     pub(crate) log: Log,
     pub(crate) runtime: Runtime,
     pub(crate) map: Arc<ClusterMap>,
@@ -265,7 +267,8 @@ impl Opener {
             listed_at_start,
         };
         let (disk, cache) = (self.disk.clone(), self.cache.clone());
-        let (store, recovered) = open_store(disk, id, EngineOptions::default(), cache, WINDOW_LEN, found)?;
+        let options = EngineOptions { row_bytes_max: self.row_bytes_max, ..EngineOptions::default() };
+        let (store, recovered) = open_store(disk, id, options, cache, WINDOW_LEN, found)?;
         let store = Arc::new(store.called(self.label(descriptor)));
         let cohort = self.runtime.open(id, descriptor.members.clone(), recovered, store.clone());
         let cohort = cohort.map_err(|error| Unopened::Final(error.to_string()))?;

@@ -23,7 +23,7 @@ use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
 use crate::payload::{self, Payload};
 use crate::reading::{ReadStep, ReplicaRead, Standing};
-use crate::request::{Columns, Mutation, Source, WriteOutcome, Written};
+use crate::request::{Columns, Mutation, Source, WriteOutcome, Written, growth};
 use crate::shipping::Shipping;
 use crate::table::io_error;
 
@@ -53,9 +53,10 @@ pub struct PreparedWrite {
 /// Why the store logged nothing of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is answered already: a condition did not hold, or the store has forgotten whether it was done, or cannot read.
+    /// It is answered already: a condition did not hold, or the row would be too large, or the store has forgotten whether it
+    /// was done, or cannot read.
     Answered(Result<Answer, KvError>),
-    /// The tables have grown since they were read for the decision: prepare it anew.
+    /// The tables have grown since they were read for the decision, or were not read and must be: prepare it anew.
     Outdated,
 }
 
@@ -114,12 +115,33 @@ impl RangeStore {
             return Err(KvError::Overloaded("write stall: flushes are behind".into()));
         }
         // An error counts only there: the write may have been done already.
-        let tables = (!write.conditions.is_empty()).then(|| self.engine.read_tables(&write.key));
+        let reads = !write.conditions.is_empty() || {
+            // With room to spare for what is proposed until the decision.
+            let limit = self.engine.options().row_bytes_max / 2;
+            !self.fits_surely(&self.lock().pending, &write, limit)
+        };
+        let tables = reads.then(|| self.engine.read_tables(&write.key));
         Ok(PreparedWrite { write, tables })
     }
 
-    /// The answer to a write of the row at `key` with this end in replication, here on `node`.
-    pub fn answer(&self, node: NodeId, key: &[u8], result: WriteResult<Refusal>) -> Result<Answer, KvError> {
+    /// Whether the write leaves its row within so many bytes, as far as is known without reading a table: most rows are small
+    /// enough that a write without conditions reads nothing.
+    fn fits_surely(&self, pending: &Pending, write: &RangeWrite, limit: usize) -> bool {
+        let growth = growth(&write.mutations);
+        growth == 0
+            || self.engine.row_bytes_bound(&write.key).is_some_and(|bound| {
+                let more = write.key.len() + growth + pending.growth(&write.key);
+                bound.saturating_add(more as u64) <= limit as u64
+            })
+    }
+
+    /// The answer to a write with this end in replication, here on `node`.
+    pub fn answer(
+        &self,
+        node: NodeId,
+        write: &RangeWrite,
+        result: WriteResult<Refusal>,
+    ) -> Result<Answer, KvError> {
         match result {
             Err(error) => Err(refusal(node, error)),
             Ok(Err(Refusal::Answered(answer))) => answer,
@@ -128,12 +150,22 @@ impl RangeStore {
             }
             Ok(Ok(LoggedWrite { refused: true, .. })) => {
                 // The row as it is by now: its LSN goes with it, for the session must not read below what it was shown.
-                let found = self.engine.get(key, &Columns::All);
+                let found = self.engine.get(&write.key, &Columns::All);
                 let (current, at) = found.map_err(|error| KvError::Unavailable(error.to_string()))?;
+                let size = conditions::size_after(current.clone(), &write.mutations);
+                let too_large = size > self.engine.options().row_bytes_max;
+                if write.conditions.is_empty() || (too_large && conditions::hold(&write.conditions, &current))
+                {
+                    return Err(self.too_large(size));
+                }
                 Ok(Answer::Write(WriteOutcome::ConditionFailed { current, at: self.at(at) }))
             }
             Ok(Err(Refusal::Outdated)) => Err(KvError::Unavailable("its tables change all the time".into())),
         }
+    }
+
+    fn too_large(&self, size: usize) -> KvError {
+        KvError::TooLarge { what: "row", size, limit: self.engine.options().row_bytes_max }
     }
 
     fn at(&self, lsn: Lsn) -> Written {
@@ -168,16 +200,17 @@ impl RangeStore {
         Ok(flushed_state)
     }
 
-    /// Whether the write's conditions hold; `false` is for the log to tell. Or why it is refused at once, and what that
-    /// rests on.
+    /// Whether the write's conditions hold and its row is not too large; `false` is for the log to tell. Or why it is refused
+    /// at once, and what that rests on.
     fn judge(
         &self,
         pending: &Pending,
         write: &RangeWrite,
         tables: Option<Result<TableParts, EngineError>>,
     ) -> Result<bool, (Refusal, Lsn)> {
-        let RangeWrite { key, conditions, retry, .. } = write;
-        if conditions.is_empty() {
+        let RangeWrite { key, conditions, mutations, retry, .. } = write;
+        let limit = self.engine.options().row_bytes_max;
+        if conditions.is_empty() && self.fits_surely(pending, write, limit) {
             return Ok(true);
         }
         let tables = tables
@@ -197,7 +230,17 @@ impl RangeStore {
             let found = WriteOutcome::ConditionFailed { current: row, at: self.at(at) };
             return Err((Refusal::Answered(Ok(Answer::Write(found))), at));
         }
-        Ok(true)
+        // A row that an older version let grow further may be written, but not grow.
+        let before = row.content_bytes();
+        if before + growth(mutations) <= limit {
+            return Ok(true);
+        }
+        let size = conditions::size_after(row, mutations);
+        match size <= limit.max(before) {
+            true => Ok(true),
+            false if *retry => Ok(false),
+            false => Err((Refusal::Answered(Err(self.too_large(size))), after.unwrap_or(applied))),
+        }
     }
 
     fn receive_part(&self, part: SnapshotPart) -> Result<Option<FlushedState>, String> {
@@ -423,7 +466,7 @@ impl RangeReplica {
                 Err(_) => return Err(KvError::OutcomeUnknown("no majority forced it in time".into())),
                 // At most once for each flush.
                 Ok(Ok(Err(Refusal::Outdated))) => {}
-                Ok(result) => return self.store.answer(self.node, &write.key, result),
+                Ok(result) => return self.store.answer(self.node, &write, result),
             }
         }
     }

@@ -54,6 +54,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Bytes of the key, and of the names and values of the cells: what the limit of rows is about.
+    pub(crate) fn content_bytes(&self) -> usize {
+        self.key.len() + self.cells.iter().map(|cell| cell.column.len() + cell.value.len()).sum::<usize>()
+    }
+
     /// What it takes in memory, about.
     pub fn bytes(&self) -> usize {
         let cells = self.cells.iter().map(|cell| cell.column.len() + cell.value.len() + ROW_OVERHEAD);
@@ -204,6 +209,15 @@ pub enum Mutation {
     },
     /// Delete all the row's cells. First in the list: later puts of the same write stand.
     DeleteRow,
+}
+
+/// By how many bytes a row can grow by these changes ([`Row::content_bytes`]).
+pub(crate) fn growth(mutations: &[Mutation]) -> usize {
+    let growth = |mutation: &Mutation| match mutation {
+        Mutation::Put { column, value } => column.len() + value.len(),
+        Mutation::Delete { .. } | Mutation::DeleteRow => 0,
+    };
+    mutations.iter().map(growth).sum()
 }
 
 /// Who writes, so that a retry is recognised ([exactly-once]).

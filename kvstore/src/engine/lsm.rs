@@ -127,6 +127,11 @@ impl Engine {
         Ok(files.iter().any(|file| file.ends_with(DAMAGED)))
     }
 
+    /// The sizes that it keeps to.
+    pub(crate) fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
     /// Applies a write; readers see all of it or nothing. One caller at a time, in LSN order.
     pub fn apply(&self, lsn: Lsn, chain: ChainHash, row: &Bytes, mutations: &[Mutation]) {
         // Whoever freezes waits until the write is whole; readers go by `applied`, set at the end.
@@ -195,6 +200,12 @@ impl Engine {
         parts.extend(tables.parts);
         let touched = merge::newest(parts.iter().flat_map(|part| &part.cells)).unwrap_or(version.gc_lsn);
         Some((merge::visible(key.clone(), parts, &Columns::All, touched), read_lsn))
+    }
+
+    /// How many bytes the row has at most ([`Row::content_bytes`]), by what is known without reading a table; `None`: nothing is.
+    pub(crate) fn row_bytes_bound(&self, key: &[u8]) -> Option<u64> {
+        let (version, read_lsn) = self.current();
+        version.row_bytes_bound(key, read_lsn)
     }
 
     /// Rows by key, all at the last applied LSN, which is returned, too; in the order of the keys.

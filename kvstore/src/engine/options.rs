@@ -1,5 +1,7 @@
 //! Sizes of an engine, those that it keeps to and those that it has.
 
+use crate::config::Limits;
+
 /// Levels of tables. With the default sizes the last one but one is full at 25 TB.
 pub(crate) const LEVELS: usize = 7;
 
@@ -17,6 +19,8 @@ pub struct EngineOptions {
     pub level1_bytes: u64,
     /// Compaction starts a new table at this size.
     pub table_bytes: u64,
+    /// No write makes a row larger: its key and all its columns, names and values.
+    pub row_bytes_max: usize,
 }
 
 impl Default for EngineOptions {
@@ -27,6 +31,7 @@ impl Default for EngineOptions {
             level0_stall: 20,
             level1_bytes: 256 << 20,
             table_bytes: 32 << 20,
+            row_bytes_max: Limits::default().row_bytes_max,
         }
     }
 }

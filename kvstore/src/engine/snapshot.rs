@@ -10,7 +10,7 @@
 //! along ([exactly-once]).
 //!
 //! ```text
-//! chunk: CRC32C u32 LE of the rest | { key | cells (as in tables) } ..
+//! chunk: CRC32C u32 LE of the rest | { key | cells (as in tables) } ..      a very large row in pieces, by column
 //! head:  CRC32C u32 LE of the rest | version 1 | flushed LSN | chain u64 LE | partial above, or 0.0 | gc_lsn | attachment
 //! ```
 
@@ -31,6 +31,8 @@ use crate::table::{
 };
 
 const VERSION: u8 = 1;
+/// A row of more bytes goes in pieces of about so many: a part must fit into a message whatever it holds.
+const PIECE_BYTES: usize = 4 << 20;
 
 /// How much of the sender's tables a snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct SnapshotHead {
 pub struct Snapshot {
     head: SnapshotHead,
     walk: Walk,
+    /// What is left of a row that goes in pieces.
+    rest: Option<RowVersions>,
 }
 
 /// A snapshot being received: tables that nothing names yet.
@@ -67,7 +71,8 @@ pub struct Receipt {
     head: SnapshotHead,
     made: Vec<Arc<Table>>,
     open: Option<(u64, TableBuilder)>,
-    last_key: Option<Bytes>,
+    /// The last row received: the next piece may be of it.
+    last: Option<RowVersions>,
 }
 
 /// What a received snapshot does to what is here.
@@ -140,19 +145,33 @@ impl Snapshot {
 
     /// The next rows, about `bytes_max` of them and at least one; `None` at the end.
     pub fn chunk(&mut self, bytes_max: usize) -> Result<Option<Bytes>, EngineError> {
-        let above = self.head.extent.start();
         let mut out = Vec::new();
         while out.len() < bytes_max
-            && let Some((key, parts)) = self.walk.step()?
+            && let Some(row) = self.next_row()?
         {
-            let mut cells = merge::merge_row(parts);
-            cells.retain(|cell| cell.lsn > above);
-            if !cells.is_empty() {
-                put_string(&mut out, &key);
-                put_cells(&mut out, &cells);
-            }
+            put_string(&mut out, &row.key);
+            put_cells(&mut out, &row.cells);
         }
         Ok((!out.is_empty()).then(|| sealed(out)))
+    }
+
+    /// The next row that has something to send, or the next piece of it.
+    fn next_row(&mut self) -> Result<Option<RowVersions>, EngineError> {
+        let above = self.head.extent.start();
+        let mut next = self.rest.take();
+        while next.is_none() {
+            let Some((key, parts)) = self.walk.step()? else { return Ok(None) };
+            let mut cells = merge::merge_row(parts);
+            cells.retain(|cell| cell.lsn > above);
+            next = (!cells.is_empty()).then_some(RowVersions { key, cells });
+        }
+        Ok(next.map(|mut row| {
+            if row.bytes() > PIECE_BYTES {
+                let rest = row.split_off(PIECE_BYTES);
+                self.rest = (!rest.is_empty()).then_some(RowVersions { key: row.key.clone(), cells: rest });
+            }
+            row
+        }))
     }
 }
 
@@ -173,7 +192,7 @@ impl Engine {
         let head =
             SnapshotHead { flushed: flushed.lsn, flushed_chain: flushed.chain, extent, gc_lsn, attachment };
         let sources = version.table_sources(Caching::Bypass);
-        Ok(Snapshot { head, walk: Walk::new(sources, Lsn::ZERO, Bytes::new(), None, false) })
+        Ok(Snapshot { head, walk: Walk::new(sources, Lsn::ZERO, Bytes::new(), None, false), rest: None })
     }
 }
 
@@ -181,7 +200,7 @@ impl Engine {
 impl Engine {
     /// Begins to receive a snapshot.
     pub fn receive(&self, head: SnapshotHead) -> Receipt {
-        Receipt { head, made: Vec::new(), open: None, last_key: None }
+        Receipt { head, made: Vec::new(), open: None, last: None }
     }
 
     /// Writes a chunk's rows aside. After an error the receipt is of no use but for [`Engine::refuse`].
@@ -189,23 +208,35 @@ impl Engine {
         let mut bytes = unsealed(chunk).ok_or_else(|| self.bad("a chunk's checksum does not match"))?;
         while !bytes.is_empty() {
             let row = take_row(&mut bytes).ok_or_else(|| self.bad("a chunk does not parse"))?;
-            if receipt.last_key.as_ref().is_some_and(|last| *last >= row.key) {
-                return Err(self.bad("its rows are out of order"));
-            }
-            receipt.last_key = Some(row.key.clone());
-            let (number, mut builder) = match receipt.open.take() {
-                Some(open) => open,
-                None => self.create_table()?,
-            };
-            let added = builder.add(&row);
-            let full = builder.bytes() >= self.options.table_bytes;
-            receipt.open = Some((number, builder));
-            added?;
-            if full {
-                self.finish_open(receipt)?;
+            match receipt.last.take() {
+                Some(mut last) if last.key == row.key => {
+                    if !last.is_continued_by(&row) {
+                        return Err(self.bad("its columns are out of order"));
+                    }
+                    last.cells.extend(row.cells);
+                    receipt.last = Some(last);
+                }
+                Some(last) if last.key > row.key => return Err(self.bad("its rows are out of order")),
+                last => {
+                    receipt.last = Some(row);
+                    last.map_or(Ok(()), |last| self.keep_row(receipt, &last))?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Writes a received row into the table that is open.
+    fn keep_row(&self, receipt: &mut Receipt, row: &RowVersions) -> Result<(), EngineError> {
+        let (number, mut builder) = match receipt.open.take() {
+            Some(open) => open,
+            None => self.create_table()?,
+        };
+        let added = builder.add(row);
+        let full = builder.bytes() >= self.options.table_bytes;
+        receipt.open = Some((number, builder));
+        added?;
+        if full { self.finish_open(receipt) } else { Ok(()) }
     }
 
     /// Removes what was received.
@@ -228,7 +259,8 @@ impl Engine {
         mut receipt: Receipt,
         hold: impl FnOnce() -> G,
     ) -> Result<(FlushedState, G), EngineError> {
-        if let Err(error) = self.finish_open(&mut receipt) {
+        let last = receipt.last.take().map_or(Ok(()), |last| self.keep_row(&mut receipt, &last));
+        if let Err(error) = last.and_then(|()| self.finish_open(&mut receipt)) {
             self.refuse(receipt);
             return Err(error);
         }

@@ -83,6 +83,16 @@ impl Version {
         Ok(parts)
     }
 
+    /// How many bytes the row has at most, by what is known without reading a table; `None`: nothing is.
+    pub(crate) fn row_bytes_bound(&self, key: &[u8], read_lsn: Lsn) -> Option<u64> {
+        let rows = self.memtables().filter_map(|memtable| memtable.get(key, read_lsn));
+        let in_memory: u64 = rows.map(|row| row.bytes() as u64).sum();
+        let (overlapping, runs) = self.levels.split_first().map_or((&[][..], &[][..]), |(a, b)| (&a[..], b));
+        let of_runs = runs.iter().filter_map(|run| table_for(run, key));
+        let mut tables = overlapping.iter().chain(of_runs).filter(|table| table.may_hold(key));
+        tables.try_fold(in_memory, |sum, table| Some(sum.saturating_add(table.summary().row_bytes_max?)))
+    }
+
     /// All sources, for a walk over many rows.
     pub(crate) fn sources(&self, caching: Caching) -> Vec<RowSource> {
         let memtables = self.memtables().map(|memtable| RowSource::Memtable(memtable.clone()));

@@ -139,12 +139,8 @@ impl Node {
     ) -> Result<Node, StartError> {
         let me = storage.me;
         let log = Log::spawn(storage.writer).map_err(no_thread)?;
-        let runtime = Runtime::new(
-            RuntimeConfig { me, cluster: config.cluster, settings: config.replication },
-            log.clone(),
-            coordinator.clone(),
-            map.clone(),
-        );
+        let replication = RuntimeConfig { me, cluster: config.cluster, settings: config.replication };
+        let runtime = Runtime::new(replication, log.clone(), coordinator.clone(), map.clone());
         let runtime = runtime.map_err(no_thread)?;
         let ranges = Arc::new(Ranges::new(me.node, map.gone.clone()));
         let peers = Arc::new(Peers::new(map.clone()));
@@ -161,6 +157,7 @@ impl Node {
             me,
             disk: storage.space.tables(),
             cache: Arc::new(BlockCache::new(config.memory.block_cache_bytes)),
+            row_bytes_max: config.limits.row_bytes_max,
             log: log.clone(),
             runtime: runtime.clone(),
             map: map.clone(),

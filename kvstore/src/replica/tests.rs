@@ -119,10 +119,14 @@ impl DiskFile for WatchedFile {
 
 /// An empty range over a watched disk. Its cache keeps nothing, so each read of a table is one of the disk.
 fn range() -> (Arc<RangeStore>, Arc<Watch>) {
+    range_of(EngineOptions::default())
+}
+
+fn range_of(options: EngineOptions) -> (Arc<RangeStore>, Arc<Watch>) {
     let watch = Arc::new(Watch::default());
     let disk = Arc::new(WatchedDisk(MemoryDisk::new(), watch.clone()));
     let cache = Arc::new(BlockCache::new(0));
-    let (engine, flushed) = Engine::open(disk, "r-1", EngineOptions::default(), cache).unwrap();
+    let (engine, flushed) = Engine::open(disk, "r-1", options, cache).unwrap();
     let store = RangeStore::new(CohortId(1), engine, flushed.attachment, 8).unwrap();
     (Arc::new(store), watch)
 }
@@ -140,10 +144,17 @@ fn write(seq: u64, key: &str, conditions: Vec<Condition>) -> RangeWrite {
 
 /// Decides a write and applies it.
 fn put(store: &RangeStore, seq: u64, key: &str) {
-    let Decision::Propose { payload, .. } = store.decide(store.prepare(write(seq, key, vec![])).unwrap())
-    else {
+    let Decision::Propose { payload, .. } = decide(store, write(seq, key, vec![])) else {
         panic!("the write is not taken");
     };
+    apply(store, seq, payload);
+}
+
+fn decide(store: &RangeStore, write: RangeWrite) -> Decision<PendingWrite, Refusal> {
+    store.decide(store.prepare(write).unwrap())
+}
+
+fn apply(store: &RangeStore, seq: u64, payload: Bytes) {
     let (lsn, prev) = (Lsn::new(1, seq), store.applied());
     store.apply(&[Entry { lsn, prev, chain: ChainHash(seq), kind: EntryKind::Write, payload }]);
 }
@@ -257,4 +268,81 @@ fn a_decision_does_not_read_the_disk() {
     assert!(matches!(store.decide(prepared), Decision::Refuse { refusal: Refusal::Outdated, .. }));
     assert_eq!(watch.operations.load(Ordering::Relaxed), after_flush);
     assert!(before < after_flush);
+}
+
+/// A write of one column with a value of so many bytes.
+fn column(seq: u64, name: &str, bytes: usize) -> RangeWrite {
+    let value = vec![b'x'; bytes].into();
+    let mutations = vec![Mutation::Put { column: name.to_owned().into(), value }];
+    RangeWrite { mutations, ..write(seq, "k", vec![]) }
+}
+
+/// The limit is that of the row, whatever writes it comes from, and also while they are not applied yet.
+#[test]
+fn a_row_does_not_grow_past_its_limit() {
+    let (store, _) = range_of(EngineOptions { row_bytes_max: 1000, ..EngineOptions::default() });
+    let too_large = |write: RangeWrite| match decide(&store, write) {
+        Decision::Refuse { refusal: Refusal::Answered(Err(KvError::TooLarge { size, .. })), .. } => {
+            Some(size)
+        }
+        Decision::Propose { .. } => None,
+        _ => panic!("neither taken nor too large"),
+    };
+    let take = |seq, write| {
+        let Decision::Propose { payload, pending, refused } = decide(&store, write) else {
+            panic!("the write is not taken");
+        };
+        store.pending(LoggedWrite { lsn: Lsn::new(1, seq), refused }, pending);
+        payload
+    };
+    let first = take(1, column(1, "a", 400));
+    let second = take(2, column(2, "b", 400));
+    assert_eq!(too_large(column(3, "c", 400)), Some(1 + 3 * 401), "they are pending");
+    apply(&store, 1, first);
+    apply(&store, 2, second);
+    assert_eq!(too_large(column(3, "c", 400)), Some(1 + 3 * 401), "they are in memory");
+    flush(&store);
+    assert_eq!(too_large(column(3, "c", 400)), Some(1 + 3 * 401), "they are in a table");
+    assert_eq!(too_large(column(3, "c", 196)), None, "exactly as much as may be");
+    assert_eq!(too_large(column(3, "c", 197)), Some(1001));
+    assert_eq!(too_large(column(3, "b", 597)), None, "what is replaced does not count");
+    let mut makes_room = column(3, "c", 900);
+    makes_room.mutations.insert(0, Mutation::DeleteRow);
+    assert_eq!(too_large(makes_room), None);
+}
+
+/// An earlier attempt may be under way, and find room: that this one found none has to be in the log ([exactly-once]).
+#[test]
+fn that_a_repeated_write_is_too_large_is_logged() {
+    let (store, _) = range_of(EngineOptions { row_bytes_max: 1000, ..EngineOptions::default() });
+    let write = RangeWrite { retry: true, ..column(1, "a", 1000) };
+    let Decision::Propose { payload, refused: true, .. } = decide(&store, write.clone()) else {
+        panic!("the refusal is not logged");
+    };
+    apply(&store, 1, payload);
+    let first = RangeWrite { retry: false, ..write.clone() };
+    let Decision::Join(logged) = decide(&store, first) else { panic!("it is done after all") };
+    let answer = store.answer(NodeId(1), &write, Ok(Ok(logged)));
+    assert_eq!(answer.unwrap_err(), KvError::TooLarge { what: "row", size: 1002, limit: 1000 });
+}
+
+/// A row that an older version let grow can be read, made smaller, and written as long as it does not grow.
+#[test]
+fn a_row_that_is_too_large_may_shrink() {
+    let roomy = EngineOptions { row_bytes_max: 5000, ..EngineOptions::default() };
+    let disk = Arc::new(MemoryDisk::new());
+    let open = |options| {
+        let (engine, flushed) =
+            Engine::open(disk.clone(), "r-1", options, Arc::new(BlockCache::new(0))).unwrap();
+        RangeStore::new(CohortId(1), engine, flushed.attachment, 8).unwrap()
+    };
+    let store = open(roomy);
+    let Decision::Propose { payload, .. } = decide(&store, column(1, "a", 3000)) else { panic!() };
+    apply(&store, 1, payload);
+    flush(&store);
+    let store = open(EngineOptions { row_bytes_max: 1000, ..roomy });
+    for (bytes, taken) in [(3001, false), (3000, true), (2000, true)] {
+        let decision = decide(&store, column(2, "a", bytes));
+        assert_eq!(matches!(decision, Decision::Propose { refused: false, .. }), taken, "{bytes}");
+    }
 }

@@ -28,6 +28,7 @@ pub(crate) struct TableBuilder {
     blocks: u64,
     hashes: Vec<u64>,
     cells: u64,
+    row_bytes_max: u64,
 }
 
 impl TableBuilder {
@@ -47,6 +48,7 @@ impl TableBuilder {
             blocks: 0,
             hashes: Vec::new(),
             cells: 0,
+            row_bytes_max: 0,
         })
     }
 
@@ -61,6 +63,7 @@ impl TableBuilder {
         put_string(&mut self.block, &row.key[shared..]);
         put_cells(&mut self.block, &row.cells);
         self.cells += row.cells.len() as u64;
+        self.row_bytes_max = self.row_bytes_max.max(row.bytes() as u64);
         self.hashes.push(bloom::hash(&row.key));
         self.first_key.get_or_insert_with(|| row.key.clone());
         self.last_key = row.key.clone();
@@ -89,6 +92,7 @@ impl TableBuilder {
         put_string(&mut index, &self.first_key.clone().unwrap_or_default());
         put_number(&mut index, self.hashes.len() as u64);
         put_number(&mut index, self.cells);
+        put_number(&mut index, self.row_bytes_max);
         let index = self.append(&frame(&index, false))?;
         let filter = self.append(&frame(&bloom::build(&self.hashes), false))?;
         let mut footer = Vec::new();

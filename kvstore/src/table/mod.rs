@@ -8,7 +8,7 @@
 //!         `shared` bytes of the key are those of the row before; numbers are LEB128
 //! frame:  | body | raw length u32 | kind u8 (0 plain, 1 lz4) | CRC32C u32 of body, length and kind |
 //!         around each block, and around index and filter (always plain)
-//! index:  per block: | last key | offset | length |, then first key and counts
+//! index:  per block: | last key | offset | length |, then first key, counts, bytes of the largest row
 //! filter: bloom filter over row keys
 //! footer: | index offset, length | filter offset, length | version u32 | CRC32C u32 | magic 8 bytes |
 //! ```

@@ -73,6 +73,8 @@ pub(crate) struct Summary {
     pub(crate) rows: u64,
     /// Cell versions.
     pub(crate) cells: u64,
+    /// Bytes of the largest row ([`RowVersions::bytes`]); `None`: a program wrote it that did not tell.
+    pub(crate) row_bytes_max: Option<u64>,
     /// Length of the file.
     pub(crate) bytes: u64,
 }
@@ -256,6 +258,10 @@ fn decode_index(mut body: Bytes) -> Option<(Vec<IndexEntry>, Summary)> {
         last_key: index.last().map(|entry| entry.last_key.clone()).unwrap_or_default(),
         rows: take_number(&mut body)?,
         cells: take_number(&mut body)?,
+        row_bytes_max: match body.is_empty() {
+            true => None,
+            false => Some(take_number(&mut body)?),
+        },
         bytes: 0,
     };
     (!index.is_empty()).then_some((index, summary))

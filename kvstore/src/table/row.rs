@@ -32,6 +32,22 @@ impl RowVersions {
         let cells = cells.map(|cell| cell.column.len() + cell.value.as_ref().map_or(0, Bytes::len));
         self.key.len() + cells.sum::<usize>()
     }
+
+    /// Takes the cells behind the first `bytes` of them away; at least one cell stays.
+    pub(crate) fn split_off(&mut self, bytes: usize) -> Vec<CellVersion> {
+        let mut kept = 0;
+        let at = self.cells.iter().position(|cell| {
+            kept += cell.column.len() + cell.value.as_ref().map_or(0, Bytes::len);
+            kept > bytes
+        });
+        self.cells.split_off(at.map_or(self.cells.len(), |at| at.max(1)))
+    }
+
+    /// Whether `next` holds further columns of the row.
+    pub(crate) fn is_continued_by(&self, next: &RowVersions) -> bool {
+        let (last, first) = (self.cells.last(), next.cells.first());
+        last.zip(first).is_some_and(|(last, first)| last.column < first.column)
+    }
 }
 
 /// Appends a row's cells, as tables and snapshots hold them:

@@ -70,6 +70,43 @@ async fn limits_are_told_and_nothing_is_written() {
     assert_eq!(scan(&kv, &table, false, None).await, ["a", "b", "c"]);
 }
 
+/// Column by column, and by many at once: the limit is that of the row, not of the write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_does_not_outgrow_its_limit_by_many_writes() {
+    let cluster = Cluster::start(3).await;
+    let table = cluster.table("t", &[]).await;
+    let column = |name: &str| {
+        let value = Bytes::from(vec![b'x'; 300_000]);
+        let mutations = vec![Mutation::Put { column: Bytes::from(name.to_owned()), value }];
+        Write { mutations, ..put(&table, "k", "") }
+    };
+    let writes = (0..8).map(|number| {
+        let (kv, write) = (cluster.kv(number % 3), column(&format!("c{number}")));
+        async move { kv.write(write, soon(), None).await }
+    });
+    let mut fitting = 0;
+    for outcome in join_all(writes).await {
+        match outcome {
+            Ok(outcome) => fitting += usize::from(matches!(outcome, WriteOutcome::Written(_))),
+            Err(error) => {
+                let size = 4 * 300_002 + 1;
+                assert_eq!(error, KvError::TooLarge { what: "row", size, limit: 1 << 20 });
+            }
+        }
+    }
+    assert_eq!(fitting, 3);
+    let kv = cluster.kv(1);
+    let row = kv.get(table.id, "k".into(), Columns::All, &strong(), None).await.unwrap().row;
+    assert_eq!(row.cells.len(), 3);
+    // What makes room is done, and then there is room; a column can be replaced.
+    let gone = row.cells[0].column.clone();
+    let delete = Write { mutations: vec![Mutation::Delete { column: gone }], ..put(&table, "k", "") };
+    written(kv.write(delete, soon(), None).await);
+    written(kv.write(column("d"), soon(), None).await);
+    written(kv.write(column("d"), soon(), None).await);
+    assert!(matches!(kv.write(column("e"), soon(), None).await, Err(KvError::TooLarge { what: "row", .. })));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_racing_conditional_writes_exactly_one_wins() {
     let cluster = Cluster::start(3).await;

@@ -251,7 +251,7 @@ impl World {
             return;
         };
         let Some(replica) = self.replica(node, range) else { return };
-        let answer = replica.drive.store().answer(NodeId(node), &write.key, result);
+        let answer = replica.drive.store().answer(NodeId(node), &write, result);
         self.reply(id, answer);
     }
 

@@ -227,6 +227,7 @@ impl Options {
                 level0_stall: 8,
                 level1_bytes: pick(random, &[500, 4000]),
                 table_bytes: pick(random, &[300, 2000]),
+                ..EngineOptions::default()
             },
             window_len: pick(random, &[4, 64, 4096]),
             answer_max: None,

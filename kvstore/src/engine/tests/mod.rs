@@ -30,6 +30,7 @@ const SMALL: EngineOptions = EngineOptions {
     level0_stall: 4,
     level1_bytes: 700,
     table_bytes: 256,
+    row_bytes_max: 1 << 20,
 };
 
 fn try_open(disk: &MemoryDisk, options: EngineOptions) -> Result<(Engine, FlushedState), EngineError> {

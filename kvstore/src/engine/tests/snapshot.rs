@@ -47,6 +47,36 @@ fn a_deletion_that_is_gone_takes_a_whole_snapshot() {
     assert_eq!(receiver.gc_lsn(), Lsn::new(1, 90));
 }
 
+/// However large a row is, a part of a snapshot fits into a message.
+#[test]
+fn a_very_large_row_is_shipped_in_pieces() {
+    let (sender, receiver) = (open(&MemoryDisk::new(), SMALL), open(&MemoryDisk::new(), SMALL));
+    write(&sender, 1, "before", &[put("a", "1")]);
+    for seq in 2..14 {
+        write(&sender, seq, "large", &[put(&format!("c{seq:02}"), &"x".repeat(1 << 20))]);
+    }
+    write(&sender, 14, "large", &[Mutation::Delete { column: "c07".into() }]);
+    write(&sender, 15, "z", &[put("a", "1")]);
+    flush(&sender).unwrap();
+    let mut snapshot = sender.snapshot(Lsn::ZERO).unwrap();
+    let mut receipt = receiver.receive(snapshot.head().clone());
+    let mut parts = Vec::new();
+    while let Some(part) = snapshot.chunk(256 << 10).unwrap() {
+        assert!(part.len() < 6 << 20, "{}", part.len());
+        parts.push(part);
+    }
+    assert_eq!(parts.len(), 5);
+    for part in &parts {
+        receiver.receive_chunk(&mut receipt, part.clone()).unwrap();
+    }
+    // A piece once more is none that follows.
+    let mut again = receiver.receive(snapshot.head().clone());
+    receiver.receive_chunk(&mut again, parts[0].clone()).unwrap();
+    assert!(receiver.receive_chunk(&mut again, parts[0].clone()).is_err());
+    receiver.install_snapshot(receipt, || ()).unwrap();
+    assert_eq!(receiver.checksum().unwrap(), sender.checksum().unwrap());
+}
+
 #[test]
 fn a_partial_snapshot_has_new_cells_only_and_hides_old_ones() {
     let (sender, receiver) = (open(&MemoryDisk::new(), SMALL), open(&MemoryDisk::new(), SMALL));

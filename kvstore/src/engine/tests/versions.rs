@@ -2,6 +2,24 @@
 
 use super::*;
 
+/// What a write needs to know of a row that it does not read.
+#[test]
+fn how_large_a_row_may_be_is_known_without_reading_it() {
+    let engine = open(&MemoryDisk::new(), SMALL);
+    assert_eq!(engine.row_bytes_bound(b"k"), Some(0));
+    write(&engine, 1, "k", &[put("a", "12345")]);
+    write(&engine, 2, "k", &[put("a", "1234567")]);
+    assert_eq!(engine.row_bytes_bound(b"k"), Some(9), "key, name, newest value");
+    flush(&engine).unwrap();
+    write(&engine, 3, "k", &[put("b", "1")]);
+    write(&engine, 3, "l", &[put("b", "123")]);
+    assert_eq!(engine.row_bytes_bound(b"k"), Some(9 + 3));
+    flush(&engine).unwrap();
+    assert_eq!(engine.row_bytes_bound(b"k"), Some(9 + 5), "the largest row of each table that may have it");
+    assert_eq!(engine.row_bytes_bound(b"never"), Some(0));
+    assert_eq!(engine.get(b"k", &Columns::All).unwrap().0.content_bytes(), 1 + 8 + 2);
+}
+
 /// Writes another version at `offset`, and whatever checksum belongs to it.
 fn set_version(disk: &MemoryDisk, name: &str, version: u32, seal: impl FnOnce(&mut Vec<u8>, [u8; 4])) {
     let file = Disk::open(disk, name).unwrap();
