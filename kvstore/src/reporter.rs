@@ -167,7 +167,8 @@ fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaSta
     if checksums {
         match replica.store.engine().checksum() {
             Ok((lsn, checksum)) => {
-                status.checksum = Some(checksum);
+                status.checksum = Some(checksum.cells);
+                status.row_checksum = Some(checksum.rows);
                 status.checksum_lsn = Some(public::lsn(lsn));
             }
             Err(error) => status.trouble = format!("{error}; it is being repaired from another replica"),

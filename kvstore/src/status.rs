@@ -144,6 +144,7 @@ fn range_json(range: &RangeDiagnosis<'_>) -> Value {
             "lag": newest.saturating_sub(sequence(replica.applied.as_ref())),
             "staleness_ms": replica.staleness_ms,
             "checksum": replica.checksum.map(|sum| format!("{sum:016x}")),
+            "row_checksum": replica.row_checksum.map(|sum| format!("{sum:016x}")),
             "checksum_lsn": replica.checksum_lsn.as_ref().map(lsn),
             "learner": replica.learner,
             "damaged": replica.damaged,
@@ -213,7 +214,10 @@ fn write_range(f: &mut fmt::Formatter<'_>, range: &RangeDiagnosis<'_>) -> fmt::R
         let lag = newest.saturating_sub(sequence(replica.applied.as_ref()));
         let stale = replica.staleness_ms.map_or("-".to_owned(), |ms| format!("{ms} ms"));
         let checksum = match (&replica.checksum, &replica.checksum_lsn) {
-            (Some(sum), Some(at)) => format!("{sum:016x} at {}", lsn(at)),
+            (Some(sum), Some(at)) => {
+                let rows = replica.row_checksum.map(|rows| format!(" rows {rows:016x}")).unwrap_or_default();
+                format!("{sum:016x} at {}{rows}", lsn(at))
+            }
             _ => "-".to_owned(),
         };
         let [committed, last, applied] = [&replica.committed, &replica.last, &replica.applied]

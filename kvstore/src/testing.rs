@@ -35,8 +35,11 @@ pub fn route(range: CohortId, nodes: &[NodeId]) -> RangeRoute {
 /// A hash of all that a replica knows at its last applied LSN, which is returned, too: its rows, and the outcomes that it
 /// remembers. Replicas at the same LSN have the same.
 pub fn contents(store: &RangeStore) -> Result<(Lsn, u64), EngineError> {
-    let (lsn, rows) = store.engine().checksum()?;
-    Ok((lsn, rows ^ xxhash_rust::xxh3::xxh3_64(&store.window()).rotate_left(1)))
+    let (lsn, sum) = store.engine().checksum()?;
+    Ok((
+        lsn,
+        sum.cells ^ sum.rows.rotate_left(2) ^ xxhash_rust::xxh3::xxh3_64(&store.window()).rotate_left(1),
+    ))
 }
 
 /// Whose write a log entry is, and whether it is a refusal; `None` if its payload is no write.

@@ -12,7 +12,7 @@ use super::manifest::{self, FlushedState, Manifest};
 use super::merge::{self, Walk};
 #[cfg(any(test, feature = "testing"))]
 use super::options::EngineStats;
-use super::options::{EngineOptions, LEVELS};
+use super::options::{Checksum, EngineOptions, LEVELS};
 use super::version::{Version, sort_run};
 use crate::request::{Columns, Mutation, Row};
 use crate::table::{
@@ -292,26 +292,28 @@ impl Engine {
         waiting || version.levels[0].len() >= self.options.level0_stall
     }
 
-    /// A hash over all live rows, whatever their order: of each its key, version and cells (column, value, version). And
-    /// the LSN it holds for.
-    pub fn checksum(&self) -> Result<(Lsn, u64), EngineError> {
+    /// Hashes over all live rows, and the LSN they hold for.
+    pub fn checksum(&self) -> Result<(Lsn, Checksum), EngineError> {
         self.check()?;
         let rows = self.rows(Bytes::new(), None, false, &Columns::All, Caching::Bypass);
-        let (read_lsn, mut sum) = (rows.read_lsn, 0u64);
+        let (read_lsn, mut sum) = (rows.read_lsn, Checksum::default());
+        let hash = |parts: &[&Bytes], version: Lsn| {
+            let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+            for part in parts {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+            hasher.update(&version.epoch.0.to_le_bytes());
+            hasher.update(&version.seq.to_le_bytes());
+            hasher.digest()
+        };
         for row in rows {
             let row = row?;
-            let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-            let mut add = |parts: &[&Bytes], version: Lsn| {
-                for part in parts {
-                    hasher.update(&(part.len() as u64).to_le_bytes());
-                    hasher.update(part);
-                }
-                hasher.update(&version.epoch.0.to_le_bytes());
-                hasher.update(&version.seq.to_le_bytes());
-            };
-            add(&[&row.key], row.version);
-            row.cells.iter().for_each(|cell| add(&[&cell.column, &cell.value], cell.version));
-            sum = sum.wrapping_add(hasher.digest());
+            for cell in &row.cells {
+                let cell = hash(&[&row.key, &cell.column, &cell.value], cell.version);
+                sum.cells = sum.cells.wrapping_add(cell);
+            }
+            sum.rows = sum.rows.wrapping_add(hash(&[&row.key], row.version));
         }
         Ok((read_lsn, sum))
     }

@@ -36,6 +36,15 @@ impl Default for EngineOptions {
     }
 }
 
+/// Hashes over all live rows of an engine, whatever their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checksum {
+    /// Over all cells: key, column, value and version of each. Every release makes it so.
+    pub cells: u64,
+    /// Over key and version of each row.
+    pub rows: u64,
+}
+
 /// Numbers of an engine.
 #[cfg(any(test, feature = "testing"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 //! ```text
 //! words [start, 'h')  range 00c0ffee..
 //!   NODE  ROLE       CMT  LST  APPLIED  LAG  STALE  CHECKSUM
-//!   n1    leader     1.5  1.5  1.5      0    -      00c0ffee00c0ffee at 1.5
+//!   n1    leader     1.5  1.5  1.5      0    -      00c0ffee00c0ffee at 1.5 rows 0badcafe0badcafe
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The replicas of every range, by the range's line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,8 +20,10 @@ pub struct Replicas {
 struct Replica {
     node: String,
     role: String,
-    /// Hash and LSN; none if the replica did not give one.
+    /// Hash of all cells and its LSN; none if the replica did not give one.
     checksum: Option<String>,
+    /// Hash of all rows' versions; none from a node of an earlier release.
+    rows: Option<String>,
 }
 
 impl Replicas {
@@ -56,21 +58,24 @@ impl Replicas {
 fn all_equal(replicas: &[Replica]) -> bool {
     let leaders = replicas.iter().filter(|replica| replica.role == "leader").count();
     let first = replicas.first().and_then(|replica| replica.checksum.as_ref());
+    let rows: BTreeSet<&String> = replicas.iter().filter_map(|replica| replica.rows.as_ref()).collect();
     replicas.len() == 3
         && leaders == 1
         && first.is_some()
+        && rows.len() <= 1
         && replicas.iter().all(|replica| replica.checksum.as_ref() == first)
 }
 
 impl Replica {
     fn parse(line: &str) -> Replica {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let checksum = match words[..] {
-            [.., hash, "at", lsn] => Some(format!("{hash} at {lsn}")),
-            _ => None,
+        let (checksum, rows) = match words[..] {
+            [.., hash, "at", lsn, "rows", rows] => (Some(format!("{hash} at {lsn}")), Some(rows.to_owned())),
+            [.., hash, "at", lsn] => (Some(format!("{hash} at {lsn}")), None),
+            _ => (None, None),
         };
         let word = |at: usize| words.get(at).copied().unwrap_or_default().to_string();
-        Replica { node: word(0), role: word(1), checksum }
+        Replica { node: word(0), role: word(1), checksum, rows }
     }
 }
 
@@ -84,8 +89,8 @@ n1    127.0.0.1:1
 
 words [start, 'h')  range 01
   NODE  ROLE       CMT   LST   APPLIED  LAG  STALE  CHECKSUM
-  n1    leader     1.5   1.5   1.5      0    -      0a at 1.5
-  n2    follower   1.5   1.5   1.5      0    3 ms   0a at 1.5
+  n1    leader     1.5   1.5   1.5      0    -      0a at 1.5 rows 7c
+  n2    follower   1.5   1.5   1.5      0    3 ms   0a at 1.5 rows 7c
   n3    follower   1.5   1.5   1.5      0    5 ms   0a at 1.5
 ";
 
@@ -98,6 +103,7 @@ words [start, 'h')  range 01
             ("3 ms   0a at", "3 ms   0b at"),
             ("5 ms   0a at 1.5", "5 ms   0a at 1.4"),
             ("5 ms   0a at 1.5", "5 ms   -"),
+            ("3 ms   0a at 1.5 rows 7c", "3 ms   0a at 1.5 rows 7d"),
             ("leader", "follower"),
         ] {
             assert!(!Replicas::parse(AGREED.replace(from, to).lines()).agree(), "{to}");
