@@ -8,6 +8,7 @@
 use std::fmt;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use replication::protocol::time::Millis;
 use replication::protocol::{LEASE_MAX, Settings};
@@ -79,6 +80,13 @@ pub struct StartArgs {
     /// Silence of the leader after which a follower suspects it, in ms
     #[arg(long, env = "SPINNAKER_SUSPECT_AFTER_MS")]
     pub suspect_after_ms: Option<u32>,
+    /// Seconds of calm after which a leadership goes back to its range's first member; 0: never
+    #[arg(long, env = "SPINNAKER_SPREAD_LEADERS_AFTER_S")]
+    pub spread_leaders_after_s: Option<u32>,
+    /// Show the numbers of each range in /metrics, too
+    #[arg(long, env = "SPINNAKER_RANGE_METRICS")]
+    #[serde(default)]
+    pub range_metrics: bool,
     /// Let tables be made while fewer than three nodes have registered: they never get more replicas
     #[arg(long, env = "SPINNAKER_ALLOW_FEWER_REPLICAS")]
     #[serde(default)]
@@ -122,6 +130,10 @@ pub struct NodeConfig {
     pub log_retention_bytes: u64,
     /// Periods and limits of the replication.
     pub replication: Settings,
+    /// Calm after which a leadership goes back to its range's first member; `None`: it never does.
+    pub spread_leaders_after: Option<Duration>,
+    /// `/metrics` shows the numbers of each range.
+    pub range_metrics: bool,
     /// The disk that had this node's number is lost: this empty one takes its place, refilled by the others.
     pub rebuild: bool,
     /// Tables may be made while fewer than three nodes have registered.
@@ -183,6 +195,8 @@ impl NodeConfig {
             memory: MemoryConfig::divide(256 << 20),
             log_retention_bytes: 256 << 20,
             replication: Settings::default(),
+            spread_leaders_after: Some(Duration::from_secs(30)),
+            range_metrics: false,
             rebuild: false,
             allow_fewer_replicas: false,
         }
@@ -192,7 +206,7 @@ impl NodeConfig {
 impl StartArgs {
     /// Names (as clap knows them) and defaults of the options that have one, as the help text gives them.
     pub fn defaults() -> Vec<(&'static str, String)> {
-        let NodeConfig { cluster, limits, log_retention_bytes, replication, .. } =
+        let NodeConfig { cluster, limits, log_retention_bytes, replication, spread_leaders_after, .. } =
             NodeConfig::new(NodeId(1), "", "");
         let ms = |period: Millis| period.0.to_string();
         vec![
@@ -204,6 +218,7 @@ impl StartArgs {
             ("commit_piggyback", replication.commit_piggyback.to_string()),
             ("lease_ms", ms(replication.lease)),
             ("suspect_after_ms", ms(replication.suspect_after)),
+            ("spread_leaders_after_s", spread_leaders_after.unwrap_or_default().as_secs().to_string()),
         ]
     }
 
@@ -256,6 +271,10 @@ impl StartArgs {
         }
         node.http_listen = args.http_listen;
         node.rebuild = args.rebuild;
+        node.range_metrics = args.range_metrics;
+        if let Some(seconds) = args.spread_leaders_after_s {
+            node.spread_leaders_after = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
+        }
         node.allow_fewer_replicas = args.allow_fewer_replicas;
         node.advertise = args.advertise;
         Ok(Resolved { node, zookeeper, extra })
@@ -341,6 +360,8 @@ impl StartArgs {
             commit_piggyback: self.commit_piggyback.or(file.commit_piggyback),
             lease_ms: self.lease_ms.or(file.lease_ms),
             suspect_after_ms: self.suspect_after_ms.or(file.suspect_after_ms),
+            spread_leaders_after_s: self.spread_leaders_after_s.or(file.spread_leaders_after_s),
+            range_metrics: self.range_metrics || file.range_metrics,
             allow_fewer_replicas: self.allow_fewer_replicas || file.allow_fewer_replicas,
             rebuild: self.rebuild,
             config: self.config,
@@ -398,7 +419,15 @@ mod tests {
         assert_eq!(resolved.node.cluster, "c");
         assert_eq!(resolved.node.replication.lease, Millis(900));
         assert_eq!(resolved.node.replication.heartbeat, Settings::default().heartbeat);
+        assert_eq!(resolved.node.spread_leaders_after, Some(Duration::from_secs(30)));
         assert_eq!(resolved.extra["pg_listen"].as_str(), Some("127.0.0.1:5433"));
+    }
+
+    #[test]
+    fn leaders_are_spread_after_a_time_or_never() {
+        let spread = |file| flags().resolve_with_file("f", file, &[]).unwrap().node.spread_leaders_after;
+        assert_eq!(spread("spread_leaders_after_s = 7"), Some(Duration::from_secs(7)));
+        assert_eq!(spread("spread_leaders_after_s = 0"), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod recover;
 pub mod node;
 mod rpc;
 mod reporter;
+mod spreading;
 mod readiness;
 pub mod status;
 mod diagnosis;

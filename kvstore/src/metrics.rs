@@ -60,6 +60,14 @@ pub(crate) fn joined(out: &mut String, joined: bool) {
     gauge(out, name, "1: the coordinator was reached since the node started.", joined.into());
 }
 
+/// Appends gauges of one family, which differ in a label whose values need no escapes.
+pub(crate) fn by_label(out: &mut String, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+    for (of, value) in values {
+        let _ = writeln!(out, "{name}{{{label}=\"{of}\"}} {value}");
+    }
+}
+
 /// Appends one histogram.
 pub(crate) fn histogram(out: &mut String, name: &str, help: &str, durations: &Durations) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");

@@ -39,9 +39,14 @@ impl Readiness {
         self.stopping.store(true, Ordering::Release);
     }
 
+    /// Whether the node is about to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     /// Why clients should go elsewhere, in one line; `None` if the node is ready.
     pub(crate) fn reason(&self) -> Option<String> {
-        if self.stopping.load(Ordering::Acquire) {
+        if self.is_stopping() {
             return Some("the node is stopping".to_owned());
         }
         // Afterwards a coordinator that is away, or lost, stops nothing that has a leader.

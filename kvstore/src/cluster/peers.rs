@@ -6,6 +6,7 @@
 //! here.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -67,13 +68,21 @@ pub(crate) struct Peers {
     addresses: Arc<dyn Addresses>,
     queues: Mutex<HashMap<NodeId, mpsc::Sender<Call>>>,
     silence: Arc<Silence>,
+    /// Calls that wait for their answers.
+    waiting: AtomicU64,
     stopped: watch::Sender<bool>,
 }
 
 impl Peers {
     pub(crate) fn new(addresses: Arc<dyn Addresses>) -> Peers {
         let (queues, silence) = (Mutex::default(), Arc::default());
-        Peers { addresses, queues, silence, stopped: watch::Sender::new(false) }
+        let (waiting, stopped) = (AtomicU64::new(0), watch::Sender::new(false));
+        Peers { addresses, queues, silence, waiting, stopped }
+    }
+
+    /// Calls that wait for their answers.
+    pub(crate) fn calls_waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Nodes from which nothing is heard.
@@ -102,7 +111,7 @@ impl Peers {
             Ok(Err(_)) => return Err(CallError::NotSent("this node has stopped".into())),
             Err(_) => return Err(CallError::NotSent(format!("the queue to {node} is full"))),
         }
-        let mut awaited = Awaited { peers: self, node, answer };
+        let mut awaited = Awaited::new(self, node, answer);
         match tokio::time::timeout_at(deadline.into(), &mut awaited.answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(CallError::Lost(format!("the stream to {node} broke"))),
@@ -154,8 +163,16 @@ struct Awaited<'a> {
     answer: oneshot::Receiver<Result<Answer, CallError>>,
 }
 
+impl Awaited<'_> {
+    fn new(peers: &Peers, node: NodeId, answer: oneshot::Receiver<Result<Answer, CallError>>) -> Awaited<'_> {
+        peers.waiting.fetch_add(1, Ordering::Relaxed);
+        Awaited { peers, node, answer }
+    }
+}
+
 impl Drop for Awaited<'_> {
     fn drop(&mut self) {
+        self.peers.waiting.fetch_sub(1, Ordering::Relaxed);
         // It may have come when its caller had left: nobody else will close the scan that was opened for it.
         self.answer.close();
         if let Ok(Ok(Answer::Rows { cursor: Some(cursor), .. })) = self.answer.try_recv() {

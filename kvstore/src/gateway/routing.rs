@@ -62,6 +62,11 @@ impl Gateway {
         }
     }
 
+    /// What pages of scans and long lists of keys may take.
+    pub(crate) fn scan_memory(&self) -> &Budget {
+        &self.scan_memory
+    }
+
     /// The cluster map.
     pub(crate) fn map(&self) -> &Arc<ClusterMap> {
         &self.map

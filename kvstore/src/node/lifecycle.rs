@@ -41,6 +41,7 @@ use crate::readiness::Readiness;
 use crate::reporter::Reporter;
 use crate::request::Kv;
 use crate::space::Space;
+use crate::spreading::spread;
 use crate::status::ClusterStatus;
 
 /// Pause before the cluster map is read again after the coordinator failed.
@@ -71,6 +72,8 @@ pub struct Node {
     metrics: Arc<Metrics>,
     space: Space,
     memory: MemoryConfig,
+    spread_leaders_after: Option<Duration>,
+    range_metrics: bool,
     coordinator: Arc<dyn Coordinator>,
     killed: watch::Sender<bool>,
     /// What runs as long as the node does; taken at its end.
@@ -182,6 +185,8 @@ impl Node {
             )),
             space: storage.space,
             memory: config.memory,
+            spread_leaders_after: config.spread_leaders_after,
+            range_metrics: config.range_metrics,
             readiness,
             addresses,
             map,
@@ -224,8 +229,18 @@ impl Node {
                 readiness: self.readiness.clone(),
                 map: self.map.clone(),
                 orphans: self.opener.orphans().len(),
+                range_metrics: self.range_metrics,
+                started: Instant::now(),
+                cache: self.opener.cache.clone(),
+                memory: self.memory,
+                peers: self.peers.clone(),
+                gateway: self.gateway.clone(),
             };
             self.spawn("the HTTP listener", http::serve(http, Arc::new(pages)));
+        }
+        if let Some(after) = self.spread_leaders_after {
+            let spread = spread(self.ranges.clone(), self.readiness.clone(), after);
+            self.spawn("the spreading of leaderships", spread);
         }
         let runtime = self.runtime.clone();
         let fail: Fail = Arc::new(move |reason| runtime.fail(reason));
@@ -316,6 +331,7 @@ impl Node {
     /// Transfers this node's leaderships to others, all at once, in bounded time. It serves on, as a gateway and as a
     /// follower.
     pub async fn hand_over(&self) {
+        self.readiness.stop();
         self.runtime.drain().await;
     }
 

@@ -12,6 +12,7 @@ mod lifecycle;
 mod starting;
 mod server;
 mod pages;
+mod range_numbers;
 mod storage;
 mod http;
 mod listener;

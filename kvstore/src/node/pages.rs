@@ -1,14 +1,20 @@
 //! What the HTTP listener shows: health, readiness and metrics.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use replication::runtime::Runtime;
 use wal::Log;
 use wal::descriptors::DESCRIPTORS;
 
 use super::http::Pages;
+use super::range_numbers;
 use crate::cluster::map::ClusterMap;
+use crate::cluster::peers::Peers;
 use crate::cluster::tables::REPLICAS;
+use crate::config::MemoryConfig;
+use crate::engine::BlockCache;
+use crate::gateway::Gateway;
 use crate::metrics::{self, Metrics};
 use crate::ranges::Ranges;
 use crate::readiness::Readiness;
@@ -25,6 +31,13 @@ pub(super) struct NodePages {
     pub(super) map: Arc<ClusterMap>,
     /// Directories of ranges that the coordinator did not know at the start.
     pub(super) orphans: usize,
+    /// Whether the numbers of each range are shown.
+    pub(super) range_metrics: bool,
+    pub(super) started: Instant,
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) cache: Arc<BlockCache>,
+    pub(super) memory: MemoryConfig,
 }
 
 impl Pages for NodePages {
@@ -67,6 +80,13 @@ impl Pages for NodePages {
         metrics::gauge(&mut out, "spinnaker_ranges_refused", "Ranges out of service here.", refused as u64);
         self.cluster(&mut out);
         self.system(&mut out);
+        self.queues(&mut out);
+        self.budgets(&mut out);
+        if self.range_metrics {
+            let view = self.map.view();
+            let names = view.by_id.iter().map(|(id, table)| (*id, table.table.name.clone())).collect();
+            range_numbers::write(&mut out, &all, &names);
+        }
         let scans = self.ranges.open_scans() as u64;
         metrics::gauge(&mut out, "spinnaker_open_scans", "Scans that wait for their next page here.", scans);
         let done = self.runtime.metrics();
@@ -138,6 +158,43 @@ impl NodePages {
         );
     }
 
+    /// What waits in this process.
+    fn queues(&self, out: &mut String) {
+        let (messages, bytes) = self.runtime.unsent();
+        metrics::gauge(
+            out,
+            "spinnaker_unsent_messages",
+            "Messages that wait to be sent to other nodes.",
+            messages,
+        );
+        metrics::gauge(out, "spinnaker_unsent_bytes", "Bytes of proposals and snapshots among them.", bytes);
+        let calls = self.peers.calls_waiting();
+        metrics::gauge(
+            out,
+            "spinnaker_calls_waiting",
+            "Requests to other nodes that wait for an answer.",
+            calls,
+        );
+    }
+
+    /// Memory that clients can make grow, by what it is for.
+    fn budgets(&self, out: &mut String) {
+        let replicas = self.ranges.all().into_iter().filter_map(|range| range.replica.ok());
+        let memtables = replicas.map(|replica| replica.store.engine().memtable_bytes()).sum();
+        let scans = self.gateway.scan_memory();
+        let parts = [
+            ("memtables", memtables, self.memory.memtable_bytes),
+            ("blocks", self.cache.bytes(), self.memory.block_cache_bytes),
+            ("scans", scans.used(), scans.max()),
+        ];
+        let used = parts.map(|(part, used, _)| (part, used));
+        metrics::by_label(out, "spinnaker_memory_bytes", "Memory in use.", "part", &used);
+        let max = parts.map(|(part, _, max)| (part, max));
+        metrics::by_label(out, "spinnaker_memory_max_bytes", "What it may be.", "part", &max);
+        let name = "spinnaker_memory_refusals_total";
+        metrics::counter(out, name, "Scans refused for want of memory.", scans.refused());
+    }
+
     /// The log, and what the process takes of the system.
     fn system(&self, out: &mut String) {
         let log = self.log.stats();
@@ -171,6 +228,12 @@ impl NodePages {
         let connections = DESCRIPTORS.connections();
         metrics::gauge(out, "spinnaker_files_open", "Files of log and tables.", DESCRIPTORS.files());
         metrics::gauge(out, "spinnaker_connections_open", "Connections of clients.", connections);
+        let open = DESCRIPTORS.open();
+        metrics::gauge(out, "spinnaker_descriptors_open", "File descriptors of the process.", open);
+        let uptime = self.started.elapsed().as_secs();
+        metrics::gauge(out, "spinnaker_uptime_seconds", "Time since the node began to serve.", uptime);
+        let version = [(env!("CARGO_PKG_VERSION"), 1)];
+        metrics::by_label(out, "spinnaker_build_info", "1, with the program's version.", "version", &version);
         let limit = DESCRIPTORS.limit();
         metrics::gauge(out, "spinnaker_descriptors_max", "Limit of open files of the process.", limit);
     }

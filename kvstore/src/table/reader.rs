@@ -47,6 +47,11 @@ impl BlockCache {
         let items = usize::try_from(bytes / (16 << 10)).unwrap_or(usize::MAX).max(16);
         BlockCache { blocks: Cache::with_weighter(items, bytes, BlockWeight), tables: AtomicU64::new(0) }
     }
+
+    /// Bytes that are cached now.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.blocks.weight()
+    }
 }
 
 /// Rows of one block, in key order.

@@ -28,6 +28,10 @@ pub(crate) struct Cluster {
     pub(crate) cached: bool,
     /// Largest row, if not the default.
     pub(crate) row_bytes_max: Option<usize>,
+    /// Calm after which leaderships go back, if not the default.
+    pub(crate) spread_after: Option<Duration>,
+    /// Whether metrics are shown for each range.
+    pub(crate) range_metrics: bool,
     /// Where each node shows its metrics; empty: nowhere.
     pub(crate) http: Vec<String>,
 }
@@ -44,7 +48,16 @@ impl Cluster {
         let directory = tempfile::tempdir().unwrap();
         let nodes = (0..count).map(|_| None).collect();
         let (service, http) = (Embedded::new(), Vec::new());
-        Cluster { service, directory, nodes, cached: true, row_bytes_max: None, http }
+        Cluster {
+            service,
+            directory,
+            nodes,
+            cached: true,
+            row_bytes_max: None,
+            spread_after: None,
+            range_metrics: false,
+            http,
+        }
     }
 
     pub(crate) async fn start_all(&mut self) {
@@ -62,6 +75,8 @@ impl Cluster {
         }
         config.allow_fewer_replicas = self.nodes.len() < 3;
         config.limits.row_bytes_max = self.row_bytes_max.unwrap_or(config.limits.row_bytes_max);
+        config.spread_leaders_after = self.spread_after.or(config.spread_leaders_after);
+        config.range_metrics = self.range_metrics;
         config.http_listen = self.http.get(index).cloned();
         let coordinator = self.service.client();
         let node = Node::start(config, coordinator.clone()).await.unwrap();
@@ -108,7 +123,8 @@ impl Cluster {
                 replicas += 1;
                 refused += usize::from(!replica.refusal.is_empty() || !replica.trouble.is_empty());
                 let at = replica.checksum_lsn.unwrap_or_default();
-                seen.insert((replica.range.clone(), at.epoch, at.sequence, replica.checksum));
+                let checksum = (replica.checksum, replica.row_checksum);
+                seen.insert((replica.range.clone(), at.epoch, at.sequence, checksum));
             }
             if refused == 0 && seen.len() == ranges.len() && replicas == ranges.len() * 3 {
                 return;

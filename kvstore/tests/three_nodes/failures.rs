@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use kvstore::error::KvError;
 use kvstore::proto::v1;
+use kvstore::request::Table;
 use kvstore::{NodeId, status};
 
 use crate::cluster::*;
@@ -62,6 +63,45 @@ async fn a_dropped_table_is_gone_with_its_data() {
             && !cluster_has(&cluster, &name.to_string_lossy()["r-".len()..])
     }) {
         assert!(Instant::now() < deadline, "data of the dropped ranges stays");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaderships_go_back_to_their_first_members_when_all_is_calm() {
+    let mut cluster = Cluster::empty(3);
+    cluster.spread_after = Some(Duration::from_secs(1));
+    cluster.start_all().await;
+    let table = cluster.table("t", &["h", "q"]).await;
+    let homes: Vec<NodeId> = ranges(&cluster, &table).await.iter().map(|(_, home)| *home).collect();
+    assert_eq!(homes.iter().collect::<BTreeSet<_>>().len(), 3, "{homes:?}");
+    wait_at_home(&cluster, &table).await;
+    for index in 0..3 {
+        cluster.node(index).shutdown().await;
+        cluster.nodes[index] = None;
+        cluster.restart(index).await;
+    }
+    // Nobody asks for it, and clients work on.
+    written(cluster.kv(1).write(put(&table, "a", "0"), soon(), None).await);
+    wait_at_home(&cluster, &table).await;
+    written(cluster.kv(1).write(put(&table, "a", "1"), soon(), None).await);
+    cluster.settle().await;
+}
+
+/// Of each range of a table: who leads it, as far as is known, and its first member.
+async fn ranges(cluster: &Cluster, table: &Table) -> Vec<(Option<NodeId>, NodeId)> {
+    let ranges = cluster.kv(0).ranges(table.id).await.unwrap();
+    ranges.iter().map(|range| (range.leader, range.members[0])).collect()
+}
+
+async fn wait_at_home(cluster: &Cluster, table: &Table) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let ranges = ranges(cluster, table).await;
+        if ranges.iter().all(|(leader, home)| *leader == Some(*home)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{ranges:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kvstore::status::{self, ClusterStatus};
 
-use crate::cluster::{Cluster, soon};
+use crate::cluster::{Cluster, put, soon, written};
 
 /// Asks for a page: its status and body. The node's tasks run on other threads.
 fn page(address: &str, path: &str) -> (u16, String) {
@@ -128,9 +128,17 @@ fn families(page: &str) -> BTreeMap<String, String> {
 async fn the_metrics_are_those_that_the_documentation_lists() {
     let mut cluster = Cluster::empty(1);
     cluster.http = vec![free_address()];
+    cluster.range_metrics = true;
     cluster.start_all().await;
+    let table = cluster.table("a \"table\"", &["m"]).await;
+    written(cluster.kv(0).write(put(&table, "k", "v"), soon(), None).await);
     let (code, text) = page(&cluster.http[0], "/metrics");
     assert_eq!(code, 200);
+    let leading =
+        text.lines().filter(|line| line.starts_with("spinnaker_range_leading{") && line.ends_with(" 1"));
+    assert_eq!(leading.count(), 2, "{text}");
+    assert!(text.contains(r#",table="a \"table\"",start="m"} "#), "{text}");
+    assert!(text.contains("spinnaker_build_info{version="), "{text}");
     let shown: BTreeSet<String> = families(&text).into_keys().collect();
     let manual = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
     let manual = std::fs::read_to_string(manual).expect("the manual is there");

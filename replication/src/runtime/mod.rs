@@ -137,6 +137,11 @@ impl Runtime {
         self.node.silence(peer)
     }
 
+    /// Messages that wait to be sent to other nodes, and the bytes of those that are large.
+    pub fn unsent(&self) -> (u64, u64) {
+        self.peers.unsent()
+    }
+
     /// What was done so far.
     pub fn metrics(&self) -> &Metrics {
         &self.node.metrics

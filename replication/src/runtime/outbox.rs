@@ -92,6 +92,12 @@ impl Outbox {
         }
     }
 
+    /// Messages that wait, and bytes of bulk among them.
+    pub(crate) fn unsent(&self) -> (u64, u64) {
+        let queue = self.lock();
+        ((queue.control.len() + queue.bulk.len()) as u64, queue.bulk_bytes as u64)
+    }
+
     /// Lets the transport take what was pushed. Apart from pushing, so that what many cohorts say at one tick
     /// goes out in one frame.
     pub(crate) fn wake(&self) {

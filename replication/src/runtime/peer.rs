@@ -54,6 +54,14 @@ impl Peers {
         Arc::clone(&made.outbox)
     }
 
+    /// What waits to be sent to all peers: messages, and bytes of bulk among them.
+    pub(crate) fn unsent(&self) -> (u64, u64) {
+        let outboxes: Vec<_> =
+            sync::lock(&self.known).values().map(|peer| Arc::clone(&peer.outbox)).collect();
+        let each = outboxes.iter().map(|outbox| outbox.unsent());
+        each.fold((0, 0), |(messages, bytes), one| (messages + one.0, bytes + one.1))
+    }
+
     /// A peer has dialled us, so it lives: if it is not connected, it is dialled at once.
     pub(crate) fn nudge(&self, peer: NodeId) {
         if let Some(peer) = sync::lock(&self.known).get(&peer) {
