@@ -152,6 +152,11 @@ impl RangeDescriptor {
         span(table, &self.start, self.end.as_deref())
     }
 
+    /// Whether a key belongs to the range.
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        *key >= *self.start && self.end.as_deref().is_none_or(|end| key < end)
+    }
+
     /// Nodes of the members.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.members.iter().map(|member| member.node)

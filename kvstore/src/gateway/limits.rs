@@ -5,7 +5,7 @@ use wal::OverBudget;
 use crate::config::Limits;
 use crate::error::KvError;
 use crate::replica::check_entry;
-use crate::request::{Mutation, Write};
+use crate::request::Mutation;
 
 /// Pages of scans that a gateway holds, on their way to whoever reads them.
 pub(super) const MEMORY_BYTES_MAX: u64 = 128 << 20;
@@ -21,13 +21,13 @@ pub(super) fn check_key(limits: &Limits, key: &[u8]) -> Result<(), KvError> {
 }
 
 /// Whether a write changes something, and all its parts are within their limits.
-pub(super) fn check_write(limits: &Limits, write: &Write) -> Result<(), KvError> {
-    check_key(limits, &write.key)?;
-    if write.mutations.is_empty() {
+pub(crate) fn check_write(limits: &Limits, key: &[u8], mutations: &[Mutation]) -> Result<(), KvError> {
+    check_key(limits, key)?;
+    if mutations.is_empty() {
         return Err(KvError::Invalid("a write needs at least one column".into()));
     }
-    let mut size = write.key.len();
-    for mutation in &write.mutations {
+    let mut size = key.len();
+    for mutation in mutations {
         let (column, value) = match mutation {
             Mutation::Put { column, value } => (column, value.len()),
             Mutation::Delete { column } => (column, 0),
@@ -40,7 +40,7 @@ pub(super) fn check_write(limits: &Limits, write: &Write) -> Result<(), KvError>
         size += column.len() + value;
     }
     check("row", size, limits.row_bytes_max)?;
-    check_entry(&write.key, &write.mutations)
+    check_entry(key, mutations)
 }
 
 fn check(what: &'static str, size: usize, limit: usize) -> Result<(), KvError> {

@@ -19,7 +19,7 @@ mod scan;
 mod range_scan;
 mod read;
 mod routing;
-mod limits;
+pub(crate) mod limits;
 pub(crate) mod forward;
 pub(crate) mod call;
 mod search;

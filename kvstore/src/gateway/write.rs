@@ -18,7 +18,7 @@ impl Gateway {
         deadline: Instant,
         session: Option<&SessionToken>,
     ) -> Result<WriteOutcome, KvError> {
-        limits::check_write(&self.limits, &write)?;
+        limits::check_write(&self.limits, &write.key, &write.mutations)?;
         let table = self.map.table(write.table).await?;
         let range = table.range_of(&write.key);
         let identity = identity.unwrap_or_else(|| Identity::New(self.new_request()));

@@ -78,7 +78,11 @@ pub(crate) fn request(
 pub(crate) fn to_operation(request: gateway::Request) -> Result<(CohortId, Operation), KvError> {
     let absent = || KvError::Invalid("a node sent an incomplete request".into());
     let range = CohortId(u128::from_be_bytes((&request.range[..]).try_into().map_err(|_| absent())?));
-    let operation = match request.operation.ok_or_else(absent)? {
+    // A kind that the next release has brought. Another node may know it, or this one, when it has been upgraded.
+    let strange = || {
+        KvError::Unavailable("this node does not know what it is asked for: it runs an older release".into())
+    };
+    let operation = match request.operation.ok_or_else(strange)? {
         OperationKind::Get(get) => Operation::Get {
             key: get.key,
             columns: to_columns(get.columns.ok_or_else(absent)?),

@@ -3,18 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use wal::CohortId;
 
 use crate::cluster::peers::Peers;
+use crate::config::Limits;
 use crate::error::KvError;
 use crate::gateway::forward::{FORWARD_MAX, forward_to, passed_back};
-use crate::operation;
+use crate::gateway::limits::check_write;
+use crate::operation::{self, Operation};
 use crate::proto::gateway::gateway_server::Gateway;
 use crate::proto::gateway::{self, Answers, Requests};
 use crate::proto::peer;
-use crate::ranges::Ranges;
+use crate::ranges::{LocalRange, Ranges};
 
 /// Requests of one peer that run at once; over it they are refused as overload.
 const RUNNING_MAX: usize = 8192;
@@ -89,10 +93,38 @@ async fn receive(
 }
 
 impl Serving {
+    /// Whether what another node asks for can be done at all. Gateways check it for their clients; but a key in the wrong
+    /// range, or one that is too long, would stay there, and who asks here may be broken.
+    fn check(&self, range: CohortId, operation: &Operation) -> Result<(), KvError> {
+        // One that is not here is told by whoever looks for its replica.
+        let Some(LocalRange { descriptor, .. }) = self.ranges.find(range) else { return Ok(()) };
+        let belongs = |key: &Bytes| match descriptor.contains(key) {
+            true => Ok(()),
+            false => Err(KvError::Invalid("a node asked for a row of another range".into())),
+        };
+        match operation {
+            Operation::Get { key, .. } => belongs(key),
+            Operation::MultiGet { keys, .. } => keys.iter().try_for_each(belongs),
+            Operation::Write(write) => {
+                belongs(&write.key)?;
+                // How large a row may be is for its gateway to say, by its configuration.
+                let limits = Limits { row_bytes_max: usize::MAX, ..Limits::default() };
+                check_write(&limits, &write.key, &write.mutations)
+            }
+            // Of these, each is bound to what is in the range.
+            Operation::Scan { .. }
+            | Operation::Rest { .. }
+            | Operation::Next(_)
+            | Operation::Close(_)
+            | Operation::Transfer(_) => Ok(()),
+        }
+    }
+
     async fn execute(&self, request: gateway::Request) -> Result<operation::Answer, KvError> {
         let deadline = Instant::now() + Duration::from_millis(request.timeout_ms.into());
         let forward = request.forward;
         let (range, operation) = peer::to_operation(request)?;
+        self.check(range, &operation)?;
         let again = forward.then(|| operation.clone());
         let answer = self.ranges.execute(range, operation, deadline).await;
         let silence = self.peers.silence();

@@ -7,4 +7,5 @@ mod missing;
 mod scans;
 mod threads;
 mod outside;
+mod liars;
 mod cluster;
