@@ -10,6 +10,8 @@ use spinnaker_tests::chaos::clients::Clients;
 use spinnaker_tests::chaos::faults::{ALL, Fault};
 use spinnaker_tests::chaos::report::Report;
 use spinnaker_tests::chaos::site::{NODES, Site};
+use spinnaker_tests::chaos::trial::Plan;
+use spinnaker_tests::chaos::upgrade::{self, Releases};
 use spinnaker_tests::chaos::{network, trial};
 use spinnaker_tests::cluster::provision;
 
@@ -32,9 +34,12 @@ struct Arguments {
     /// The program under test [default: the one built beside this]
     #[arg(long)]
     binary: Option<PathBuf>,
-    /// A program of another version: nodes take turns between both, one changes before each trial
+    /// A program of an earlier release: nodes begin with it, and in each trial one node changes to the other release
     #[arg(long)]
     other_binary: Option<PathBuf>,
+    /// The same with the program of this commit, which is built in a worktree of its own
+    #[arg(long, value_name = "COMMIT", conflicts_with = "other_binary")]
+    upgrade_from: Option<String>,
     /// Where data and, after a violation, the nodes' output go [default: a temporary directory]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -50,6 +55,20 @@ fn main() -> ExitCode {
     {
         provision::program(program, package);
     }
+    let old = match &arguments.upgrade_from {
+        None => Ok(arguments.other_binary.clone()),
+        Some(commit) => {
+            let into = provision::profile_dir().join("releases");
+            upgrade::built(commit, provision::workspace(), &into, !cfg!(debug_assertions)).map(Some)
+        }
+    };
+    let releases = match old {
+        Ok(old) => old.map(|old| Releases { old, new: binary.clone() }),
+        Err(error) => {
+            eprintln!("chaos: {error}");
+            return ExitCode::from(2);
+        }
+    };
     match network::enter_hub() {
         Ok(Some(status)) => return ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)),
         Ok(None) => {}
@@ -58,7 +77,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    match run(&arguments, &binary) {
+    match run(&arguments, &binary, releases.as_ref()) {
         Ok(report) => {
             println!("\n{report}");
             ExitCode::from(u8::from(report.violations() > 0))
@@ -70,7 +89,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, binary: &Path) -> Result<Report, String> {
+fn run(arguments: &Arguments, binary: &Path, releases: Option<&Releases>) -> Result<Report, String> {
     let temporary = tempfile::tempdir().map_err(|error| format!("a temporary directory: {error}"))?;
     let dir = arguments.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("a runtime: {error}"))?;
@@ -82,6 +101,7 @@ fn run(arguments: &Arguments, binary: &Path) -> Result<Report, String> {
     let (mut report, began) = (Report::default(), Instant::now());
     let end = Duration::from_secs(60 * arguments.minutes);
     let mut site: Option<Site> = None;
+    let mut turn = 0;
     for number in 0..arguments.trials.unwrap_or(u64::MAX) {
         if began.elapsed() > end {
             break;
@@ -89,14 +109,17 @@ fn run(arguments: &Arguments, binary: &Path) -> Result<Report, String> {
         let here = dir.join(format!("from-trial-{number}"));
         let mut now = match site.take() {
             Some(site) => site,
-            None => start(&here, arguments.other_binary.as_deref().unwrap_or(binary), &runtime)?,
+            None => {
+                turn = 0;
+                start(&here, releases.map_or(binary, |both| &both.old), binary, &runtime)?
+            }
         };
-        if let Some(other) = &arguments.other_binary {
-            change_version(&mut now, number, binary, other)?;
-        }
+        let change = releases.map(|both| both.change(turn));
+        turn += 1;
+        change.iter().for_each(|change| println!("      {}", change.describe()));
         // In turn, so that a short run tries as many as it can; the seed draws victims and details.
         let fault = faults[usize::try_from(number).unwrap_or(0) % faults.len()];
-        let trial = trial::run(&mut now, &runtime, fault, number, &mut random);
+        let trial = trial::run(&mut now, &runtime, &Plan { change, fault }, number, &mut random);
         let gap = trial.gaps.iter().max().map(|gap| format!(", gap {:.2} s", gap.as_secs_f64()));
         println!(
             "{number:>5} {:<22}{} operations{}",
@@ -119,21 +142,11 @@ fn run(arguments: &Arguments, binary: &Path) -> Result<Report, String> {
     Ok(report)
 }
 
-fn start(dir: &Path, binary: &Path, runtime: &tokio::runtime::Runtime) -> Result<Site, String> {
+fn start(dir: &Path, nodes: &Path, asking: &Path, runtime: &tokio::runtime::Runtime) -> Result<Site, String> {
     std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    let site = Site::start(dir, binary)?;
+    let site = Site::start(dir, nodes, asking)?;
     runtime.block_on(Clients::make_tables())?;
     Ok(site)
-}
-
-/// One node changes to the other version: all go to the one, one after the other, then all to the other.
-fn change_version(site: &mut Site, number: u64, binary: &Path, other: &Path) -> Result<(), String> {
-    let turn = usize::try_from(number).unwrap_or(0);
-    site.use_binary(if (turn / NODES.len()).is_multiple_of(2) { binary } else { other });
-    let node = NODES[turn % NODES.len()];
-    site.stop(node)?;
-    site.start_again(node);
-    Ok(())
 }
 
 fn keep_output(site: &Site, dir: &Path, number: u64) -> Result<(), String> {

@@ -8,11 +8,12 @@
 //! writes, which errors reached clients of other nodes, and what was violated.
 //!
 //! Where is what, from below: [`network`] (namespaces, cuts), [`disk`] (slow, full), [`znodes`], [`ensemble`], [`site`] (all that runs),
-//! [`record`], [`clients`], [`faults`] (what is done), [`trial`] (one of them), [`report`] (the table).
+//! [`record`], [`clients`], [`upgrade`] (two releases side by side), [`faults`] (what is done), [`trial`] (one of them), [`report`] (the table).
 
 pub mod trial;
 pub mod report;
 pub mod faults;
+pub mod upgrade;
 pub mod clients;
 pub mod record;
 pub mod site;

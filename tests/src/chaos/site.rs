@@ -29,11 +29,14 @@ pub struct Site {
     pub network: Network,
     /// Makes syncs slow.
     pub slow: SlowDisk,
+    /// The program that asks nodes for their status and mends the coordinator: that of the newest release.
     binary: PathBuf,
 }
 
 struct Node {
     process: Option<Process>,
+    /// The program that it is started with.
+    binary: PathBuf,
     /// What it said in earlier lives, the newest last.
     said: Vec<String>,
     disk: SmallDisk,
@@ -41,36 +44,39 @@ struct Node {
 }
 
 impl Site {
-    /// Starts all: network, ensemble, three nodes of this binary, with their data below `dir`.
+    /// Starts all: network, ensemble, three nodes of the program `nodes`, with their data below `dir`. What is asked of
+    /// them is asked by the program `asking`.
     ///
     /// # Errors
     ///
     /// One line: what is missing on this machine.
-    pub fn start(dir: &Path, binary: &Path) -> Result<Site, String> {
+    pub fn start(dir: &Path, nodes: &Path, asking: &Path) -> Result<Site, String> {
         let machines = [1, 2, 3, 11, 12, 13].map(Machine);
         let network = Network::new(&machines)?;
         let slow = SlowDisk::new(dir)?;
         let ensemble = Ensemble::start(dir.to_owned(), &network);
+        let program = nodes;
         let node = |number: usize| {
             let root = dir.join(format!("disk-{number}"));
             let disk = SmallDisk::mount(root.clone(), DISK_MIB)?;
-            Ok(Node { process: None, said: Vec::new(), disk, data: root.join("data") })
+            let (binary, data) = (program.to_owned(), root.join("data"));
+            Ok(Node { process: None, binary, said: Vec::new(), disk, data })
         };
         let nodes = NODES.into_iter().map(node).collect::<Result<_, String>>()?;
-        let mut site = Site { nodes, ensemble, network, slow, binary: binary.to_owned() };
+        let mut site = Site { nodes, ensemble, network, slow, binary: asking.to_owned() };
         NODES.into_iter().for_each(|number| site.spawn(number, &[]));
         NODES.into_iter().for_each(|number| site.wait_ready(number));
         Ok(site)
     }
 
-    /// Nodes are started with this binary from now on.
-    pub fn use_binary(&mut self, binary: &Path) {
-        binary.clone_into(&mut self.binary);
+    /// A node is started with this program from now on.
+    pub fn use_binary(&mut self, number: usize, binary: &Path) {
+        binary.clone_into(&mut self.node_mut(number).binary);
     }
 
     /// Starts a node with further flags; it need not become ready.
     pub fn spawn(&mut self, number: usize, flags: &[&str]) {
-        let mut program = Command::new(&self.binary);
+        let mut program = Command::new(&self.node(number).binary);
         let address = machine(number).address();
         program
             .args(["start", "--node-id", &number.to_string(), "--data-dir"])
@@ -95,6 +101,44 @@ impl Site {
     pub fn start_again(&mut self, number: usize) {
         self.spawn(number, &[]);
         self.wait_ready(number);
+    }
+
+    /// Starts a node and waits until it is ready, or has ended.
+    ///
+    /// # Errors
+    ///
+    /// It has ended, with code 1: everything that it said.
+    pub fn start_unless_refused(&mut self, number: usize) -> Result<(), String> {
+        self.spawn(number, &[]);
+        let deadline = Instant::now() + WAIT_MAX;
+        let node = self.node_mut(number);
+        let process = node.process.as_mut().expect("just started");
+        while process.is_running() {
+            if process.said().lines().any(|line| line == "ready") {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("it is neither ready nor ended after {WAIT_MAX:?}"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let (code, said) = (process.wait_exit(WAIT_MAX).code(), process.said());
+        node.process = None;
+        node.said.push(said.clone());
+        Err(if code == Some(1) { said } else { format!("{said}\nit ended with {code:?}") })
+    }
+
+    /// Throws the data of a stopped node away, and starts it with `--rebuild`.
+    ///
+    /// # Errors
+    ///
+    /// What the file system said.
+    pub fn rebuild(&mut self, number: usize) -> Result<(), String> {
+        let data = self.data(number);
+        std::fs::remove_dir_all(data).map_err(|error| format!("{}: {error}", data.display()))?;
+        self.spawn(number, &["--rebuild"]);
+        self.wait_ready(number);
+        Ok(())
     }
 
     /// Ends a node with SIGKILL.
