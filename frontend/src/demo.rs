@@ -88,7 +88,7 @@ impl Drop for Directory {
         if self.temporary
             && let Err(error) = std::fs::remove_dir_all(&self.path)
         {
-            tracing::warn!(%error, directory = %self.path.display(), "not removed");
+            tracing::warn!(%error, directory = %self.path.display(), "the demo's directory could not be removed");
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wal::sync::lock;
-use wal::{Log, NodeId};
+use wal::{Log, NodeId, ReplicaId};
 
 use super::pages::NodePages;
 use super::server::{self, Services};
@@ -142,18 +142,14 @@ impl Node {
     ) -> Result<Node, StartError> {
         let me = storage.me;
         let log = Log::spawn(storage.writer).map_err(no_thread)?;
-        let replication = RuntimeConfig { me, cluster: config.cluster, settings: config.replication };
+        let (cluster, settings) = (config.cluster.clone(), config.replication.clone());
+        let replication = RuntimeConfig { me, cluster, settings };
         let runtime = Runtime::new(replication, log.clone(), coordinator.clone(), map.clone());
         let runtime = runtime.map_err(no_thread)?;
         let ranges = Arc::new(Ranges::new(me.node, map.gone.clone()));
         let peers = Arc::new(Peers::new(map.clone()));
         let metrics = Arc::new(Metrics::default());
-        let addresses = NodeAddresses {
-            grpc: config.advertise.unwrap_or_else(|| listener::reachable(&config.listen, address)),
-            pg: config.pg_address,
-            http: config.http_listen,
-            disk: Some(me.incarnation),
-        };
+        let addresses = advertised(&config, address, me);
         let gateway =
             Gateway::new(map.clone(), ranges.clone(), peers.clone(), config.limits, metrics.clone());
         let opener = Opener {
@@ -379,6 +375,16 @@ impl Listeners {
             Some(address) => Some(listener::bind(address).await.map_err(StartError)?),
         };
         Ok(Listeners { grpc, http, address })
+    }
+}
+
+/// Where the node is reached, as others are told.
+fn advertised(config: &NodeConfig, address: SocketAddr, me: ReplicaId) -> NodeAddresses {
+    NodeAddresses {
+        grpc: config.advertise.clone().unwrap_or_else(|| listener::reachable(&config.listen, address)),
+        pg: config.pg_address.clone(),
+        http: config.http_listen.clone(),
+        disk: Some(me.incarnation),
     }
 }
 

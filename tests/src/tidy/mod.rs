@@ -5,6 +5,7 @@
 //! that finds nothing proves nothing.
 
 mod functions;
+mod messages;
 mod names;
 mod order;
 mod words;
@@ -49,7 +50,8 @@ pub fn findings(workspace: &Path) -> Vec<String> {
     sources_of(workspace).iter().flat_map(check).collect()
 }
 
-/// What is wrong with the structure: names of rules, lengths of functions, words, the order of modules.
+/// What is wrong with the structure: names of rules, lengths of functions, words, the order of modules, messages without a
+/// row in the manual.
 pub fn structure_findings(workspace: &Path) -> Vec<String> {
     let sources = sources_of(workspace);
     let protocol = workspace.join("docs/protocol.md");
@@ -68,10 +70,22 @@ pub fn structure_findings(workspace: &Path) -> Vec<String> {
         names::check_script(&script, &defined, &mut found);
     }
     names::check_rules(&protocol, workspace, &sources, &mut found);
+    let manual = workspace.join("docs/operations.md");
+    let manual = fs::read_to_string(&manual).unwrap_or_else(|e| panic!("{}: {e}", manual.display()));
+    let listed = messages::listed(&manual);
+    for source in sources.iter().filter(|source| is_of_a_node(&source.path)) {
+        messages::check_messages(source, &listed, &mut found);
+    }
     for crate_dir in CRATES {
         order::check_order(crate_dir, &sources, &mut found);
     }
     found
+}
+
+/// Whether a file's code runs in a node.
+fn is_of_a_node(path: &str) -> bool {
+    let tests = path.contains("/tests/") || path.ends_with("_tests.rs") || path.starts_with("tests/");
+    path.ends_with(".rs") && path.contains("/src/") && !tests
 }
 
 /// Golden scripts and what they print.
