@@ -195,3 +195,94 @@ async fn junk_in_a_nodes_znodes_is_mended_by_the_node() {
         }
     }
 }
+
+/// What anybody may have written into a znode.
+const JUNK: [&str; 6] =
+    ["", "junk", "\u{0}\u{1}", "4294967295 n1 00000000000000ff", "member 1\n", "incarnation -1"];
+
+/// A node that starts finds junk where its own disk knows better: it goes on by that, and mends what is its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_on_junk_goes_on_by_the_disk_and_mends_what_is_its_own() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.service.client();
+    let (table, other) =
+        (create(&cluster.kv(1), "t").await.unwrap(), create(&cluster.kv(1), "other").await.unwrap());
+    write(&cluster.kv(1), table.id, "k", "1").await.unwrap();
+    write(&cluster.kv(1), other.id, "k", "other").await.unwrap();
+    let range = cluster.kv(1).ranges(table.id).await.unwrap()[0].id;
+    let own = ["id".into(), "registry/2".into(), format!("tables/{}", table.id.0), format!("ranges/{range}")];
+    for (at, path) in own.iter().map(|path: &String| format!("{ROOT}/{path}")).enumerate() {
+        let text = client.get(&path).await.unwrap().unwrap().data;
+        for junk in [JUNK[at], JUNK[at + 2]] {
+            cluster.kill(2);
+            client.set(&path, junk.into(), None).await.unwrap();
+            cluster.restart(2).await;
+            assert_eq!(read(&cluster.kv(2), table.id, "k").await, Ok(Some("1".into())), "{path} {junk:?}");
+            assert_eq!(
+                read(&cluster.kv(2), other.id, "k").await,
+                Ok(Some("other".into())),
+                "{path} {junk:?}"
+            );
+            write(&cluster.kv(2), table.id, "k", "1").await.unwrap();
+            assert_eq!(
+                client.get(&path).await.unwrap().unwrap().data,
+                text,
+                "{path} is not mended after {junk:?}"
+            );
+        }
+    }
+    // Another disk's number under this one's is junk, too, as long as every range says so.
+    let path = format!("{ROOT}/registry/2");
+    let text = client.get(&path).await.unwrap().unwrap().data;
+    cluster.kill(2);
+    client.set(&path, "incarnation 00000000000000ff\n".into(), None).await.unwrap();
+    cluster.restart(2).await;
+    assert_eq!(client.get(&path).await.unwrap().unwrap().data, text);
+
+    // Changed more than once since this node was there: nobody can say what it was. It is served, and not written.
+    let path = format!("{ROOT}/ranges/{range}");
+    cluster.kill(2);
+    client.set(&path, "junk".into(), None).await.unwrap();
+    client.set(&path, "more junk".into(), None).await.unwrap();
+    cluster.restart(2).await;
+    assert_eq!(read(&cluster.kv(2), table.id, "k").await, Ok(Some("1".into())));
+    assert_eq!(&client.get(&path).await.unwrap().unwrap().data[..], b"more junk");
+    let status = cluster.node(2).status(false).await;
+    assert_eq!(status.replicas.len(), 2, "{status:?}");
+}
+
+/// Junk below a range, while it runs and through a change of its leader: nobody panics, it is led again, and no other range
+/// is harmed.
+#[tokio::test(flavor = "multi_thread")]
+async fn junk_below_a_range_keeps_nobody_from_leading_it() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.service.client();
+    let (table, other) =
+        (create(&cluster.kv(1), "t").await.unwrap(), create(&cluster.kv(1), "other").await.unwrap());
+    let range = cluster.kv(1).ranges(table.id).await.unwrap()[0].id;
+    let root = format!("{ROOT}/ranges/{range}");
+    for directory in ["election/junk", "election/4294967295", "election/2147483649"] {
+        client.ensure(&format!("{root}/{directory}")).await.unwrap();
+    }
+    client.ensure(&format!("{root}/election/3000/n1-x")).await.unwrap();
+    client.ensure(&format!("{root}/election/3001")).await.unwrap();
+    let candidate = format!("{root}/election/3001/n1-0000000007");
+    client.ensure(&candidate).await.unwrap();
+    for (round, junk) in JUNK.iter().chain(&["00000000000000ff 4294967295.18446744073709551615"]).enumerate()
+    {
+        for znode in ["epoch", "leader"] {
+            // An error: nobody leads just now.
+            let _ = client.set(&format!("{root}/{znode}"), (*junk).into(), None).await;
+        }
+        client.set(&candidate, (*junk).into(), None).await.unwrap_or_default();
+        let number = round % 3 + 1;
+        cluster.kill(number);
+        let alive = &cluster.kv(number % 3 + 1);
+        write(alive, table.id, "k", &round.to_string())
+            .await
+            .unwrap_or_else(|error| panic!("{junk:?}: {error}"));
+        write(alive, other.id, "k", &round.to_string()).await.unwrap();
+        cluster.restart(number).await;
+        assert_eq!(read(&cluster.kv(number), table.id, "k").await, Ok(Some(round.to_string())));
+    }
+}

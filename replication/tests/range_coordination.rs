@@ -122,6 +122,41 @@ async fn an_election_from_stand_to_win() {
     one.until("still leader", |view| view.leader == Some((Epoch(4), member(1)))).await;
 }
 
+/// Numbers that cannot be are nobody's, and keep nobody from standing and winning.
+#[tokio::test]
+async fn what_cannot_be_is_not_followed_and_is_written_over_by_the_winner() {
+    let service = service().await;
+    let range = range_path(ROOT, RANGE);
+    let client = service.client();
+    let below = |path: &str| format!("{range}/{path}");
+    let create = async |path: &str, data: &str| {
+        let data = Bytes::copy_from_slice(data.as_bytes());
+        client.create(&below(path), data, CreateMode::Persistent).await.unwrap();
+    };
+    create("epoch", "4294967295 n2 00000000c0ffee02").await;
+    create("leader", "4294967295 n2 00000000c0ffee02").await;
+    for path in ["election", "election/4294967295", "election/x", "election/5"] {
+        create(path, "").await;
+    }
+    for (name, last) in [
+        ("n2-0000000001", "4294967295.3"),
+        ("n2-0000000002", "1.18446744073709551615"),
+        ("n2-0000000003", "5.1"),
+        ("n2-x", "1.1"),
+        ("x-0000000004", "1.1"),
+    ] {
+        create(&format!("election/5/{name}"), &format!("00000000c0ffee02 {last}")).await;
+    }
+    let mut one = Adaptor::start(&service, 1);
+    one.until("first view", |view| view.session).await;
+    assert_eq!((one.view.epoch, one.view.epoch_version, one.view.leader), (Epoch(0), 0, None));
+    assert!(one.request(stand(5, Lsn::new(1, 3))).await);
+    let candidates: Vec<_> = one.view.elections[&Epoch(5)].iter().map(|found| found.member).collect();
+    assert_eq!((one.view.elections.len(), candidates), (1, vec![member(1)]));
+    assert!(one.request(win(5, 0)).await);
+    assert_eq!((one.view.epoch, one.view.leader), (Epoch(5), Some((Epoch(5), member(1)))));
+}
+
 #[tokio::test]
 async fn standing_again_replaces_the_older_candidacy() {
     let service = service().await;

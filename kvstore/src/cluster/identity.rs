@@ -33,7 +33,7 @@ impl ClusterMap {
         };
         self.coordinator.sync().await?;
         let cluster = loop {
-            match (self.cluster_there().await?, kept) {
+            match (self.cluster_there(me, kept).await?, kept) {
                 (Some(found), Some(kept)) if found != kept => {
                     return Err(foreign(format!("the coordinator holds cluster {found}, not {kept}")));
                 }
@@ -70,6 +70,10 @@ impl ClusterMap {
             Some(Some(found)) => Some(format!(
                 "coordinator of another cluster: it holds cluster {found}, not {known}: {REMEDY}"
             )),
+            Some(None) if self.is_registered(me).await? => {
+                self.write_id(known).await?;
+                None
+            }
             Some(None) => Some(format!(
                 "coordinator without the cluster's id: {path} holds none: restore its text, \"cluster {known}\""
             )),
@@ -86,11 +90,37 @@ impl ClusterMap {
         trouble.map_or(Ok(()), |why| Err(CoordinationError::Unavailable(why)))
     }
 
-    async fn cluster_there(&self) -> Result<Option<ClusterId>, JoinError> {
+    /// The cluster that the coordinator holds; `None`: none. An id that cannot be read is written anew if all else there is
+    /// of the cluster that this disk knows.
+    async fn cluster_there(
+        &self,
+        me: ReplicaId,
+        kept: Option<ClusterId>,
+    ) -> Result<Option<ClusterId>, JoinError> {
         let path = self.paths.id();
         let Some(found) = self.coordinator.get(&path).await? else { return Ok(None) };
-        let unreadable = || JoinError::Foreign(format!("{path} holds no cluster's id: restore its text"));
-        layout::decode_cluster(&found.data).map(Some).ok_or_else(unreadable)
+        match (layout::decode_cluster(&found.data), kept) {
+            (Some(cluster), _) => Ok(Some(cluster)),
+            (None, Some(kept)) if self.is_registered(me).await? => {
+                self.write_id(kept).await?;
+                Ok(Some(kept))
+            }
+            (None, _) => Err(JoinError::Foreign(format!("{path} holds no cluster's id: restore its text"))),
+        }
+    }
+
+    /// Writes the id anew where somebody has written something else.
+    async fn write_id(&self, cluster: ClusterId) -> Result<(), CoordinationError> {
+        let path = self.paths.id();
+        let Some(found) = self.coordinator.get(&path).await? else { return Ok(()) };
+        if layout::decode_cluster(&found.data).is_none() {
+            self.coordinator.set(&path, layout::encode_cluster(cluster), Some(found.version)).await?;
+            tracing::error!(
+                path,
+                "a znode held what nobody understands: its text is written anew from this node's disk"
+            );
+        }
+        Ok(())
     }
 
     /// Whether the registry names this very disk under its node number.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, RwLock};
 
+use bytes::Bytes;
 use replication::coordination::{CoordinationError, Coordinator};
 use replication::runtime::Addresses;
 use tokio::sync::watch;
@@ -83,6 +84,8 @@ pub(crate) struct ClusterMap {
     /// Whether tables may be made with fewer than three replicas.
     pub(super) fewer_replicas: bool,
     view: RwLock<Arc<View>>,
+    /// What this node's disk kept of its ranges when it started.
+    kept: Mutex<HashMap<CohortId, KeptRange>>,
     /// Addresses last known of nodes that are not registered now: their session may have expired while they live on.
     last_addresses: Mutex<BTreeMap<NodeId, String>>,
     /// One refresh at a time, so that an older view never replaces a newer one.
@@ -99,6 +102,7 @@ impl ClusterMap {
             belonging: Belonging::default(),
             fewer_replicas: false,
             view: RwLock::default(),
+            kept: Mutex::default(),
             last_addresses: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             version: watch::Sender::new(1),
@@ -118,32 +122,25 @@ impl ClusterMap {
         Ok(())
     }
 
-    /// Knows, until the coordinator has been read, what this node's disk keeps of its cluster: the tables of which it has
-    /// all ranges, and where other nodes were reached. If there is no such table it says no, and knows nothing.
+    /// What this node's disk keeps of the ranges of its cluster, for when the coordinator does not say it.
+    pub(crate) fn remember(&self, kept: Vec<KeptRange>) {
+        *lock(&self.kept) = kept.into_iter().map(|kept| (kept.descriptor.id, kept)).collect();
+    }
+
+    /// Knows, until the coordinator has been read, what was remembered of its cluster: the tables of which it has all
+    /// ranges, and where other nodes were reached. If there is no such table it says no, and knows nothing.
     pub(crate) fn start_from(
         &self,
         cluster: ClusterId,
         me: ReplicaId,
-        kept: Vec<KeptRange>,
         addresses: BTreeMap<NodeId, String>,
     ) -> bool {
-        let mut tables: BTreeMap<TableId, Vec<KeptRange>> = BTreeMap::new();
-        for range in kept {
-            tables.entry(range.table.table.id).or_default().push(range);
-        }
+        let tables: BTreeSet<TableId> = lock(&self.kept).values().map(|kept| kept.table.table.id).collect();
         let mut view = View::default();
-        for (id, kept) in tables {
-            let table = kept[0].table.table.clone();
-            let route =
-                |range: KeptRange| Arc::new(RangeRoute::new(Arc::new(range.descriptor), range.version));
-            let mut ranges: Vec<_> = kept.into_iter().map(route).collect();
-            ranges.sort_by(|a, b| a.descriptor.start.cmp(&b.descriptor.start));
-            if covers_all_keys(&ranges) {
-                let table = Arc::new(TableView { table, ranges });
-                // Of two with one name, the one with the lower number was dropped before the other was made.
-                view.by_name.insert(table.table.name.clone(), table.clone());
-                view.by_id.insert(id, table);
-            }
+        for (id, table) in tables.into_iter().filter_map(|id| Some((id, self.kept_view(id)?))) {
+            // Of two with one name, the one with the lower number was dropped before the other was made.
+            view.by_name.insert(table.table.name.clone(), table.clone());
+            view.by_id.insert(id, table);
         }
         if view.by_id.is_empty() {
             return false;
@@ -152,6 +149,18 @@ impl ClusterMap {
         self.belonging.join(cluster, me);
         *write(&self.view) = Arc::new(view);
         true
+    }
+
+    /// A table as the disk knows it, if it has all its ranges.
+    fn kept_view(&self, id: TableId) -> Option<Arc<TableView>> {
+        let kept = lock(&self.kept);
+        let kept: Vec<&KeptRange> = kept.values().filter(|kept| kept.table.table.id == id).collect();
+        let table = kept.first()?.table.table.clone();
+        let route =
+            |range: &&KeptRange| Arc::new(RangeRoute::new(Arc::new(range.descriptor.clone()), range.version));
+        let mut ranges: Vec<_> = kept.iter().map(route).collect();
+        ranges.sort_by(|a, b| a.descriptor.start.cmp(&b.descriptor.start));
+        covers_all_keys(&ranges).then(|| Arc::new(TableView { table, ranges }))
     }
 
     /// The view now.
@@ -321,8 +330,13 @@ impl ClusterMap {
             Loaded::Missing => Ok(None),
             Loaded::Unreadable(why) => {
                 let news = old.unreadable.get(&id) != Some(&why);
+                let served = known.cloned().or_else(|| self.kept_view(id));
                 if news {
-                    let served = if known.is_some() { "as it was known before" } else { "not" };
+                    let served = match (known, &served) {
+                        (Some(_), _) => "as it was known before",
+                        (None, Some(_)) => "as this node's disk knows it",
+                        (None, None) => "not",
+                    };
                     tracing::error!(
                         table = id.0,
                         why,
@@ -330,7 +344,7 @@ impl ClusterMap {
                     );
                 }
                 new.unreadable.insert(id, why);
-                Ok(known.cloned())
+                Ok(served)
             }
         }
     }
@@ -343,15 +357,23 @@ impl ClusterMap {
                 "{path} is missing or holds what this program does not understand: restore its text"
             )))
         };
-        let Some(table) = TableDescriptor::decode(id, &found.data) else { return unreadable(&path) };
+        let table = match TableDescriptor::decode(id, &found.data) {
+            Some(table) => table,
+            None => match self.mend_table(id, &path, found.version).await? {
+                Some(table) => table,
+                None => return unreadable(&path),
+            },
+        };
         let mut ranges = Vec::with_capacity(table.ranges.len());
         for range in table.ranges {
             let path = self.paths.range(range);
             let Some(found) = self.coordinator.get(&path).await? else { return unreadable(&path) };
-            let Some(descriptor) = RangeDescriptor::decode(range, &found.data) else {
-                return unreadable(&path);
+            let known = match RangeDescriptor::decode(range, &found.data) {
+                Some(descriptor) => Some((descriptor, found.version)),
+                None => self.mend_range(range, &path, found.version).await?,
             };
-            ranges.push(Arc::new(RangeRoute::new(Arc::new(descriptor), found.version.unsigned_abs())));
+            let Some((descriptor, version)) = known else { return unreadable(&path) };
+            ranges.push(Arc::new(RangeRoute::new(Arc::new(descriptor), version.unsigned_abs())));
         }
         ranges.sort_by(|a, b| a.descriptor.start.cmp(&b.descriptor.start));
         if !covers_all_keys(&ranges) {
@@ -360,6 +382,45 @@ impl ClusterMap {
             )));
         }
         Ok(Loaded::Table(Arc::new(TableView { table: table.table, ranges })))
+    }
+
+    /// Writes a table's text anew where somebody has written something else, if the disk keeps it: it never changes.
+    async fn mend_table(
+        &self,
+        id: TableId,
+        path: &str,
+        version: i32,
+    ) -> Result<Option<TableDescriptor>, CoordinationError> {
+        let kept =
+            lock(&self.kept).values().find(|kept| kept.table.table.id == id).map(|kept| kept.table.clone());
+        let Some(table) = kept else { return Ok(None) };
+        self.mend(path, table.encode(), version).await?;
+        Ok(Some(table))
+    }
+
+    /// The same for a range's, if what the disk keeps is what stood there before the last change: members change when a
+    /// node gets another disk. With the version that it has then.
+    async fn mend_range(
+        &self,
+        id: CohortId,
+        path: &str,
+        version: i32,
+    ) -> Result<Option<(RangeDescriptor, i32)>, CoordinationError> {
+        let kept = lock(&self.kept).get(&id).map(|kept| (kept.descriptor.clone(), kept.version));
+        let Some((descriptor, _)) = kept.filter(|(_, kept)| *kept + 1 == version.unsigned_abs()) else {
+            return Ok(None);
+        };
+        self.mend(path, descriptor.encode(), version).await?;
+        Ok(Some((descriptor, version + 1)))
+    }
+
+    async fn mend(&self, path: &str, text: Bytes, version: i32) -> Result<(), CoordinationError> {
+        self.coordinator.set(path, text, Some(version)).await?;
+        tracing::error!(
+            path,
+            "a znode held what nobody understands: its text is written anew from this node's disk"
+        );
+        Ok(())
     }
 }
 

@@ -72,6 +72,10 @@ pub(crate) async fn register(map: &ClusterMap, me: ReplicaId, rebuild: Rebuild) 
     loop {
         if let Some(found) = map.coordinator.get(&path).await? {
             let Some(registered) = layout::decode_registration(&found.data) else {
+                if has_number(map, me).await? {
+                    mend(map, &path, me, found.version).await?;
+                    continue;
+                }
                 return Err(JoinError::Foreign(format!(
                     "{path} does not say which disk has the number of {node}: restore its text, which for this data \
                      directory is \"incarnation {own}\""
@@ -82,6 +86,10 @@ pub(crate) async fn register(map: &ClusterMap, me: ReplicaId, rebuild: Rebuild) 
                 return if rebuild == Rebuild::Never { Ok(()) } else { adopt(map, me).await };
             }
             match rebuild {
+                Rebuild::Never if has_number(map, me).await? => {
+                    mend(map, &path, me, found.version).await?;
+                    continue;
+                }
                 Rebuild::Never => return Err(JoinError::OtherDisk { node: node.0, registered, own }),
                 Rebuild::Used => return Err(JoinError::NotEmpty { node: node.0, registered, own }),
                 Rebuild::Empty { wait_max } => await_end(map, node, wait_max).await?,
@@ -100,6 +108,43 @@ pub(crate) async fn register(map: &ClusterMap, me: ReplicaId, rebuild: Rebuild) 
             Ok(_) | Err(CoordinationError::NodeExists(_) | CoordinationError::Unknown(_)) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Whether all ranges of which this node is a member, and there are some, name this disk: then no other was ever given its
+/// number, for that changes the ranges first.
+async fn has_number(map: &ClusterMap, me: ReplicaId) -> Result<bool, CoordinationError> {
+    let mut named = false;
+    for range in map.coordinator.list(&map.paths.dir("ranges")).await? {
+        let Ok(range) = range.parse::<CohortId>() else { continue };
+        let Some(found) = map.coordinator.get(&map.paths.range(range)).await? else { continue };
+        match RangeDescriptor::decode(range, &found.data) {
+            Some(descriptor) if descriptor.names_another_disk(me) => return Ok(false),
+            Some(descriptor) => named |= descriptor.has_node(me.node),
+            // Nobody can say.
+            None => return Ok(false),
+        }
+    }
+    Ok(named)
+}
+
+/// Writes the registration of this node anew.
+async fn mend(map: &ClusterMap, path: &str, me: ReplicaId, version: i32) -> Result<(), CoordinationError> {
+    let text = layout::encode_registration(me.incarnation);
+    match map.coordinator.set(path, text, Some(version)).await {
+        Ok(_) => {
+            tracing::error!(
+                path,
+                "the registration of this node was missing or not its own, though all ranges name its disk: it is written \
+                 anew"
+            );
+            Ok(())
+        }
+        // Read back.
+        Err(
+            CoordinationError::BadVersion(_) | CoordinationError::NoNode(_) | CoordinationError::Unknown(_),
+        ) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -186,8 +231,9 @@ pub(crate) async fn announce(
     }
 }
 
-/// Mends what the coordinator says of this node, which runs: its registration, if that is missing or no registration at
-/// all (one that names another disk is not touched: an operator may have given the number away), and its announcement.
+/// Mends what the coordinator says of this node, which runs: its registration, if that is missing, or no registration at
+/// all, or names another disk than all its ranges do (else an operator may have given the number away), and its
+/// announcement.
 pub(crate) async fn uphold(
     map: &ClusterMap,
     me: ReplicaId,
@@ -199,6 +245,10 @@ pub(crate) async fn uphold(
         None => map.coordinator.create(&path, text, CreateMode::Persistent).await.map(drop),
         Some(found) => match layout::decode_registration(&found.data) {
             Some(registered) if registered == me.incarnation => {
+                return announce(map, me.node, addresses).await;
+            }
+            Some(_) if has_number(map, me).await? => {
+                mend(map, &path, me, found.version).await?;
                 return announce(map, me.node, addresses).await;
             }
             // The ranges say so, too, and this node stops when it sees them.

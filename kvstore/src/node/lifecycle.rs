@@ -401,6 +401,9 @@ async fn find_cluster(
     let map = ClusterMap::new(coordinator, Paths::new(&config.cluster));
     let map = Arc::new(map.with_fewer_replicas(config.allow_fewer_replicas));
     let kept = local::read_cluster(&*own.disk).map_err(damaged)?;
+    if let Some(cluster) = kept {
+        map.remember(own.kept(cluster));
+    }
     let mut told: Option<Instant> = None;
     starting.wait_for(match config.rebuild {
         true => "starting: the node takes the place of the disk that was lost (--rebuild)",
@@ -416,7 +419,7 @@ async fn find_cluster(
         let known = match kept.filter(|_| !config.rebuild) {
             Some(cluster) => {
                 let addresses = local::read_nodes(&*own.disk).map_err(damaged)?;
-                map.start_from(cluster, own.me, own.kept(cluster), addresses)
+                map.start_from(cluster, own.me, addresses)
             }
             None => false,
         };

@@ -7,6 +7,11 @@ use std::collections::BTreeMap;
 
 use wal::{Epoch, Lsn, ReplicaId};
 
+/// Highest epoch that is believed, so that counting on from it cannot overflow [epochs-in-steps].
+pub const EPOCH_MAX: Epoch = Epoch(1 << 31);
+/// Highest sequence number that is believed, for the same reason.
+pub const SEQ_MAX: u64 = 1 << 62;
+
 /// The coordinator's state of one range, as last read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeView {

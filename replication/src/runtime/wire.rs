@@ -15,6 +15,7 @@ use bytes::Bytes;
 use wal::{ChainHash, CohortId, Entry, EntryKind, Epoch, Incarnation, Lsn, NodeId, Promise, ReplicaId};
 
 use crate::protocol::LEASE_MAX;
+use crate::protocol::coordination::SEQ_MAX;
 use crate::protocol::message::{
     Ack, BetweenPeers, FromLeader, Heartbeat, Message, OwnStamp, Report, SnapshotPart, ToLeader,
 };
@@ -33,8 +34,6 @@ use proto::envelope::Message as Body;
 const ENTRIES_MAX: usize = 1 << 20;
 /// Most epochs that a report may name.
 const EPOCH_ENDS_MAX: usize = 1 << 16;
-/// Highest sequence number that is believed, so that counting on from it cannot overflow.
-const SEQ_MAX: u64 = 1 << 62;
 
 /// What is wrong with a message; it is skipped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

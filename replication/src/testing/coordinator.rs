@@ -2,7 +2,7 @@
 //! requests with the code of production; sessions that end; and what an operator can do to it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -113,7 +113,7 @@ impl Service {
 }
 
 fn znodes(coordinator: Arc<EmbeddedClient>, me: ReplicaId) -> RangeZnodes {
-    RangeZnodes { coordinator, path: RANGE.to_owned(), me }
+    RangeZnodes { coordinator, path: RANGE.to_owned(), me, junk: Mutex::default() }
 }
 
 /// The embedded tree answers at once.

@@ -8,7 +8,7 @@
 
 mod znodes;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -54,7 +54,8 @@ impl RangeCoordination {
         me: ReplicaId,
         events: impl Fn(RangeEvent) + Send + Sync + 'static,
     ) -> RangeCoordination {
-        let znodes = Arc::new(RangeZnodes { coordinator, path: range_path(root, range), me });
+        let znodes =
+            Arc::new(RangeZnodes { coordinator, path: range_path(root, range), me, junk: Mutex::default() });
         let (requests, queue) = mpsc::unbounded_channel();
         let adaptor = Adaptor {
             znodes,

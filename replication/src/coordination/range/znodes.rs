@@ -14,25 +14,30 @@
 //! [`CoordinationRequest::Win`] means that the epoch znode names (epoch, me), which nobody else can undo but by winning
 //! a later epoch.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{join_all, try_join3};
-use tracing::warn;
+use tracing::{error, warn};
+use wal::sync::lock;
 use wal::{CohortId, Epoch, Lsn, ReplicaId};
 
 use crate::coordination::coordinator::{
     CoordinationError, Coordinator, CreateMode, Op, Result, SessionState, Znode,
 };
-use crate::protocol::coordination::{Candidate, CoordinationOutcome, CoordinationRequest, RangeView};
+use crate::protocol::coordination::{
+    Candidate, CoordinationOutcome, CoordinationRequest, EPOCH_MAX, RangeView, SEQ_MAX,
+};
 
 /// Version of the epoch znode in [`RangeView::epoch_version`] while that znode does not exist: the winner creates it.
 pub const NO_EPOCH: i32 = -1;
 
 /// How often a request starts over because it lost a race, before it counts as not done.
 const CONFLICTS_MAX: u32 = 8;
+/// Znodes of a range of which it is told that they hold what cannot be.
+const JUNK_TOLD_MAX: usize = 100;
 /// Pause before an unknown outcome is read back.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -57,6 +62,8 @@ pub(crate) struct RangeZnodes {
     /// The range's own znode.
     pub(crate) path: String,
     pub(crate) me: ReplicaId,
+    /// Znodes that were told to hold what cannot be.
+    pub(crate) junk: Mutex<BTreeSet<String>>,
 }
 
 /// One attempt at a request: it ended, or lost a race and must start over.
@@ -97,6 +104,9 @@ impl RangeZnodes {
         )
         .await?;
         let holder = epoch_node.as_ref().and_then(|node| parse_holder(&node.data));
+        if holder.is_none() && epoch_node.is_some() {
+            self.tell_junk(&epoch_path, "the next leader writes it anew");
+        }
         let epoch = holder.map_or(Epoch(0), |(epoch, _)| epoch);
         let mut elections = BTreeMap::new();
         for election in directories.into_iter().filter(|&election| election > epoch) {
@@ -112,25 +122,44 @@ impl RangeZnodes {
         })
     }
 
+    /// Epochs that have an election directory. A name that is none, or one above all that can be, is nobody's election.
     async fn election_epochs(&self) -> Result<Vec<Epoch>> {
         let names = self.coordinator.list(&self.elections_path()).await?;
-        Ok(names.iter().filter_map(|name| name.parse().ok().map(Epoch)).collect())
+        let mut epochs = Vec::with_capacity(names.len());
+        for name in names {
+            match name.parse().map(Epoch) {
+                Ok(epoch) if epoch <= EPOCH_MAX => epochs.push(epoch),
+                Ok(_) | Err(_) => {
+                    self.tell_junk(&format!("{}/{name}", self.elections_path()), "it is no election");
+                }
+            }
+        }
+        Ok(epochs)
+    }
+
+    /// Somebody has written what cannot be; told once for each znode.
+    fn tell_junk(&self, path: &str, then: &str) {
+        let mut told = lock(&self.junk);
+        if told.len() < JUNK_TOLD_MAX && told.insert(path.to_owned()) {
+            error!(path, "a znode of a range holds what cannot be: {then}");
+        }
     }
 
     async fn candidates(&self, election: Epoch) -> Result<Vec<Candidate>> {
         let directory = self.election_path(election);
         let names = self.coordinator.list(&directory).await?;
+        let path = |name: &String| format!("{directory}/{name}");
         let reads = names.iter().map(|name| {
-            let path = format!("{directory}/{name}");
+            let path = path(name);
             async move { self.coordinator.get(&path).await }
         });
         let mut candidates = Vec::with_capacity(names.len());
         for (name, node) in names.iter().zip(join_all(reads).await) {
             // Gone meanwhile: the watch has fired, or will.
             let Some(node) = node? else { continue };
-            match parse_candidate(name, &node.data) {
+            match parse_candidate(name, &node.data).filter(|candidate| candidate.last.epoch < election) {
                 Some(candidate) => candidates.push(candidate),
-                None => warn!(%directory, %name, "not a candidate, ignored"),
+                None => self.tell_junk(&path(name), "it is no candidate"),
             }
         }
         Ok(candidates)
@@ -341,7 +370,7 @@ fn parse_holder(data: &[u8]) -> Option<(Epoch, ReplicaId)> {
     let mut words = std::str::from_utf8(data).ok()?.split(' ');
     let epoch = Epoch(words.next()?.parse().ok()?);
     let member = ReplicaId { node: words.next()?.parse().ok()?, incarnation: words.next()?.parse().ok()? };
-    words.next().is_none().then_some((epoch, member))
+    (words.next().is_none() && epoch <= EPOCH_MAX).then_some((epoch, member))
 }
 
 /// Name `n1-0000000003`, content `00c0ffee00c0ffee 7.41`.
@@ -349,5 +378,6 @@ fn parse_candidate(name: &str, data: &[u8]) -> Option<Candidate> {
     let (node, order) = name.split_once('-')?;
     let (incarnation, last) = std::str::from_utf8(data).ok()?.split_once(' ')?;
     let member = ReplicaId { node: node.parse().ok()?, incarnation: incarnation.parse().ok()? };
-    Some(Candidate { member, last: last.parse().ok()?, order: order.parse().ok()? })
+    let last: Lsn = last.parse().ok().filter(|last: &Lsn| last.epoch <= EPOCH_MAX && last.seq <= SEQ_MAX)?;
+    Some(Candidate { member, last, order: order.parse().ok()? })
 }

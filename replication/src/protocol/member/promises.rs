@@ -7,13 +7,12 @@
 
 use wal::{Epoch, Promise};
 
+use crate::protocol::coordination::EPOCH_MAX;
 use crate::protocol::time::{Millis, Stamp};
 
 /// Furthest step from our promise to an epoch that is believed: more elections than a range can hold while a member is
 /// away. One lie, or one damaged znode, cannot use up the numbers that are left [epochs-in-steps].
 const EPOCH_STEP_MAX: u32 = 1 << 26;
-/// Highest epoch that is believed, so that counting on from it cannot overflow.
-const EPOCH_MAX: u32 = 1 << 31;
 
 /// Promises and granted leases.
 #[derive(Debug)]
@@ -62,7 +61,7 @@ impl Promises {
 
     /// Whether an epoch that somebody speaks of can be true [epochs-in-steps].
     pub(crate) fn believes(&self, epoch: Epoch) -> bool {
-        epoch.0 <= EPOCH_MAX.min(self.current.epoch.0.saturating_add(EPOCH_STEP_MAX))
+        epoch.0 <= EPOCH_MAX.0.min(self.current.epoch.0.saturating_add(EPOCH_STEP_MAX))
     }
 
     /// Someone has made this promise.
