@@ -60,6 +60,16 @@ pub enum Refusal {
     Outdated,
 }
 
+/// Whether a write may be executed.
+enum Judgement {
+    /// It may: its conditions hold, and its row is not too large.
+    Holds,
+    /// It may not, and the log is to say so.
+    Fails,
+    /// The write is refused at once; `after` is the newest pending LSN that this rests on.
+    Refused { refusal: Refusal, after: Lsn },
+}
+
 impl RangeStore {
     /// A store over an opened engine, with the window that was flushed with it.
     pub(crate) fn new(
@@ -200,46 +210,53 @@ impl RangeStore {
         Ok(flushed_state)
     }
 
-    /// Whether the write's conditions hold and its row is not too large; `false` is for the log to tell. Or why it is refused
-    /// at once, and what that rests on.
+    /// Decides on the write's conditions, and whether its row would be too large.
     fn judge(
         &self,
         pending: &Pending,
         write: &RangeWrite,
         tables: Option<Result<TableParts, EngineError>>,
-    ) -> Result<bool, (Refusal, Lsn)> {
+    ) -> Judgement {
         let RangeWrite { key, conditions, mutations, retry, .. } = write;
         let limit = self.engine.options().row_bytes_max;
         if conditions.is_empty() && self.fits_surely(pending, write, limit) {
-            return Ok(true);
+            return Judgement::Holds;
         }
-        let tables = tables
-            .transpose()
-            .map_err(|error| (Refusal::Answered(Err(KvError::Unavailable(error.to_string()))), Lsn::ZERO))?;
-        let found = tables.and_then(|tables| self.engine.row_for_decision(key, tables));
-        let (mut row, applied) = found.ok_or((Refusal::Outdated, Lsn::ZERO))?;
+        let found = match tables.transpose() {
+            Ok(tables) => tables.and_then(|tables| self.engine.row_for_decision(key, tables)),
+            Err(error) => {
+                let refusal = Refusal::Answered(Err(KvError::Unavailable(error.to_string())));
+                return Judgement::Refused { refusal, after: Lsn::ZERO };
+            }
+        };
+        let Some((mut row, applied)) = found else {
+            return Judgement::Refused { refusal: Refusal::Outdated, after: Lsn::ZERO };
+        };
         let after = pending.overlay(&mut row);
         if !conditions::hold(conditions, &row) {
             if *retry {
-                return Ok(false);
+                return Judgement::Fails;
             }
             let at = after.unwrap_or(applied);
             if row.cells.is_empty() {
                 row.version = at;
             }
             let found = WriteOutcome::ConditionFailed { current: row, at: self.at(at) };
-            return Err((Refusal::Answered(Ok(Answer::Write(found))), at));
+            return Judgement::Refused { refusal: Refusal::Answered(Ok(Answer::Write(found))), after: at };
         }
         // A row that an older version let grow further may be written, but not grow.
         let before = row.content_bytes();
         if before + growth(mutations) <= limit {
-            return Ok(true);
+            return Judgement::Holds;
         }
         let size = conditions::size_after(row, mutations);
         match size <= limit.max(before) {
-            true => Ok(true),
-            false if *retry => Ok(false),
-            false => Err((Refusal::Answered(Err(self.too_large(size))), after.unwrap_or(applied))),
+            true => Judgement::Holds,
+            false if *retry => Judgement::Fails,
+            false => Judgement::Refused {
+                refusal: Refusal::Answered(Err(self.too_large(size))),
+                after: after.unwrap_or(applied),
+            },
         }
     }
 
@@ -289,8 +306,9 @@ impl Store for RangeStore {
             return Decision::Refuse { refusal: Refusal::Answered(Ok(forgotten)), after: Lsn::ZERO };
         }
         let refused = match self.judge(&state.pending, &write, tables) {
-            Ok(holds) => !holds,
-            Err((refusal, after)) => return Decision::Refuse { refusal, after },
+            Judgement::Holds => false,
+            Judgement::Fails => true,
+            Judgement::Refused { refusal, after } => return Decision::Refuse { refusal, after },
         };
         let RangeWrite { key, mut mutations, request, .. } = write;
         if refused {
