@@ -14,7 +14,7 @@ use bytes::Bytes;
 use kvstore::request::{Condition, Kv, Write, WriteOutcome};
 
 use crate::catalog::TableSchema;
-use crate::error::{SqlError, sqlstate};
+use crate::error::{SqlError, fail, sqlstate};
 use crate::expression::{Env, Expr, Scope};
 use crate::interrupt::{Interrupt, Pace, timed_out};
 use crate::plan::CopyInPlan;
@@ -92,6 +92,11 @@ impl CopyIn {
     /// Takes a piece of data, cut anywhere. After an error the copy is over: the connection loop skips the
     /// client's further data and reports the error.
     pub async fn push(&mut self, data: &[u8]) -> Result<(), SqlError> {
+        let taken = self.take_lines(data).await;
+        taken.map_err(|error| error.with_rows_written(self.written))
+    }
+
+    async fn take_lines(&mut self, data: &[u8]) -> Result<(), SqlError> {
         self.lines.push(data);
         let mut pace = Pace::new();
         while let Some(line) = self.lines.next()? {
@@ -111,17 +116,21 @@ impl CopyIn {
 
     /// The error of a copy that has not ended by then.
     pub fn timed_out(&self) -> SqlError {
-        timed_out()
-            .detail(format!("{} rows were written before: each row is atomic by itself.", self.written))
+        timed_out().with_rows_written(self.written)
     }
 
     /// The client is done (CopyDone): writes what is left and gives the command tag ("COPY 12").
     pub async fn finish(mut self) -> Result<String, SqlError> {
+        let taken = self.take_rest().await;
+        taken.map_err(|error| error.with_rows_written(self.written))?;
+        Ok(format!("COPY {}", self.written))
+    }
+
+    async fn take_rest(&mut self) -> Result<(), SqlError> {
         if let Some(line) = self.lines.finish()? {
             self.take(&line)?;
         }
-        self.flush().await?;
-        Ok(format!("COPY {}", self.written))
+        self.flush().await
     }
 
     fn context(&self, line: u64) -> String {
@@ -213,12 +222,9 @@ impl CopyIn {
                 Ok(WriteOutcome::ConditionFailed { .. }) => row_encoding::unique_violation(&self.table, &row),
                 Err(error) => error.into(),
             };
-            failure.get_or_insert_with(|| error.context(self.context(number)));
+            fail(&mut failure, error.context(self.context(number)));
         }
-        failure.map_or(Ok(()), |error| {
-            Err(error
-                .hint(format!("{} rows were written before: each row is atomic by itself.", self.written)))
-        })
+        failure.map_or(Ok(()), Err)
     }
 }
 

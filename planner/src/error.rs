@@ -206,6 +206,32 @@ impl SqlError {
         self
     }
 
+    /// Says of a statement that failed at a row that `count` rows of it were written: its message ("nothing was done",
+    /// "no row was written") is about that row alone.
+    pub(crate) fn with_rows_written(mut self, count: u64) -> SqlError {
+        if count > 0 {
+            let stays = match count {
+                1 => {
+                    "1 row of the statement was written, and stays: each row is atomic by itself.".to_owned()
+                }
+                _ => format!(
+                    "{count} rows of the statement were written, and stay: each row is atomic by itself."
+                ),
+            };
+            self.detail = Some(match self.detail {
+                Some(detail) => format!("{stays} Of the row that failed: {detail}"),
+                None => stays,
+            });
+        }
+        self
+    }
+
+    /// The first of two errors, unless the second leaves an outcome open.
+    fn or_worse(self, later: SqlError) -> SqlError {
+        let unknown = |error: &SqlError| error.sqlstate == sqlstate::OUTCOME_UNKNOWN;
+        if unknown(&later) && !unknown(&self) { later } else { self }
+    }
+
     /// Adds the context.
     pub(crate) fn context(mut self, context: impl Into<String>) -> SqlError {
         self.context = Some(context.into());
@@ -220,6 +246,15 @@ impl fmt::Display for SqlError {
 }
 
 impl std::error::Error for SqlError {}
+
+/// One more row of a statement has failed: its first error counts, unless the outcome of a row is unknown, which must
+/// never look like a failure.
+pub(crate) fn fail(failure: &mut Option<SqlError>, error: SqlError) {
+    *failure = Some(match failure.take() {
+        None => error,
+        Some(first) => first.or_worse(error),
+    });
+}
 
 impl From<KvError> for SqlError {
     fn from(error: KvError) -> SqlError {
@@ -264,6 +299,27 @@ impl From<KvError> for SqlError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_statement_that_failed_in_the_middle_says_what_was_written() {
+        let late = || SqlError::from(KvError::DeadlineExceeded("no leader".into()));
+        assert_eq!(late().with_rows_written(0), late());
+        let detail = "2 rows of the statement were written, and stay: each row is atomic by itself. Of the row \
+                      that failed: Nothing was done (no leader).";
+        assert_eq!(late().with_rows_written(2).detail.as_deref(), Some(detail));
+        let full = SqlError::from(KvError::Overloaded("write stall".into())).with_rows_written(1);
+        let detail = "1 row of the statement was written, and stays: each row is atomic by itself.";
+        assert_eq!(full.detail.as_deref(), Some(detail));
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_shown_before_what_failed() {
+        let unknown = || SqlError::from(KvError::OutcomeUnknown("connection lost".into()));
+        let late = || SqlError::from(KvError::DeadlineExceeded("no leader".into()));
+        assert_eq!(late().or_worse(unknown()), unknown());
+        assert_eq!(unknown().or_worse(late()), unknown());
+        assert_eq!(late().or_worse(SqlError::internal("x")), late());
+    }
 
     #[test]
     fn the_store_s_errors_say_what_was_done_and_what_to_do() {

@@ -19,13 +19,14 @@ pub(super) async fn change(run: &Run<'_>, change: &ChangePlan) -> Result<Changed
     run.session.check_write(change.command)?;
     let mut writer = Writer::new(run, &change.table, change.returning.as_ref());
     if let Some(target) = &run.target {
-        one(run, change, &mut writer, target.key.clone()).await?;
+        let done = one(run, change, &mut writer, target.key.clone()).await;
+        done.map_err(|error| writer.failed(error))?;
         return Ok(writer.finish());
     }
     let keys = change.access.keys(&change.table, &run.env)?;
     check_single(run, keys.len())?;
     for key in keys {
-        one(run, change, &mut writer, key.into()).await?;
+        one(run, change, &mut writer, key.into()).await.map_err(|error| writer.failed(error))?;
     }
     Ok(writer.finish())
 }

@@ -74,19 +74,50 @@ pub(super) async fn drop_table(
 ) -> Result<Execution, SqlError> {
     outside_block(run, "DROP TABLE")?;
     let snapshot = run.context.catalog.load(true).await?;
+    let standing = |name| public_name(name).filter(|own| snapshot.table(own).is_some());
+    let missing =
+        |own: &str| SqlError::new(sqlstate::UNDEFINED_TABLE, format!("table \"{own}\" does not exist"));
+    // Each table is dropped by itself: what is known to fail must not come after others are gone.
+    if let Some(name) = names.iter().find(|name| !if_exists && standing(name).is_none()) {
+        return Err(missing(&name.dotted()));
+    }
+    let mut gone = Vec::new();
     for name in names {
         let own = name.dotted();
-        let dropped = match public_name(name).filter(|own| snapshot.table(own).is_some()) {
+        let dropped = match standing(name) {
             Some(own) => run.context.kv.drop_table(own, run.session.deadline()).await.map_err(SqlError::from),
-            None => Err(SqlError::new(sqlstate::UNDEFINED_TABLE, format!("table \"{own}\" does not exist"))),
+            None => Err(missing(&own)),
         };
         match dropped {
-            Ok(()) => {}
+            Ok(()) => gone.push(own),
             Err(error) if if_exists && error.sqlstate == sqlstate::UNDEFINED_TABLE => {
                 run.session.notice(format!("table \"{own}\" does not exist, skipping"));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(failed_at(error, &own, &gone)),
         }
     }
     Ok(Execution::Done { tag: "DROP TABLE".into() })
+}
+
+/// The error of a DROP that failed at a table after it had dropped others.
+fn failed_at(error: SqlError, name: &str, gone: &[String]) -> SqlError {
+    if gone.is_empty() {
+        return error;
+    }
+    let before = gone.join(", ");
+    let of_it = error.detail.as_deref().map(|detail| format!(" Of {name}: {detail}")).unwrap_or_default();
+    error.detail(format!("This is about {name}; {before} had been dropped before.{of_it}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drop_that_failed_in_the_middle_says_what_is_gone() {
+        let failed = |gone: &[String]| failed_at(KvError::Coordination("away".into()).into(), "c", gone);
+        assert_eq!(failed(&[]).detail, None);
+        let detail = failed(&["a".to_owned(), "b".to_owned()]).detail;
+        assert_eq!(detail.as_deref(), Some("This is about c; a, b had been dropped before."));
+    }
 }

@@ -23,7 +23,8 @@ pub(super) async fn insert(run: &Run<'_>, insert: &InsertPlan) -> Result<Changed
     if let Some(Target { key, proposed: Some(row), .. }) = &run.target {
         row_encoding::check_not_null(&insert.table, row, |_| true)?;
         let mut writer = writer();
-        one(run, insert, &mut writer, row, key.clone(), blind(insert, row)).await?;
+        let done = one(run, insert, &mut writer, row, key.clone(), blind(insert, row)).await;
+        done.map_err(|error| writer.failed(error))?;
         return Ok(writer.finish());
     }
     let rows = proposed(run, insert).await?;
@@ -42,10 +43,12 @@ pub(super) async fn insert(run: &Run<'_>, insert: &InsertPlan) -> Result<Changed
         && matches!(insert.on_conflict, OnConflict::Fail | OnConflict::Replace)
     {
         let conflict = |at: usize| row_encoding::unique_violation(&insert.table, &rows[at]);
-        writer.independent_rows(keys, blinds.into_iter().flatten().collect(), conflict).await?;
+        let sent = writer.independent_rows(keys, blinds.into_iter().flatten().collect(), conflict).await;
+        sent.map_err(|error| writer.failed(error))?;
     } else {
         for ((row, key), blind) in rows.iter().zip(keys).zip(blinds) {
-            one(run, insert, &mut writer, row, key, blind).await?;
+            let done = one(run, insert, &mut writer, row, key, blind).await;
+            done.map_err(|error| writer.failed(error))?;
         }
     }
     Ok(writer.finish())

@@ -17,7 +17,7 @@ use kvstore::row_update::{RowUpdate, UpdateStep};
 
 use super::run::Run;
 use crate::catalog::TableSchema;
-use crate::error::{SqlError, sqlstate};
+use crate::error::{SqlError, fail, sqlstate};
 use crate::expression::Scope;
 use crate::plan::Returning;
 use crate::row_encoding;
@@ -123,7 +123,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes many rows that depend on nothing; rows that conflict get the error that `conflict` makes of their
-    /// position. The first error is the statement's, after all rows have been tried.
+    /// position. All rows are tried before the statement fails.
     pub(super) async fn independent_rows(
         &mut self,
         keys: Vec<Bytes>,
@@ -136,27 +136,24 @@ impl<'a> Writer<'a> {
             afters.push(blind.after);
         }
         let outcomes = self.run.context.kv.write_many(writes, self.deadline, self.run.session.token()).await;
-        let mut failure: Option<SqlError> = None;
+        let mut failure = None;
         for (at, (after, outcome)) in afters.into_iter().zip(outcomes).enumerate() {
             match outcome {
-                Ok(WriteOutcome::Written(written)) => self.wrote(after, &written)?,
-                Ok(WriteOutcome::ConditionFailed { .. }) => {
-                    failure.get_or_insert_with(|| conflict(at));
+                Ok(WriteOutcome::Written(written)) => {
+                    self.wrote(after, &written).unwrap_or_else(|error| fail(&mut failure, error));
                 }
-                Err(error) => {
-                    failure.get_or_insert_with(|| error.into());
-                }
+                Ok(WriteOutcome::ConditionFailed { .. }) => fail(&mut failure, conflict(at)),
+                Err(error) => fail(&mut failure, error.into()),
             }
         }
-        match failure {
-            None => Ok(()),
-            // Each row is atomic by itself: what was written stays, and the client has to know.
-            Some(error) if self.changed.count > 0 && error.hint.is_none() => Err(error.hint(format!(
-                "{} other rows of the statement were written: each row is atomic by itself.",
-                self.changed.count
-            ))),
-            Some(error) => Err(error),
-        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// The error of the statement, given that of a row: each row is atomic by itself, what was written stays, and the
+    /// client has to know. In a block nothing is written before COMMIT.
+    pub(super) fn failed(&self, error: SqlError) -> SqlError {
+        let written = if self.run.session.in_block() { 0 } else { self.changed.count };
+        error.with_rows_written(written)
     }
 
     /// Reads the row from the leader.
