@@ -197,6 +197,20 @@ async fn a_create_or_drop_whose_answer_is_lost_is_not_called_undone() {
     }
 }
 
+/// Whatever fails once the table stands, its client is not told that nothing was changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_made_is_said_to_be_made_whatever_fails_then() {
+    let mut cluster = Cluster::start(2).await;
+    let coordinator = Interposed::new(cluster.service.client());
+    cluster.add(coordinator.clone()).await;
+    coordinator.hide_ranges(true);
+    let made = create(&cluster.kv(3), "t").await;
+    let said = |why: &str| why.starts_with("table t was made, but then the coordination service failed");
+    assert!(matches!(&made, Err(KvError::Unavailable(why)) if said(why)), "{made:?}");
+    assert_eq!(cluster.kv(1).tables(true).await.unwrap().len(), 1);
+    coordinator.hide_ranges(false);
+}
+
 /// A member is who is registered: one that is away opens its replica when it comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_are_made_while_one_of_three_nodes_is_away_and_never_on_fewer_unasked() {

@@ -1,5 +1,6 @@
 //! The gateway as the [`Kv`] that planner and gRPC service call.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
@@ -7,7 +8,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, BoxStream, StreamExt};
-use replication::coordination::CoordinationError;
 use tokio::sync::mpsc;
 use wal::{Lsn, NodeId};
 
@@ -27,8 +27,41 @@ use crate::request::{
 /// Writes of one `write_many` under way at once.
 const WRITES_AT_ONCE: usize = 256;
 
-fn then_failed(error: &CoordinationError) -> String {
+fn then_failed(error: impl fmt::Display) -> String {
     format!("then the coordination service failed ({error})")
+}
+
+/// Why it is not known whether a table was made or dropped.
+const SILENT_COORDINATOR: &str = "the coordination service did not answer in time";
+
+/// The error of a CREATE whose table stands: none of those that say that nothing was done.
+fn made_but(name: &str, error: KvError) -> KvError {
+    let why = match error {
+        // Somebody dropped it at once.
+        KvError::NoTable(_) => return KvError::NoTable(name.to_owned()),
+        KvError::Coordination(why) => then_failed(why),
+        KvError::DeadlineExceeded(why) | KvError::Unavailable(why) => format!("has no leader yet ({why})"),
+        KvError::ShuttingDown => "then the node was shut down".to_owned(),
+        KvError::Overloaded(why) | KvError::OutOfMemory(why) => format!("cannot be used yet ({why})"),
+        other => format!("cannot be used yet ({other})"),
+    };
+    KvError::Unavailable(format!("table {name} was made, but {why}"))
+}
+
+impl Gateway {
+    /// Waits until each range of a new table has an open leader.
+    async fn await_leaders(&self, table: TableId, deadline: Instant) -> Result<(), KvError> {
+        self.map.refresh().await.map_err(coordination)?;
+        let view = self.map.table(table).await?;
+        // A strong read of nothing: answered by an open leader only.
+        let (keys, columns) = (Vec::new(), Columns::All);
+        let probe = Operation::MultiGet { keys, columns, mode: Mode::Strong, at: None, partial: false };
+        let open = view.ranges.iter().map(|range| {
+            let call = Call::strong(self.new_call(), range, probe.clone(), Lsn::ZERO, deadline);
+            self.drive(range, call, deadline)
+        });
+        join_all(open).await.into_iter().try_for_each(|answer| answer.map(drop))
+    }
 }
 
 impl Kv for Gateway {
@@ -122,27 +155,10 @@ impl Kv for Gateway {
     ) -> BoxFuture<'a, Result<Table, KvError>> {
         Box::pin(async move {
             splits.iter().try_for_each(|split| limits::check_key(&self.limits, split))?;
-            let table = self.map.create_table(name, schema, &splits).await?;
-            let unready = |why: String| KvError::Unavailable(format!("table {name} was made, but {why}"));
-            self.map.refresh().await.map_err(|error| unready(then_failed(&error)))?;
-            let view = match self.map.table(table.id).await {
-                // Somebody dropped it at once.
-                Err(KvError::NoTable(_)) => return Err(KvError::NoTable(name.to_owned())),
-                found => found?,
-            };
-            // A strong read of nothing: answered by an open leader only.
-            let (keys, columns) = (Vec::new(), Columns::All);
-            let probe = Operation::MultiGet { keys, columns, mode: Mode::Strong, at: None, partial: false };
-            let open = view.ranges.iter().map(|range| {
-                let call = Call::strong(self.new_call(), range, probe.clone(), Lsn::ZERO, deadline);
-                self.drive(range, call, deadline)
-            });
-            for answer in join_all(open).await {
-                answer.map_err(|error| match error {
-                    KvError::DeadlineExceeded(why) => unready(format!("has no leader yet ({why})")),
-                    error => error,
-                })?;
-            }
+            let made = self.map.create_table(name, schema, &splits);
+            let late = |_| KvError::OutcomeUnknown(SILENT_COORDINATOR.into());
+            let table = tokio::time::timeout_at(deadline.into(), made).await.map_err(late)??;
+            self.await_leaders(table.id, deadline).await.map_err(|error| made_but(name, error))?;
             Ok(table)
         })
     }
@@ -161,7 +177,7 @@ impl Kv for Gateway {
                     result => result?,
                 }
                 self.map.refresh().await.map_err(|error| {
-                    let then = then_failed(&error);
+                    let then = then_failed(error);
                     KvError::Unavailable(format!("table {name} was dropped, but {then}"))
                 })?;
                 Ok::<_, KvError>(table)
@@ -172,9 +188,7 @@ impl Kv for Gateway {
                     self.map.await_drop(&dropped, deadline).await;
                     Ok(())
                 }
-                Err(_) => {
-                    Err(KvError::OutcomeUnknown("the coordination service did not answer in time".into()))
-                }
+                Err(_) => Err(KvError::OutcomeUnknown(SILENT_COORDINATOR.into())),
             }
         })
     }

@@ -21,6 +21,8 @@ pub(crate) struct Interposed {
     lost_change: Mutex<Option<bool>>,
     /// Reads of descriptors fail.
     away: AtomicBool,
+    /// Descriptors of ranges are not found.
+    ranges_hidden: AtomicBool,
 }
 
 impl Interposed {
@@ -30,6 +32,7 @@ impl Interposed {
             before_list: Mutex::default(),
             lost_change: Mutex::default(),
             away: AtomicBool::default(),
+            ranges_hidden: AtomicBool::default(),
         })
     }
 
@@ -43,6 +46,11 @@ impl Interposed {
     pub(crate) fn lose_answer(&self, carried_out: bool, away: bool) {
         *self.lost_change.lock().unwrap() = Some(carried_out);
         self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// Descriptors of ranges are not found at this client's server, or are again.
+    pub(crate) fn hide_ranges(&self, hidden: bool) {
+        self.ranges_hidden.store(hidden, Ordering::Relaxed);
     }
 
     /// The coordinator answers again.
@@ -79,6 +87,9 @@ impl Coordinator for Interposed {
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Znode>>> {
         if self.away.load(Ordering::Relaxed) && path.contains("/tables/") {
             return Box::pin(async { Err(CoordinationError::Unavailable("no connection".into())) });
+        }
+        if self.ranges_hidden.load(Ordering::Relaxed) && path.contains("/ranges/") {
+            return Box::pin(async { Ok(None) });
         }
         self.inner.get(path)
     }
