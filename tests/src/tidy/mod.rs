@@ -4,6 +4,7 @@
 //! workspace, and those that need a whole crate (`order`). Canaries below plant a violation of each rule: a rule
 //! that finds nothing proves nothing.
 
+mod documents;
 mod functions;
 mod messages;
 mod names;
@@ -70,6 +71,7 @@ pub fn structure_findings(workspace: &Path) -> Vec<String> {
         names::check_script(&script, &defined, &mut found);
     }
     names::check_rules(&protocol, workspace, &sources, &mut found);
+    documents::check_documents(workspace, &mut found);
     let manual = workspace.join("docs/operations.md");
     let manual = fs::read_to_string(&manual).unwrap_or_else(|e| panic!("{}: {e}", manual.display()));
     let listed = messages::listed(&manual);
