@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use kvstore::request::Kv;
 
+use wal::Budget;
+
 use crate::catalog::Catalog;
+
+/// Bytes that all statements of a gateway may hold in rows and values.
+const MEMORY_BYTES_MAX: u64 = 256 << 20;
 
 /// What the server says about itself to clients.
 #[derive(Clone, Debug)]
@@ -43,11 +48,14 @@ pub(crate) struct Context {
     pub(crate) catalog: Catalog,
     /// What the server says about itself.
     pub(crate) info: Arc<ServerInfo>,
+    /// What all its statements may hold in rows and values.
+    pub(crate) memory: Budget,
 }
 
 impl Context {
     /// A context over a store.
     pub(crate) fn new(kv: Arc<dyn Kv>, info: ServerInfo) -> Context {
-        Context { catalog: Catalog::new(kv.clone()), kv, info: Arc::new(info) }
+        let memory = Budget::new("statements", MEMORY_BYTES_MAX);
+        Context { catalog: Catalog::new(kv.clone()), kv, info: Arc::new(info), memory }
     }
 }

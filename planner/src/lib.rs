@@ -46,6 +46,7 @@ mod context;
 mod catalog;
 mod statement;
 mod settings;
+mod memory;
 pub mod types;
 mod interrupt;
 mod depth;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::stream::{BoxStream, StreamExt};
 
 use crate::error::SqlError;
+use crate::memory::{Held, HeldRows};
 use crate::types::{Row, Type};
 
 /// A column of a result.
@@ -55,17 +56,25 @@ impl Rows {
 pub struct RowStream {
     ready: Option<Vec<Row>>,
     rest: Option<BoxStream<'static, Result<Vec<Row>, SqlError>>>,
+    /// For the rows that are ready: the reader has them one batch at a time.
+    #[expect(dead_code, reason = "it is dropped with the stream")]
+    held: Option<Held>,
 }
 
 impl RowStream {
     /// Rows that are all there: the path of point reads, without a boxed stream.
     pub(crate) fn ready(rows: Vec<Row>) -> RowStream {
-        RowStream { ready: Some(rows), rest: None }
+        RowStream { ready: Some(rows), rest: None, held: None }
+    }
+
+    /// Rows that are there already. They count as held until the stream is dropped.
+    pub(crate) fn held(rows: HeldRows) -> RowStream {
+        RowStream { ready: Some(rows.rows), rest: None, held: Some(rows.held) }
     }
 
     /// Rows that are still being read.
     pub(crate) fn streaming(rows: BoxStream<'static, Result<Vec<Row>, SqlError>>) -> RowStream {
-        RowStream { ready: None, rest: Some(rows) }
+        RowStream { ready: None, rest: Some(rows), held: None }
     }
 
     /// The next batch (never empty); `None` at the end. Cancel-safe.

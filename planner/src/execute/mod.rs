@@ -73,9 +73,7 @@ pub(crate) async fn execute(
 /// The result of a write: rows of RETURNING, or a tag.
 fn written(verb: &'static str, changed: Changed, columns: Option<&Arc<[Column]>>) -> Execution {
     match columns {
-        Some(columns) => {
-            Execution::Rows(Rows::new(columns.clone(), RowStream::ready(changed.returned), verb))
-        }
+        Some(columns) => Execution::Rows(Rows::new(columns.clone(), RowStream::held(changed.returned), verb)),
         None => Execution::Done { tag: format!("{verb} {}", changed.count) },
     }
 }

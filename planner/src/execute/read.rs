@@ -11,10 +11,14 @@ use super::scan;
 use crate::access::Access;
 use crate::catalog::TableSchema;
 use crate::error::SqlError;
+use crate::memory::HeldRows;
 use crate::query::SelectPlan;
 use crate::result::RowStream;
 use crate::row_encoding;
 use crate::types::Row;
+
+/// Keys that are read together.
+const KEYS_IN_STEP: usize = 2_000;
 
 /// All rows of a query.
 pub(super) async fn collect(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<Vec<Row>, SqlError> {
@@ -24,12 +28,12 @@ pub(super) async fn collect(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<V
 /// Runs a query.
 pub(super) async fn stream(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<RowStream, SqlError> {
     let Some((table, access)) = select.stored() else {
-        if select.input.is_small() {
-            return Ok(RowStream::ready(select.run(&run.env, None)?));
+        if select.is_quick() {
+            return Ok(RowStream::held(select.run(&run.env, None)?));
         }
         let (select, env) = (select.clone(), run.env.clone());
         let rows = run.env.interrupt.compute(move || select.run(&env, None)).await?;
-        return Ok(RowStream::ready(rows));
+        return Ok(RowStream::held(rows));
     };
     // A bad LIMIT fails before anything is read.
     select.limits(&run.env)?;
@@ -37,31 +41,35 @@ pub(super) async fn stream(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<Ro
         Access::Points(_) => points(run, table, access).await?,
         Access::Range { reverse, .. } => match access.span(table, &run.env)? {
             Some(span) => return scan::stream(run, select, table, span, *reverse).await,
-            None => Vec::new(),
+            None => run.env.memory.rows(),
         },
     };
-    if found.len() <= scan::GATHERED_INLINE_MAX {
-        return Ok(RowStream::ready(select.over(found, &run.env, None)?));
+    if found.rows.len() <= scan::GATHERED_INLINE_MAX {
+        return Ok(RowStream::held(select.over(found, &run.env, None)?));
     }
     let (select, env) = (select.clone(), run.env.clone());
-    Ok(RowStream::ready(run.env.interrupt.compute(move || select.over(found, &env, None)).await?))
+    Ok(RowStream::held(run.env.interrupt.compute(move || select.over(found, &env, None)).await?))
 }
 
 /// The rows of some keys, in key order.
-async fn points(run: &Run<'_>, table: &Arc<TableSchema>, access: &Access) -> Result<Vec<Row>, SqlError> {
+async fn points(run: &Run<'_>, table: &Arc<TableSchema>, access: &Access) -> Result<HeldRows, SqlError> {
     let overlay = Overlay::of(table, run.session);
     let (kv, options, token) = (&run.context.kv, run.session.read_options(), run.session.token());
+    let mut rows = run.env.memory.rows();
     if let Some(target) = &run.target {
         let read = kv.get(table.id, target.key.clone(), Columns::All, &options, token).await?;
-        return Ok(row(table, &overlay, read)?.into_iter().collect());
+        rows.extend(row(table, &overlay, read)?)?;
+        return Ok(rows);
     }
     let keys: Vec<Bytes> = access.keys(table, &run.env)?.into_iter().map(Bytes::from).collect();
-    if keys.is_empty() {
-        return Ok(Vec::new());
+    // The keys of a step are read together, and so are their values held beside the rows made of them.
+    for step in keys.chunks(KEYS_IN_STEP) {
+        let found = kv.multi_get(table.id, step.to_vec(), Columns::All, &options, token).await?;
+        for read in found {
+            rows.extend(row(table, &overlay, read)?)?;
+        }
     }
-    let found = kv.multi_get(table.id, keys, Columns::All, &options, token).await?;
-    let rows = found.into_iter().filter_map(|read| row(table, &overlay, read).transpose());
-    rows.collect()
+    Ok(rows)
 }
 
 /// What was read as a row, the block's own write laid over it; `None` if there is no row.

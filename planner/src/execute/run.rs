@@ -4,6 +4,7 @@ use super::target::Target;
 use crate::context::Context;
 use crate::expression::Env;
 use crate::interrupt::Interrupt;
+use crate::memory::Memory;
 use crate::pg_catalog;
 use crate::prepared::Prepared;
 use crate::session::Session;
@@ -43,5 +44,6 @@ pub(crate) fn env(context: &Context, session: &Session, prepared: &Prepared, par
         info: context.info.clone(),
         now: session.now(),
         interrupt: Interrupt::at(session.deadline()),
+        memory: Memory::of(&context.memory),
     }
 }

@@ -16,18 +16,21 @@ use crate::catalog::TableSchema;
 use crate::error::SqlError;
 use crate::expression::{Env, Scope};
 use crate::interrupt::{Interrupt, Pace};
-use crate::query::{Groups, ROWS_MAX, SelectPlan, too_many_rows};
+use crate::memory::{HeldRows, row_bytes};
+use crate::query::{Groups, SelectPlan};
 use crate::result::RowStream;
 use crate::row_encoding;
 use crate::session::Session;
 use crate::types::Row;
 
 /// Scans of at most so many rows are collected at once; longer ones stream through a task.
-const INLINE_ROWS_MAX: u64 = 1_000;
+const INLINE_ROWS_MAX: u64 = 100;
 /// So many rows are grouped and sorted on the statement's own task; more elsewhere.
 pub(super) const GATHERED_INLINE_MAX: usize = 500;
 /// Rows that are filtered and computed before others may have their turn.
 const SLICE_ROWS: usize = 64;
+/// Bytes after which rows are sent on, though the batch has more.
+const SENT_BYTES: u64 = 1 << 20;
 /// Batches between a scanning task and its reader.
 const BATCHES_AHEAD: usize = 2;
 
@@ -63,22 +66,22 @@ pub(super) async fn stream(
     let mut scanner = Scanner::new(run, table, scan, overlay);
     if needs_all {
         let rows = gather(&mut scanner, select, env).await?;
-        if rows.len() <= GATHERED_INLINE_MAX {
-            return Ok(RowStream::ready(select.finish(rows, env, None)?));
+        if rows.rows.len() <= GATHERED_INLINE_MAX {
+            return Ok(RowStream::held(select.finish(rows, env, None)?));
         }
         let (select, all) = (select.clone(), env.clone());
-        return Ok(RowStream::ready(env.interrupt.compute(move || select.finish(rows, &all, None)).await?));
+        return Ok(RowStream::held(env.interrupt.compute(move || select.finish(rows, &all, None)).await?));
     }
     let mut cut = Cut { skip: offset, left: limit.unwrap_or(u64::MAX) };
     if limit_pushed.is_some_and(|limit| limit <= INLINE_ROWS_MAX) {
-        let mut all = Vec::new();
+        let mut all = env.memory.rows();
         scanner
             .run(&env.interrupt, |batch| {
-                all.extend(project(select, batch, env, &mut cut)?);
+                all.extend(project(select, batch, env, &mut cut)?)?;
                 Ok(cut.left > 0)
             })
             .await?;
-        return Ok(RowStream::ready(all));
+        return Ok(RowStream::held(all));
     }
     Ok(spawn(scanner, select.clone(), env.clone(), cut))
 }
@@ -117,12 +120,19 @@ async fn send_all(
     let mut batches = kv.scan(scanner.scan.clone(), &options, session.token());
     let mut pace = Pace::new();
     while let Some(batch) = batches.next().await {
-        let mut out = Vec::new();
+        let mut out = env.memory.rows();
         for rows in slices(scanner.rows(batch?)?) {
             pace.step(&env.interrupt).await?;
-            out.extend(project(select, rows, env, cut)?);
+            out.extend(project(select, rows, env, cut)?)?;
+            // Rows may be much larger than what they are computed from.
+            if out.held.bytes() >= SENT_BYTES {
+                let full = std::mem::replace(&mut out, env.memory.rows());
+                if sender.send(Ok(full.rows)).await.is_err() {
+                    return Ok(());
+                }
+            }
         }
-        if !out.is_empty() && sender.send(Ok(out)).await.is_err() || cut.left == 0 {
+        if !out.rows.is_empty() && sender.send(Ok(out.rows)).await.is_err() || cut.left == 0 {
             return Ok(());
         }
     }
@@ -151,6 +161,7 @@ struct Cut {
 /// Filters and computes the rows of a batch.
 fn project(select: &SelectPlan, batch: Vec<Row>, env: &Env, cut: &mut Cut) -> Result<Vec<Row>, SqlError> {
     let mut out = Vec::with_capacity(batch.len());
+    let mut held = env.memory.hold();
     for row in batch {
         if cut.left == 0 {
             break;
@@ -163,15 +174,17 @@ fn project(select: &SelectPlan, batch: Vec<Row>, env: &Env, cut: &mut Cut) -> Re
             continue;
         }
         cut.left -= 1;
-        out.push(select.project(&row, env, None)?);
+        let row = select.project(&row, env, None)?;
+        held.add(row_bytes(&row))?;
+        out.push(row);
     }
     Ok(out)
 }
 
 /// The rows of a scan for a query that needs them all: groups, or kept rows up to the limit of memory.
-async fn gather(scanner: &mut Scanner, select: &SelectPlan, env: &Env) -> Result<Vec<Row>, SqlError> {
-    let mut groups = select.grouping.as_ref().map(Groups::new);
-    let mut kept = Vec::new();
+async fn gather(scanner: &mut Scanner, select: &SelectPlan, env: &Env) -> Result<HeldRows, SqlError> {
+    let mut groups = select.grouping.as_ref().map(|grouping| Groups::new(grouping, env));
+    let mut kept = env.memory.rows();
     scanner
         .run(&env.interrupt, |batch| {
             for row in batch {
@@ -180,15 +193,14 @@ async fn gather(scanner: &mut Scanner, select: &SelectPlan, env: &Env) -> Result
                 }
                 match &mut groups {
                     Some(groups) => groups.add(&Scope { row: &row, outer: None }, env)?,
-                    None if kept.len() >= ROWS_MAX => return Err(too_many_rows()),
-                    None => kept.push(row),
+                    None => kept.push(row)?,
                 }
             }
             Ok(true)
         })
         .await?;
     match groups {
-        Some(groups) => groups.finish(&env.interrupt),
+        Some(groups) => groups.finish(env),
         None => Ok(kept),
     }
 }

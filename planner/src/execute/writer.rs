@@ -19,6 +19,7 @@ use super::run::Run;
 use crate::catalog::TableSchema;
 use crate::error::{SqlError, fail, sqlstate};
 use crate::expression::Scope;
+use crate::memory::HeldRows;
 use crate::plan::Returning;
 use crate::row_encoding;
 use crate::session::Deferred;
@@ -44,12 +45,11 @@ pub(super) struct Blind {
 }
 
 /// What a statement has written.
-#[derive(Default)]
 pub(crate) struct Changed {
     /// Rows changed.
     pub(crate) count: u64,
     /// The rows of RETURNING.
-    pub(crate) returned: Vec<Row>,
+    pub(crate) returned: HeldRows,
 }
 
 /// Writes the rows of one statement.
@@ -68,7 +68,8 @@ impl<'a> Writer<'a> {
         table: &'a Arc<TableSchema>,
         returning: Option<&'a Returning>,
     ) -> Writer<'a> {
-        Writer { run, table, returning, deadline: run.session.deadline(), changed: Changed::default() }
+        let changed = Changed { count: 0, returned: run.env.memory.rows() };
+        Writer { run, table, returning, deadline: run.session.deadline(), changed }
     }
 
     /// What has been written.
@@ -219,7 +220,7 @@ impl<'a> Writer<'a> {
         row.extend(system);
         let scope = Scope { row: &row, outer: None };
         let values = returning.exprs.iter().map(|expr| expr.eval(&scope, &self.run.env));
-        self.changed.returned.push(values.collect::<Result<_, _>>()?);
+        self.changed.returned.push(values.collect::<Result<_, _>>()?)?;
         Ok(())
     }
 }

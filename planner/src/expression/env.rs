@@ -7,6 +7,7 @@ use crate::catalog::Snapshot;
 use crate::context::ServerInfo;
 use crate::error::SqlError;
 use crate::interrupt::Interrupt;
+use crate::memory::Memory;
 use crate::types::{Datum, Row, Type};
 
 /// What an execution gives its expressions besides rows. A clone shares the session and the tables.
@@ -26,6 +27,8 @@ pub(crate) struct Env {
     pub(crate) now: i64,
     /// When the statement must end.
     pub(crate) interrupt: Interrupt,
+    /// What it holds in rows and values.
+    pub(crate) memory: Memory,
 }
 
 /// What functions and system relations may see of a session, and the one thing that they may change: a setting.

@@ -7,9 +7,11 @@ use super::env::Env;
 use super::expr::Expr;
 use super::scope::Scope;
 use super::subquery::Subquery;
+use super::value_limit::check_value_bytes;
 use super::{arithmetic, pattern};
 use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
+use crate::memory::{Held, HeldRows, heap_bytes};
 use crate::statement::Operator;
 use crate::types::{Array, Datum, JsonKey, Row, Type, Value, json_member};
 
@@ -33,12 +35,19 @@ impl Expr {
             Expr::Not(arg) => Ok(boolean(truth(&value(arg)?).map(|holds| !holds))),
             Expr::And(items) => all(items, false, scope, env),
             Expr::Or(items) => all(items, true, scope, env),
-            Expr::Compare { op, left, right } => Ok(boolean(compare(*op, &value(left)?, &value(right)?)?)),
+            Expr::Compare { op, left, right } => {
+                let [left, right] = pair(left, right, scope, env)?;
+                Ok(boolean(compare(*op, &left, &right)?))
+            }
             Expr::Arithmetic { op, ty, left, right } => {
-                both(value(left)?, value(right)?, |left, right| arithmetic::binary(*op, ty, left, right))
+                let [left, right] = pair(left, right, scope, env)?;
+                both(left, right, |left, right| arithmetic::binary(*op, ty, left, right))
             }
             Expr::Negate(arg) => value(arg)?.map(arithmetic::negate).transpose(),
-            Expr::Concat { left, right } => both(value(left)?, value(right)?, |a, b| Ok(concat(a, b))),
+            Expr::Concat { left, right } => {
+                let [left, right] = pair(left, right, scope, env)?;
+                both(left, right, concat)
+            }
             Expr::Regex { arg, pattern, insensitive, negated } => {
                 both(value(arg)?, value(pattern)?, |text, pattern| {
                     let (text, pattern) = (text.to_string_text(), pattern.to_string_text());
@@ -72,21 +81,25 @@ impl Expr {
             }
             Expr::Coalesce(items) => coalesce(items, scope, env),
             Expr::Call { function, arguments } => {
-                let values = arguments.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+                let (values, _held) = held(arguments.iter().map(value), arguments.len(), env)?;
                 function.call(&values, env)
             }
-            Expr::Array { element, items } => array(element, items.iter().map(value)),
+            Expr::Array { element, items } => array(element, items.iter().map(value), env),
             Expr::Index { arg, index } => Ok(index_of(&value(arg)?, &value(index)?)),
             Expr::JsonGet { arg, key, text } => match (value(arg)?, value(key)?) {
                 (Some(document), Some(key)) => json_get(&document.to_string_text(), &key, *text),
                 _ => Ok(None),
             },
-            Expr::Exists(query) => Ok(boolean(Some(!query.rows(scope, env)?.is_empty()))),
+            Expr::Exists(query) => Ok(boolean(Some(!query.rows(scope, env)?.rows.is_empty()))),
             Expr::Subquery(query) => single(query, scope, env),
-            Expr::ArrayQuery { element, query } => array(element, first_column(query.rows(scope, env)?)),
+            Expr::ArrayQuery { element, query } => {
+                let found = query.rows(scope, env)?;
+                array(element, first_column(found.rows), env)
+            }
             Expr::InQuery { arg, query, negated } => {
                 let arg = value(arg)?;
-                contains(&arg, first_column(query.rows(scope, env)?), *negated)
+                let found = query.rows(scope, env)?;
+                contains(&arg, first_column(found.rows), *negated)
             }
         }
     }
@@ -222,17 +235,38 @@ fn quantified(left: &Datum, op: Operator, array: &Datum, all: bool) -> Result<Op
     Ok(result)
 }
 
-fn concat(left: Value, right: Value) -> Value {
+/// Two values, the first held while the second is computed.
+fn pair(left: &Expr, right: &Expr, scope: &Scope<'_>, env: &Env) -> Result<[Datum; 2], SqlError> {
+    let left = left.eval(scope, env)?;
+    let mut held = env.memory.hold();
+    if held.add_value(&left)? {
+        env.interrupt.check()?;
+    }
+    Ok([left, right.eval(scope, env)?])
+}
+
+fn concat(left: Value, right: Value) -> Result<Value, SqlError> {
     match (left, right) {
-        (Value::Bytea(left), Value::Bytea(right)) => Value::Bytea([left, right].concat().into()),
+        (Value::Bytea(left), Value::Bytea(right)) => {
+            check_value_bytes(left.len() + right.len())?;
+            Ok(Value::Bytea([left, right].concat().into()))
+        }
         (Value::Array(left), Value::Array(right)) => {
-            let items = left.items.iter().chain(&right.items).cloned().collect();
-            Value::Array(Array { element: left.element.clone(), items }.into())
+            let element = left.element.clone();
+            let (left, right) = (Some(Value::Array(left)), Some(Value::Array(right)));
+            check_value_bytes((heap_bytes(&left) + heap_bytes(&right)) as usize)?;
+            let items = |array| match array {
+                Some(Value::Array(array)) => array.items.clone(),
+                _ => Vec::new(),
+            };
+            let items = [items(left), items(right)].concat();
+            Ok(Value::Array(Array { element, items }.into()))
         }
         (left, right) => {
-            let mut text = left.to_string_text();
-            text.push_str(&right.to_string_text());
-            Value::Text(text)
+            let (mut text, right) = (left.to_string_text(), right.to_string_text());
+            check_value_bytes(text.len() + right.len())?;
+            text.push_str(&right);
+            Ok(Value::Text(text))
         }
     }
 }
@@ -265,8 +299,30 @@ fn coalesce(items: &[Expr], scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlEr
     Ok(None)
 }
 
-fn array(element: &Type, items: impl Iterator<Item = Result<Datum, SqlError>>) -> Result<Datum, SqlError> {
-    let items = items.collect::<Result<_, _>>()?;
+/// Values that are needed together, held while they are. Large ones are a good moment to see if the statement must end.
+fn held(
+    values: impl Iterator<Item = Result<Datum, SqlError>>,
+    count: usize,
+    env: &Env,
+) -> Result<(Vec<Datum>, Held), SqlError> {
+    let mut all = Vec::with_capacity(count);
+    let mut held = env.memory.hold();
+    for value in values {
+        let value = value?;
+        if held.add_value(&value)? {
+            env.interrupt.check()?;
+        }
+        all.push(value);
+    }
+    Ok((all, held))
+}
+
+fn array(
+    element: &Type,
+    items: impl Iterator<Item = Result<Datum, SqlError>>,
+    env: &Env,
+) -> Result<Datum, SqlError> {
+    let (items, _held) = held(items, 0, env)?;
     Ok(Some(Value::Array(Array { element: element.clone(), items }.into())))
 }
 
@@ -292,7 +348,7 @@ fn first_column(rows: Vec<Row>) -> impl Iterator<Item = Result<Datum, SqlError>>
 
 /// The value of a subquery of one row and one column; NULL if there is no row.
 fn single(query: &Subquery, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
-    let rows = query.rows(scope, env)?;
+    let HeldRows { rows, held: _held } = query.rows(scope, env)?;
     if rows.len() > 1 {
         return Err(SqlError::new(
             sqlstate::CARDINALITY_VIOLATION,

@@ -189,6 +189,17 @@ impl Expr {
         parts!(self, iter_mut, as_mut)
     }
 
+    /// Is it computed soon: no subquery, and at most `left` nodes, which are taken from it?
+    pub(crate) fn is_quick(&self, left: &mut usize) -> bool {
+        let Some(rest) = left.checked_sub(1) else { return false };
+        *left = rest;
+        let subquery = matches!(
+            self,
+            Expr::Exists(_) | Expr::Subquery(_) | Expr::ArrayQuery { .. } | Expr::InQuery { .. }
+        );
+        !subquery && self.parts().into_iter().all(|part| part.is_quick(left))
+    }
+
     /// Does `test` hold for this node or one below it?
     pub(crate) fn any(&self, test: &impl Fn(&Expr) -> bool) -> bool {
         test(self) || self.parts().into_iter().any(|part| deeper(|| part.any(test)))

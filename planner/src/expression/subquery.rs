@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::env::Env;
 use super::scope::Scope;
 use crate::error::SqlError;
-use crate::types::Row;
+use crate::memory::HeldRows;
 
 /// A query that an expression can run.
 pub(crate) trait RunQuery: Any + Debug + Send + Sync {
     /// Its rows; `outer` is the row of the expression around it.
-    fn rows(&self, env: &Env, outer: Option<&Scope<'_>>) -> Result<Vec<Row>, SqlError>;
+    fn rows(&self, env: &Env, outer: Option<&Scope<'_>>) -> Result<HeldRows, SqlError>;
 
     /// Is it the same query as another one (which may be of another type)?
     fn is_same(&self, other: &dyn Any) -> bool;
@@ -29,7 +29,7 @@ impl Subquery {
     }
 
     /// Its rows for a row of the query around it.
-    pub(super) fn rows(&self, scope: &Scope<'_>, env: &Env) -> Result<Vec<Row>, SqlError> {
+    pub(super) fn rows(&self, scope: &Scope<'_>, env: &Env) -> Result<HeldRows, SqlError> {
         self.0.rows(env, Some(scope))
     }
 }

@@ -1,17 +1,25 @@
 //! Rows gathered into groups, each with its aggregates.
 
 use super::plan::{Aggregate, Grouping};
-use super::row_sets::{ROWS_MAX, distinct, same, sort, too_many_rows};
+use super::row_index::RowIndex;
+use super::row_sets::{order_all, sort};
 use crate::error::SqlError;
 use crate::expression::{Accumulator, Env, Scope};
 use crate::interrupt::Interrupt;
+use crate::memory::{Held, HeldRows, row_bytes};
 use crate::types::{Datum, Row};
 
 /// Groups in order of first appearance.
 pub(crate) struct Groups<'a> {
     grouping: &'a Grouping,
     groups: Vec<Group>,
+    /// The groups by their keys.
+    index: RowIndex,
+    held: Held,
 }
+
+/// What an aggregate of a group takes, about.
+const GATHERED_BYTES: u64 = 200;
 
 struct Group {
     key: Row,
@@ -25,6 +33,10 @@ struct Gathered {
     arguments: Row,
     /// The arguments of the rows so far, if they must be sorted (and perhaps freed of duplicates) before they are taken.
     waiting: Vec<Row>,
+    /// The waiting ones, if they are taken once each.
+    index: RowIndex,
+    /// What the accumulator holds, as far as it is counted.
+    counted: u64,
 }
 
 impl Group {
@@ -34,6 +46,8 @@ impl Group {
             accumulator: start(own),
             arguments: Vec::with_capacity(own.arguments.len()),
             waiting: Vec::new(),
+            index: RowIndex::default(),
+            counted: 0,
         });
         Group { key, gathered: gathered.collect() }
     }
@@ -41,19 +55,19 @@ impl Group {
 
 impl<'a> Groups<'a> {
     /// No groups yet; one empty group if there are no keys.
-    pub(crate) fn new(grouping: &'a Grouping) -> Groups<'a> {
+    pub(crate) fn new(grouping: &'a Grouping, env: &Env) -> Groups<'a> {
         let mut groups = Vec::new();
         if grouping.keys.is_empty() {
             groups.push(Group::new(Vec::new(), &grouping.aggregates));
         }
-        Groups { grouping, groups }
+        Groups { grouping, groups, index: RowIndex::default(), held: env.memory.hold() }
     }
 
     /// Adds a row to its group.
     pub(crate) fn add(&mut self, scope: &Scope<'_>, env: &Env) -> Result<(), SqlError> {
         let at = self.group_of(scope, env)?;
         for (aggregate, gathered) in self.grouping.aggregates.iter().zip(&mut self.groups[at].gathered) {
-            gathered.add(aggregate, scope, env)?;
+            gathered.add(aggregate, scope, env, &mut self.held)?;
         }
         Ok(())
     }
@@ -65,31 +79,37 @@ impl<'a> Groups<'a> {
         }
         let keys = self.grouping.keys.iter();
         let key: Row = keys.map(|key| key.eval(scope, env)).collect::<Result<_, _>>()?;
-        for (at, group) in self.groups.iter().enumerate() {
-            if same(&group.key, &key)? {
-                return Ok(at);
-            }
+        if let Some(at) = self.index.find(&key, |at| &self.groups[at].key)? {
+            return Ok(at);
         }
+        self.held.add(row_bytes(&key) + self.grouping.aggregates.len() as u64 * GATHERED_BYTES)?;
+        self.index.insert(&key, self.groups.len(), &mut self.held)?;
         self.groups.push(Group::new(key, &self.grouping.aggregates));
         Ok(self.groups.len() - 1)
     }
 
     /// One row for each group: its keys, then its aggregates.
-    pub(crate) fn finish(self, interrupt: &Interrupt) -> Result<Vec<Row>, SqlError> {
-        let mut rows = Vec::with_capacity(self.groups.len());
+    pub(crate) fn finish(self, env: &Env) -> Result<HeldRows, SqlError> {
+        let mut rows = env.memory.rows();
         for group in self.groups {
             let mut row = group.key;
             for (aggregate, gathered) in self.grouping.aggregates.iter().zip(group.gathered) {
-                row.push(gathered.finish(aggregate, interrupt)?);
+                row.push(gathered.finish(aggregate, &env.interrupt)?);
             }
-            rows.push(row);
+            rows.push(row)?;
         }
         Ok(rows)
     }
 }
 
 impl Gathered {
-    fn add(&mut self, aggregate: &Aggregate, scope: &Scope<'_>, env: &Env) -> Result<(), SqlError> {
+    fn add(
+        &mut self,
+        aggregate: &Aggregate,
+        scope: &Scope<'_>,
+        env: &Env,
+        held: &mut Held,
+    ) -> Result<(), SqlError> {
         if let Some(filter) = &aggregate.filter
             && !filter.holds(scope, env)?
         {
@@ -104,33 +124,30 @@ impl Gathered {
             return Ok(());
         }
         if !aggregate.distinct && aggregate.order.is_empty() {
-            return self.accumulator.add(arguments);
-        }
-        if aggregate.distinct && self.is_waiting()? {
+            self.accumulator.add(arguments)?;
+            let holds = self.accumulator.held_bytes();
+            if holds > self.counted {
+                held.add(holds - self.counted)?;
+                self.counted = holds;
+            }
             return Ok(());
         }
-        if self.waiting.len() == ROWS_MAX {
-            return Err(too_many_rows());
+        if aggregate.distinct {
+            if self.index.find(&self.arguments, |at| &self.waiting[at])?.is_some() {
+                return Ok(());
+            }
+            self.index.insert(&self.arguments, self.waiting.len(), held)?;
         }
+        held.add(row_bytes(&self.arguments))?;
         self.waiting.push(self.arguments.clone());
         Ok(())
     }
 
-    /// Are equal arguments waiting already?
-    fn is_waiting(&self) -> Result<bool, SqlError> {
-        for waiting in &self.waiting {
-            if same(waiting, &self.arguments)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// The aggregate's value.
     fn finish(mut self, aggregate: &Aggregate, interrupt: &Interrupt) -> Result<Datum, SqlError> {
-        // DISTINCT alone takes its arguments in their own order, as PostgreSQL does.
-        if aggregate.distinct {
-            self.waiting = distinct(self.waiting, interrupt)?;
+        if aggregate.distinct && aggregate.order.is_empty() {
+            // DISTINCT alone takes its arguments in their own order, as PostgreSQL does.
+            order_all(&mut self.waiting, interrupt)?;
         }
         sort(&mut self.waiting, &aggregate.order, interrupt)?;
         for row in &self.waiting {

@@ -7,8 +7,9 @@
 mod run;
 mod groups;
 mod row_sets;
+mod row_index;
+mod row_order;
 mod plan;
 
 pub(crate) use groups::Groups;
 pub(crate) use plan::{Aggregate, Grouping, Input, SelectPlan, SortKey};
-pub(crate) use row_sets::{ROWS_MAX, too_many_rows};

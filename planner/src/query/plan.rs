@@ -75,6 +75,9 @@ pub(crate) struct SortKey {
     pub(crate) nulls_first: bool,
 }
 
+/// Nodes of a query's expressions that are computed on the session's own task at most.
+const QUICK_NODES_MAX: usize = 100;
+
 /// A query that is ready to run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SelectPlan {
@@ -96,13 +99,6 @@ pub(crate) struct SelectPlan {
     pub(crate) limit: Option<Expr>,
     /// OFFSET: a bigint without columns. NULL is 0.
     pub(crate) offset: Option<Expr>,
-}
-
-impl Input {
-    /// Whether it gives a few rows at once, whatever they are computed from.
-    pub(crate) fn is_small(&self) -> bool {
-        matches!(self, Input::Nothing | Input::Values(_))
-    }
 }
 
 /// GROUP BY, aggregates, HAVING.
@@ -147,6 +143,26 @@ impl SelectPlan {
             limit: None,
             offset: None,
         }
+    }
+
+    /// Does it take no longer than it takes to have it done elsewhere?
+    pub(crate) fn is_quick(&self) -> bool {
+        let few = match &self.input {
+            Input::Nothing => true,
+            Input::Values(rows) => rows.iter().map(Vec::len).sum::<usize>() <= QUICK_NODES_MAX,
+            _ => false,
+        };
+        let values = match &self.input {
+            Input::Values(rows) => rows.as_slice(),
+            _ => &[],
+        };
+        let mut left = QUICK_NODES_MAX;
+        few && self
+            .projection
+            .iter()
+            .chain(&self.filter)
+            .chain(values.iter().flatten())
+            .all(|expr| expr.is_quick(&mut left))
     }
 
     /// The stored table that it reads, with its access.

@@ -3,51 +3,16 @@
 use std::cmp::Ordering;
 
 use super::plan::SortKey;
-use crate::error::{SqlError, sqlstate};
+use super::row_index::RowIndex;
+use super::row_order::{order_rows, order_values, same};
+use crate::error::SqlError;
 use crate::interrupt::Interrupt;
+use crate::memory::HeldRows;
 use crate::statement::SetOp;
-use crate::types::{Datum, Row};
-
-/// Rows that one query may hold in memory.
-pub(crate) const ROWS_MAX: usize = 1_000_000;
-
-/// 53200: the result does not fit.
-pub(crate) fn too_many_rows() -> SqlError {
-    SqlError::new(
-        sqlstate::OUT_OF_MEMORY,
-        format!("more than {ROWS_MAX} rows would have to be sorted in memory"),
-    )
-    .hint("Order by the primary key, or add a LIMIT with a WHERE on the key.")
-}
+use crate::types::Row;
 
 /// A sort asks once in so many comparisons whether its statement must end.
 const COMPARISONS: u32 = 1024;
-
-/// Are all values equal, NULL to NULL (as DISTINCT and set operations see it)?
-pub(super) fn same(a: &[Datum], b: &[Datum]) -> Result<bool, SqlError> {
-    Ok(order_rows(a, b)? == Ordering::Equal)
-}
-
-fn order_rows(a: &[Datum], b: &[Datum]) -> Result<Ordering, SqlError> {
-    for (x, y) in a.iter().zip(b) {
-        let order = order_values(x, y, false)?;
-        if order != Ordering::Equal {
-            return Ok(order);
-        }
-    }
-    Ok(Ordering::Equal)
-}
-
-fn order_values(a: &Datum, b: &Datum, nulls_first: bool) -> Result<Ordering, SqlError> {
-    Ok(match (a, b) {
-        (Some(a), Some(b)) => a.compare(b)?,
-        (None, None) => Ordering::Equal,
-        (None, Some(_)) if nulls_first => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (Some(_), None) if nulls_first => Ordering::Greater,
-        (Some(_), None) => Ordering::Less,
-    })
-}
 
 /// Sorts rows by keys, stably.
 pub(super) fn sort(rows: &mut [Row], keys: &[SortKey], interrupt: &Interrupt) -> Result<(), SqlError> {
@@ -88,48 +53,52 @@ fn sort_by(
     failure.map_or(Ok(()), Err)
 }
 
+/// Sorts rows by all their values.
+pub(super) fn order_all(rows: &mut [Row], interrupt: &Interrupt) -> Result<(), SqlError> {
+    sort_by(rows, interrupt, |a, b| order_rows(a, b))
+}
+
 /// One of each: sorted, equal rows dropped.
-pub(super) fn distinct(mut rows: Vec<Row>, interrupt: &Interrupt) -> Result<Vec<Row>, SqlError> {
-    sort_by(&mut rows, interrupt, |a, b| order_rows(a, b))?;
-    let mut unique: Vec<Row> = Vec::with_capacity(rows.len());
-    for row in rows {
+pub(super) fn distinct(mut rows: HeldRows, interrupt: &Interrupt) -> Result<HeldRows, SqlError> {
+    order_all(&mut rows.rows, interrupt)?;
+    let mut unique: Vec<Row> = Vec::new();
+    for row in rows.rows {
         if !unique.last().map(|last| same(last, &row)).transpose()?.unwrap_or(false) {
             unique.push(row);
         }
     }
-    Ok(unique)
+    Ok(HeldRows { rows: unique, held: rows.held })
 }
 
 /// UNION, INTERSECT, EXCEPT; with ALL, a row stays as often as the rule of the operation says.
 pub(super) fn combine(
     op: SetOp,
     all: bool,
-    left: Vec<Row>,
-    right: Vec<Row>,
+    mut left: HeldRows,
+    mut right: HeldRows,
     interrupt: &Interrupt,
-) -> Result<Vec<Row>, SqlError> {
+) -> Result<HeldRows, SqlError> {
     if op == SetOp::Union {
-        let mut rows = left;
-        rows.extend(right);
-        return if all { Ok(rows) } else { distinct(rows, interrupt) };
+        left.rows.append(&mut right.rows);
+        left.held.take_over(right.held);
+        return if all { Ok(left) } else { distinct(left, interrupt) };
     }
-    let mut rest = right;
-    let mut kept = Vec::new();
-    for row in if all { left } else { distinct(left, interrupt)? } {
+    let mut index = RowIndex::default();
+    for (at, row) in right.rows.iter().enumerate() {
         interrupt.check()?;
-        let mut found = None;
-        for (at, other) in rest.iter().enumerate() {
-            if same(&row, other)? {
-                found = Some(at);
-                break;
-            }
-        }
+        index.insert(row, at, &mut right.held)?;
+    }
+    let left = if all { left } else { distinct(left, interrupt)? };
+    let mut kept = Vec::new();
+    for row in left.rows {
+        interrupt.check()?;
+        let found = index.find(&row, |at| &right.rows[at])?;
         if let (Some(at), true) = (found, all) {
-            rest.swap_remove(at);
+            index.remove(&row, at);
         }
         if found.is_some() == (op == SetOp::Intersect) {
             kept.push(row);
         }
     }
-    Ok(kept)
+    Ok(HeldRows { rows: kept, held: left.held })
 }

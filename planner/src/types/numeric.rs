@@ -143,6 +143,11 @@ impl Numeric {
         }
     }
 
+    /// Bytes that it takes behind its fixed size.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        self.finite().map_or(0, |value| value.as_bigint_and_scale().0.bits() / 8)
+    }
+
     /// The decimal, unless NaN.
     pub(crate) fn finite(&self) -> Option<&BigDecimal> {
         match self {

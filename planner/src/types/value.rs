@@ -1,6 +1,7 @@
 //! The values of SQL, and their order.
 
 use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -134,5 +135,39 @@ impl Value {
                 }
             },
         })
+    }
+
+    /// Hashes what [`Value::compare`] looks at: values that compare as equal hash alike.
+    pub(crate) fn hash_equal(&self, hasher: &mut impl Hasher) {
+        if let Some(number) = self.as_i64() {
+            return number.hash(hasher);
+        }
+        match self {
+            Value::Float8(number) if number.is_nan() => f64::NAN.to_bits().hash(hasher),
+            // Zero and minus zero are equal.
+            Value::Float8(number) => (number + 0.0).to_bits().hash(hasher),
+            Value::Numeric(number) => number.finite().hash(hasher),
+            Value::Text(text) => text.hash(hasher),
+            Value::Bytea(bytes) => bytes.hash(hasher),
+            Value::Uuid(uuid) => uuid.hash(hasher),
+            Value::Bool(value) => value.hash(hasher),
+            Value::Date(days) => days.hash(hasher),
+            Value::Timestamptz(micros) => micros.hash(hasher),
+            // Documents that are equal differ in the digits of numbers only (1 and 1.0).
+            Value::Jsonb(text) => {
+                let others = text.bytes().filter(|byte| !byte.is_ascii_digit() && !b".eE+-".contains(byte));
+                others.for_each(|byte| hasher.write_u8(byte));
+            }
+            Value::Array(array) => {
+                array.items.len().hash(hasher);
+                for item in &array.items {
+                    item.is_some().hash(hasher);
+                    if let Some(item) = item {
+                        item.hash_equal(hasher);
+                    }
+                }
+            }
+            Value::Int2(_) | Value::Int4(_) | Value::Int8(_) | Value::Oid(_) => {}
+        }
     }
 }

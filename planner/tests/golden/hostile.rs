@@ -128,3 +128,70 @@ fn a_statement_does_not_execute_itself() {
     assert_eq!(state("prepare a as execute a; execute a"), "42601");
     assert_eq!(state("prepare a as prepare b as select 1; execute a"), "42601");
 }
+
+#[test]
+fn no_statement_takes_the_memory_of_the_process() {
+    let series = |n: usize| format!("generate_series(1,{n})");
+    let (few, many) = (series(1_000), series(100_000));
+    assert_eq!(state(&format!("select count(*) from {few} a, {few} b, {few} c")), "53200");
+    assert_eq!(state("select count(*) from generate_series(-2000000000, 2000000000)"), "53200");
+    assert_eq!(state(&format!("select a, repeat('x', 10000) from {many} a order by 1")), "53200");
+    assert_eq!(state(&format!("select array_agg(repeat('x', 10000)) from {many} a")), "53200");
+    assert_eq!(state(&format!("select count(distinct repeat('x', 10000) || a) from {many} a")), "53200");
+    assert_eq!(state(&format!("select array(select repeat('x', 10000) from {many})")), "53200");
+    let long = "repeat('x', 16000000)";
+    assert_eq!(state(&format!("select {long}{}", format!(", {long}").repeat(50))), "53200");
+    assert_eq!(state(&format!("select concat({long}{})", format!(", {long}").repeat(50))), "53200");
+    assert_eq!(state(&format!("select length({long} || {long})")), "54000");
+    assert_eq!(state(&format!("select length(replace({long}, 'x', {long}))")), "54000");
+    assert_eq!(state(&format!("select string_agg('a', {long}) from {few}")), "54000");
+    assert_eq!(state(&format!("select array_to_string(array_agg(a), {long}) from {few} a")), "54000");
+    for first in ["'abc'", "array[1,2]"] {
+        let nested = format!(
+            "{}select {first} as a{}",
+            "select a || a || a || a as a from (".repeat(14),
+            ") x".repeat(14)
+        );
+        assert_eq!(state(&nested), "54000", "{first}");
+    }
+}
+
+#[test]
+fn no_statement_takes_the_square_of_its_rows() {
+    let many = "generate_series(1,100000)";
+    assert_eq!(state(&format!("select count(distinct a) from {many} a")), "00000");
+    assert_eq!(state(&format!("select count(distinct a % 10 order by a % 10) from {many} a")), "00000");
+    assert_eq!(state(&format!("select count(*) from (select a from {many} a group by a) x")), "00000");
+    for set in ["except", "except all", "intersect", "intersect all", "union"] {
+        assert_eq!(state(&format!("select a from {many} a {set} select a from {many} a")), "00000", "{set}");
+        assert_eq!(state(&format!("select 1 from {many} a {set} select 1 from {many} a")), "00000", "{set}");
+    }
+    assert_eq!(state(&format!("select 1 where 5 in (1{})", ",2".repeat(100_000))), "00000");
+}
+
+#[test]
+fn a_statement_that_computes_for_long_ends_at_its_timeout_and_hinders_nobody() {
+    let slow = "set statement_timeout = '300ms'; \
+                select (select count(*) from generate_series(1,3000) a join generate_series(1,3000) b on a + b < 0)";
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let planner = Arc::new(Planner::new(Arc::new(MemoryKv::default()), ServerInfo::new("spinnaker")));
+    let session = Session::new(planner.info(), "root", "spinnaker", 1);
+    let work = async move {
+        for part in planner.split(&session, slow).await? {
+            let prepared = planner.prepare(&session, &part.sql, &[]).await?;
+            planner.execute(&session, &prepared, Vec::new()).await?;
+        }
+        Ok::<(), SqlError>(())
+    };
+    let slow = runtime.spawn(work);
+    let started = Instant::now();
+    let mut turns = 0;
+    while !slow.is_finished() {
+        // On the one thread that there is for all.
+        runtime.block_on(runtime.spawn(async {})).unwrap();
+        turns += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(runtime.block_on(slow).unwrap().unwrap_err().sqlstate, "57014");
+    assert!(turns > 20 && started.elapsed() < PATIENCE, "{turns} turns in {:?}", started.elapsed());
+}

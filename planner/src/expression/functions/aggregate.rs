@@ -7,6 +7,8 @@ use std::fmt::Debug;
 use super::signature::Signature;
 use crate::error::SqlError;
 use crate::expression::arithmetic;
+use crate::expression::value_limit::check_value_bytes;
+use crate::memory::heap_bytes;
 use crate::statement::Operator;
 use crate::types::declared::{ANY, ANYARRAY, ANYELEMENT, BOOL, FLOAT8, INT4, INT8, NUMERIC, TEXT};
 use crate::types::{Array, Datum, DeclaredType, Numeric, Type, Value};
@@ -15,6 +17,11 @@ use crate::types::{Array, Datum, DeclaredType, Numeric, Type, Value};
 pub(crate) trait Accumulator: Send {
     /// Takes the arguments of one row, in the types that the signature asks for.
     fn add(&mut self, arguments: &[Datum]) -> Result<(), SqlError>;
+
+    /// Bytes that it has come to hold of all those arguments.
+    fn held_bytes(&self) -> u64 {
+        0
+    }
 
     /// The result, of the type that it was started with.
     fn finish(self: Box<Self>) -> Result<Datum, SqlError>;
@@ -33,7 +40,7 @@ pub(crate) struct AggregateFunction {
 
 pub(super) const FUNCTIONS: &[AggregateFunction] = &[
     aggregate("array_agg", &[ANYELEMENT], ANYARRAY, |ty| {
-        Box::new(Items { ty: ty.clone(), items: Vec::new() })
+        Box::new(Items { ty: ty.clone(), items: Vec::new(), bytes: 0 })
     })
     .accepts_null(),
     aggregate("avg", &[FLOAT8], FLOAT8, |ty| Box::new(Average(Sum::new(ty)))),
@@ -190,12 +197,21 @@ impl Accumulator for Average {
 struct Items {
     ty: Type,
     items: Vec<Datum>,
+    bytes: u64,
 }
 
 impl Accumulator for Items {
     fn add(&mut self, arguments: &[Datum]) -> Result<(), SqlError> {
-        self.items.extend(arguments.first().cloned());
+        if let Some(item) = arguments.first() {
+            // The array doubles as it grows.
+            self.bytes += 2 * size_of::<Datum>() as u64 + heap_bytes(item);
+            self.items.push(item.clone());
+        }
         Ok(())
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.bytes
     }
 
     fn finish(self: Box<Self>) -> Result<Datum, SqlError> {
@@ -213,11 +229,18 @@ impl Accumulator for Joined {
         match (&mut self.0, separator) {
             (None, _) => self.0 = Some(value.to_string_text()),
             (Some(joined), separator) => {
-                joined.extend(separator.as_ref().map(Value::to_string_text));
-                joined.push_str(&value.to_string_text());
+                let separator = separator.as_ref().map_or(String::new(), Value::to_string_text);
+                let value = value.to_string_text();
+                check_value_bytes(joined.len() + separator.len() + value.len())?;
+                joined.push_str(&separator);
+                joined.push_str(&value);
             }
         }
         Ok(())
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, |joined| joined.capacity() as u64)
     }
 
     fn finish(self: Box<Self>) -> Result<Datum, SqlError> {

@@ -2,6 +2,7 @@
 
 use super::function::{Arguments, Function, count, function, text};
 use crate::error::SqlError;
+use crate::expression::value_limit::check_value_bytes;
 use crate::types::declared::{ANYARRAY, ANYELEMENT, INT4, TEXT};
 use crate::types::{Datum, Value};
 
@@ -46,5 +47,8 @@ fn array_to_string(a: &Arguments<'_>) -> Result<Datum, SqlError> {
     };
     let null = a.optional_text(2).map(String::from);
     let shown = |item: &Datum| item.as_ref().map(Value::to_string_text).or_else(|| null.clone());
-    text(array.items.iter().filter_map(shown).collect::<Vec<_>>().join(&separator))
+    let parts: Vec<String> = array.items.iter().filter_map(shown).collect();
+    let bytes: usize = parts.iter().map(String::len).sum();
+    check_value_bytes(bytes.saturating_add(separator.len().saturating_mul(parts.len())))?;
+    text(parts.join(&separator))
 }

@@ -3,6 +3,7 @@
 use super::function::{Arguments, Function, boolean, count, function, text};
 use crate::error::{SqlError, sqlstate};
 use crate::expression::object_names::quote_ident;
+use crate::expression::value_limit::check_value_bytes;
 use crate::types::declared::{ANY, BOOL, INT4, TEXT};
 use crate::types::{Datum, Value};
 
@@ -36,21 +37,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("upper", &[TEXT], TEXT, |a| text(a.text(0).to_uppercase())),
 ];
 
-/// Bytes of a computed text at most.
-const TEXT_BYTES_MAX: usize = 16 << 20;
-
-fn too_long() -> SqlError {
-    SqlError::new(sqlstate::LIMIT_EXCEEDED, "requested length too large")
-        .detail(format!("A function may give a text of {TEXT_BYTES_MAX} bytes at most."))
-}
-
 fn trim(a: &Arguments<'_>, cut: for<'t> fn(&'t str, &[char]) -> &'t str) -> Result<Datum, SqlError> {
     let set: Vec<char> = a.optional_text(1).map_or(vec![' '], |set| set.chars().collect());
     text(cut(&a.text(0), &set))
 }
 
 fn concat(a: &Arguments<'_>) -> Result<Datum, SqlError> {
-    text((0..a.values.len()).map(|at| a.text(at)).collect::<String>())
+    let parts: Vec<_> = (0..a.values.len()).map(|at| a.text(at)).collect();
+    check_value_bytes(parts.iter().map(|part| part.len()).sum())?;
+    text(parts.concat())
 }
 
 fn initcap(a: &Arguments<'_>) -> Result<Datum, SqlError> {
@@ -96,9 +91,7 @@ fn right(a: &Arguments<'_>) -> Result<Datum, SqlError> {
 
 fn pad(a: &Arguments<'_>, join: fn(&str, String) -> String) -> Result<Datum, SqlError> {
     let (whole, width) = (a.text(0), a.integer(1).max(0) as usize);
-    if width > TEXT_BYTES_MAX {
-        return Err(too_long());
-    }
+    check_value_bytes(width)?;
     let fill = a.optional_text(2).unwrap_or(" ".into());
     let length = whole.chars().count();
     if length >= width || fill.is_empty() {
@@ -109,9 +102,7 @@ fn pad(a: &Arguments<'_>, join: fn(&str, String) -> String) -> Result<Datum, Sql
 
 fn repeat(a: &Arguments<'_>) -> Result<Datum, SqlError> {
     let (unit, times) = (a.text(0), a.integer(1).max(0) as usize);
-    if unit.len().saturating_mul(times) > TEXT_BYTES_MAX {
-        return Err(too_long());
-    }
+    check_value_bytes(unit.len().saturating_mul(times))?;
     text(unit.repeat(times))
 }
 
@@ -120,8 +111,12 @@ fn replace(a: &Arguments<'_>) -> Result<Datum, SqlError> {
     if old.is_empty() {
         return text(whole);
     }
-    let replaced = whole.replace(&*old, &a.text(2));
-    if replaced.len() > TEXT_BYTES_MAX { Err(too_long()) } else { text(replaced) }
+    let new = a.text(2);
+    if new.len() > old.len() {
+        let more = whole.matches(&*old).count().saturating_mul(new.len() - old.len());
+        check_value_bytes(whole.len().saturating_add(more))?;
+    }
+    text(whole.replace(&*old, &new))
 }
 
 fn split_part(a: &Arguments<'_>) -> Result<Datum, SqlError> {
