@@ -1,9 +1,9 @@
 //! Settings of a session: ours, and the ones that drivers set by habit.
 //!
 //! Four settings change what the store does: `consistency`, `max_staleness`, `session_guarantees` and
-//! `statement_timeout`. The others are kept and shown so that drivers find what they expect; those that would
-//! change the meaning of data (client_encoding, DateStyle, TimeZone, ..) take only the values that this server
-//! really has, or warn.
+//! `statement_timeout`. The others are kept and shown so that drivers find what they expect. Those that would change
+//! what a statement means (client_encoding, DateStyle, TimeZone, search_path, isolation, ..) take only the values that
+//! this server really has.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,8 +29,16 @@ enum Kind {
     Limit,
     /// One of these words (any case), separated by `|`.
     OneOf(&'static str),
+    /// A level of isolation.
+    Isolation,
+    /// A level of messages.
+    Level,
+    /// It takes the user of the session, who never changes; `role` also none.
+    User,
     /// Shown, never set.
     ReadOnly,
+    /// Of no effect but the default: another value is refused.
+    Fixed,
 }
 
 /// A setting that this server knows.
@@ -59,20 +67,33 @@ const KNOWN: &[Known] = &[
     known("application_name", "", Kind::Text, true, "Name that the client gives itself."),
     known("bytea_output", "hex", Kind::OneOf("hex"), false, "Output format of bytea."),
     known("client_encoding", "UTF8", Kind::OneOf("UTF8"), true, "Encoding of the client's text."),
-    known("client_min_messages", "notice", Kind::Text, false, "Least level of messages sent."),
+    known("client_min_messages", "notice", Kind::Level, false, "Least level of messages sent."),
     known("consistency", "strong", Kind::OneOf("strong|timeline"), true, "Reads: strong or timeline."),
     known("DateStyle", "ISO, MDY", Kind::Text, true, "Format of dates (always ISO)."),
-    known("default_transaction_isolation", "read committed", Kind::Text, false, "Accepted, without effect."),
-    known("default_transaction_read_only", "off", Kind::Bool, true, "Refuse writes in new blocks."),
+    known("default_transaction_deferrable", "off", Kind::Fixed, false, "Always off."),
+    known(
+        "default_transaction_isolation",
+        "read committed",
+        Kind::Isolation,
+        false,
+        "Isolation of new blocks.",
+    ),
+    known("default_transaction_read_only", "off", Kind::Bool, true, "Refuse writes in new transactions."),
     known("extra_float_digits", "1", Kind::Integer, false, "Accepted: floats are always exact."),
-    known("idle_in_transaction_session_timeout", "0", Kind::Duration, false, "Accepted, without effect."),
+    known("idle_in_transaction_session_timeout", "0", Kind::Fixed, false, "Always off."),
     known("in_hot_standby", "off", Kind::ReadOnly, true, "Always off: every gateway takes writes."),
     known("integer_datetimes", "on", Kind::ReadOnly, true, "Timestamps are 64-bit integers."),
-    known("IntervalStyle", "postgres", Kind::Text, true, "Accepted, without effect."),
+    known(
+        "IntervalStyle",
+        "postgres",
+        Kind::OneOf("postgres|postgres_verbose|sql_standard|iso_8601"),
+        true,
+        "There are no intervals yet.",
+    ),
     known("is_superuser", "on", Kind::ReadOnly, true, "Always on."),
     known("lc_collate", "C", Kind::ReadOnly, false, "Text sorts by its bytes."),
     known("lc_ctype", "C", Kind::ReadOnly, false, "Character classes."),
-    known("lock_timeout", "0", Kind::Duration, false, "Accepted, without effect."),
+    known("lock_timeout", "0", Kind::Duration, false, "No statement waits for a lock."),
     known("max_identifier_length", "63", Kind::ReadOnly, false, "Longest identifier in bytes."),
     known(
         "max_staleness",
@@ -81,12 +102,13 @@ const KNOWN: &[Known] = &[
         true,
         "Timeline reads: data older than this is fetched from the leader.",
     ),
-    known("row_security", "on", Kind::Bool, false, "Accepted, without effect."),
-    known("search_path", "\"$user\", public", Kind::Text, false, "Accepted: there is one schema, public."),
+    known("role", "none", Kind::User, false, "Role of the session: its user."),
+    known("row_security", "on", Kind::Bool, false, "There are no policies."),
+    known("search_path", "\"$user\", public", Kind::Text, false, "Schemas that are searched for names."),
     known("server_encoding", "UTF8", Kind::ReadOnly, true, "Encoding of the server."),
     known("server_version", "", Kind::ReadOnly, true, "Version of PostgreSQL that clients see."),
     known("server_version_num", "", Kind::ReadOnly, false, "The same as a number."),
-    known("session_authorization", "", Kind::ReadOnly, true, "User of the session."),
+    known("session_authorization", "", Kind::User, true, "User of the session."),
     known(
         "session_guarantees",
         "on",
@@ -103,12 +125,23 @@ const KNOWN: &[Known] = &[
         false,
         "Longest time of a statement; 0: the default of 60 s.",
     ),
-    known("synchronous_commit", "on", Kind::Text, false, "Accepted: commits are always replicated."),
+    known(
+        "synchronous_commit",
+        "on",
+        Kind::OneOf("on|off|local|remote_write|remote_apply"),
+        false,
+        "Commits are always replicated.",
+    ),
     known("TimeZone", "UTC", Kind::Text, true, "Always UTC."),
-    known("transaction_isolation", "read committed", Kind::Text, false, "Isolation of the block."),
+    known("transaction_deferrable", "off", Kind::Fixed, false, "Always off."),
+    known("transaction_isolation", "read committed", Kind::Isolation, false, "Isolation of the block."),
     known("transaction_read_only", "off", Kind::Bool, false, "Whether the block refuses writes."),
-    known("xmloption", "content", Kind::Text, false, "Accepted, without effect."),
+    known("xmloption", "content", Kind::OneOf("content|document"), false, "There is no xml."),
 ];
+
+/// Levels of messages, the least important first.
+const MESSAGE_LEVELS: &[&str] =
+    &["debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "warning", "error"];
 
 /// The deadline of a statement when `statement_timeout` is 0: long, but no statement waits forever.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
@@ -170,6 +203,13 @@ impl Settings {
         find(name).map(|known| known.default.to_string()).ok_or_else(|| unrecognized(name))
     }
 
+    /// Does the client want to hear of messages of this level?
+    pub(crate) fn tells(&self, severity: &str) -> bool {
+        let least = self.show("client_min_messages").unwrap_or_default();
+        let rank = |level: &str| MESSAGE_LEVELS.iter().position(|own| own.eq_ignore_ascii_case(level));
+        rank(severity) >= rank(&least)
+    }
+
     /// The right spelling of a setting's name.
     pub(crate) fn spelling(name: &str) -> &str {
         find(name).map_or(name, |known| known.name)
@@ -191,7 +231,13 @@ impl Settings {
 
     /// Sets from the startup packet: RESET goes back to this value.
     pub(crate) fn set_startup(&mut self, name: &str, value: &str) -> Result<Option<String>, SqlError> {
-        let warning = self.set(name, value)?;
+        let warning = match self.set(name, value) {
+            // Drivers send the zone of their machine, whatever it is, and then go by the one that is reported.
+            Err(error) if find(name).is_some_and(|known| known.name == "TimeZone") => {
+                Some(format!("{}: it is UTC", error.message))
+            }
+            set => set?,
+        };
         if let Some((key, value)) = self.changed.remove_entry(Self::spelling(name)) {
             self.startup.insert(key, value);
         }
@@ -208,31 +254,28 @@ impl Settings {
             }
             return Err(unrecognized(name));
         };
-        let mut warning = None;
         let value = match known.name {
             "client_encoding" if encoding_is_utf8(value) => "UTF8".to_string(),
-            "TimeZone" => {
-                if !matches!(
-                    value.to_ascii_lowercase().as_str(),
-                    "utc" | "gmt" | "etc/utc" | "default" | "local"
-                ) {
-                    warning =
-                        Some(format!("time zone \"{value}\" is not supported: timestamps are shown in UTC"));
-                }
-                "UTC".to_string()
-            }
-            "DateStyle" => {
-                if !value.to_ascii_lowercase().contains("iso") {
-                    warning =
-                        Some(format!("date style \"{value}\" is not supported: dates are shown as ISO"));
-                }
-                "ISO, MDY".to_string()
-            }
+            "TimeZone" => time_zone(value)?,
+            "DateStyle" => date_style(value)?,
+            "search_path" => search_path(value)?,
+            "role" | "session_authorization" => self.user(known, value)?,
             _ => check(known, value)?,
         };
         self.changed.insert(known.name.to_string(), value);
         self.refresh();
-        Ok(warning)
+        Ok(None)
+    }
+
+    /// A user that the session may act as. 0A000 for another one than its own.
+    fn user(&self, known: &Known, value: &str) -> Result<String, SqlError> {
+        let own = self.startup.get("session_authorization").map_or("", String::as_str);
+        match (known.name, value) {
+            ("role", value) if value.eq_ignore_ascii_case("none") => Ok("none".into()),
+            (_, value) if value == own => Ok(value.into()),
+            (name, _) => Err(SqlError::unsupported(format!("setting {name} to another user"))
+                .hint("Connect as that user.")),
+        }
     }
 
     /// Back to the default (or the startup packet's value).
@@ -275,6 +318,72 @@ fn encoding_is_utf8(value: &str) -> bool {
     matches!(plain.to_ascii_lowercase().as_str(), "utf8" | "unicode" | "sqlascii")
 }
 
+/// UTC, by any of its names. 0A000 for other zones.
+fn time_zone(value: &str) -> Result<String, SqlError> {
+    let plain = value.trim().to_ascii_lowercase();
+    let utc = ["utc", "gmt", "etc/utc", "etc/gmt", "uct", "etc/uct", "zulu", "etc/zulu", "universal", "z"];
+    let zero = plain.parse::<f64>().is_ok_and(|hours| hours == 0.0);
+    if zero || utc.contains(&plain.as_str()) || matches!(plain.as_str(), "default" | "local" | "+00:00") {
+        return Ok("UTC".into());
+    }
+    Err(SqlError::unsupported(format!("the time zone \"{value}\"")).hint(
+        "Times are read and shown in UTC: give other times with their offset, and set the time zone to UTC.",
+    ))
+}
+
+/// ISO dates; the order of day and month is for dates with slashes, which are not read.
+fn date_style(value: &str) -> Result<String, SqlError> {
+    let mut order = "MDY";
+    for word in value.split(',').map(|word| word.trim().to_ascii_lowercase()) {
+        match word.as_str() {
+            "iso" | "default" => {}
+            "mdy" | "us" | "noneuro" | "noneuropean" => order = "MDY",
+            "dmy" | "euro" | "european" => order = "DMY",
+            "ymd" => order = "YMD",
+            "sql" | "postgres" | "german" => {
+                return Err(SqlError::unsupported(format!("the date style \"{value}\""))
+                    .hint("Dates are shown as ISO 8601 has them."));
+            }
+            _ => {
+                return Err(SqlError::new(
+                    sqlstate::INVALID_PARAMETER,
+                    format!("invalid value for parameter \"DateStyle\": \"{value}\""),
+                ));
+            }
+        }
+    }
+    Ok(format!("ISO, {order}"))
+}
+
+/// A search path that finds what is in schema public. 0A000 for another one: names would mean other tables than the
+/// client believes.
+fn search_path(value: &str) -> Result<String, SqlError> {
+    let schemas: Vec<&str> = value.split(',').map(|word| word.trim().trim_matches('"')).collect();
+    let known = |schema: &&str| matches!(*schema, "public" | "$user" | "pg_catalog" | "pg_temp" | "");
+    if let Some(other) = schemas.iter().find(|schema| !known(schema)) {
+        return Err(SqlError::unsupported(format!("the schema \"{other}\" in search_path"))
+            .hint("There is one schema for tables, public."));
+    }
+    Ok(value.to_string())
+}
+
+/// 0A000 for a level of isolation that is not kept.
+pub(crate) fn check_isolation(level: &str) -> Result<(), SqlError> {
+    match level.to_ascii_lowercase().as_str() {
+        "read committed" | "read uncommitted" => Ok(()),
+        "repeatable read" | "serializable" | "snapshot" => {
+            Err(SqlError::unsupported(format!("the isolation level {}", level.to_uppercase())).hint(
+                "Statements run at READ COMMITTED: each sees what is committed when it reads. A block's own write \
+                 fails with 40001 if its row has changed meanwhile.",
+            ))
+        }
+        _ => Err(SqlError::new(
+            sqlstate::INVALID_PARAMETER,
+            format!("invalid value for parameter \"transaction_isolation\": \"{level}\""),
+        )),
+    }
+}
+
 /// Checks a value and gives its canonical spelling.
 fn check(known: &Known, value: &str) -> Result<String, SqlError> {
     let name = known.name;
@@ -312,7 +421,21 @@ fn check(known: &Known, value: &str) -> Result<String, SqlError> {
             .find(|word| word.eq_ignore_ascii_case(value.trim()))
             .map(str::to_string)
             .ok_or_else(|| invalid().hint(format!("Available values: {}.", words.replace('|', ", ")))),
-        Kind::ReadOnly => {
+        Kind::Isolation => check_isolation(value.trim()).map(|()| value.trim().to_ascii_lowercase()),
+        Kind::Level => {
+            let level = value.trim().to_ascii_lowercase();
+            if MESSAGE_LEVELS.contains(&level.as_str()) { Ok(level) } else { Err(invalid()) }
+        }
+        Kind::Fixed => {
+            let off = value.trim() == known.default || parse_bool(value) == Some(false);
+            let off = off || parse_duration(value).is_some_and(|duration| duration.is_zero());
+            if off {
+                return Ok(known.default.to_string());
+            }
+            Err(SqlError::unsupported(format!("the setting {name}"))
+                .hint(format!("Leave it {}.", known.default)))
+        }
+        Kind::User | Kind::ReadOnly => {
             Err(SqlError::new(sqlstate::CANNOT_CHANGE, format!("parameter \"{name}\" cannot be changed")))
         }
     }

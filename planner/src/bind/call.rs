@@ -13,6 +13,17 @@ impl Binder {
         if is_aggregate(name) {
             return self.aggregate(call);
         }
+        let used = [
+            (call.star, "*"),
+            (call.distinct, "DISTINCT"),
+            (!call.order_by.is_empty(), "ORDER BY"),
+            (call.filter.is_some(), "FILTER"),
+        ];
+        if let Some((_, what)) = used.iter().find(|(used, _)| *used) {
+            let error =
+                SqlError::new("42809", format!("{what} specified, but {name} is not an aggregate function"));
+            return Err(error.at_if_known(call.name.position));
+        }
         if name == "coalesce" {
             let (items, ty) = self.same_type(&call.arguments)?;
             return Ok(Typed::new(Expr::Coalesce(items), ty));

@@ -135,6 +135,29 @@ impl Binder {
     }
 
     fn concat(&mut self, left: Typed, right: Typed) -> Result<Typed, SqlError> {
+        // An untyped side is of the other's type.
+        let takes = |ty: &Type| matches!(ty, Type::Array(_) | Type::Bytea | Type::Jsonb);
+        let (left, right) = match (takes(&left.ty), takes(&right.ty)) {
+            (true, _) if right.ty == Type::Unknown => {
+                let ty = left.ty.clone();
+                let expr = self.coerce(right, &ty, Strength::Implicit)?;
+                (left, Typed::new(expr, ty))
+            }
+            (_, true) if left.ty == Type::Unknown => {
+                let ty = right.ty.clone();
+                let expr = self.coerce(left, &ty, Strength::Implicit)?;
+                (Typed::new(expr, ty), right)
+            }
+            _ => (left, right),
+        };
+        if left.ty == Type::Jsonb && right.ty == Type::Jsonb {
+            return Err(SqlError::unsupported("|| on jsonb"));
+        }
+        if let (Type::Array(a), Type::Array(b)) = (&left.ty, &right.ty)
+            && a != b
+        {
+            return Err(no_operator("||", &left.ty, &right.ty));
+        }
         let array = matches!(left.ty, Type::Array(_)) && matches!(right.ty, Type::Array(_));
         let bytea = left.ty == Type::Bytea && right.ty == Type::Bytea;
         let ty = if array || bytea { left.ty.clone() } else { Type::Text };

@@ -6,6 +6,9 @@ use crate::error::{SqlError, sqlstate};
 use crate::statement::Operator;
 use crate::types::{Numeric, Type, Value};
 
+/// invalid_argument_for_power_function.
+const INVALID_POWER: &str = "2201F";
+
 fn out_of_range(ty: &Type) -> SqlError {
     SqlError::new(sqlstate::OUT_OF_RANGE, format!("{ty} out of range"))
 }
@@ -69,11 +72,37 @@ fn float(op: Operator, a: f64, b: f64) -> Result<Value, SqlError> {
         Operator::Times => a * b,
         Operator::Divide if b == 0.0 => return Err(division_by_zero()),
         Operator::Divide => a / b,
-        Operator::Power => a.powf(b),
+        Operator::Power => return power(a, b),
         other => return Err(SqlError::internal(format!("{} on double precision", other.symbol()))),
     };
     if result.is_infinite() && a.is_finite() && b.is_finite() {
         return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: overflow"));
+    }
+    // A product or quotient of other numbers is zero only by underflow.
+    let product = matches!(op, Operator::Times | Operator::Divide);
+    if product && result == 0.0 && a != 0.0 && b != 0.0 && b.is_finite() {
+        return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: underflow"));
+    }
+    Ok(Value::Float8(result))
+}
+
+/// `a ^ b`, with PostgreSQL's errors: 2201F where there is no such power, 22003 where it is out of range.
+fn power(a: f64, b: f64) -> Result<Value, SqlError> {
+    let undefined = |text: &str| Err(SqlError::new(INVALID_POWER, text));
+    if a == 0.0 && b < 0.0 {
+        return undefined("zero raised to a negative power is undefined");
+    }
+    if a < 0.0 && a.is_finite() && b.is_finite() && b.fract() != 0.0 {
+        return undefined("a negative number raised to a non-integer power yields a complex result");
+    }
+    let result = a.powf(b);
+    if a.is_finite() && b.is_finite() {
+        if result.is_infinite() {
+            return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: overflow"));
+        }
+        if result == 0.0 && a != 0.0 {
+            return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: underflow"));
+        }
     }
     Ok(Value::Float8(result))
 }

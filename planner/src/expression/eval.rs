@@ -90,6 +90,13 @@ impl Expr {
                 (Some(document), Some(key)) => json_get(&document.to_string_text(), &key, *text),
                 _ => Ok(None),
             },
+            queries => queries.eval_query(scope, env),
+        }
+    }
+
+    /// The value of a node with a subquery.
+    fn eval_query(&self, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
+        match self {
             Expr::Exists(query) => Ok(boolean(Some(!query.rows(scope, env)?.rows.is_empty()))),
             Expr::Subquery(query) => single(query, scope, env),
             Expr::ArrayQuery { element, query } => {
@@ -97,10 +104,11 @@ impl Expr {
                 array(element, first_column(found.rows), env)
             }
             Expr::InQuery { arg, query, negated } => {
-                let arg = value(arg)?;
+                let arg = arg.eval(scope, env)?;
                 let found = query.rows(scope, env)?;
                 contains(&arg, first_column(found.rows), *negated)
             }
+            _ => Err(SqlError::internal("an expression of no kind")),
         }
     }
 

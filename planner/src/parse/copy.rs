@@ -3,6 +3,7 @@
 use sqlparser::ast::{self, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopyTarget, Ident};
 
 use super::converter::{Converter, fold};
+use super::refuse::unsupported;
 use crate::error::{SqlError, sqlstate};
 use crate::statement::{Copy, CopyOptions, CopySource, Name};
 
@@ -34,6 +35,9 @@ impl Converter<'_> {
             },
             ast::CopySource::Query(inner) => CopySource::Query(self.query(*inner)?),
         };
+        // Rows that come in are seen by all at once, frozen or not.
+        let frozen = options.iter().any(|option| matches!(option, CopyOption::Freeze(true)));
+        unsupported(&[(to && frozen, "COPY TO with FREEZE")])?;
         let mut out = CopyOptions::default();
         apply(options, &mut out)?;
         apply_legacy(legacy, &mut out)?;

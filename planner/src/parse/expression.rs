@@ -1,12 +1,14 @@
 //! Expressions from the parser's tree into ours.
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArguments, Subscript, TrimWhereField, UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DateTimeField, DuplicateTreatment, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Subscript, TrimWhereField,
+    UnaryOperator, Value,
 };
 
 use super::converter::{Converter, fold, is_default};
 use super::data_type::{data_type, named_type, unknown_type};
+use super::refuse::{collation, foreign, unsupported};
 use crate::error::{SqlError, sqlstate};
 use crate::statement::{Call, Name, Operator, Syntax};
 
@@ -46,12 +48,15 @@ impl Converter<'_> {
             Expr::UnaryOp { op, expr } => match op {
                 UnaryOperator::Not => Syntax::Not(self.boxed(*expr)?),
                 UnaryOperator::Plus => self.expr(*expr)?,
-                UnaryOperator::Minus => match self.expr(*expr)? {
-                    // A negative literal is one number, so that -9223372036854775808 fits into bigint.
-                    Syntax::Number(digits) if !digits.starts_with('-') => {
-                        Syntax::Number(format!("-{digits}"))
-                    }
-                    other => Syntax::Negate(Box::new(other)),
+                UnaryOperator::Minus => match negative_first(*expr) {
+                    (power, true) => self.expr(power)?,
+                    (expr, false) => match self.expr(expr)? {
+                        // A negative literal is one number, so that -9223372036854775808 fits into bigint.
+                        Syntax::Number(digits) if !digits.starts_with('-') => {
+                            Syntax::Number(format!("-{digits}"))
+                        }
+                        other => Syntax::Negate(Box::new(other)),
+                    },
                 },
                 other => return Err(SqlError::unsupported(format!("the operator {other}"))),
             },
@@ -74,8 +79,10 @@ impl Converter<'_> {
             Expr::Subquery(subquery) => Syntax::Subquery(Box::new(self.query(*subquery)?)),
             Expr::Array(array) => Syntax::Array(self.list(array.elem)?),
             Expr::Tuple(items) => Syntax::Row(self.list(items)?),
-            // All text sorts by its bytes: a collation changes nothing that this server offers.
-            Expr::Collate { expr, .. } => self.expr(*expr)?,
+            Expr::Collate { expr, collation: own } => {
+                collation(self.name(&own)?.last())?;
+                self.expr(*expr)?
+            }
             Expr::CompoundFieldAccess { root, access_chain } => self.subscripts(*root, access_chain)?,
             other => return self.predicate(other),
         })
@@ -167,8 +174,12 @@ impl Converter<'_> {
                 call(function, arguments)
             }
             Expr::Position { expr, r#in } => call("strpos", vec![self.expr(*r#in)?, self.expr(*expr)?]),
-            Expr::Ceil { expr, .. } => call("ceil", vec![self.expr(*expr)?]),
-            Expr::Floor { expr, .. } => call("floor", vec![self.expr(*expr)?]),
+            Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+                call("ceil", vec![self.expr(*expr)?])
+            }
+            Expr::Floor { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+                call("floor", vec![self.expr(*expr)?])
+            }
             Expr::Extract { field, expr, .. } => {
                 let field = field.to_string().to_lowercase();
                 call("date_part", vec![Syntax::String(field), self.expr(*expr)?])
@@ -267,22 +278,24 @@ impl Converter<'_> {
     }
 
     fn function_call(&self, function: Function) -> Result<Syntax, SqlError> {
-        let own = self.name(&function.name)?;
-        if function.over.is_some() {
-            return Err(SqlError::unsupported("a window function"));
-        }
-        if !function.within_group.is_empty() {
-            return Err(SqlError::unsupported("WITHIN GROUP"));
-        }
+        let Function { name, uses_odbc_syntax, parameters, args, within_group, filter, null_treatment, over } =
+            function;
+        let own = self.name(&name)?;
+        foreign(&[(uses_odbc_syntax, "{fn"), (!matches!(parameters, FunctionArguments::None), "(")])?;
+        unsupported(&[
+            (over.is_some(), "a window function"),
+            (!within_group.is_empty(), "WITHIN GROUP"),
+            (null_treatment.is_some(), "IGNORE NULLS"),
+        ])?;
         let mut result = Call {
             name: own,
             arguments: Vec::new(),
             star: false,
             distinct: false,
             order_by: Vec::new(),
-            filter: function.filter.map(|filter| self.expr(*filter)).transpose()?,
+            filter: filter.map(|filter| self.expr(*filter)).transpose()?,
         };
-        match function.args {
+        match args {
             FunctionArguments::None => {}
             FunctionArguments::Subquery(subquery) => {
                 // ARRAY(SELECT ..) arrives as a call.
@@ -319,6 +332,23 @@ impl Converter<'_> {
         }
         Ok(Syntax::Call(Box::new(result)))
     }
+}
+
+/// The argument of a minus sign. The parser has `-a ^ b` as the negative of a power; in PostgreSQL it is the power of the
+/// negative: then that is given, and `true`.
+fn negative_first(expr: Expr) -> (Expr, bool) {
+    let mut powers = Vec::new();
+    let mut base = expr;
+    while let Expr::BinaryOp { left, op: BinaryOperator::PGExp, right } = base {
+        powers.push(right);
+        base = *left;
+    }
+    if powers.is_empty() {
+        return (base, false);
+    }
+    let negative = Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(base) };
+    let power = |left, right| Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::PGExp, right };
+    (powers.into_iter().rev().fold(negative, power), true)
 }
 
 /// What an expression that this server does not have is called. Its text is not printed: printing walks the parser's

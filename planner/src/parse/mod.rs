@@ -13,6 +13,7 @@ mod query;
 mod expression;
 mod data_type;
 mod converter;
+mod refuse;
 mod split;
 
 pub use split::StatementText;
@@ -101,8 +102,15 @@ fn parse_here(converter: &Converter<'_>) -> Result<Statement, SqlError> {
     if tokens.iter().all(|token| matches!(token.token, Token::EOF | Token::SemiColon)) {
         return Ok(Statement::Empty);
     }
-    if let Some(noise) = noise(&tokens) {
+    if let Some(noise) = noise(converter, &tokens)? {
         return Ok(noise);
+    }
+    check_numbers(converter, &tokens)?;
+    statement::check_command(converter.text)?;
+    if is(tokens.first(), "table") {
+        // TABLE t is SELECT * FROM t.
+        let [select, from] = ["SELECT", "FROM"].map(|word| TokenWithSpan::wrap(Token::make_keyword(word)));
+        tokens.splice(0..1, [select, TokenWithSpan::wrap(Token::Mul), from]);
     }
     if let Some(prepare) = prepare(converter, &tokens)? {
         return Ok(prepare);
@@ -129,17 +137,59 @@ fn is(token: Option<&TokenWithSpan>, keyword: &str) -> bool {
     token.and_then(word).is_some_and(|word| word.eq_ignore_ascii_case(keyword))
 }
 
-/// Statements that are accepted without effect and that the parser may not know in all their forms.
-fn noise(tokens: &[TokenWithSpan]) -> Option<Statement> {
-    let first = tokens.first().and_then(word)?.to_ascii_uppercase();
-    Some(Statement::NoEffect(match first.as_str() {
+/// Statements that are accepted without effect, and that the parser may not know in all their forms. There is nothing to
+/// clean, to count or to write down by hand, and nobody listens.
+fn noise(converter: &Converter<'_>, tokens: &[TokenWithSpan]) -> Result<Option<Statement>, SqlError> {
+    let Some(first) = tokens.first().and_then(word) else { return Ok(None) };
+    let tag = match first.to_ascii_uppercase().as_str() {
         "VACUUM" => "VACUUM",
-        "ANALYZE" => "ANALYZE",
+        "ANALYZE" | "ANALYSE" => "ANALYZE",
         "CHECKPOINT" => "CHECKPOINT",
         "UNLISTEN" => "UNLISTEN",
-        "CLOSE" => "CLOSE CURSOR ALL",
-        _ => return None,
-    }))
+        "CLOSE" => return close(converter, tokens).map(Some),
+        _ => return Ok(None),
+    };
+    let allowed = |token: &Token| match token {
+        Token::SemiColon | Token::EOF => true,
+        Token::Mul => tag == "UNLISTEN",
+        Token::Word(_) | Token::Comma | Token::Period | Token::LParen | Token::RParen => tag != "CHECKPOINT",
+        _ => false,
+    };
+    match tokens[1..].iter().find(|token| !allowed(&token.token)) {
+        Some(token) => Err(converter.near(token)),
+        None => Ok(Some(Statement::NoEffect(tag))),
+    }
+}
+
+/// CLOSE: there are no cursors, so only ALL of them can be closed.
+fn close(converter: &Converter<'_>, tokens: &[TokenWithSpan]) -> Result<Statement, SqlError> {
+    match tokens.get(1).map(|token| &token.token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("all") => {
+            Ok(Statement::NoEffect("CLOSE CURSOR ALL"))
+        }
+        Some(Token::Word(word)) => {
+            Err(SqlError::new("34000", format!("cursor \"{}\" does not exist", word.value)))
+        }
+        Some(_) => Err(converter.near(&tokens[1])),
+        None => Err(converter.end_of_input()),
+    }
+}
+
+/// 42601 for a number with a word right behind it, which the parser takes for an alias.
+fn check_numbers(converter: &Converter<'_>, tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
+    for pair in tokens.windows(2) {
+        if let [number, word] = pair
+            && let (Token::Number(digits, _), Token::Word(junk)) = (&number.token, &word.token)
+            && number.span.end == word.span.start
+        {
+            let error = SqlError::new(
+                sqlstate::SYNTAX,
+                format!("trailing junk after numeric literal at or near \"{digits}{}\"", junk.value),
+            );
+            return Err(error.at_if_known(converter.position(number.span.start)));
+        }
+    }
+    Ok(())
 }
 
 /// `PREPARE name [(types)] AS statement`: the statement's text is kept as it is.

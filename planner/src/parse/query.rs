@@ -1,13 +1,14 @@
 //! Queries from the parser's tree into ours.
 
 use sqlparser::ast::{
-    self, Distinct, FunctionArg, FunctionArgExpr, GroupByExpr, JoinConstraint, JoinOperator, LimitClause,
-    OrderByExpr, OrderByKind, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator,
-    SetQuantifier, TableAlias, TableFactor, TableWithJoins,
+    self, Distinct, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator,
+    LimitClause, OrderByExpr, OrderByKind, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator,
+    SetQuantifier, TableAlias, TableFactor, TableFunctionArgs, TableWithJoins, WildcardAdditionalOptions,
 };
 
 use super::converter::{Converter, fold};
-use crate::error::SqlError;
+use super::refuse::{foreign, foreign_word, unsupported};
+use crate::error::{SqlError, sqlstate};
 use crate::statement::{Alias, Body, From, Item, OrderBy, Query, Select, SetOp, Syntax};
 
 impl Converter<'_> {
@@ -17,21 +18,62 @@ impl Converter<'_> {
     }
 
     fn query_here(&self, query: ast::Query) -> Result<Query, SqlError> {
-        if query.with.is_some() {
+        let ast::Query {
+            with,
+            body,
+            order_by,
+            limit_clause,
+            fetch,
+            locks,
+            for_clause,
+            settings,
+            format_clause,
+            pipe_operators,
+        } = query;
+        foreign(&[
+            (for_clause.is_some(), "for"),
+            (settings.is_some(), "settings"),
+            (format_clause.is_some(), "format"),
+            (!pipe_operators.is_empty(), "|>"),
+        ])?;
+        if with.is_some() {
             return Err(
                 SqlError::unsupported("WITH").hint("Write a subquery in FROM, or separate statements.")
             );
         }
-        if !query.locks.is_empty() {
+        if !locks.is_empty() {
             return Err(SqlError::unsupported("FOR UPDATE / FOR SHARE").hint(
                 "Read _version and write back with a WHERE on the old values, or use UPDATE with expressions: it is \
                  atomic for its row.",
             ));
         }
+        let (limit, offset) = self.limits(limit_clause, fetch)?;
+        let order_by = match order_by {
+            None => Vec::new(),
+            Some(ast::OrderBy { kind, interpolate }) => {
+                foreign(&[(interpolate.is_some(), "interpolate")])?;
+                match kind {
+                    OrderByKind::Expressions(items) => {
+                        items.into_iter().map(|item| self.order(item)).collect::<Result<_, _>>()?
+                    }
+                    OrderByKind::All(_) => return Err(SqlError::unsupported("ORDER BY ALL")),
+                }
+            }
+        };
+        Ok(Query { body: self.body(*body)?, order_by, limit, offset })
+    }
+
+    /// LIMIT, OFFSET and FETCH.
+    fn limits(
+        &self,
+        limit_clause: Option<LimitClause>,
+        fetch: Option<ast::Fetch>,
+    ) -> Result<(Option<Syntax>, Option<Syntax>), SqlError> {
         let (mut limit, mut offset) = (None, None);
-        match query.limit_clause {
+        match limit_clause {
             None => {}
-            Some(LimitClause::LimitOffset { limit: count, offset: skip, .. }) => {
+            Some(LimitClause::LimitOffset { limit: count, offset: skip, limit_by }) => {
+                foreign(&[(!limit_by.is_empty(), "by")])?;
                 limit = count.map(|count| self.expr(count)).transpose()?;
                 offset = skip.map(|skip| self.expr(skip.value)).transpose()?;
             }
@@ -39,7 +81,7 @@ impl Converter<'_> {
                 return Err(SqlError::unsupported("LIMIT offset, count"));
             }
         }
-        if let Some(fetch) = query.fetch {
+        if let Some(fetch) = fetch {
             if fetch.percent || fetch.with_ties {
                 return Err(SqlError::unsupported("FETCH with PERCENT or TIES"));
             }
@@ -50,19 +92,14 @@ impl Converter<'_> {
         }
         // LIMIT ALL and LIMIT NULL are no limit.
         let limit = limit.filter(|limit| !matches!(limit, Syntax::Null));
-        let order_by = match query.order_by.map(|order| order.kind) {
-            None => Vec::new(),
-            Some(OrderByKind::Expressions(items)) => {
-                items.into_iter().map(|item| self.order(item)).collect::<Result<_, _>>()?
-            }
-            Some(OrderByKind::All(_)) => return Err(SqlError::unsupported("ORDER BY ALL")),
-        };
-        Ok(Query { body: self.body(*query.body)?, order_by, limit, offset })
+        Ok((limit, offset))
     }
 
     /// Converts an entry of ORDER BY.
     pub(super) fn order(&self, item: OrderByExpr) -> Result<OrderBy, SqlError> {
-        let descending = match item.options.sort {
+        let OrderByExpr { expr, options, with_fill } = item;
+        foreign(&[(with_fill.is_some(), "fill")])?;
+        let descending = match options.sort {
             None | Some(ast::OrderBySort::Asc) => false,
             Some(ast::OrderBySort::Desc) => true,
             Some(ast::OrderBySort::Using(operator)) => {
@@ -74,9 +111,9 @@ impl Converter<'_> {
             }
         };
         Ok(OrderBy {
-            syntax: self.expr(item.expr)?,
+            syntax: self.expr(expr)?,
             descending,
-            nulls_first: item.options.nulls_first.unwrap_or(descending),
+            nulls_first: options.nulls_first.unwrap_or(descending),
         })
     }
 
@@ -93,9 +130,16 @@ impl Converter<'_> {
                 let op = match op {
                     SetOperator::Union => SetOp::Union,
                     SetOperator::Intersect => SetOp::Intersect,
-                    SetOperator::Except | SetOperator::Minus => SetOp::Except,
+                    SetOperator::Except => SetOp::Except,
+                    SetOperator::Minus => return Err(foreign_word("minus")),
                 };
-                let all = set_quantifier == SetQuantifier::All;
+                let all = match set_quantifier {
+                    SetQuantifier::All => true,
+                    SetQuantifier::Distinct | SetQuantifier::None => false,
+                    SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName => {
+                        return Err(foreign_word("by"));
+                    }
+                };
                 Body::Set { op, all, left: Box::new(self.body(*left)?), right: Box::new(self.body(*right)?) }
             }
             SetExpr::Table(table) => {
@@ -110,6 +154,7 @@ impl Converter<'_> {
 
     /// The rows of VALUES.
     fn rows(&self, values: ast::Values) -> Result<Vec<Vec<Syntax>>, SqlError> {
+        foreign(&[(values.explicit_row, "row"), (values.value_keyword, "value")])?;
         values
             .rows
             .into_iter()
@@ -118,32 +163,66 @@ impl Converter<'_> {
     }
 
     fn select(&self, select: ast::Select) -> Result<Select, SqlError> {
-        let distinct = match select.distinct {
+        let ast::Select {
+            select_token: _,
+            // Comments, in PostgreSQL.
+            optimizer_hints: _,
+            distinct,
+            select_modifiers,
+            top,
+            top_before_distinct: _,
+            projection,
+            exclude,
+            into,
+            from,
+            lateral_views,
+            prewhere,
+            selection,
+            connect_by,
+            group_by,
+            cluster_by,
+            distribute_by,
+            sort_by,
+            having,
+            named_window,
+            qualify,
+            window_before_qualify: _,
+            value_table_mode,
+            flavor,
+        } = select;
+        foreign(&[
+            (select_modifiers.is_some(), "select"),
+            (top.is_some(), "top"),
+            (exclude.is_some(), "exclude"),
+            (!lateral_views.is_empty(), "view"),
+            (prewhere.is_some(), "prewhere"),
+            (!connect_by.is_empty(), "connect"),
+            (!cluster_by.is_empty() || !distribute_by.is_empty() || !sort_by.is_empty(), "by"),
+            (qualify.is_some(), "qualify"),
+            (value_table_mode.is_some(), "as"),
+            (flavor != ast::SelectFlavor::Standard, "from"),
+        ])?;
+        unsupported(&[(into.is_some(), "SELECT INTO"), (!named_window.is_empty(), "WINDOW")])?;
+        let distinct = match distinct {
             None | Some(Distinct::All) => false,
             Some(Distinct::Distinct) => true,
             Some(Distinct::On(_)) => return Err(SqlError::unsupported("DISTINCT ON")),
         };
-        if select.into.is_some() {
-            return Err(SqlError::unsupported("SELECT INTO"));
-        }
-        if !select.named_window.is_empty() {
-            return Err(SqlError::unsupported("WINDOW"));
-        }
-        let group_by = match select.group_by {
+        let group_by = match group_by {
             GroupByExpr::Expressions(exprs, modifiers) if modifiers.is_empty() => {
                 exprs.into_iter().map(|expr| self.expr(expr)).collect::<Result<_, _>>()?
             }
             _ => return Err(SqlError::unsupported("this form of GROUP BY")),
         };
         // Each entry of FROM is joined to those before it.
-        self.check_chain(select.from.len())?;
+        self.check_chain(from.len())?;
         Ok(Select {
             distinct,
-            items: self.items(select.projection)?,
-            from: select.from.into_iter().map(|from| self.joins(from)).collect::<Result<_, _>>()?,
-            filter: select.selection.map(|filter| self.expr(filter)).transpose()?,
+            items: self.items(projection)?,
+            from: from.into_iter().map(|from| self.joins(from)).collect::<Result<_, _>>()?,
+            filter: selection.map(|filter| self.expr(filter)).transpose()?,
             group_by,
-            having: select.having.map(|having| self.expr(having)).transpose()?,
+            having: having.map(|having| self.expr(having)).transpose()?,
         })
     }
 
@@ -153,10 +232,15 @@ impl Converter<'_> {
             Ok(match item {
                 SelectItem::UnnamedExpr(expr) => Item::Expression { syntax: self.expr(expr)?, alias: None },
                 SelectItem::ExprWithAlias { expr, alias } => {
+                    check_alias(&alias)?;
                     Item::Expression { syntax: self.expr(expr)?, alias: Some(fold(&alias)) }
                 }
-                SelectItem::Wildcard(_) => Item::All(None),
-                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(own), _) => {
+                SelectItem::Wildcard(options) => {
+                    check_wildcard(&options)?;
+                    Item::All(None)
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(own), options) => {
+                    check_wildcard(&options)?;
                     Item::All(Some(self.name(&own)?))
                 }
                 _ => return Err(SqlError::unsupported("this form of a select list")),
@@ -174,42 +258,64 @@ impl Converter<'_> {
             .collect()
     }
 
-    fn factor(&self, factor: TableFactor) -> Result<From, SqlError> {
+    /// Converts an entry of FROM without its joins.
+    pub(super) fn factor(&self, factor: TableFactor) -> Result<From, SqlError> {
         Ok(match factor {
-            TableFactor::Table {
-                name: own, alias: own_alias, args: None, with_ordinality: false, ..
-            } => From::Table { name: self.name(&own)?, alias: alias(own_alias) },
             TableFactor::Table {
                 name: own,
                 alias: own_alias,
-                args: Some(args),
-                with_ordinality: false,
-                ..
-            } => From::Function {
-                name: self.name(&own)?,
-                arguments: self.arguments(args.args)?,
-                alias: alias(own_alias),
-            },
-            TableFactor::Function { name: own, args, alias: own_alias, with_ordinality: false, .. } => {
+                args,
+                with_hints,
+                version,
+                with_ordinality,
+                partitions,
+                json_path,
+                sample,
+                index_hints,
+            } => {
+                foreign(&[
+                    (!with_hints.is_empty() || !index_hints.is_empty(), "index"),
+                    (version.is_some(), "for"),
+                    (!partitions.is_empty(), "partition"),
+                    (json_path.is_some(), ":"),
+                ])?;
+                unsupported(&[(sample.is_some(), "TABLESAMPLE"), (with_ordinality, "WITH ORDINALITY")])?;
+                let (name, alias) = (self.name(&own)?, alias(own_alias)?);
+                match args {
+                    None => From::Table { name, alias },
+                    Some(TableFunctionArgs { args, settings }) => {
+                        foreign(&[(settings.is_some(), "settings")])?;
+                        From::Function { name, arguments: self.arguments(args)?, alias }
+                    }
+                }
+            }
+            // A function sees the entries before it, with LATERAL and without.
+            TableFactor::Function { lateral: _, name: own, args, with_ordinality, alias: own_alias } => {
+                unsupported(&[(with_ordinality, "WITH ORDINALITY")])?;
                 From::Function {
                     name: self.name(&own)?,
                     arguments: self.arguments(args)?,
-                    alias: alias(own_alias),
+                    alias: alias(own_alias)?,
                 }
             }
             TableFactor::UNNEST {
                 alias: own_alias,
                 array_exprs,
-                with_offset: false,
-                with_ordinality: false,
-                ..
-            } => From::Function {
-                name: crate::statement::Name { parts: vec!["unnest".into()], position: None },
-                arguments: array_exprs.into_iter().map(|e| self.expr(e)).collect::<Result<_, _>>()?,
-                alias: alias(own_alias),
-            },
-            TableFactor::Derived { subquery, alias: own_alias, .. } => {
-                From::Query { query: Box::new(self.query(*subquery)?), alias: alias(own_alias) }
+                with_offset,
+                with_offset_alias,
+                with_ordinality,
+            } => {
+                foreign(&[(with_offset || with_offset_alias.is_some(), "offset")])?;
+                unsupported(&[(with_ordinality, "WITH ORDINALITY")])?;
+                From::Function {
+                    name: crate::statement::Name { parts: vec!["unnest".into()], position: None },
+                    arguments: array_exprs.into_iter().map(|e| self.expr(e)).collect::<Result<_, _>>()?,
+                    alias: alias(own_alias)?,
+                }
+            }
+            TableFactor::Derived { lateral, subquery, alias: own_alias, sample } => {
+                unsupported(&[(lateral, "a LATERAL subquery"), (sample.is_some(), "TABLESAMPLE")])?;
+                From::Query { query: Box::new(self.query(*subquery)?), alias: alias(own_alias)? }
             }
             TableFactor::NestedJoin { table_with_joins, alias: None } => self.joins(*table_with_joins)?,
             _ => return Err(SqlError::unsupported("this form of FROM")),
@@ -224,9 +330,11 @@ impl Converter<'_> {
 
     fn joins_here(&self, from: TableWithJoins) -> Result<From, SqlError> {
         let mut left = self.factor(from.relation)?;
-        for join in from.joins {
-            let right = self.factor(join.relation)?;
-            let (outer, constraint, swapped) = match join.join_operator {
+        for Join { relation, global, join_operator } in from.joins {
+            foreign(&[(global, "global")])?;
+            let right = self.factor(relation)?;
+            let cross = matches!(join_operator, JoinOperator::CrossJoin(_));
+            let (outer, constraint, swapped) = match join_operator {
                 JoinOperator::Join(c) | JoinOperator::Inner(c) | JoinOperator::CrossJoin(c) => {
                     (false, c, false)
                 }
@@ -234,6 +342,10 @@ impl Converter<'_> {
                 JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (true, c, true),
                 _ => return Err(SqlError::unsupported("this kind of join")),
             };
+            if cross != matches!(constraint, JoinConstraint::None) {
+                let text = "a join takes ON or USING, and CROSS JOIN takes neither";
+                return Err(SqlError::new(sqlstate::SYNTAX, format!("syntax error: {text}")));
+            }
             let (on, using) = match constraint {
                 JoinConstraint::On(expr) => (Some(self.expr(expr)?), Vec::new()),
                 JoinConstraint::Using(names) => {
@@ -250,9 +362,40 @@ impl Converter<'_> {
     }
 }
 
-fn alias(alias: Option<TableAlias>) -> Option<Alias> {
-    alias.map(|alias| Alias {
-        name: fold(&alias.name),
-        columns: alias.columns.iter().map(|column| fold(&column.name)).collect(),
-    })
+fn alias(alias: Option<TableAlias>) -> Result<Option<Alias>, SqlError> {
+    let Some(TableAlias { explicit: _, name, columns, at }) = alias else { return Ok(None) };
+    foreign(&[(at.is_some(), "at")])?;
+    let typed = columns.iter().any(|column| column.data_type.is_some());
+    unsupported(&[(typed, "a list of column definitions behind a function")])?;
+    let columns = columns.iter().map(|column| fold(&column.name)).collect();
+    Ok(Some(Alias { name: fold(&name), columns }))
+}
+
+/// 42601 for a string as an alias, which other systems take.
+fn check_alias(alias: &Ident) -> Result<(), SqlError> {
+    match alias.quote_style {
+        None | Some('"') => Ok(()),
+        Some(quote) => Err(foreign_word(&format!("{quote}{}{quote}", alias.value))),
+    }
+}
+
+/// 42601 for what other systems write behind `*`.
+fn check_wildcard(options: &WildcardAdditionalOptions) -> Result<(), SqlError> {
+    let WildcardAdditionalOptions {
+        wildcard_token: _,
+        opt_ilike,
+        opt_exclude,
+        opt_except,
+        opt_replace,
+        opt_rename,
+        opt_alias,
+    } = options;
+    foreign(&[
+        (opt_ilike.is_some(), "ilike"),
+        (opt_exclude.is_some(), "exclude"),
+        (opt_except.is_some(), "except"),
+        (opt_replace.is_some(), "replace"),
+        (opt_rename.is_some(), "rename"),
+        (opt_alias.is_some(), "as"),
+    ])
 }

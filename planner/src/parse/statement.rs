@@ -1,13 +1,15 @@
 //! Statements from the parser's tree into ours. What has no arm here is refused with 0A000.
 
 use sqlparser::ast::{
-    self, DiscardObject, Expr, Ident, ObjectType, Reset, Set, TransactionAccessMode, TransactionMode,
-    UtilityOption,
+    self, ContextModifier, DiscardObject, Expr, Ident, ObjectType, Reset, Set, TransactionAccessMode,
+    TransactionMode, UtilityOption,
 };
 
 use super::converter::{Converter, fold, is_default};
+use super::refuse::{foreign, unsupported};
 use super::split::first_words;
 use crate::error::{SqlError, sqlstate};
+use crate::settings::check_isolation;
 use crate::statement::{Statement, Syntax};
 
 impl Converter<'_> {
@@ -25,37 +27,77 @@ impl Converter<'_> {
             Ast::Update(inner) => Statement::Update(self.update(inner)?),
             Ast::Delete(inner) => Statement::Delete(self.delete(inner)?),
             Ast::CreateTable(inner) => Statement::CreateTable(self.create_table(inner, splits)?),
-            Ast::Drop { object_type: ObjectType::Table, if_exists, names, .. } => Statement::DropTable {
-                names: names.iter().map(|own| self.name(own)).collect::<Result<_, _>>()?,
+            Ast::Drop {
+                object_type: ObjectType::Table,
                 if_exists,
-            },
-            Ast::Copy { source: from, to, target, options, legacy_options, .. } => {
+                names,
+                // Nothing depends on a table.
+                cascade: _,
+                restrict: _,
+                purge,
+                temporary,
+                table,
+            } => {
+                foreign(&[(purge, "purge"), (temporary, "temporary"), (table.is_some(), "on")])?;
+                let names = names.iter().map(|own| self.name(own)).collect::<Result<_, _>>()?;
+                Statement::DropTable { names, if_exists }
+            }
+            Ast::Copy { source: from, to, target, options, legacy_options, values } => {
+                foreign(&[(!values.is_empty(), "copy data")])?;
                 Statement::Copy(self.copy(from, to, target, options, legacy_options)?)
             }
-            Ast::Explain { analyze, statement: inner, options, .. } => {
+            Ast::Explain {
+                describe_alias,
+                analyze,
+                // Shows nothing more here.
+                verbose: _,
+                query_plan,
+                estimate,
+                statement: inner,
+                format,
+                options,
+            } => {
+                let describe = describe_alias != ast::DescribeAlias::Explain;
+                foreign(&[(describe, "describe"), (query_plan, "query plan"), (estimate, "estimate")])?;
+                unsupported(&[(format.is_some(), "EXPLAIN with a format but text")])?;
                 let analyze = explains_by_running(analyze, options.unwrap_or_default())?;
                 let inner = self.statement(*inner, upsert, splits)?;
                 Statement::Explain { analyze, statement: Box::new(inner) }
             }
+            other => return self.session(other),
+        })
+    }
+
+    /// Converts a statement about the session.
+    fn session(&self, statement: ast::Statement) -> Result<Statement, SqlError> {
+        use ast::Statement as Ast;
+        Ok(match statement {
             Ast::Set(inner) => self.set(inner)?,
             Ast::ShowVariable { variable } => Statement::Show(shown(&variable)),
             Ast::Reset(reset) => Statement::Reset(match reset.reset {
                 Reset::ALL => None,
                 Reset::ConfigurationParameter(own) => Some(self.name(&own)?.dotted()),
+                // It never changes.
                 Reset::SessionAuthorization => return Ok(Statement::NoEffect("RESET")),
             }),
-            Ast::StartTransaction { modes, statements, .. } if statements.is_empty() => {
-                Statement::Begin { read_only: read_only(&modes) }
+            Ast::Execute {
+                name: Some(own),
+                parameters,
+                has_parentheses: _,
+                immediate,
+                into,
+                using,
+                output,
+                default,
+            } => {
+                let other = immediate || !into.is_empty() || !using.is_empty() || output || default;
+                foreign(&[(other, "execute")])?;
+                let arguments = parameters.into_iter().map(|expr| self.expr(expr));
+                Statement::Execute {
+                    name: self.name(&own)?.dotted(),
+                    arguments: arguments.collect::<Result<_, _>>()?,
+                }
             }
-            Ast::Commit { chain: false, .. } => Statement::Commit,
-            Ast::Rollback { chain: false, savepoint: None } => Statement::Rollback,
-            Ast::Rollback { chain: false, savepoint: Some(own) } => Statement::RollbackTo(fold(&own)),
-            Ast::Savepoint { name } => Statement::Savepoint(fold(&name)),
-            Ast::ReleaseSavepoint { name } => Statement::Release(fold(&name)),
-            Ast::Execute { name: Some(own), parameters, .. } => Statement::Execute {
-                name: self.name(&own)?.dotted(),
-                arguments: parameters.into_iter().map(|expr| self.expr(expr)).collect::<Result<_, _>>()?,
-            },
             Ast::Deallocate { name, .. } => {
                 let name = fold(&name);
                 Statement::Deallocate((name != "all").then_some(name))
@@ -66,34 +108,88 @@ impl Converter<'_> {
                 DiscardObject::SEQUENCES => "DISCARD SEQUENCES",
                 _ => "DISCARD TEMP",
             }),
+            other => return self.transaction(other),
+        })
+    }
+
+    /// Converts a statement about transaction blocks. What is left is refused.
+    fn transaction(&self, statement: ast::Statement) -> Result<Statement, SqlError> {
+        use ast::Statement as Ast;
+        Ok(match statement {
+            Ast::StartTransaction {
+                modes,
+                begin: _,
+                transaction: _,
+                modifier,
+                statements,
+                exception,
+                has_end_keyword,
+            } => {
+                let block = !statements.is_empty() || exception.is_some() || has_end_keyword;
+                foreign(&[(modifier.is_some(), "immediate"), (block, "begin")])?;
+                Statement::Begin { read_only: access_mode(&modes)? }
+            }
+            Ast::Commit { chain, end: _, modifier } => {
+                foreign(&[(modifier.is_some(), "commit")])?;
+                unsupported(&[(chain, "AND CHAIN")])?;
+                Statement::Commit
+            }
+            Ast::Rollback { chain, savepoint } => {
+                unsupported(&[(chain, "AND CHAIN")])?;
+                savepoint.map_or(Statement::Rollback, |own| Statement::RollbackTo(fold(&own)))
+            }
+            Ast::Savepoint { name } => Statement::Savepoint(fold(&name)),
+            Ast::ReleaseSavepoint { name } => Statement::Release(fold(&name)),
             other => return Err(refused(self.text, &other)),
         })
     }
 
     fn set(&self, set: Set) -> Result<Statement, SqlError> {
-        let local_scope =
-            |scope: &Option<ast::ContextModifier>| matches!(scope, Some(ast::ContextModifier::Local));
+        let is_local = |scope: &Option<ContextModifier>| matches!(scope, Some(ContextModifier::Local));
+        let is_global = |scope: &Option<ContextModifier>| matches!(scope, Some(ContextModifier::Global));
         Ok(match set {
-            Set::SingleAssignment { scope, variable, values, .. } => Statement::Set {
-                local: local_scope(&scope),
-                name: self.name(&variable)?.dotted(),
-                value: setting_value(&values)?,
-            },
+            Set::SingleAssignment { scope, hivevar, variable, values } => {
+                foreign(&[(hivevar, "hivevar"), (is_global(&scope), "global")])?;
+                Statement::Set {
+                    local: is_local(&scope),
+                    name: self.name(&variable)?.dotted(),
+                    value: setting_value(&values)?,
+                }
+            }
             Set::SetTimeZone { local, value } => {
                 Statement::Set { local, name: "TimeZone".into(), value: setting_value(&[value])? }
             }
-            Set::SetNames { charset_name, .. } => Statement::Set {
-                local: false,
-                name: "client_encoding".into(),
-                value: Some(charset_name.value),
-            },
+            Set::SetNames { charset_name, collation_name } => {
+                foreign(&[(collation_name.is_some(), "collate")])?;
+                Statement::Set {
+                    local: false,
+                    name: "client_encoding".into(),
+                    value: Some(charset_name.value),
+                }
+            }
             Set::SetNamesDefault {} => {
                 Statement::Set { local: false, name: "client_encoding".into(), value: None }
             }
-            Set::SetTransaction { modes, session, .. } => {
-                Statement::SetTransaction { read_only: read_only(&modes), session }
+            Set::SetTransaction { modes, snapshot, session } => {
+                unsupported(&[(snapshot.is_some(), "SET TRANSACTION SNAPSHOT")])?;
+                Statement::SetTransaction { read_only: access_mode(&modes)?, session }
             }
-            Set::SetSessionAuthorization(_) | Set::SetRole { .. } => Statement::NoEffect("SET"),
+            // Both are settings that take the user of the session only.
+            Set::SetSessionAuthorization(ast::SetSessionAuthorizationParam { scope, kind }) => {
+                Statement::Set {
+                    local: is_local(&Some(scope)),
+                    name: "session_authorization".into(),
+                    value: match kind {
+                        ast::SetSessionAuthorizationParamKind::Default => None,
+                        ast::SetSessionAuthorizationParamKind::User(own) => Some(fold(&own)),
+                    },
+                }
+            }
+            Set::SetRole { context_modifier, role_name } => Statement::Set {
+                local: is_local(&context_modifier),
+                name: "role".into(),
+                value: role_name.map(|own| fold(&own)),
+            },
             _ => return Err(SqlError::unsupported("this form of SET").hint("Use SET name = value.")),
         })
     }
@@ -103,11 +199,19 @@ impl Converter<'_> {
 fn explains_by_running(mut analyze: bool, options: Vec<UtilityOption>) -> Result<bool, SqlError> {
     for option in options {
         let value = option.arg.as_ref().map(setting_word).transpose()?;
-        let off = value.is_some_and(|value| matches!(value.as_str(), "false" | "off" | "0"));
+        let off = value.as_deref().is_some_and(|value| matches!(value, "false" | "off" | "0"));
         match fold(&option.name).as_str() {
             "analyze" => analyze = !off,
+            "format" if value.as_deref().is_some_and(|value| value.eq_ignore_ascii_case("text")) => {}
             "format" => return Err(SqlError::unsupported("EXPLAIN with a format but text")),
-            _ => {}
+            // They show more of a plan that PostgreSQL has and this server has not.
+            "verbose" | "costs" | "buffers" | "wal" | "timing" | "summary" | "settings" => {}
+            other => {
+                return Err(SqlError::new(
+                    sqlstate::SYNTAX,
+                    format!("unrecognized EXPLAIN option \"{other}\""),
+                ));
+            }
         }
     }
     Ok(analyze)
@@ -125,12 +229,17 @@ fn shown(words: &[Ident]) -> Option<String> {
     }
 }
 
-fn read_only(modes: &[TransactionMode]) -> Option<bool> {
-    modes.iter().rev().find_map(|mode| match mode {
-        TransactionMode::AccessMode(TransactionAccessMode::ReadOnly) => Some(true),
-        TransactionMode::AccessMode(TransactionAccessMode::ReadWrite) => Some(false),
-        TransactionMode::IsolationLevel(_) => None,
-    })
+/// READ ONLY or READ WRITE. 0A000 for an isolation level that is not kept.
+fn access_mode(modes: &[TransactionMode]) -> Result<Option<bool>, SqlError> {
+    let mut read_only = None;
+    for mode in modes {
+        match mode {
+            TransactionMode::AccessMode(TransactionAccessMode::ReadOnly) => read_only = Some(true),
+            TransactionMode::AccessMode(TransactionAccessMode::ReadWrite) => read_only = Some(false),
+            TransactionMode::IsolationLevel(level) => check_isolation(&level.to_string())?,
+        }
+    }
+    Ok(read_only)
 }
 
 /// The text of a setting's value: a word, a string, a number, or a list of them.
@@ -158,6 +267,40 @@ fn setting_word(value: &Expr) -> Result<String, SqlError> {
     })
 }
 
+/// Commands of PostgreSQL that the parser does not know, or only in forms of other systems.
+const UNKNOWN_TO_PARSER: &[&str] =
+    &["CLUSTER", "DO", "FETCH", "IMPORT", "LOAD", "MOVE", "REASSIGN", "REFRESH", "REINDEX", "SECURITY"];
+
+/// Commands that the parser knows and PostgreSQL does not.
+const UNKNOWN_TO_POSTGRESQL: &[&str] = &[
+    "ASSERT", "ATTACH", "CACHE", "DESC", "DESCRIBE", "DETACH", "EXPORT", "FLUSH", "FROM", "IF", "INSTALL",
+    "KILL", "MSCK", "OPEN", "OPTIMIZE", "PRAGMA", "PRINT", "RAISE", "RENAME", "REPLACE", "RETURN", "THROW",
+    "UNCACHE", "UNLOAD", "UNLOCK", "USE", "WAITFOR", "WHILE",
+];
+
+/// 0A000 or 42601 for commands that are not left to the parser.
+pub(super) fn check_command(sql: &str) -> Result<(), SqlError> {
+    let words = first_words(sql, 1);
+    let Some(word) = words.first() else { return Ok(()) };
+    if UNKNOWN_TO_PARSER.contains(&word.as_str()) {
+        return Err(SqlError::unsupported(word).hint(hint(word)));
+    }
+    foreign(&[(UNKNOWN_TO_POSTGRESQL.contains(&word.as_str()), &word.to_lowercase())])
+}
+
+/// What there is in place of a command, by its first word.
+fn hint(word: &str) -> &'static str {
+    match word {
+        "FETCH" | "MOVE" | "DECLARE" => {
+            "Use a portal with a row limit (a server-side cursor of the driver), or read by key ranges."
+        }
+        _ => {
+            "Supported: CREATE TABLE, DROP TABLE, SELECT, INSERT, UPSERT, UPDATE, DELETE, COPY, PREPARE, EXECUTE, \
+             EXPLAIN, SET, SHOW, RESET, BEGIN, COMMIT, ROLLBACK, SAVEPOINT."
+        }
+    }
+}
+
 /// 0A000 with what is supported instead.
 fn refused(sql: &str, statement: &ast::Statement) -> SqlError {
     use ast::Statement as Ast;
@@ -173,13 +316,7 @@ fn refused(sql: &str, statement: &ast::Statement) -> SqlError {
         Ast::Truncate(_) => "Drop the table and create it again.",
         Ast::CreateSequence { .. } => "Use uuid with DEFAULT gen_random_uuid().",
         Ast::CreateSchema { .. } => "There is one schema, public.",
-        Ast::Declare { .. } | Ast::Fetch { .. } => {
-            "Use a portal with a row limit (a server-side cursor of the driver), or read by key ranges."
-        }
-        _ => {
-            "Supported: CREATE TABLE, DROP TABLE, SELECT, INSERT, UPSERT, UPDATE, DELETE, COPY, PREPARE, EXECUTE, \
-             EXPLAIN, SET, SHOW, RESET, BEGIN, COMMIT, ROLLBACK, SAVEPOINT."
-        }
+        _ => hint(words.first().map_or("", String::as_str)),
     };
     SqlError::unsupported(what).hint(hint)
 }

@@ -1,20 +1,78 @@
 //! INSERT, UPSERT, UPDATE and DELETE from the parser's tree into ours.
 
-use sqlparser::ast::{
-    self, AssignmentTarget, Expr, FromTable, OnConflictAction, OnInsert, TableFactor, TableObject,
-};
+use sqlparser::ast::{self, AssignmentTarget, Expr, FromTable, OnConflictAction, OnInsert, TableObject};
 
 use super::converter::{Converter, fold};
+use super::refuse::{foreign, unsupported};
 use crate::error::SqlError;
-use crate::statement::{Assignment, ConflictClause, ConflictTarget, Delete, Insert, Name, Update};
+use crate::statement::{Assignment, ConflictClause, ConflictTarget, Delete, From, Insert, Name, Update};
 
 impl Converter<'_> {
     pub(super) fn insert(&self, insert: ast::Insert, upsert: bool) -> Result<Insert, SqlError> {
-        let table = match insert.table {
+        let ast::Insert {
+            insert_token: _,
+            // Comments, in PostgreSQL.
+            optimizer_hints: _,
+            or,
+            ignore,
+            into,
+            table,
+            table_alias,
+            columns,
+            overwrite,
+            source,
+            assignments,
+            partitioned,
+            after_columns,
+            has_table_keyword,
+            on,
+            returning,
+            output,
+            replace_into,
+            priority,
+            insert_alias,
+            settings,
+            format_clause,
+            multi_table_insert_type,
+            multi_table_into_clauses,
+            multi_table_when_clauses,
+            multi_table_else_clause,
+        } = insert;
+        let multi = multi_table_insert_type.is_some()
+            || !multi_table_into_clauses.is_empty()
+            || !multi_table_when_clauses.is_empty()
+            || multi_table_else_clause.is_some();
+        foreign(&[
+            (or.is_some() || replace_into, "replace"),
+            (ignore, "ignore"),
+            (!into, "insert"),
+            (overwrite, "overwrite"),
+            (!assignments.is_empty(), "set"),
+            (partitioned.is_some() || !after_columns.is_empty(), "partition"),
+            (has_table_keyword, "table"),
+            (output.is_some(), "output"),
+            (priority.is_some(), "priority"),
+            (insert_alias.is_some(), "as"),
+            (settings.is_some() || format_clause.is_some(), "settings"),
+            (multi, "into"),
+        ])?;
+        let table = match table {
             TableObject::TableName(own) => self.name(&own)?,
             _ => return Err(SqlError::unsupported("INSERT into a function or query")),
         };
-        let on_conflict = match insert.on {
+        Ok(Insert {
+            upsert,
+            table,
+            alias: table_alias.map(|alias| fold(&alias.alias)),
+            columns: columns.iter().map(|own| self.name(own)).collect::<Result<_, _>>()?,
+            source: source.map(|inner| self.query(*inner)).transpose()?,
+            on_conflict: self.on_conflict(on, upsert)?,
+            returning: returning.map(|items| self.items(items)).transpose()?,
+        })
+    }
+
+    fn on_conflict(&self, on: Option<OnInsert>, upsert: bool) -> Result<Option<ConflictClause>, SqlError> {
+        Ok(match on {
             None => None,
             Some(OnInsert::OnConflict(_)) if upsert => {
                 return Err(
@@ -40,37 +98,61 @@ impl Converter<'_> {
                 },
             }),
             Some(_) => return Err(SqlError::unsupported("ON DUPLICATE KEY UPDATE").hint("Use ON CONFLICT.")),
-        };
-        Ok(Insert {
-            upsert,
-            table,
-            alias: insert.table_alias.map(|alias| fold(&alias.alias)),
-            columns: insert.columns.iter().map(|own| self.name(own)).collect::<Result<_, _>>()?,
-            source: insert.source.map(|inner| self.query(*inner)).transpose()?,
-            on_conflict,
-            returning: insert.returning.map(|items| self.items(items)).transpose()?,
         })
     }
 
     pub(super) fn update(&self, update: ast::Update) -> Result<Update, SqlError> {
-        if update.from.is_some() {
-            return Err(SqlError::unsupported("UPDATE .. FROM"));
-        }
-        let (table, alias) = self.plain_table(update.table)?;
+        let ast::Update {
+            update_token: _,
+            optimizer_hints: _,
+            table,
+            assignments,
+            from,
+            selection,
+            returning,
+            output,
+            or,
+            order_by,
+            limit,
+        } = update;
+        unsupported(&[(from.is_some(), "UPDATE .. FROM")])?;
+        foreign(&[
+            (output.is_some(), "output"),
+            (or.is_some(), "or"),
+            (!order_by.is_empty(), "order"),
+            (limit.is_some(), "limit"),
+        ])?;
+        let (table, alias) = self.plain_table(table)?;
         Ok(Update {
             table,
             alias,
-            assignments: self.assignments(update.assignments)?,
-            filter: update.selection.map(|filter| self.expr(filter)).transpose()?,
-            returning: update.returning.map(|items| self.items(items)).transpose()?,
+            assignments: self.assignments(assignments)?,
+            filter: selection.map(|filter| self.expr(filter)).transpose()?,
+            returning: returning.map(|items| self.items(items)).transpose()?,
         })
     }
 
     pub(super) fn delete(&self, delete: ast::Delete) -> Result<Delete, SqlError> {
-        if delete.using.is_some() {
-            return Err(SqlError::unsupported("DELETE .. USING"));
-        }
-        let (FromTable::WithFromKeyword(mut from) | FromTable::WithoutKeyword(mut from)) = delete.from;
+        let ast::Delete {
+            delete_token: _,
+            optimizer_hints: _,
+            tables,
+            from,
+            using,
+            selection,
+            returning,
+            output,
+            order_by,
+            limit,
+        } = delete;
+        unsupported(&[(using.is_some(), "DELETE .. USING")])?;
+        foreign(&[
+            (!tables.is_empty() || matches!(from, FromTable::WithoutKeyword(_)), "delete"),
+            (output.is_some(), "output"),
+            (!order_by.is_empty(), "order"),
+            (limit.is_some(), "limit"),
+        ])?;
+        let (FromTable::WithFromKeyword(mut from) | FromTable::WithoutKeyword(mut from)) = from;
         let Some(first) = from.pop().filter(|_| from.is_empty()) else {
             return Err(SqlError::unsupported("DELETE from several tables"));
         };
@@ -78,8 +160,8 @@ impl Converter<'_> {
         Ok(Delete {
             table,
             alias,
-            filter: delete.selection.map(|filter| self.expr(filter)).transpose()?,
-            returning: delete.returning.map(|items| self.items(items)).transpose()?,
+            filter: selection.map(|filter| self.expr(filter)).transpose()?,
+            returning: returning.map(|items| self.items(items)).transpose()?,
         })
     }
 
@@ -103,10 +185,11 @@ impl Converter<'_> {
 
     /// The table and alias of a FROM entry that must be a plain table.
     fn plain_table(&self, from: ast::TableWithJoins) -> Result<(Name, Option<String>), SqlError> {
-        match from.relation {
-            TableFactor::Table { name: own, alias, args: None, .. } if from.joins.is_empty() => {
-                Ok((self.name(&own)?, alias.map(|alias| fold(&alias.name))))
-            }
+        if !from.joins.is_empty() {
+            return Err(SqlError::unsupported("a join in UPDATE or DELETE"));
+        }
+        match self.factor(from.relation)? {
+            From::Table { name, alias } => Ok((name, alias.map(|alias| alias.name))),
             _ => Err(SqlError::unsupported("a join in UPDATE or DELETE")),
         }
     }

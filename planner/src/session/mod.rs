@@ -118,7 +118,7 @@ impl SessionView for Shared {
     }
 
     fn show(&self, name: &str) -> Result<String, SqlError> {
-        self.state().transaction.settings.show(name)
+        self.state().transaction.show(name)
     }
 
     fn show_all(&self) -> Vec<(String, String, &'static str)> {
@@ -205,7 +205,10 @@ impl Session {
 
     /// Notices gathered since the last call, to be sent before CommandComplete.
     pub fn take_notices(&self) -> Vec<Notice> {
-        std::mem::take(&mut self.state().notices)
+        let state = &mut *self.state();
+        let mut notices = std::mem::take(&mut state.notices);
+        notices.retain(|notice| state.transaction.settings.tells(notice.severity));
+        notices
     }
 
     /// ReadyForQuery's status.

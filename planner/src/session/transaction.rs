@@ -143,6 +143,13 @@ impl Transaction {
                 None
             }
         };
+        if Settings::spelling(name) == "transaction_read_only" {
+            // It is the block's, not the session's: kept there, and gone with it.
+            let read_only = self.settings.show(name).is_ok_and(|value| value == "on");
+            self.settings.reset(name)?;
+            self.set_read_only(read_only, notices);
+            return Ok(());
+        }
         match &mut self.block {
             Some(block) => {
                 let name = Settings::spelling(name).to_string();
@@ -168,7 +175,7 @@ impl Transaction {
             ));
             return;
         }
-        let by_default = self.settings.show("default_transaction_read_only").is_ok_and(|v| v == "on");
+        let by_default = self.default_read_only();
         self.block = Some(Block {
             failed: false,
             read_only: read_only.unwrap_or(by_default),
@@ -279,7 +286,25 @@ impl Transaction {
                 "A block may hold any reads and one writing statement on one key. Commit first, or run the \
                  writes outside of a block: each is atomic by itself.",
             )),
+            None if self.default_read_only() => Err(SqlError::new(
+                sqlstate::READ_ONLY_TRANSACTION,
+                format!("cannot execute {command} in a read-only transaction"),
+            )),
             _ => Ok(()),
+        }
+    }
+
+    /// Does a new transaction refuse writes?
+    fn default_read_only(&self) -> bool {
+        self.settings.show("default_transaction_read_only").is_ok_and(|value| value == "on")
+    }
+
+    /// The value of a setting; some are those of the transaction.
+    pub(super) fn show(&self, name: &str) -> Result<String, SqlError> {
+        let read_only = || self.block.as_ref().map_or(self.default_read_only(), |block| block.read_only);
+        match Settings::spelling(name) {
+            "transaction_read_only" => Ok(if read_only() { "on" } else { "off" }.into()),
+            name => self.settings.show(name),
         }
     }
 

@@ -53,6 +53,7 @@ pub(crate) const OIDS: DeclaredType = DeclaredType::ArrayOf(&Type::Oid);
 pub(crate) const REGCLASS: DeclaredType = DeclaredType::Is(&Type::Regclass);
 pub(crate) const REGTYPE: DeclaredType = DeclaredType::Is(&Type::Regtype);
 pub(crate) const TEXT: DeclaredType = DeclaredType::Is(&Type::Text);
+pub(crate) const BYTEA: DeclaredType = DeclaredType::Is(&Type::Bytea);
 pub(crate) const TEXTS: DeclaredType = DeclaredType::ArrayOf(&Type::Text);
 pub(crate) const TIMESTAMPTZ: DeclaredType = DeclaredType::Is(&Type::Timestamptz);
 pub(crate) const UUID: DeclaredType = DeclaredType::Is(&Type::Uuid);

@@ -4,6 +4,7 @@
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test -p planner` writes the outputs anew; review the difference.
 
+mod accepted;
 mod hostile;
 
 use std::collections::BTreeMap;

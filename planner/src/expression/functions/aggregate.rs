@@ -54,7 +54,7 @@ pub(super) const FUNCTIONS: &[AggregateFunction] = &[
     aggregate("every", &[BOOL], BOOL, |_| Box::new(Extreme::new(Ordering::Less))),
     aggregate("max", &[ANYELEMENT], ANYELEMENT, |_| Box::new(Extreme::new(Ordering::Greater))),
     aggregate("min", &[ANYELEMENT], ANYELEMENT, |_| Box::new(Extreme::new(Ordering::Less))),
-    aggregate("string_agg", &[ANY, TEXT], TEXT, |_| Box::new(Joined(None))),
+    aggregate("string_agg", &[TEXT, TEXT], TEXT, |_| Box::new(Joined(None))),
     aggregate("sum", &[FLOAT8], FLOAT8, |ty| Box::new(Sum::new(ty))),
     aggregate("sum", &[INT4], INT8, |ty| Box::new(Sum::new(ty))),
     aggregate("sum", &[INT8], NUMERIC, |ty| Box::new(Sum::new(ty))),

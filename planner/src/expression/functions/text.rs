@@ -4,7 +4,7 @@ use super::function::{Arguments, Function, boolean, count, function, text};
 use crate::error::{SqlError, sqlstate};
 use crate::expression::object_names::quote_ident;
 use crate::expression::value_limit::check_value_bytes;
-use crate::types::declared::{ANY, BOOL, INT4, TEXT};
+use crate::types::declared::{ANY, BOOL, BYTEA, INT4, TEXT};
 use crate::types::{Datum, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -14,12 +14,14 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("concat", &[ANY], TEXT, concat).variadic().accepts_null(),
     function("initcap", &[TEXT], TEXT, initcap),
     function("left", &[TEXT, INT4], TEXT, left),
-    function("length", &[ANY], INT4, length),
+    function("length", &[TEXT], INT4, length),
+    function("length", &[BYTEA], INT4, length),
     function("lower", &[TEXT], TEXT, |a| text(a.text(0).to_lowercase())),
     function("lpad", &[TEXT, INT4, TEXT], TEXT, |a| pad(a, |text, filling| filling + text)).optional(1),
     function("ltrim", &[TEXT, TEXT], TEXT, |a| trim(a, |text, set| text.trim_start_matches(set))).optional(1),
     function("md5", &[TEXT], TEXT, |_| Err(SqlError::unsupported("md5()"))),
-    function("octet_length", &[ANY], INT4, octet_length),
+    function("octet_length", &[TEXT], INT4, octet_length),
+    function("octet_length", &[BYTEA], INT4, octet_length),
     function("quote_ident", &[TEXT], TEXT, |a| text(quote_ident(&a.text(0)))),
     function("quote_literal", &[TEXT], TEXT, |a| text(format!("'{}'", a.text(0).replace('\'', "''")))),
     function("repeat", &[TEXT, INT4], TEXT, repeat),
