@@ -7,6 +7,11 @@ use crate::result::Column;
 use crate::statement::{Body, Item, Name, Syntax};
 use crate::types::Type;
 
+/// Columns of a result at most, as in PostgreSQL.
+const COLUMNS_MAX: usize = 1_664;
+/// too_many_columns.
+const TOO_MANY_COLUMNS: &str = "54011";
+
 impl Binder {
     /// Binds a select list, or RETURNING, over the innermost scope.
     pub(super) fn items(&mut self, items: &[Item]) -> Result<(Vec<Expr>, Vec<Column>), SqlError> {
@@ -32,7 +37,17 @@ impl Binder {
                 }
             }
         }
+        Self::check_width(columns.len())?;
         Ok((exprs, columns))
+    }
+
+    /// 54011 if a row would have too many columns.
+    pub(super) fn check_width(columns: usize) -> Result<(), SqlError> {
+        if columns <= COLUMNS_MAX {
+            return Ok(());
+        }
+        let text = format!("target lists can have at most {COLUMNS_MAX} entries");
+        Err(SqlError::new(TOO_MANY_COLUMNS, text))
     }
 
     /// The columns that `*` means, or `table.*`, with their positions.

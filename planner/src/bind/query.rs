@@ -108,6 +108,7 @@ impl Binder {
 
     fn values(&mut self, rows: &[Vec<Syntax>]) -> Result<Relation, SqlError> {
         let width = rows.first().map_or(0, Vec::len);
+        Self::check_width(width)?;
         if rows.iter().any(|row| row.len() != width) {
             return Err(SqlError::new(sqlstate::SYNTAX, "VALUES lists must all be the same length"));
         }

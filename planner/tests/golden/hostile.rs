@@ -157,6 +157,19 @@ fn no_statement_takes_the_memory_of_the_process() {
 }
 
 #[test]
+fn a_session_keeps_so_many_statements_and_a_row_has_so_many_columns() {
+    let prepare = |n: usize| format!("prepare p{n} as select 1{}; ", ", 1".repeat(1_600));
+    assert_eq!(state(&(0..50).map(prepare).collect::<String>()), "00000");
+    assert_eq!(state(&(0..150).map(prepare).collect::<String>()), "53200");
+    let both = |n: usize| prepare(n) + &format!("deallocate p{n}; ");
+    assert_eq!(state(&(0..150).map(both).collect::<String>()), "00000");
+    let wide = format!("select 1{}", ", 1".repeat(1_663));
+    assert_eq!(state(&wide), "00000");
+    assert_eq!(state(&(wide + ", 1")), "54011");
+    assert_eq!(state(&format!("values (1{})", ", 1".repeat(1_664))), "54011");
+}
+
+#[test]
 fn no_statement_takes_the_square_of_its_rows() {
     let many = "generate_series(1,100000)";
     assert_eq!(state(&format!("select count(distinct a) from {many} a")), "00000");
