@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kvstore::command_line::{
-    CLIENT_LOG, ExportArgs, Failure, NODE_LOG, Program, RecoverArgs, StatusArgs, export_metadata,
-    recover_metadata, show_status,
+    CLIENT_LOG, ExportArgs, Failure, NODE_LOG, Program, RecoverArgs, RecoverUnsafeArgs, StatusArgs,
+    export_metadata, recover_metadata, recover_unsafe, show_status,
 };
 
 use crate::demo::{self, DemoArgs};
@@ -33,6 +33,8 @@ enum Command {
     ExportMetadata(ExportArgs),
     /// Writes a lost ZooKeeper tree anew from what the stopped nodes keep
     RecoverMetadata(RecoverArgs),
+    /// Makes ranges that lost two of their three replicas serve again from what is left
+    Recover(RecoverUnsafeArgs),
 }
 
 impl Program for Cli {
@@ -45,7 +47,10 @@ impl Program for Cli {
             Command::Start(_) => NODE_LOG,
             // Its nodes are killed and started on purpose: what they say of that is no news.
             Command::Demo(_) => "error",
-            Command::Status(_) | Command::ExportMetadata(_) | Command::RecoverMetadata(_) => CLIENT_LOG,
+            Command::Status(_)
+            | Command::ExportMetadata(_)
+            | Command::RecoverMetadata(_)
+            | Command::Recover(_) => CLIENT_LOG,
         }
     }
 
@@ -56,6 +61,7 @@ impl Program for Cli {
             Command::Status(args) => show_status(&args).await,
             Command::ExportMetadata(args) => export_metadata(&args),
             Command::RecoverMetadata(args) => recover_metadata(args).await,
+            Command::Recover(args) => recover_unsafe(args).await,
         }
     }
 }

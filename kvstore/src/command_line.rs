@@ -25,6 +25,7 @@ use crate::accept;
 use crate::config::{GRPC_PORT, NodeConfig, StartArgs};
 use crate::node::{Node, Starting};
 use crate::recover::{self, Export};
+use crate::recover_unsafe;
 use crate::status;
 
 /// Environment variable that chooses what is logged.
@@ -363,6 +364,48 @@ pub async fn recover_metadata(args: RecoverArgs) -> Result<(), Failure> {
     written.map_err(Failure::run)?;
     say("written: start the nodes");
     Ok(())
+}
+
+/// Flags of `recover`.
+#[derive(Clone, Debug, Args)]
+pub struct RecoverUnsafeArgs {
+    /// To be given: what the lost replicas had committed without those that are left is given up
+    #[arg(long, required = true)]
+    r#unsafe: bool,
+    /// ZooKeeper of the cluster, HOST:PORT[,HOST:PORT..][/chroot]
+    #[arg(long, env = "SPINNAKER_ZOOKEEPER")]
+    zookeeper: String,
+    /// Do it; without this flag nothing is changed, and it is only said what would be done and what may be lost
+    #[arg(long)]
+    yes: bool,
+    /// Data directory of each node that is left or that was started with --rebuild, all of them stopped
+    #[arg(required = true)]
+    nodes: Vec<PathBuf>,
+}
+
+/// Makes ranges that lost a majority of their replicas serve again from what is left.
+pub async fn recover_unsafe(args: RecoverUnsafeArgs) -> Result<(), Failure> {
+    let coordinator =
+        ZooKeeper::connect(ZooKeeperOptions::new(args.zookeeper)).await.map_err(Failure::run)?;
+    let recovered = async {
+        let plan = recover_unsafe::plan(&args.nodes, &*coordinator).await.map_err(Failure::run)?;
+        plan.describe().iter().for_each(say);
+        match (plan.is_empty(), args.yes) {
+            (true, _) => Err(Failure::run("no range can be recovered: nothing was done")),
+            (false, false) => {
+                say("nothing was done: add --yes to do it");
+                Ok(())
+            }
+            (false, true) => {
+                plan.apply(&*coordinator).await.map_err(Failure::run)?;
+                say("done: start the nodes");
+                Ok(())
+            }
+        }
+    };
+    let recovered = recovered.await;
+    coordinator.close().await;
+    recovered
 }
 
 fn read_export(path: &Path) -> Result<Export, String> {

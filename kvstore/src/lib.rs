@@ -3,7 +3,7 @@
 //! A file uses only modules that are declared below its own. From the top:
 //!
 //! - [`command_line`]: what the two programs share.
-//! - [`recover`]: a lost coordinator, written anew from the nodes' disks.
+//! - [`recover`]: a lost coordinator, written anew from the nodes' disks. [`recover_unsafe`]: ranges that lost a majority.
 //! - [`node`]: a node assembled and its life. `rpc`: the gRPC services. `reporter`, `readiness`, [`status`], `diagnosis`: what it shows.
 //! - `gateway`: from a key to the replica that must answer; every node is one.
 //! - `maintenance`, `opening`, `ranges`: the replicas in this process, their background work, their opening.
@@ -19,6 +19,7 @@ pub mod testing;
 
 pub mod command_line;
 pub mod recover;
+pub mod recover_unsafe;
 pub mod node;
 mod rpc;
 mod reporter;

@@ -451,7 +451,7 @@ fn learner(why: &str, flushed: &FlushedState, known: Checkpoint, promise: Promis
 }
 
 /// Decides what the replica opens as, by the table at the top of this file.
-fn reconcile(
+pub(crate) fn reconcile(
     log: Option<CohortRecovery>,
     flushed: &FlushedState,
     fresh: bool,

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use kvstore::command_line::{
-    CLIENT_LOG, ExportArgs, Failure, NODE_LOG, NodeArgs, Program, RecoverArgs, Signals, StatusArgs,
-    export_metadata, leave, recover_metadata, say, show_status, start_node, until_stopped,
+    CLIENT_LOG, ExportArgs, Failure, NODE_LOG, NodeArgs, Program, RecoverArgs, RecoverUnsafeArgs, Signals,
+    StatusArgs, export_metadata, leave, recover_metadata, recover_unsafe, say, show_status, start_node,
+    until_stopped,
 };
 use kvstore::config::StartArgs;
 use kvstore::proto::v1;
@@ -105,6 +106,8 @@ enum Command {
     ExportMetadata(ExportArgs),
     /// Writes a lost ZooKeeper tree anew from what the stopped nodes keep
     RecoverMetadata(RecoverArgs),
+    /// Makes ranges that lost two of their three replicas serve again from what is left
+    Recover(RecoverUnsafeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -134,6 +137,7 @@ impl Program for Cli {
             Command::Status(args) => show_status(&args).await,
             Command::ExportMetadata(args) => export_metadata(&args),
             Command::RecoverMetadata(args) => recover_metadata(args).await,
+            Command::Recover(args) => recover_unsafe(args).await,
             client => ask(client).await.map_err(Failure::run),
         }
     }
@@ -161,10 +165,6 @@ async fn start(args: StartArgs) -> Result<(), Failure> {
 /// What a client's command asks a node for. The error is one line for the user.
 async fn ask(command: Command) -> Result<(), String> {
     match command {
-        // These are no client's.
-        Command::Start(_) | Command::Status(_) | Command::ExportMetadata(_) | Command::RecoverMetadata(_) => {
-            Ok(())
-        }
         Command::Get { target, read, table, key } => {
             let request =
                 v1::GetRequest { table, key: key.into(), columns: Vec::new(), options: options(&read) };
@@ -226,6 +226,8 @@ async fn ask(command: Command) -> Result<(), String> {
             }
             Ok(())
         }
+        // The others are no client's.
+        _ => Ok(()),
     }
 }
 

@@ -42,6 +42,17 @@ pub struct FlushedState {
     pub snapshot: Lsn,
 }
 
+impl FlushedState {
+    /// As the manifest in a range's directory says; of a directory in which nothing was flushed yet, nothing.
+    pub(crate) fn read(disk: &dyn Disk, dir: &str) -> Result<FlushedState, TableError> {
+        let files = disk.list(dir).map_err(|error| io_error(dir, error))?;
+        if !files.iter().any(|file| file == IN_FORCE || file.ends_with(".sst")) {
+            return Ok(FlushedState::default());
+        }
+        Ok(Manifest::open(disk, dir)?.flushed)
+    }
+}
+
 /// The content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manifest {
