@@ -11,7 +11,7 @@ use bytes::Bytes;
 use replication::protocol::effect::Unavailable;
 use replication::protocol::event::Received;
 use replication::protocol::message::SnapshotPart;
-use replication::runtime::{Replica, ReplicaError, WriteResult};
+use replication::runtime::{Replica, ReplicaError, Turn, WriteResult};
 use replication::store::{Decision, LoggedWrite, PAYLOAD_BYTES_MAX, Store};
 use wal::sync::lock;
 use wal::{CohortId, Entry, EntryKind, Epoch, Lsn, NodeId};
@@ -405,6 +405,16 @@ pub(crate) struct RangeReplica {
     pub(crate) cohort: Arc<Replica<RangeStore>>,
 }
 
+/// A request waits so long at most for a leadership that is on its way; less than its gateway waits before it takes this
+/// node for silent.
+const HELD_MAX: Duration = Duration::from_millis(150);
+
+/// A request that waits for a leadership that is on its way.
+struct Held {
+    turn: Turn,
+    until: Instant,
+}
+
 impl RangeReplica {
     /// Runs `read` on the store at a moment at which `mode` allows it; `read` also says at which LSN it read, which
     /// is what the caller's session may not fall behind.
@@ -415,7 +425,7 @@ impl RangeReplica {
         read: impl Fn(&Engine) -> Result<(T, Lsn), EngineError>,
     ) -> Result<(T, Source), KvError> {
         let mut steps = ReplicaRead::new(mode);
-        let mut found = None;
+        let (mut found, mut held) = (None, None);
         loop {
             match steps.step(self) {
                 ReadStep::Read => {
@@ -431,7 +441,12 @@ impl RangeReplica {
                     let barrier = self.cohort.read_barrier(Lsn::ZERO);
                     let confirmed = tokio::time::timeout_at(deadline.into(), barrier).await;
                     let late = |_| KvError::DeadlineExceeded("no majority confirmed the leader".into());
-                    confirmed.map_err(late)?.map_err(|error| self.refusal(error))?;
+                    if let Err(error) = confirmed.map_err(late)? {
+                        if !self.hold(&error, &mut held, deadline).await {
+                            return Err(self.refusal(error));
+                        }
+                        steps = ReplicaRead::new(mode);
+                    }
                 }
                 ReadStep::AwaitApplied(floor, wait_max) => {
                     let until = deadline.min(Instant::now() + wait_max);
@@ -478,14 +493,40 @@ impl RangeReplica {
 
     /// Writes. After [`KvError::OutcomeUnknown`] the write may or may not be done; after any other error it is not.
     pub(crate) async fn write(&self, write: RangeWrite, deadline: Instant) -> Result<Answer, KvError> {
+        let mut held = None;
         loop {
             let prepared = self.store.prepare(write.clone())?;
-            match tokio::time::timeout_at(deadline.into(), self.cohort.write(prepared)).await {
-                Err(_) => return Err(KvError::OutcomeUnknown("no majority forced it in time".into())),
+            let written = tokio::time::timeout_at(deadline.into(), self.cohort.write(prepared)).await;
+            let late = |_| KvError::OutcomeUnknown("no majority forced it in time".into());
+            let written = written.map_err(late)?;
+            let again = match &written {
                 // At most once for each flush.
-                Ok(Ok(Err(Refusal::Outdated))) => {}
-                Ok(result) => return self.store.answer(self.node, &write, result),
+                Ok(Err(Refusal::Outdated)) => true,
+                // Nothing was done.
+                Err(error) => self.hold(error, &mut held, deadline).await,
+                Ok(_) => false,
+            };
+            if !again {
+                return self.store.answer(self.node, &write, written);
             }
+        }
+    }
+
+    /// A leadership that is on its way is here, or at another node, in some milliseconds: a request that it refuses waits
+    /// for that, instead of its gateway asking again and again. Says whether to try again; if not, the gateway shall look
+    /// elsewhere. `held` is the request's own.
+    async fn hold(&self, error: &ReplicaError, held: &mut Option<Held>, deadline: Instant) -> bool {
+        if !matches!(error, ReplicaError::Unavailable(Unavailable::TakingOver | Unavailable::Transferring)) {
+            return false;
+        }
+        match held {
+            // What came before we listened is looked at once more.
+            None => {
+                *held =
+                    Some(Held { turn: self.cohort.turn(), until: deadline.min(Instant::now() + HELD_MAX) });
+                true
+            }
+            Some(Held { turn, until }) => tokio::time::timeout_at((*until).into(), turn.come()).await.is_ok(),
         }
     }
 

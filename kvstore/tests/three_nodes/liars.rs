@@ -265,34 +265,58 @@ fn fits(code: Code) -> bool {
     !matches!(code, Code::Internal | Code::Unknown | Code::Unimplemented | Code::DataLoss)
 }
 
-/// Whether some node takes this write of a range, asked as by another node.
-async fn write_as_a_node(
+/// What one node answers to a write of a range, asked as by another node.
+async fn ask_to_write(
+    cluster: &Cluster,
+    index: usize,
+    range: &Bytes,
+    write: gateway::Write,
+) -> gateway::answer::Kind {
+    let endpoint = format!("http://{}", cluster.node(index).address());
+    let mut client = GatewayClient::connect(endpoint).await.unwrap();
+    let operation = Some(gateway::request::Operation::Write(write));
+    let (id, range, forward) = (1, range.clone(), false);
+    let question = gateway::Request { id, timeout_ms: 5000, range, operation, forward };
+    let frames = tokio_stream::iter([gateway::Requests { requests: vec![question] }]);
+    // The stream must not end before the answer has come.
+    let frames = tokio_stream::StreamExt::chain(frames, tokio_stream::pending());
+    let mut answers = client.exchange(frames).await.unwrap().into_inner();
+    answers
+        .message()
+        .await
+        .unwrap()
+        .expect("an answer")
+        .answers
+        .remove(0)
+        .kind
+        .expect("an answer of some kind")
+}
+
+fn write_of(key: &[u8], mutations: Vec<gateway::mutation::Kind>, sequence: u64) -> gateway::Write {
+    gateway::Write {
+        key: Bytes::copy_from_slice(key),
+        mutations: mutations.into_iter().map(|kind| gateway::Mutation { kind: Some(kind) }).collect(),
+        client: vec![5; 16].into(),
+        sequence,
+        ..gateway::Write::default()
+    }
+}
+
+fn value(column: &str) -> gateway::mutation::Kind {
+    gateway::mutation::Kind::Put(v1::ColumnValue { column: column.to_owned().into(), value: "x".into() })
+}
+
+/// What the leader of a range answers.
+async fn ask_the_leader(
     cluster: &Cluster,
     range: &Bytes,
-    key: Vec<u8>,
-    mutations: Vec<gateway::mutation::Kind>,
+    write: gateway::Write,
 ) -> Result<(), gateway::Failure> {
     let deadline = soon();
     for index in (0..3).cycle() {
-        let endpoint = format!("http://{}", cluster.node(index).address());
-        let mut client = GatewayClient::connect(endpoint).await.unwrap();
-        let write = gateway::Write {
-            key: key.clone().into(),
-            mutations: mutations.iter().map(|kind| gateway::Mutation { kind: Some(kind.clone()) }).collect(),
-            client: vec![5; 16].into(),
-            ..gateway::Write::default()
-        };
-        let operation = Some(gateway::request::Operation::Write(write));
-        let (id, range, forward) = (1, range.clone(), false);
-        let question = gateway::Request { id, timeout_ms: 5000, range, operation, forward };
-        let frames = tokio_stream::iter([gateway::Requests { requests: vec![question] }]);
-        // The stream must not end before the answer has come.
-        let frames = tokio_stream::StreamExt::chain(frames, tokio_stream::pending());
-        let mut answers = client.exchange(frames).await.unwrap().into_inner();
-        let answer = answers.message().await.unwrap().expect("an answer").answers.remove(0);
-        match answer.kind {
-            Some(gateway::answer::Kind::Written(_)) => return Ok(()),
-            Some(gateway::answer::Kind::Failure(failure)) => match failure.kind() {
+        match ask_to_write(cluster, index, range, write.clone()).await {
+            gateway::answer::Kind::Written(_) => return Ok(()),
+            gateway::answer::Kind::Failure(failure) => match failure.kind() {
                 gateway::failure::Kind::NotLeader | gateway::failure::Kind::Unavailable => {
                     assert!(Instant::now() < deadline, "{failure:?}");
                 }
@@ -305,16 +329,46 @@ async fn write_as_a_node(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_takes_over_keeps_a_request_until_it_serves() {
+    let cluster = Cluster::start(3).await;
+    let table = cluster.table("t", &[]).await;
+    let id = cluster.kv(0).ranges(table.id).await.unwrap()[0].id;
+    let range = Bytes::copy_from_slice(&id.0.to_be_bytes());
+    written(cluster.kv(0).write(put(&table, "a", "0"), soon(), None).await);
+    let mut client = status::connect(&cluster.node(0).address().to_string()).await.unwrap();
+    let mut taken = 0;
+    for number in 1..=20 {
+        let target = number % 3;
+        let request = v1::TransferLeaderRequest { range: id.to_string(), target: target as u32 + 1 };
+        if client.transfer_leader(request).await.is_err() {
+            // It leads already.
+            continue;
+        }
+        let begun = Instant::now();
+        match ask_to_write(&cluster, target, &range, write_of(b"a", vec![value("v")], number as u64)).await {
+            gateway::answer::Kind::Written(_) => taken += 1,
+            gateway::answer::Kind::Failure(failure) => {
+                // It has not heard of it yet, or the machine is slow.
+                let waited = begun.elapsed() >= Duration::from_millis(100);
+                let early = failure.kind() == gateway::failure::Kind::NotLeader;
+                assert!(early || waited, "{failure:?} after {:?}", begun.elapsed());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(taken > 0, "no write came while its leader took over, or after");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_no_gateway_lets_through_is_refused_by_the_leader_too() {
     use gateway::failure::Kind::{Invalid, TooLarge};
-    use gateway::mutation::Kind::{Delete, Put};
+    use gateway::mutation::Kind::Delete;
     let cluster = Cluster::start(3).await;
     let table = cluster.table("t", &["m"]).await;
     let first = cluster.kv(0).ranges(table.id).await.unwrap()[0].id;
     let range = Bytes::copy_from_slice(&first.0.to_be_bytes());
-    let value = |column: &str| Put(v1::ColumnValue { column: column.to_owned().into(), value: "x".into() });
     let write =
-        async |key: &[u8], mutations| write_as_a_node(&cluster, &range, key.to_vec(), mutations).await;
+        async |key: &[u8], mutations| ask_the_leader(&cluster, &range, write_of(key, mutations, 0)).await;
     assert_eq!(write(b"a", vec![value("v")]).await, Ok(()));
     for (key, mutations, expected) in [
         (b"m".to_vec(), vec![value("v")], Invalid),

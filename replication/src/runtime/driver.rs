@@ -57,6 +57,8 @@ pub struct Replica<S: Store> {
     leader: AtomicU32,
     /// The same, for those who wait for a change.
     leader_changes: watch::Sender<Option<NodeId>>,
+    /// The newest leadership that was opened here.
+    pub(super) openings: watch::Sender<Epoch>,
     /// The store is at least as new as the leader's was at this stamp of the own clock [staleness-by-echo]; 0: not known.
     fresh_at: AtomicU64,
     /// Somebody is about to run the cohort on replication's threads.
@@ -108,6 +110,7 @@ impl<S: Store> Replica<S> {
             lease: LeaseCell::default(),
             leader: AtomicU32::new(0),
             leader_changes: watch::Sender::new(None),
+            openings: watch::Sender::new(Epoch(0)),
             fresh_at: AtomicU64::new(0),
             scheduled: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -459,8 +462,9 @@ impl<S: Store> Environment for NodeEnvironment<'_, S> {
         }
     }
 
-    fn opened(&mut self, _: Epoch) {
+    fn opened(&mut self, epoch: Epoch) {
         self.replica.node.metrics.elections.count();
+        self.replica.openings.send_replace(epoch);
     }
 
     fn notice(&mut self, notice: Notice) {

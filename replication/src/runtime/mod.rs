@@ -52,6 +52,7 @@ pub use self::metrics::{Counter, Metrics};
 use self::node::Node;
 pub use self::node::{Addresses, RuntimeConfig};
 use self::peer::Peers;
+pub use self::replica::Turn;
 pub use self::service::ReplicationService;
 pub use self::threads::{check_threads, threads};
 pub use self::transport::{PEER_MARK, dial, dial_peer, tuned};

@@ -5,7 +5,7 @@
 //! Without a lease, [`Replica::read_barrier`] asks a majority once; when it returns, a read of the store that starts then is
 //! strong. A timeline read takes the store as it is, and [`Replica::staleness`] says how old that may be.
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use wal::{ChainHash, Epoch, Lsn, NodeId, ReplicaId};
 
@@ -19,7 +19,30 @@ use crate::store::Store;
 /// commit without this disk, and what it has not forced would grow as long as it hangs.
 const LOG_WAITING_BYTES_MAX: u64 = 64 << 20;
 
+/// Tells when the leadership that a replica is taking over, or giving away, has come to where it goes.
+pub struct Turn {
+    openings: watch::Receiver<Epoch>,
+    leaders: watch::Receiver<Option<NodeId>>,
+}
+
+impl Turn {
+    /// Returns when the replica has opened a leadership, or another leader is known there, since the last time. Cancel-safe.
+    pub async fn come(&mut self) {
+        tokio::select! {
+            opened = self.openings.changed() => opened,
+            changed = self.leaders.changed() => changed,
+        }
+        // An error means that the replica is gone.
+        .unwrap_or_default();
+    }
+}
+
 impl<S: Store> Replica<S> {
+    /// What happens to the leadership here from now on.
+    pub fn turn(&self) -> Turn {
+        Turn { openings: self.openings.subscribe(), leaders: self.leader_changes() }
+    }
+
     /// Some members have other disks now (this node has not): the same nodes, each with its disk.
     pub fn replaced(&self, members: Vec<ReplicaId>) {
         self.submit(Input::Event(Event::Members(members)));

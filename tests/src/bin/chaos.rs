@@ -40,7 +40,7 @@ struct Arguments {
     /// The same with the program of this commit, which is built in a worktree of its own
     #[arg(long, value_name = "COMMIT", conflicts_with = "other_binary")]
     upgrade_from: Option<String>,
-    /// Where data and, after a violation, the nodes' output go [default: a temporary directory]
+    /// Where data and the nodes' output go; without it the output is kept after a violation only [default: a temporary directory]
     #[arg(long)]
     dir: Option<PathBuf>,
 }
@@ -131,9 +131,13 @@ fn run(arguments: &Arguments, binary: &Path, releases: Option<&Releases>) -> Res
         // What is broken is kept as it is, and the next trial has a site of its own.
         match trial.violations.is_empty() {
             true => site = Some(now),
-            false => keep_output(&now, &dir, number)?,
+            false => keep_output(&now, &dir, &format!("trial-{number}"))?,
         }
         report.add(trial);
+    }
+    // Who names a directory wants to read there.
+    if let (Some(site), Some(dir)) = (&site, &arguments.dir) {
+        keep_output(site, dir, "end")?;
     }
     drop(site);
     if report.violations() > 0 && arguments.dir.is_none() {
@@ -149,9 +153,9 @@ fn start(dir: &Path, nodes: &Path, asking: &Path, runtime: &tokio::runtime::Runt
     Ok(site)
 }
 
-fn keep_output(site: &Site, dir: &Path, number: u64) -> Result<(), String> {
+fn keep_output(site: &Site, dir: &Path, when: &str) -> Result<(), String> {
     NODES.into_iter().try_for_each(|node| {
-        let file = dir.join(format!("trial-{number}-node-{node}.log"));
+        let file = dir.join(format!("{when}-node-{node}.log"));
         std::fs::write(&file, site.said(node)).map_err(|error| format!("{}: {error}", file.display()))
     })
 }
