@@ -88,6 +88,26 @@ async fn leaderships_go_back_to_their_first_members_when_all_is_calm() {
     cluster.settle().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_stays_until_its_successors_serve() {
+    let cluster = Cluster::start(3).await;
+    let table = cluster.table("t", &["h", "q"]).await;
+    for key in ["a", "k", "z"] {
+        written(cluster.kv(0).write(put(&table, key, "0"), soon(), None).await);
+    }
+    for index in [0, 1, 0, 2] {
+        let stopping = NodeId(index as u32 + 1);
+        cluster.node(index).hand_over().await;
+        let mut leaders = 0;
+        for other in (0..3).filter(|other| *other != index) {
+            let status = cluster.node(other).status(false).await;
+            leaders +=
+                status.replicas.iter().filter(|replica| replica.role == "leader" && replica.open).count();
+        }
+        assert_eq!(leaders, 3, "{stopping} may go, and nobody leads");
+    }
+}
+
 /// Of each range of a table: who leads it, as far as is known, and its first member.
 async fn ranges(cluster: &Cluster, table: &Table) -> Vec<(Option<NodeId>, NodeId)> {
     let ranges = cluster.kv(0).ranges(table.id).await.unwrap();

@@ -23,6 +23,8 @@ pub(crate) trait Driven: Send + Sync {
     fn transfer_away(&self) -> Option<oneshot::Receiver<Result<(), ReplicaError>>>;
     /// Whether a member is heard of that could take the leadership over.
     fn has_heir(&self) -> bool;
+    /// Whether another member leads and serves, as far as is known here: its epoch has begun.
+    fn is_succeeded(&self) -> bool;
     /// Ends for good: when it returns nothing acts any more.
     fn end(&self);
 }

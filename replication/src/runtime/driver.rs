@@ -524,6 +524,13 @@ impl<S: Store> Driven for Replica<S> {
         self.status().followers.values().any(|follower| follower.alive)
     }
 
+    fn is_succeeded(&self) -> bool {
+        let status = self.status();
+        let other = status.leader.is_some_and(|leader| leader != self.node.me.node);
+        // The first entry of its epoch is committed [open-after-epoch-start].
+        other && status.committed.epoch == status.epoch
+    }
+
     fn end(&self) {
         let mut state = sync::lock(&self.state);
         self.ended.store(true, Ordering::Release);

@@ -63,6 +63,9 @@ use crate::store::Store;
 
 /// Longest time that [`Runtime::drain`] takes.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// How long a successor is waited for until it serves, and how often that is looked at.
+const SUCCESSION_MAX: Duration = Duration::from_secs(1);
+const SUCCESSION_LOOK: Duration = Duration::from_millis(5);
 /// Pause before a transfer is tried again.
 const DRAIN_RETRY: Duration = Duration::from_millis(20);
 
@@ -149,7 +152,8 @@ impl Runtime {
     }
 
     /// Transfers all leaderships of this node to other members, all at once, in bounded time; what cannot be transferred
-    /// in time, or whom nobody is there to take over, falls to an election later. Follow it with [`Runtime::kill`].
+    /// in time, or whom nobody is there to take over, falls to an election later. Returns when the others serve, so that
+    /// this node may be gone. Follow it with [`Runtime::kill`].
     pub async fn drain(&self) {
         let transfers = self.node.cohorts.all().into_iter().map(|cohort| async move {
             while let Some(ended) = cohort.transfer_away() {
@@ -157,7 +161,17 @@ impl Runtime {
                     // No follower is near enough yet, or the coordinator is out of reach for a moment. If nobody else is
                     // there, nobody is waited for.
                     Ok(Err(ReplicaError::Unavailable(_))) if cohort.has_heir() => sleep(DRAIN_RETRY).await,
-                    Ok(Ok(()) | Err(_)) | Err(_) => return,
+                    // The successor's majority is faster found with this node than without it.
+                    Ok(Ok(())) => {
+                        let succeeded = async {
+                            while !cohort.is_succeeded() {
+                                sleep(SUCCESSION_LOOK).await;
+                            }
+                        };
+                        // Who does not come in this time is not waited for.
+                        let _ = timeout(SUCCESSION_MAX, succeeded).await;
+                    }
+                    Ok(Err(_)) | Err(_) => return,
                 }
             }
         });

@@ -74,6 +74,10 @@ impl Driven for Probe {
         false
     }
 
+    fn is_succeeded(&self) -> bool {
+        true
+    }
+
     fn transfer_away(&self) -> Option<oneshot::Receiver<Result<(), ReplicaError>>> {
         None
     }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{join_all, try_join3};
+use futures::future::{join_all, try_join, try_join3};
 use tracing::{error, warn};
 use wal::sync::lock;
 use wal::{CohortId, Epoch, Lsn, ReplicaId};
@@ -247,7 +247,9 @@ impl RangeZnodes {
     async fn win(&self, epoch: Epoch, epoch_version: i32) -> Result<Attempt> {
         let (epoch_path, leader_path) = (self.epoch_path(), self.leader_path());
         let content = self.holder_text(epoch);
-        let node = self.coordinator.get(&epoch_path).await?;
+        // Asked for at once: a range is without a leader while we look.
+        let (node, old) =
+            try_join(self.coordinator.get(&epoch_path), self.coordinator.get(&leader_path)).await?;
         if node.as_ref().is_some_and(|node| node.data == content) {
             return Ok(Attempt::Ended(true));
         }
@@ -259,7 +261,6 @@ impl RangeZnodes {
         } else {
             Op::Set { path: epoch_path, data: content.clone(), version: Some(epoch_version) }
         }];
-        let old = self.coordinator.get(&leader_path).await?;
         ops.extend(self.replace_leader(old.as_ref(), content));
         self.all_or_nothing(ops).await
     }
