@@ -35,6 +35,7 @@ mod opening;
 mod ranges;
 #[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod replica;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod open_scans;
 #[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod reading;

@@ -40,7 +40,8 @@ use wal::disk::Disk;
 use wal::sync::lock;
 use wal::{Append, Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Promise, ReplicaId};
 
-use crate::cluster::layout::{self, RangeDescriptor, TableDescriptor};
+use crate::cluster::dropping::Holder;
+use crate::cluster::layout::{RangeDescriptor, TableDescriptor};
 use crate::cluster::local::KeptRange;
 use crate::cluster::map::{ClusterMap, TableView};
 use crate::cluster::route::RangeRoute;
@@ -90,26 +91,21 @@ impl Opener {
         // Before the view: then the view is the coordinator's, too.
         let confirmed = self.map.belonging.is_confirmed();
         let view = self.map.view();
-        let ranges =
-            || view.by_id.values().flat_map(|table| table.ranges.iter().map(move |range| (table, range)));
-        let listed: HashSet<CohortId> = ranges().map(|(_, range)| range.descriptor.id).collect();
-        let mut done = true;
-        for range in &view.dropped {
-            // A table that was read before it was dropped, and the mark after: the next view tells the one from the
-            // other, and until then the range is neither dropped nor opened.
-            if listed.contains(range) {
-                done = false;
-            } else if let Err(error) = self.drop_range(*range).await {
-                tracing::warn!(%range, %error, "could not finish dropping a range; trying again");
-                done = false;
+        let (dropped, doubtful) = view.certainly_dropped();
+        let mut done = !doubtful;
+        for range in dropped {
+            match self.map.give_back(range, self.me.node, &**self).await {
+                Ok(true) => tracing::info!(%range, "dropped"),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%range, %error, "could not finish dropping a range; trying again");
+                    done = false;
+                }
             }
         }
         let mut missing: Vec<(Arc<TableView>, Arc<RangeRoute>)> = Vec::new();
-        for (table, range) in ranges() {
+        for (table, range) in view.own(self.me.node) {
             let descriptor = &range.descriptor;
-            if !descriptor.has_node(self.me.node) || view.dropped.contains(&descriptor.id) {
-                continue;
-            }
             match self.ranges.find(descriptor.id) {
                 None => missing.push((table.clone(), range.clone())),
                 Some(LocalRange { replica: Err(_), .. })
@@ -282,43 +278,6 @@ impl Opener {
         descriptor.label(table.unwrap_or("?"))
     }
 
-    /// Deletes what this node holds of a dropped range, and takes itself off the drop record: not before it is certain
-    /// that nothing comes back after a power loss, for then nobody would know any more what it is.
-    async fn drop_range(&self, range: CohortId) -> Result<(), String> {
-        let path = self.map.paths.dropped(range);
-        let mark = self.map.coordinator.get(&path).await.map_err(|error| error.to_string())?;
-        let Some(mark) = mark else { return Ok(()) };
-        let Some(nodes) = layout::decode_nodes(&mark.data) else {
-            return Err(format!(
-                "{path} is no record of a drop: its data stay here; restore its text, or delete it"
-            ));
-        };
-        if !nodes.contains(&self.me.node) && !nodes.is_empty() {
-            return Ok(());
-        }
-        if let Some(LocalRange { replica: Ok(replica), .. }) = self.ranges.remove(range) {
-            replica.cohort.close();
-        }
-        if lock(&self.unforgotten).contains(&range) {
-            return Err(
-                "the log had no space to note it; that is done after the next start of the node".into()
-            );
-        }
-        lock(&self.recovered).remove(&range);
-        self.log.forget(range);
-        if let Err(error) = self.log_forced().await {
-            lock(&self.unforgotten).insert(range);
-            return Err(error);
-        }
-        // Readers that still hold a table keep their open file; the names go now.
-        let disk = self.disk.clone();
-        let removed = tokio::task::spawn_blocking(move || disk.remove_dir(&directory(range))).await;
-        removed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        self.map.forgot_range(range, self.me.node).await.map_err(|error| error.to_string())?;
-        tracing::info!(%range, "dropped");
-        Ok(())
-    }
-
     /// Waits until all that the log was asked for is on the disk.
     async fn log_forced(&self) -> Result<(), String> {
         let (done, forced) = tokio::sync::oneshot::channel();
@@ -332,6 +291,36 @@ impl Opener {
             Ok(result) => result.map_err(|error| error.to_string()),
             Err(_) => Err("the log is closed".to_owned()),
         }
+    }
+}
+
+impl Holder for Opener {
+    fn close(&self, range: CohortId) {
+        if let Some(LocalRange { replica: Ok(replica), .. }) = self.ranges.remove(range) {
+            replica.cohort.close();
+        }
+    }
+
+    async fn forget(&self, range: CohortId) -> Result<(), String> {
+        if lock(&self.unforgotten).contains(&range) {
+            return Err(
+                "the log had no space to note it; that is done after the next start of the node".into()
+            );
+        }
+        lock(&self.recovered).remove(&range);
+        self.log.forget(range);
+        let forced = self.log_forced().await;
+        if forced.is_err() {
+            lock(&self.unforgotten).insert(range);
+        }
+        forced
+    }
+
+    async fn remove(&self, range: CohortId) -> Result<(), String> {
+        // Readers that still hold a table keep their open file; the names go now.
+        let disk = self.disk.clone();
+        let removed = tokio::task::spawn_blocking(move || disk.remove_dir(&directory(range))).await;
+        removed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 }
 

@@ -22,6 +22,14 @@ pub enum Mode {
     },
 }
 
+impl Mode {
+    /// Of a read as of an LSN that some replica of the range has read before. What was committed once stays so: no leader
+    /// is needed, only a replica that has got so far.
+    pub fn as_of(at: Lsn) -> Mode {
+        Mode::Timeline { floor: at, max_staleness: None }
+    }
+}
+
 /// A write on its way to the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeWrite {

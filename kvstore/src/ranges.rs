@@ -15,8 +15,8 @@ use crate::cluster::gone::Gone;
 use crate::cluster::layout::RangeDescriptor;
 use crate::engine::{Engine, EngineError, Pinned};
 use crate::error::KvError;
-use crate::open_scans::OpenScans;
-use crate::operation::{Answer, Cursor, Operation, RangeScan};
+use crate::open_scans::{OpenScans, ScanLimits};
+use crate::operation::{Answer, Operation, RangeScan};
 use crate::replica::RangeReplica;
 use crate::request::Source;
 
@@ -52,7 +52,7 @@ impl Ranges {
             node,
             gone,
             ranges: RwLock::default(),
-            scans: Mutex::default(),
+            scans: Mutex::new(OpenScans::new(ScanLimits::default())),
             stopped: AtomicBool::new(false),
         }
     }
@@ -195,17 +195,8 @@ impl Ranges {
             }
         }
         let (rows, rest) = page.finish();
-        let cursor = match rest {
-            None => {
-                cursor.into_iter().for_each(|cursor| self.close(cursor));
-                None
-            }
-            Some((passed, rest)) => {
-                let id = cursor.unwrap_or_else(|| u64::from_le_bytes(wal::random()).max(1));
-                self.scans().keep(id, source.range, pinned, rest, Instant::now());
-                Some(Cursor { id, passed: Some(passed) })
-            }
-        };
+        let new = || u64::from_le_bytes(wal::random()).max(1);
+        let cursor = self.scans().page_read(cursor, new, (source.range, pinned), rest, Instant::now());
         Ok(Answer::Rows { rows, source, cursor })
     }
 

@@ -471,19 +471,10 @@ impl RangeReplica {
         open: Option<Pinned>,
         deadline: Instant,
     ) -> Result<(Pinned, Source), KvError> {
-        // What was committed once stays so: no leader is needed, only a replica that has got so far.
-        let mode = Mode::Timeline { floor: at, max_staleness: None };
-        let pin = |engine: &Engine| {
-            let pinned = match &open {
-                Some(open) if engine.continues(open)? => Some(open.clone()),
-                Some(_) | None => engine.pin_at(at)?,
-            };
-            // How old `at` is, this replica knows only while it is the newest.
-            Ok(((pinned, engine.applied() == at), at))
-        };
-        let ((pinned, newest), source) = self.read(mode, deadline, pin).await?;
-        let gone = || KvError::ReadTooOld(format!("{} no longer keeps LSN {at} of the range", self.node));
-        Ok((pinned.ok_or_else(gone)?, Source { staleness: source.staleness.filter(|_| newest), ..source }))
+        let mode = Mode::as_of(at);
+        let pin = |engine: &Engine| Ok((pin_at(engine, at, open.as_ref())?, at));
+        let (found, source) = self.read(mode, deadline, pin).await?;
+        as_of(found, source)
     }
 
     /// Not here: the leader, perhaps.
@@ -534,6 +525,34 @@ impl RangeReplica {
     pub(crate) fn refusal(&self, error: ReplicaError) -> KvError {
         refusal(self.node, error)
     }
+}
+
+/// What was found of an older LSN at a replica.
+#[derive(Clone)]
+pub struct PinnedAt {
+    /// The content; `None`: it is no longer kept.
+    pinned: Option<Pinned>,
+    /// It was the newest then.
+    newest: bool,
+}
+
+/// The content as of `at`, which the replica has applied: from `open`, what an open scan holds of it, or as it is still
+/// kept.
+pub fn pin_at(engine: &Engine, at: Lsn, open: Option<&Pinned>) -> Result<PinnedAt, EngineError> {
+    let pinned = match open {
+        Some(open) if engine.continues(open)? => Some(open.clone()),
+        Some(_) | None => engine.pin_at(at)?,
+    };
+    Ok(PinnedAt { pinned, newest: engine.applied() == at })
+}
+
+/// What was found, and where it comes from, if `source` is that of the read which found it; [`KvError::ReadTooOld`] if it
+/// is no longer kept. How old an LSN is, a replica knows only while it is the newest.
+pub fn as_of(found: PinnedAt, source: Source) -> Result<(Pinned, Source), KvError> {
+    let PinnedAt { pinned, newest } = found;
+    let Source { replica, lsn, .. } = source;
+    let gone = || KvError::ReadTooOld(format!("{replica} no longer keeps LSN {lsn} of the range"));
+    Ok((pinned.ok_or_else(gone)?, Source { staleness: source.staleness.filter(|_| newest), ..source }))
 }
 
 /// Whether a write fits into one entry of the log.

@@ -12,17 +12,24 @@ use crate::payload;
 use crate::request::{RequestId, TableId};
 
 pub use self::memory_kv::MemoryKv;
+pub use crate::cluster::dropping::Holder;
+pub use crate::cluster::layout::{ClusterId, NodeAddresses, Paths};
+pub use crate::cluster::map::{ClusterMap, TableView, View};
+pub use crate::cluster::membership::{JoinError, Rebuild, register, uphold};
 pub use crate::cluster::peers::CallError;
 pub use crate::cluster::route::RangeRoute;
 pub use crate::cluster::silence::Silence;
+pub use crate::cluster::time::Time;
 pub use crate::conditions::PendingWrite;
 pub use crate::engine::{BlockCache, Engine, EngineError, EngineOptions, FlushedState, Pinned};
 pub use crate::gateway::call::{Around, Call, Identity, Step, learn};
 pub use crate::gateway::forward::{FORWARD_MAX, forward_to, passed_back};
+pub use crate::gateway::range_scan::{ASK_MAX, Handed, LOOK_AFTER, RangeScanSteps, ScanStep, is_given_up};
+pub use crate::open_scans::{OpenScans, ScanLimits};
 pub use crate::opening::{Found, open_store};
 pub use crate::operation::{Answer, Cursor, Mode, Operation, RangeScan, RangeWrite};
 pub use crate::reading::{ReadStep, ReplicaRead, Standing};
-pub use crate::replica::{RangeStore, Refusal, refusal};
+pub use crate::replica::{PinnedAt, RangeStore, Refusal, as_of, pin_at, refusal};
 
 /// A range of all keys on these nodes, as a gateway knows it at its start.
 pub fn route(range: CohortId, nodes: &[NodeId]) -> RangeRoute {

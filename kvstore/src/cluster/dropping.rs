@@ -9,6 +9,7 @@
 //! The drop is answered when a majority of each range's members has closed, so that no write to the table can be
 //! acknowledged afterwards, and the live nodes, members or not, have seen that the table is gone.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use replication::coordination::{CoordinationError, Op};
@@ -32,6 +33,18 @@ struct Waiting {
     majority: bool,
     /// A live node is left.
     live: bool,
+}
+
+/// Who holds ranges: a node's process and its disk.
+pub trait Holder {
+    /// Nothing of the range is served any more.
+    fn close(&self, range: CohortId);
+
+    /// Notes for good that its log is dropped.
+    fn forget(&self, range: CohortId) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Deletes its data.
+    fn remove(&self, range: CohortId) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 impl ClusterMap {
@@ -66,10 +79,33 @@ impl ClusterMap {
         }
     }
 
-    /// Waits until no write to the dropped table can be acknowledged any more, and the live nodes know that it is gone;
-    /// for a bounded time: members that are away drop their ranges when they come back.
-    pub(crate) async fn await_drop(&self, table: &TableView, deadline: Instant) {
-        let started = Instant::now();
+    /// Drops the table of this name, and sees that it is gone. It stays to be awaited ([`ClusterMap::await_drop`]).
+    pub async fn drop_named(&self, name: &str) -> Result<Arc<TableView>, KvError> {
+        let mut table = self.table_named(name).await?;
+        match self.drop_table(&table).await {
+            // Known from a stale cache: another table may bear the name now.
+            Err(KvError::NoTable(_)) => {
+                self.refresh_now().await.map_err(coordination)?;
+                table = self.table_named(name).await?;
+                self.drop_table(&table).await?;
+            }
+            result => result?,
+        }
+        self.refresh().await.map_err(|error| {
+            KvError::Unavailable(format!(
+                "table {name} was dropped, but then the coordination service failed ({error})"
+            ))
+        })?;
+        Ok(table)
+    }
+
+    /// Waits until no write to the dropped table can be acknowledged any more ([dropped-takes-no-write]), and the live
+    /// nodes know that it is gone;
+    /// for a bounded time: members that are away drop their ranges when they come back. `false`: a write may still be
+    /// acknowledged, or nobody can tell.
+    pub async fn await_drop(&self, table: &TableView, deadline: Instant) -> bool {
+        let started = self.time.now();
+        let mut confirmed = true;
         let majority_by = deadline.min(started + MAJORITY_WAIT_MAX);
         for range in &table.ranges {
             let descriptor = &range.descriptor;
@@ -77,9 +113,9 @@ impl ClusterMap {
                 let waiting = match self.waiting_for(descriptor).await {
                     Ok(waiting) => waiting,
                     // The coordinator is away: what is dropped is dropped, and nobody can be asked.
-                    Err(_) => return,
+                    Err(_) => return false,
                 };
-                let now = Instant::now();
+                let now = self.time.now();
                 let live = waiting.live && now < started + OTHERS_WAIT_MAX;
                 if !live && !waiting.majority {
                     break;
@@ -91,11 +127,36 @@ impl ClusterMap {
                         "the table is dropped, but a majority of a range's members has not confirmed it in time: a \
                          write that is under way there may still be acknowledged, and is lost"
                     );
+                    confirmed = false;
                     break;
                 }
-                tokio::time::sleep(POLL).await;
+                self.time.sleep(POLL).await;
             }
         }
+        confirmed
+    }
+
+    /// Gives back what this node holds of a dropped range, if it does, and takes the node off the mark: not before it is
+    /// certain that nothing comes back after a power loss, for then nobody would know any more what it is
+    /// ([dropped-everywhere]). `false`: it
+    /// was not on the mark.
+    pub async fn give_back(&self, range: CohortId, me: NodeId, holder: &impl Holder) -> Result<bool, String> {
+        let path = self.paths.dropped(range);
+        let mark = self.coordinator.get(&path).await.map_err(|error| error.to_string())?;
+        let Some(mark) = mark else { return Ok(false) };
+        let Some(nodes) = layout::decode_nodes(&mark.data) else {
+            return Err(format!(
+                "{path} is no record of a drop: its data stay here; restore its text, or delete it"
+            ));
+        };
+        if !nodes.contains(&me) && !nodes.is_empty() {
+            return Ok(false);
+        }
+        holder.close(range);
+        holder.forget(range).await?;
+        holder.remove(range).await?;
+        self.forgot_range(range, me).await.map_err(|error| error.to_string())?;
+        Ok(true)
     }
 
     async fn waiting_for(&self, range: &RangeDescriptor) -> Result<Waiting, CoordinationError> {

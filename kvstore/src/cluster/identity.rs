@@ -19,7 +19,7 @@ const REMEDY: &str = "check --zookeeper and --cluster; if the coordinator's data
 impl ClusterMap {
     /// Finds out that the coordinator holds the cluster that the data directory belongs to (`kept`, if it knows), or makes
     /// a new cluster there for a node without data. `holds_data`: the directory holds something of ranges.
-    pub(crate) async fn join(
+    pub async fn join(
         &self,
         me: ReplicaId,
         kept: Option<ClusterId>,

@@ -25,12 +25,13 @@ use crate::request::{Table, TableId};
 
 /// Paths below `/spinnaker/<cluster>`.
 #[derive(Clone, Debug)]
-pub(crate) struct Paths {
+pub struct Paths {
     pub(crate) root: String,
 }
 
 impl Paths {
-    pub(crate) fn new(cluster: &str) -> Paths {
+    /// Those of a cluster.
+    pub fn new(cluster: &str) -> Paths {
         Paths { root: format!("/spinnaker/{cluster}") }
     }
 
@@ -81,7 +82,7 @@ impl Paths {
 
 /// Which cluster: random, made with its first znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ClusterId(pub(crate) u128);
+pub struct ClusterId(pub(crate) u128);
 
 impl fmt::Display for ClusterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,12 +122,15 @@ pub(crate) struct TableDescriptor {
 
 /// Where a node is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct NodeAddresses {
-    pub(crate) grpc: String,
-    pub(crate) pg: Option<String>,
-    pub(crate) http: Option<String>,
+pub struct NodeAddresses {
+    /// Of its gRPC listener.
+    pub grpc: String,
+    /// Of its PostgreSQL listener.
+    pub pg: Option<String>,
+    /// Of its HTTP listener.
+    pub http: Option<String>,
     /// The node's disk.
-    pub(crate) disk: Option<Incarnation>,
+    pub disk: Option<Incarnation>,
 }
 
 /// A span of a table's keys, for people: `kv [start, 'm')`.

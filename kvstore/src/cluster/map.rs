@@ -3,7 +3,7 @@
 //! A watch on the metadata makes a new view; readers take the current one and never wait for the coordinator. What
 //! changes all the time, a range's leader and its last known LSN, lives in the [`RangeRoute`], which the views share.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
@@ -18,14 +18,17 @@ use super::gone::Gone;
 use super::layout::{ClusterId, NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
 use super::local::KeptRange;
 use super::route::RangeRoute;
+use super::time::{MachineTime, Time};
 use crate::error::KvError;
 use crate::request::{Table, TableId};
 
 /// A table with its ranges in key order; they cover all keys.
 #[derive(Debug)]
-pub(crate) struct TableView {
-    pub(crate) table: Table,
-    pub(crate) ranges: Vec<Arc<RangeRoute>>,
+pub struct TableView {
+    /// Its number, name and schema.
+    pub table: Table,
+    /// Its ranges.
+    pub ranges: Vec<Arc<RangeRoute>>,
 }
 
 impl TableView {
@@ -53,7 +56,7 @@ impl TableView {
 
 /// The metadata at one moment.
 #[derive(Debug, Default)]
-pub(crate) struct View {
+pub struct View {
     pub(crate) by_name: BTreeMap<String, Arc<TableView>>,
     pub(crate) by_id: HashMap<TableId, Arc<TableView>>,
     /// Live nodes.
@@ -62,6 +65,32 @@ pub(crate) struct View {
     pub(crate) dropped: BTreeSet<CohortId>,
     /// Tables that stand at the coordinator and cannot be read there, and why.
     pub(crate) unreadable: BTreeMap<TableId, String>,
+}
+
+impl View {
+    /// The ranges that `me` is a member of, with their tables, and that nobody has dropped.
+    pub fn own(&self, me: NodeId) -> impl Iterator<Item = (&Arc<TableView>, &Arc<RangeRoute>)> {
+        let all = self.by_id.values().flat_map(|table| table.ranges.iter().map(move |range| (table, range)));
+        all.filter(move |(_, range)| {
+            range.descriptor.has_node(me) && !self.dropped.contains(&range.descriptor.id)
+        })
+    }
+
+    /// The ranges that are dropped for certain; and whether there are others that are neither dropped nor to be opened
+    /// yet: the table was read before it was dropped, and the mark after. The next view tells the one from the other.
+    pub fn certainly_dropped(&self) -> (Vec<CohortId>, bool) {
+        let tables = self.by_id.values();
+        let listed: HashSet<CohortId> =
+            tables.flat_map(|table| table.ranges.iter().map(|range| range.range())).collect();
+        let (doubtful, certain): (Vec<_>, Vec<_>) =
+            self.dropped.iter().copied().partition(|range| listed.contains(range));
+        (certain, !doubtful.is_empty())
+    }
+}
+
+/// Random, so that a restored coordinator cannot hand out an old one ([random-cohort-ids]).
+pub(super) fn random_range() -> CohortId {
+    CohortId(u128::from_le_bytes(wal::random()))
 }
 
 /// What the coordinator says of one table.
@@ -74,7 +103,7 @@ enum Loaded {
 }
 
 /// The cache.
-pub(crate) struct ClusterMap {
+pub struct ClusterMap {
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) paths: Paths,
     /// Ranges of dropped tables.
@@ -86,6 +115,10 @@ pub(crate) struct ClusterMap {
     view: RwLock<Arc<View>>,
     /// What this node's disk kept of its ranges when it started.
     kept: Mutex<HashMap<CohortId, KeptRange>>,
+    /// What waits at the coordinator go by.
+    pub(super) time: Arc<dyn Time>,
+    /// Makes identities of new ranges.
+    pub(super) new_range: Arc<dyn Fn() -> CohortId + Send + Sync>,
     /// Addresses last known of nodes that are not registered now: their session may have expired while they live on.
     last_addresses: Mutex<BTreeMap<NodeId, String>>,
     /// One refresh at a time, so that an older view never replaces a newer one.
@@ -94,7 +127,8 @@ pub(crate) struct ClusterMap {
 }
 
 impl ClusterMap {
-    pub(crate) fn new(coordinator: Arc<dyn Coordinator>, paths: Paths) -> ClusterMap {
+    /// A cache of what stands below these paths, empty.
+    pub fn new(coordinator: Arc<dyn Coordinator>, paths: Paths) -> ClusterMap {
         ClusterMap {
             coordinator,
             paths,
@@ -103,10 +137,23 @@ impl ClusterMap {
             fewer_replicas: false,
             view: RwLock::default(),
             kept: Mutex::default(),
+            time: Arc::new(MachineTime),
+            new_range: Arc::new(random_range),
             last_addresses: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             version: watch::Sender::new(1),
         }
+    }
+
+    /// The same with another clock, as a simulator has it, and with ranges whose identities are made so; no two may be the same
+    /// ([random-cohort-ids]).
+    #[cfg(feature = "testing")]
+    pub fn simulated(
+        self,
+        time: Arc<dyn Time>,
+        new_range: impl Fn() -> CohortId + Send + Sync + 'static,
+    ) -> ClusterMap {
+        ClusterMap { time, new_range: Arc::new(new_range), ..self }
     }
 
     /// The same, and tables may be made with fewer than three replicas if `allowed`.
@@ -115,7 +162,7 @@ impl ClusterMap {
     }
 
     /// Makes the directories that everything hangs in.
-    pub(crate) async fn ensure(&self) -> Result<(), CoordinationError> {
+    pub async fn ensure(&self) -> Result<(), CoordinationError> {
         for dir in ["registry", "nodes", "names", "tables", "ranges", "dropped"] {
             self.coordinator.ensure(&self.paths.dir(dir)).await?;
         }
@@ -164,7 +211,7 @@ impl ClusterMap {
     }
 
     /// The view now.
-    pub(crate) fn view(&self) -> Arc<View> {
+    pub fn view(&self) -> Arc<View> {
         read(&self.view).clone()
     }
 
@@ -174,7 +221,7 @@ impl ClusterMap {
     }
 
     /// The table, from the cache or else fresh from the coordinator.
-    pub(crate) async fn table(&self, table: TableId) -> Result<Arc<TableView>, KvError> {
+    pub async fn table(&self, table: TableId) -> Result<Arc<TableView>, KvError> {
         if let Some(found) = self.view().by_id.get(&table) {
             return Ok(found.clone());
         }
@@ -188,7 +235,7 @@ impl ClusterMap {
     }
 
     /// The table of that name, from the cache or else fresh from the coordinator.
-    pub(crate) async fn table_named(&self, name: &str) -> Result<Arc<TableView>, KvError> {
+    pub async fn table_named(&self, name: &str) -> Result<Arc<TableView>, KvError> {
         if let Some(found) = self.view().by_name.get(name) {
             return Ok(found.clone());
         }
@@ -217,15 +264,15 @@ impl ClusterMap {
     }
 
     /// As [`ClusterMap::refresh`], and what anybody was told before this began is seen: a table that was made, or
-    /// dropped, through another gateway a moment ago.
-    pub(crate) async fn refresh_now(&self) -> Result<(), CoordinationError> {
+    /// dropped, through another gateway a moment ago ([fresh-reads-sync]).
+    pub async fn refresh_now(&self) -> Result<(), CoordinationError> {
         self.coordinator.sync().await?;
         self.refresh().await
     }
 
     /// Reads what changed, and makes the view that shows it. What stands unchanged is not read again: a table's
     /// descriptor never changes, a range's only if a node has another disk than it says.
-    pub(crate) async fn refresh(&self) -> Result<(), CoordinationError> {
+    pub async fn refresh(&self) -> Result<(), CoordinationError> {
         let _one = self.refreshing.lock().await;
         self.check_cluster().await?;
         let old = self.view();

@@ -1,6 +1,6 @@
 //! This node in the cluster: registered once with its disk, announced as long as it lives.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use replication::coordination::{CoordinationError, CreateMode, Op};
 use wal::{CohortId, Incarnation, NodeId, ReplicaId};
@@ -15,8 +15,9 @@ const RETRY: Duration = Duration::from_millis(200);
 const TRIES_MAX: u32 = 100;
 
 /// Why a node may not join.
+#[allow(missing_docs, reason = "each variant's text says what its fields are")]
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum JoinError {
+pub enum JoinError {
     /// The number belongs to another disk.
     #[error(
         "node {node} is registered in this cluster with another disk (incarnation {registered}; the data directory \
@@ -51,7 +52,7 @@ pub(crate) enum JoinError {
 
 /// Whether a disk may take the number of one that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rebuild {
+pub enum Rebuild {
     /// No.
     Never,
     /// The operator says that the other disk is lost; this one holds no range.
@@ -66,7 +67,7 @@ pub(crate) enum Rebuild {
 /// Registers the node's disk under its number; refuses if another disk stands there. An empty disk under a known number
 /// would otherwise vote as if it had its log ([rejoin-as-learner]): only with `--rebuild` it takes the other's place, as
 /// a learner.
-pub(crate) async fn register(map: &ClusterMap, me: ReplicaId, rebuild: Rebuild) -> Result<(), JoinError> {
+pub async fn register(map: &ClusterMap, me: ReplicaId, rebuild: Rebuild) -> Result<(), JoinError> {
     let ReplicaId { node, incarnation: own } = me;
     let path = map.paths.registry(node);
     loop {
@@ -150,13 +151,13 @@ async fn mend(map: &ClusterMap, path: &str, me: ReplicaId, version: i32) -> Resu
 
 /// Waits until nobody is announced under this number any more: a process that has died is, until its session ends.
 async fn await_end(map: &ClusterMap, node: NodeId, wait_max: Duration) -> Result<(), JoinError> {
-    let deadline = Instant::now() + wait_max;
+    let deadline = map.time.now() + wait_max;
     while let Some(found) = map.coordinator.get(&map.paths.node(node)).await? {
-        if Instant::now() > deadline {
+        if map.time.now() > deadline {
             let address = NodeAddresses::decode(&found.data).unwrap_or_default().grpc;
             return Err(JoinError::StillRuns { node: node.0, address });
         }
-        tokio::time::sleep(RETRY).await;
+        map.time.sleep(RETRY).await;
     }
     Ok(())
 }
@@ -224,7 +225,7 @@ pub(crate) async fn announce(
                 | CoordinationError::Unknown(_),
             ) if tries < TRIES_MAX => {
                 tries += 1;
-                tokio::time::sleep(RETRY).await;
+                map.time.sleep(RETRY).await;
             }
             Err(error) => return Err(error),
         }
@@ -234,7 +235,7 @@ pub(crate) async fn announce(
 /// Mends what the coordinator says of this node, which runs: its registration, if that is missing, or no registration at
 /// all, or names another disk than all its ranges do (else an operator may have given the number away), and its
 /// announcement.
-pub(crate) async fn uphold(
+pub async fn uphold(
     map: &ClusterMap,
     me: ReplicaId,
     addresses: &NodeAddresses,

@@ -6,7 +6,7 @@
 //! - `membership`: this node's registration and its ephemeral address.
 //! - `map`: tables, ranges and live nodes, cached and kept fresh by a watch.
 //! - `belonging`: which cluster this node has joined. `local`: what its disk keeps of the metadata.
-//! - `gone`: ranges of dropped tables.
+//! - `gone`: ranges of dropped tables. `time`: the clock that waits at the coordinator go by.
 //! - `route`: one range, with what answers have told of it.
 //! - `layout`: the texts of the znodes.
 //! - `peers`: one stream of requests to each other node. `silence`: which of them are not heard of.
@@ -19,6 +19,7 @@ pub(crate) mod map;
 pub(crate) mod belonging;
 pub(crate) mod local;
 pub(crate) mod gone;
+pub(crate) mod time;
 pub(crate) mod route;
 pub(crate) mod layout;
 pub(crate) mod peers;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use wal::sync::lock;
-use wal::{Lsn, NodeId};
+use wal::{CohortId, Lsn, NodeId};
 
 use super::layout::RangeDescriptor;
 
@@ -41,6 +41,11 @@ impl RangeRoute {
     /// A range of which nothing is known yet but what the coordinator says.
     pub(crate) fn new(descriptor: Arc<RangeDescriptor>, version: u32) -> RangeRoute {
         RangeRoute { descriptor, version, knowledge: Mutex::default(), news: watch::Sender::new(0) }
+    }
+
+    /// The range.
+    pub fn range(&self) -> CohortId {
+        self.descriptor.id
     }
 
     /// The nodes of its members.

@@ -30,12 +30,7 @@ pub(crate) fn place(nodes: &[ReplicaId], count: usize, first: usize) -> Vec<Vec<
 
 impl ClusterMap {
     /// Makes a table. Returns when it stands at the coordinator; its replicas open by themselves.
-    pub(crate) async fn create_table(
-        &self,
-        name: &str,
-        schema: Bytes,
-        splits: &[Bytes],
-    ) -> Result<Table, KvError> {
+    pub async fn create_table(&self, name: &str, schema: Bytes, splits: &[Bytes]) -> Result<Table, KvError> {
         check_name(name)?;
         if splits.first().is_some_and(|split| split.is_empty()) || !splits.is_sorted_by(|a, b| a < b) {
             return Err(KvError::Invalid("split keys must be sorted, distinct and not empty".into()));
@@ -53,7 +48,8 @@ impl ClusterMap {
                 ))
             })?;
             let table = Table { id: TableId(last + 1), name: name.to_owned(), schema: schema.clone() };
-            let ranges = new_ranges(table.id, splits, nodes.place(splits.len() + 1, last as usize));
+            let members = nodes.place(splits.len() + 1, last as usize);
+            let ranges = new_ranges(table.id, splits, members, &*self.new_range);
             let descriptor = TableDescriptor {
                 table: table.clone(),
                 ranges: ranges.iter().map(|range| range.id).collect(),
@@ -193,13 +189,18 @@ fn check_name(name: &str) -> Result<(), KvError> {
     Ok(())
 }
 
-fn new_ranges(table: TableId, splits: &[Bytes], members: Vec<Vec<ReplicaId>>) -> Vec<RangeDescriptor> {
+fn new_ranges(
+    table: TableId,
+    splits: &[Bytes],
+    members: Vec<Vec<ReplicaId>>,
+    new_range: &dyn Fn() -> CohortId,
+) -> Vec<RangeDescriptor> {
     let starts = std::iter::once(Bytes::new()).chain(splits.iter().cloned());
     let ends = splits.iter().cloned().map(Some).chain(std::iter::once(None));
     let ranges = starts.zip(ends).zip(members);
     ranges
         .map(|((start, end), members)| RangeDescriptor {
-            id: random_id(),
+            id: new_range(),
             table,
             start,
             end,
@@ -207,11 +208,6 @@ fn new_ranges(table: TableId, splits: &[Bytes], members: Vec<Vec<ReplicaId>>) ->
             rebuilt: Vec::new(),
         })
         .collect()
-}
-
-/// Random, so that a restored coordinator cannot hand out an old one ([random-cohort-ids]).
-fn random_id() -> CohortId {
-    CohortId(u128::from_le_bytes(wal::random()))
 }
 
 pub(super) fn create(path: String, data: Bytes) -> Op {
@@ -232,10 +228,11 @@ mod tests {
     use wal::Incarnation;
 
     use super::*;
+    use crate::cluster::map::random_range;
 
     #[test]
     fn ids_of_ranges_are_random() {
-        let ids: BTreeSet<CohortId> = (0..1000).map(|_| random_id()).collect();
+        let ids: BTreeSet<CohortId> = (0..1000).map(|_| random_range()).collect();
         assert_eq!(ids.len(), 1000);
         // Each bit is set in about half of them ([random-cohort-ids]).
         for bit in 0..128 {

@@ -105,6 +105,8 @@ pub struct Call {
     /// An attempt of *this call* was lost: it may have been, or may still be, executed.
     in_doubt: bool,
     search: Search,
+    /// Scans that were opened for answers which did not do.
+    abandoned: Vec<(NodeId, u64)>,
     outcome: Option<Result<Answer, KvError>>,
 }
 
@@ -118,6 +120,7 @@ impl Call {
             under_way: Vec::new(),
             in_doubt: false,
             search: Search::new(number, route.members()),
+            abandoned: Vec::new(),
             outcome: None,
         }
     }
@@ -172,6 +175,11 @@ impl Call {
     /// Another operation of the leader, which may be repeated when it has failed, but not while it is under way.
     pub fn other(number: u64, route: &RangeRoute, operation: Operation, deadline: Instant) -> Call {
         Call::new(number, route, Request::Other(operation), deadline)
+    }
+
+    /// Scans open at nodes that nobody continues, to be closed there.
+    pub fn abandoned(&mut self) -> Vec<(NodeId, u64)> {
+        std::mem::take(&mut self.abandoned)
     }
 
     /// The next step.
@@ -268,11 +276,12 @@ impl Call {
         now: Instant,
         around: &Around<'_>,
     ) {
-        let Some(at) = self.under_way.iter().position(|attempt| attempt.number == number) else { return };
-        let attempt = self.under_way.remove(at);
-        if self.outcome.is_some() {
-            return;
-        }
+        let at = self.under_way.iter().position(|attempt| attempt.number == number);
+        let attempt = at.map(|at| self.under_way.remove(at)).filter(|_| self.outcome.is_none());
+        let Some(attempt) = attempt else {
+            // It was given up, or another one was faster.
+            return result.iter().for_each(|answer| self.abandon(answer));
+        };
         match result {
             Ok(answer) => self.take(&attempt, answer, now, around),
             Err(error) if attempt.timeline => self.not_near(error),
@@ -325,6 +334,9 @@ impl Call {
                 // A replica that is wiped between its own look at the floor and the read is below it.
                 Some(source) if source.lsn < *floor => {
                     around.route.saw(source.lsn);
+                    if let Answer::Rows { cursor: Some(cursor), .. } = answer {
+                        self.abandoned.push((source.replica, cursor.id));
+                    }
                     if !attempt.timeline {
                         self.search.failed(format!("no replica has reached LSN {floor} of this session"));
                         self.search.rest_for(LAG_PAUSE, now);
@@ -335,6 +347,13 @@ impl Call {
                 _ => self.outcome = Some(Ok(answer.clone())),
             },
             (Request::Write(_) | Request::Other(_), _) => self.outcome = Some(Ok(answer)),
+        }
+    }
+
+    /// An answer does not do: what was opened for it is to be closed.
+    fn abandon(&mut self, answer: &Answer) {
+        if let Answer::Rows { source, cursor: Some(cursor), .. } = answer {
+            self.abandoned.push((source.replica, cursor.id));
         }
     }
 

@@ -165,24 +165,7 @@ impl Kv for Gateway {
 
     fn drop_table<'a>(&'a self, name: &'a str, deadline: Instant) -> BoxFuture<'a, Result<(), KvError>> {
         Box::pin(async move {
-            let drop = async {
-                let mut table = self.map.table_named(name).await?;
-                match self.map.drop_table(&table).await {
-                    // Known from a stale cache: another table may bear the name now.
-                    Err(KvError::NoTable(_)) => {
-                        self.map.refresh_now().await.map_err(coordination)?;
-                        table = self.map.table_named(name).await?;
-                        self.map.drop_table(&table).await?;
-                    }
-                    result => result?,
-                }
-                self.map.refresh().await.map_err(|error| {
-                    let then = then_failed(error);
-                    KvError::Unavailable(format!("table {name} was dropped, but {then}"))
-                })?;
-                Ok::<_, KvError>(table)
-            };
-            match tokio::time::timeout_at(deadline.into(), drop).await {
+            match tokio::time::timeout_at(deadline.into(), self.map.drop_named(name)).await {
                 Ok(dropped) => {
                     let dropped = dropped?;
                     self.map.await_drop(&dropped, deadline).await;

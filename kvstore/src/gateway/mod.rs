@@ -5,8 +5,8 @@
 //! (`NotLeader` with a hint). A replica in this process is asked by a plain function call.
 //!
 //! - `kv`: the [`Kv`](crate::request::Kv) that planner and gRPC service call.
-//! - `write`, `scan`, `read`: what each is made of. `routing`: calls at work. `limits`: how large keys and rows may be.
-//! - `range_scan`: one range of a scan, at one LSN.
+//! - `write`, `scan`, `read`: what each is made of. `routing`: calls at work.
+//! - `range_scan`: one range of a scan, at one LSN. `limits`: how large keys and rows may be.
 //! - `call`: one call over many attempts. `search`: whom to ask next for the leader. `forward`: for a node that cannot
 //!   reach it.
 //!
@@ -16,9 +16,9 @@
 mod kv;
 mod write;
 mod scan;
-mod range_scan;
 mod read;
 mod routing;
+pub(crate) mod range_scan;
 pub(crate) mod limits;
 pub(crate) mod forward;
 pub(crate) mod call;

@@ -8,9 +8,12 @@
 
 use std::time::{Duration, Instant};
 
-use wal::{Lsn, NodeId};
+use wal::{Budget, Lsn, NodeId, Reserved};
 
+use super::limits::over_budget;
+use super::search::ATTEMPT_WAIT_MAX;
 use crate::cluster::peers::CallError;
+use crate::cluster::silence::Silence;
 use crate::error::KvError;
 use crate::operation::{Answer, Cursor, Operation, RangeScan};
 use crate::request::{Consistency, ReadOptions, Row, Source};
@@ -20,10 +23,27 @@ const PAGE_BYTES_MIN: usize = 16 << 10;
 const PAGE_BYTES_MAX: usize = 512 << 10;
 /// Pause before all members are asked once more.
 const PAUSE: Duration = Duration::from_millis(25);
+/// A scan that finds no memory for its next page tries again after so long.
+const MEMORY_PAUSE: Duration = Duration::from_millis(10);
+/// A node that is asked for a page is waited for so long at most: then another one is asked.
+pub const ASK_MAX: Duration = Duration::from_secs(1);
+
+/// A node that was asked for a page is looked at again after so long ([`is_given_up`]).
+pub const LOOK_AFTER: Duration = ATTEMPT_WAIT_MAX;
+
+/// Whether a node that was asked for a page at `since` is not waited for any longer, because nothing at all has come from it
+/// ([silent-is-passed-over]).
+pub fn is_given_up(silence: &Silence, node: NodeId, since: Instant, now: Instant) -> bool {
+    if now < since + LOOK_AFTER {
+        return false;
+    }
+    silence.overdue(node, since, now);
+    silence.is_silent(node)
+}
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ScanStep {
+pub enum ScanStep {
     /// Read a first page as any read, from the replica that the caller's options allow; then [`RangeScanSteps::opened`].
     Open(RangeScan, usize),
     /// Ask this node; then [`RangeScanSteps::answered`].
@@ -36,9 +56,11 @@ pub(crate) enum ScanStep {
 
 /// Rows of a range to be handed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Handed {
-    pub(crate) rows: Vec<Row>,
-    pub(crate) source: Source,
+pub struct Handed {
+    /// Behind those that were handed on before; perhaps none.
+    pub rows: Vec<Row>,
+    /// Where from: the same LSN for all that is handed on.
+    pub source: Source,
 }
 
 /// What the scan of one range is about, from its first page on.
@@ -61,7 +83,7 @@ struct Reading {
 
 /// The scan of one range.
 #[derive(Debug)]
-pub(crate) struct RangeScanSteps {
+pub struct RangeScanSteps {
     members: Vec<NodeId>,
     strong: bool,
     /// Of a timeline scan: older pages are not handed on.
@@ -84,7 +106,7 @@ pub(crate) struct RangeScanSteps {
 
 impl RangeScanSteps {
     /// A scan of what `whole` says, of a range with these members, as the options say.
-    pub(crate) fn new(members: Vec<NodeId>, whole: RangeScan, options: &ReadOptions) -> RangeScanSteps {
+    pub fn new(members: Vec<NodeId>, whole: RangeScan, options: &ReadOptions) -> RangeScanSteps {
         let strong = options.consistency == Consistency::Strong;
         RangeScanSteps {
             members,
@@ -103,7 +125,7 @@ impl RangeScanSteps {
     }
 
     /// The next step, or how the scan fails.
-    pub(crate) fn step(&mut self, now: Instant) -> Result<ScanStep, KvError> {
+    pub fn step(&mut self, now: Instant) -> Result<ScanStep, KvError> {
         if self.done {
             return Ok(ScanStep::Done);
         }
@@ -137,7 +159,7 @@ impl RangeScanSteps {
     }
 
     /// The first page, answered to a request that was sent at `sent`.
-    pub(crate) fn opened(&mut self, sent: Instant, answer: Answer) -> Result<Handed, KvError> {
+    pub fn opened(&mut self, sent: Instant, answer: Answer) -> Result<Handed, KvError> {
         let Answer::Rows { rows, source, cursor } = answer else { return Err(unexpected()) };
         let reading = Reading {
             at: source.lsn,
@@ -153,7 +175,7 @@ impl RangeScanSteps {
     }
 
     /// What came of the last request, sent at `sent`: rows, if they are what was asked for.
-    pub(crate) fn answered(
+    pub fn answered(
         &mut self,
         sent: Instant,
         now: Instant,
@@ -194,7 +216,11 @@ impl RangeScanSteps {
                 | KvError::Invalid(_)
                 | KvError::OutOfMemory(_)
                 | KvError::Internal(_)),
-            )) => return Err(error),
+            )) => {
+                // What it keeps for the scan is closed when that ends.
+                self.reading = Some(reading);
+                return Err(error);
+            }
             Err(CallError::NotSent(why) | CallError::Lost(why)) => why,
             Err(CallError::Refused(error)) => error.to_string(),
         };
@@ -210,29 +236,53 @@ impl RangeScanSteps {
     }
 
     /// Scans open at nodes that nobody continues, to be closed there.
-    pub(crate) fn abandoned(&mut self) -> Vec<(NodeId, u64)> {
+    pub fn abandoned(&mut self) -> Vec<(NodeId, u64)> {
         std::mem::take(&mut self.abandoned)
     }
 
     /// Nothing more is wanted. What is open then is [`RangeScanSteps::abandoned`].
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.done = true;
         let open = self.reading.take().filter(|reading| reading.cursor.id != 0);
         self.abandoned.extend(open.map(|reading| (reading.node, reading.cursor.id)));
     }
 
-    /// How large the next page may be, about.
-    pub(crate) fn page_bytes(&self) -> usize {
-        self.page_bytes
+    /// Reserves memory for the page that this step asks for, which becomes smaller if there is little. If there is none:
+    /// how long to wait before it is tried again, for a scan that has begun, since its earlier pages are being consumed;
+    /// one that begins is refused.
+    pub fn reserve(
+        &mut self,
+        step: &mut ScanStep,
+        memory: &Budget,
+        now: Instant,
+    ) -> Result<Result<Reserved, Duration>, KvError> {
+        loop {
+            match memory.reserve(self.page_bytes as u64) {
+                Ok(held) => {
+                    if let ScanStep::Open(_, bytes)
+                    | ScanStep::Ask(_, Operation::Rest { page_bytes: bytes, .. }) = step
+                    {
+                        *bytes = self.page_bytes;
+                    }
+                    return Ok(Ok(held));
+                }
+                Err(_) if self.page_bytes > PAGE_BYTES_MIN => {
+                    self.page_bytes = (self.page_bytes / 2).max(PAGE_BYTES_MIN);
+                }
+                Err(_) if self.handed && now < self.deadline => return Ok(Err(MEMORY_PAUSE)),
+                Err(over) => return Err(over_budget(over)),
+            }
+        }
     }
 
-    /// Whether rows were handed on.
-    pub(crate) fn handed(&self) -> bool {
-        self.handed
+    /// Holds the memory that the rows take, of what was reserved for the page.
+    pub fn hold(handed: &Handed, held: &mut Reserved) -> Result<(), KvError> {
+        let bytes = handed.rows.iter().map(Row::bytes).sum::<usize>() as u64;
+        held.resize(bytes).map_err(over_budget)
     }
 
     /// What of the limit is left.
-    pub(crate) fn left(&self) -> Option<u64> {
+    pub fn left(&self) -> Option<u64> {
         self.rest.limit
     }
 

@@ -213,3 +213,24 @@ fn a_node_of_the_last_release_is_asked_by_its_cursor_alone() {
     assert_eq!(scene.answered(Ok(page(&["q"], 9, 2, None))), Ok(None));
     assert_eq!(scene.asks(), (3, "b\0".into(), 0));
 }
+
+#[test]
+fn a_scan_that_finds_little_memory_asks_for_smaller_pages_and_waits_only_for_the_smallest() {
+    let mut scene = Scene::strong();
+    let memory = Budget::new("scans", (PAGE_BYTES_MIN * 3) as u64);
+    let mut first = scene.step();
+    let held = scene.steps.reserve(&mut first, &memory, scene.now).unwrap().unwrap();
+    assert_eq!(held.bytes(), PAGE_BYTES_MIN as u64);
+    scene.steps.opened(scene.now, page(&["a"], 5, 1, Some("a"))).unwrap();
+    scene.steps.answered(scene.now, scene.now, Ok(page(&["b"], 5, 1, Some("b")))).unwrap();
+    // A page of four times the first would be next.
+    let mut next = scene.step();
+    let more = scene.steps.reserve(&mut next, &memory, scene.now).unwrap().unwrap();
+    assert_eq!(more.bytes(), 2 * PAGE_BYTES_MIN as u64);
+    assert!(
+        matches!(next, ScanStep::Ask(_, Operation::Rest { page_bytes, .. }) if page_bytes as u64 == more.bytes())
+    );
+    assert_eq!(scene.steps.reserve(&mut next, &memory, scene.now).unwrap().unwrap_err(), MEMORY_PAUSE);
+    drop(more);
+    assert!(scene.steps.reserve(&mut next, &memory, scene.now).unwrap().is_ok());
+}

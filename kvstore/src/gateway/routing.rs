@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use wal::{Budget, CohortId, NodeId};
 
 use super::call::{Around, Call, Step};
+use super::range_scan::{ASK_MAX, LOOK_AFTER, is_given_up};
 use crate::cluster::map::ClusterMap;
 use crate::cluster::peers::{CallError, Peers};
 use crate::cluster::route::RangeRoute;
@@ -20,9 +21,6 @@ use crate::operation::{Answer, Operation};
 use crate::ranges::Ranges;
 use crate::replica::RangeReplica;
 use crate::request::RequestId;
-
-/// What is asked of one node alone waits at most so long for its answer: another one may be asked.
-const ASK_MAX: Duration = Duration::from_secs(1);
 
 /// The store as the clients of this node reach it, wherever their rows are.
 pub(crate) struct Gateway {
@@ -130,7 +128,17 @@ impl Gateway {
         operation: Operation,
         deadline: Instant,
     ) -> Result<Answer, CallError> {
-        self.send(node, range, operation, false, deadline.min(Instant::now() + ASK_MAX)).await
+        let since = Instant::now();
+        let answer = self.send(node, range, operation, false, deadline.min(since + ASK_MAX));
+        tokio::pin!(answer);
+        if let Ok(answer) = tokio::time::timeout_at((since + LOOK_AFTER).into(), &mut answer).await {
+            return answer;
+        }
+        let me = node == self.ranges.node();
+        match !me && is_given_up(self.peers.silence(), node, since, Instant::now()) {
+            true => Err(CallError::Lost(format!("nothing is heard of {node}"))),
+            false => answer.await,
+        }
     }
 
     /// The same; `forward`: a node that does not lead shall pass it on to the one that does.
@@ -180,6 +188,9 @@ impl Gateway {
         loop {
             if let Some(local) = &local {
                 range.heard_locally(local.cohort.leader());
+            }
+            for (node, cursor) in call.abandoned() {
+                self.close_scan(node, cursor);
             }
             match call.step(Instant::now(), &around) {
                 Step::Done(result) => return result,

@@ -2,7 +2,7 @@
 //! it is sent and awaited.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 use wal::{CohortId, Reserved};
@@ -13,10 +13,7 @@ use super::routing::Gateway;
 use crate::cluster::route::RangeRoute;
 use crate::error::KvError;
 use crate::operation::{Answer, Operation, RangeScan};
-use crate::request::{Row, Scan, ScanBatch};
-
-/// A scan that finds no memory for its next page tries again after so long.
-const MEMORY_PAUSE: Duration = Duration::from_millis(10);
+use crate::request::{Scan, ScanBatch};
 
 impl Gateway {
     /// All of one scan; each page is handed to `sink` until that has enough.
@@ -48,16 +45,16 @@ impl Gateway {
         Ok(())
     }
 
-    /// Memory for the next page. A scan that has begun waits for it, for those before it are being consumed; one that begins
-    /// is refused.
-    async fn page_memory(&self, steps: &RangeScanSteps, deadline: Instant) -> Result<Reserved, KvError> {
+    /// Memory for the next page.
+    async fn page_memory(
+        &self,
+        steps: &mut RangeScanSteps,
+        step: &mut ScanStep,
+    ) -> Result<Reserved, KvError> {
         loop {
-            match self.scan_memory.reserve(steps.page_bytes() as u64) {
+            match steps.reserve(step, &self.scan_memory, Instant::now())? {
                 Ok(held) => return Ok(held),
-                Err(_) if steps.handed() && Instant::now() < deadline => {
-                    tokio::time::sleep(MEMORY_PAUSE).await
-                }
-                Err(over) => return Err(super::limits::over_budget(over)),
+                Err(pause) => tokio::time::sleep(pause).await,
             }
         }
     }
@@ -72,15 +69,15 @@ impl Gateway {
     ) -> Result<bool, KvError> {
         let deadline = reader.options.deadline;
         loop {
-            let step = running.steps.step(Instant::now())?;
-            let mut held = match &step {
+            let mut step = running.steps.step(Instant::now())?;
+            let mut held = match &mut step {
                 ScanStep::Done => return Ok(true),
                 ScanStep::Pause(pause) => {
                     self.metrics.retries.count();
                     tokio::time::sleep(*pause).await;
                     continue;
                 }
-                ScanStep::Open(..) | ScanStep::Ask(..) => self.page_memory(&running.steps, deadline).await?,
+                step => self.page_memory(&mut running.steps, step).await?,
             };
             let sent = Instant::now();
             let handed = match step {
@@ -97,8 +94,7 @@ impl Gateway {
             };
             running.close_abandoned();
             if let Some(handed) = handed.filter(|handed| !handed.rows.is_empty()) {
-                let bytes = handed.rows.iter().map(Row::bytes).sum::<usize>() as u64;
-                held.resize(bytes).map_err(super::limits::over_budget)?;
+                RangeScanSteps::hold(&handed, &mut held)?;
                 let held = Some(Arc::new(held));
                 let batch = ScanBatch { rows: handed.rows, source: handed.source, held };
                 if sink.send(Ok(batch)).await.is_err() {

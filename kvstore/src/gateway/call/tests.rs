@@ -88,6 +88,28 @@ fn get(mode: Mode) -> Operation {
     Operation::Get { key: "k".into(), columns: Columns::All, mode }
 }
 
+/// The first page of a scan, and more to come.
+fn page(node: NodeId, lsn: Lsn) -> Answer {
+    let source = Source { range: CohortId(9), replica: node, lsn, staleness: None };
+    let cursor = Some(crate::operation::Cursor { id: 70 + u64::from(node.0), passed: Some("k".into()) });
+    Answer::Rows { rows: Vec::new(), source, cursor }
+}
+
+#[test]
+fn what_is_open_for_an_answer_that_does_not_do_is_closed() {
+    let world = World::new();
+    let floor = Lsn::new(1, 6);
+    let mut call = Call::strong(1, &world.route, get(Mode::Strong), floor, world.at(1000));
+    let (first, ..) = world.asks(&mut call, 0);
+    world.answered(&mut call, first, 1, Ok(page(A, Lsn::new(1, 5))));
+    assert_eq!(call.abandoned(), [(A, 71)], "it is below what the session has seen");
+    world.answered(&mut call, first, 2, Ok(page(B, floor)));
+    assert_eq!(call.abandoned(), [(B, 72)], "its attempt has ended");
+    let (second, ..) = world.asks(&mut call, 100);
+    world.answered(&mut call, second, 101, Ok(page(A, floor)));
+    assert_eq!((call.abandoned(), world.ends(&mut call, 102)), (vec![], Ok(page(A, floor))));
+}
+
 #[test]
 fn what_was_never_sent_or_was_refused_leaves_no_doubt() {
     let world = World::new();
