@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use spinnaker_tests::mutants::hunt::{self, Effort};
+use spinnaker_tests::sim::coverage::Coverage;
 use spinnaker_tests::sim::scenarios::{self, Scenario};
 use spinnaker_tests::sim::world::Counts;
 use spinnaker_tests::sim::{self, Ending, Report};
@@ -42,6 +43,9 @@ struct Arguments {
     /// Threads, each with seeds of its own.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
     threads: u64,
+    /// Print how often the seeds met each kind of event, message, effect, error, fault and statement, and what none met.
+    #[arg(long)]
+    coverage: bool,
     /// Print the whole trace of the first seed.
     #[arg(long)]
     trace: bool,
@@ -70,7 +74,7 @@ fn main() -> ExitCode {
     if arguments.hunt {
         return hunt_this(&arguments);
     }
-    if arguments.seeds == 1 || arguments.trace {
+    if (arguments.seeds == 1 || arguments.trace) && !arguments.coverage {
         return one(&arguments);
     }
     many(&arguments)
@@ -124,7 +128,7 @@ fn many(arguments: &Arguments) -> ExitCode {
     let (first, end) = (arguments.first_seed, arguments.first_seed + arguments.seeds);
     println!("seeds {first}..{end}");
     let (next, stop, failed) = (AtomicU64::new(first), AtomicBool::new(false), AtomicU64::new(u64::MAX));
-    let (done, total) = (AtomicU64::new(0), Mutex::new(Counts::default()));
+    let (done, total) = (AtomicU64::new(0), Mutex::new((Counts::default(), Coverage::default())));
     let began = Instant::now();
     thread::scope(|scope| {
         for _ in 0..arguments.threads {
@@ -135,12 +139,15 @@ fn many(arguments: &Arguments) -> ExitCode {
                         return;
                     }
                     let started = Instant::now();
-                    let Report { ending, counts, .. } =
+                    let Report { ending, counts, coverage, .. } =
                         sim::run_in(seed, arguments.ops, arguments.scenario, false);
                     if started.elapsed().as_secs() >= SLOW {
                         println!("seed {seed} took {} s", started.elapsed().as_secs());
                     }
-                    *total.lock().expect("no one panics with it") += counts;
+                    let mut sums = total.lock().expect("no one panics with it");
+                    sums.0 += counts;
+                    sums.1 += coverage;
+                    drop(sums);
                     let finished = done.fetch_add(1, Ordering::Relaxed) + 1;
                     if finished.is_multiple_of(1000) {
                         println!("{finished} seeds, {} s", began.elapsed().as_secs());
@@ -155,6 +162,10 @@ fn many(arguments: &Arguments) -> ExitCode {
     });
     let seconds = began.elapsed().as_secs_f64().max(0.001);
     let (seeds, total) = (done.into_inner(), total.into_inner().expect("no one panics with it"));
+    let (total, coverage) = total;
+    if arguments.coverage {
+        tell_coverage(&coverage);
+    }
     println!("{seeds} seeds in {seconds:.1} s ({:.0}/s): {total}", seeds as f64 / seconds);
     match failed.into_inner() {
         u64::MAX => {
@@ -162,6 +173,14 @@ fn many(arguments: &Arguments) -> ExitCode {
             ExitCode::SUCCESS
         }
         seed => explain(seed, arguments),
+    }
+}
+
+/// Prints what was met, and what was not.
+fn tell_coverage(coverage: &Coverage) {
+    print!("{coverage}");
+    for (group, kind) in coverage.holes() {
+        println!("never met: {group}: {kind}");
     }
 }
 

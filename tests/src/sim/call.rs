@@ -1,8 +1,10 @@
 //! A call of a gateway to a replica, as it travels: what is asked, where it stands, what comes back.
 
+use std::time::Duration;
+
 use kvstore::error::KvError;
 use kvstore::request::Row;
-use kvstore::testing::{Answer, CallError, Operation, ReplicaRead};
+use kvstore::testing::{Answer, CallError, Operation, Pinned, PinnedAt, ReplicaRead};
 use wal::Lsn;
 
 use super::history::{Node, Range};
@@ -22,7 +24,7 @@ pub(crate) enum Caller {
 }
 
 /// A call under way.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) caller: Caller,
     /// The node of the gateway.
@@ -44,8 +46,50 @@ pub(crate) struct Call {
     pub(crate) confirmed: bool,
     /// When the replica was looked at last (real time): what a timeline read says of its age is of then.
     pub(crate) looked: u64,
-    /// What was read last, as of which LSN, and when (real time).
-    pub(crate) found: Option<(Vec<Row>, Lsn, u64)>,
+    /// What an open scan holds for it.
+    pub(crate) open: Option<Pinned>,
+    /// What was read last, and as of which LSN.
+    pub(crate) content: Option<(Content, Lsn)>,
+    /// When it was read (real time).
+    pub(crate) served: Option<u64>,
+}
+
+impl Call {
+    /// A call that sets out.
+    pub(crate) fn new(
+        caller: Caller,
+        (gateway, target): (Node, Node),
+        range: Range,
+        operation: Operation,
+    ) -> Call {
+        Call {
+            caller,
+            gateway,
+            target,
+            range,
+            operation,
+            forward: false,
+            life: 0,
+            began: 0,
+            read: None,
+            confirmed: false,
+            looked: 0,
+            open: None,
+            content: None,
+            served: None,
+        }
+    }
+}
+
+/// What a read finds in the store, before rows are made of it.
+#[derive(Clone)]
+pub(crate) enum Content {
+    /// One row.
+    Row(Row),
+    /// Everything, at the newest LSN.
+    Newest(Pinned),
+    /// Everything, as of the LSN that was asked for.
+    AsOf(PinnedAt),
 }
 
 /// Where a call stands at its replica.
@@ -57,6 +101,8 @@ pub(crate) enum Stage {
     Steps,
     /// A read reads.
     Reads,
+    /// What it has found is the answer, this old at most: rows are made of it.
+    Answers(Option<Duration>),
     /// A read waits until this much is applied, or until then (real time).
     Waits(Lsn, u64),
 }

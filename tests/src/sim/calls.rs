@@ -4,21 +4,26 @@
 use std::time::Duration;
 
 use kvstore::error::KvError;
-use kvstore::request::{Columns, Row, Source};
+use kvstore::request::Source;
 use kvstore::testing::{
-    Answer, CallError, FORWARD_MAX, Mode, Operation, ReadStep, Refusal, ReplicaRead, Standing, forward_to,
-    passed_back, refusal,
+    Answer, CallError, Engine, EngineError, FORWARD_MAX, Mode, Operation, Pinned, RangeScan, ReadStep,
+    Refusal, ReplicaRead, Standing, as_of, forward_to, passed_back, pin_at, refusal,
 };
 use replication::drive::{Input, ReplicaError, WriteResult};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use wal::{Epoch, Lsn, NodeId};
 
-use super::call::{Call, Caller, Result, Served, Stage};
+use super::call::{Call, Caller, Content, Result, Served, Stage};
+use super::coverage::Kinds;
 use super::history::{Node, Range};
 use super::machine::Receiver;
 use super::world::{Action, World};
 
+/// Rows of a list of keys that are answered at once, in bytes.
+const ROWS_BYTES: usize = 1 << 20;
+/// Rows that a page looks at in one go.
+const SLICE_ROWS: usize = 128;
 /// How often a timeline read looks whether the replica has reached its floor.
 const FLOOR_POLL: u64 = 10_000;
 
@@ -54,11 +59,8 @@ fn mode(operation: &Operation) -> Option<Mode> {
         Operation::Get { mode, .. } | Operation::MultiGet { mode, .. } | Operation::Scan { mode, .. } => {
             Some(*mode)
         }
-        Operation::Next(_)
-        | Operation::Rest { .. }
-        | Operation::Close(_)
-        | Operation::Write(_)
-        | Operation::Transfer(_) => None,
+        Operation::Rest { at, .. } => Some(Mode::as_of(*at)),
+        Operation::Next(_) | Operation::Close(_) | Operation::Write(_) | Operation::Transfer(_) => None,
     }
 }
 
@@ -87,6 +89,7 @@ impl World {
             Stage::Arrives => self.begin(id),
             Stage::Steps => self.step_read(id),
             Stage::Reads => self.read(id),
+            Stage::Answers(staleness) => self.answer_rows(id, staleness),
             Stage::Waits(floor, until) => {
                 let applied = self.shown(target, range).map_or(Lsn::ZERO, |shown| shown.applied);
                 match applied >= floor || self.now >= until {
@@ -110,17 +113,31 @@ impl World {
                 replica.waiting.push((id, Receiver::Write(receiver)));
                 self.take(target, range, Input::Write { request: write, sender });
             }
+            Operation::Rest { at, cursor, .. } => {
+                let now = self.instant(self.now);
+                let process = self.machines.get_mut(&target).and_then(|machine| machine.process.as_mut());
+                let open =
+                    process.and_then(|process| process.scans.find(cursor, World::cohort(range), at, now));
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.open = open;
+                }
+                self.step_read(id);
+            }
             _ => self.step_read(id),
         }
     }
 
     /// The read takes its next step.
     fn step_read(&mut self, id: u64) {
-        let Some(Call { target, range, began, confirmed, .. }) = self.calls.get(&id).cloned() else { return };
+        let Some(Call { target, range, .. }) = self.calls.get(&id) else { return };
+        let (target, range) = (*target, *range);
         let Some(shown) = self.shown(target, range) else { return };
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(read) = call.read.as_mut() else { return };
-        match read.step(&shown) {
+        let step = read.step(&shown);
+        self.coverage.met(step.kind());
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        match step {
             ReadStep::Read => {
                 call.looked = self.now;
                 self.go_on(id, target, Stage::Reads);
@@ -134,12 +151,11 @@ impl World {
                 self.plan(FLOOR_POLL, Action::Serve { call: id, stage: Stage::Waits(floor, until) });
             }
             ReadStep::Answer(staleness) => {
-                let Some((rows, lsn, served)) = call.found.take() else { return };
                 // Nothing was committed elsewhere before a confirmed read came; afterwards, perhaps.
-                let served = if confirmed { began } else { served };
-                call.found = Some((Vec::new(), lsn, served));
-                let source = Source { range: World::cohort(range), replica: NodeId(target), lsn, staleness };
-                self.reply(id, Ok(Answer::Rows { rows, source, cursor: None }));
+                if call.confirmed {
+                    call.served = Some(call.began);
+                }
+                self.go_on(id, target, Stage::Answers(staleness));
             }
             ReadStep::Elsewhere => {
                 let error = self.elsewhere(target, range);
@@ -148,30 +164,78 @@ impl World {
         }
     }
 
-    /// The store is read.
+    /// The store is read: what is found is of this moment, whenever rows are made of it.
     fn read(&mut self, id: u64) {
-        let Some(Call { target, range, operation, .. }) = self.calls.get(&id).cloned() else { return };
+        let Some(Call { target, range, operation, open, .. }) = self.calls.get(&id).cloned() else { return };
         let fails = self.options.kinds.errors && self.random.one_in(200);
         let Some(replica) = self.replica(target, range) else { return };
         let store = std::sync::Arc::clone(replica.drive.store());
-        let (found, damaged) = (look(store.engine(), &operation), store.engine().damaged());
+        let (found, damaged) = (look(store.engine(), &operation, open.as_ref()), store.engine().damaged());
         let now = self.now;
         let Some(call) = self.calls.get_mut(&id) else { return };
         let served = match mode(&operation) {
             Some(Mode::Timeline { .. }) => call.looked,
             Some(Mode::Strong) | None => now,
         };
-        match found.filter(|_| !fails) {
-            Some((rows, lsn)) => {
-                call.found = Some((rows, lsn, served));
+        match found {
+            Ok(Some(content)) if !fails => {
+                (call.content, call.served) = (Some(content), Some(served));
                 self.go_on(id, target, Stage::Steps);
             }
-            None if call.read.as_ref().is_some_and(|read| read.leaves(damaged)) => {
+            Err(_) if call.read.as_ref().is_some_and(|read| read.leaves(damaged)) => {
                 let error = self.elsewhere(target, range);
                 self.reply(id, Err(error));
             }
-            None => self.reply(id, Err(KvError::Unavailable("the row cannot be read".into()))),
+            Ok(_) | Err(_) => self.reply(id, Err(unreadable())),
         }
+    }
+
+    /// Rows are made of what was found.
+    fn answer_rows(&mut self, id: u64, staleness: Option<Duration>) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some((content, lsn)) = call.content.take() else { return };
+        let (target, range, operation) = (call.target, call.range, call.operation.clone());
+        let open = call.open.take().is_some();
+        let source = Source { range: World::cohort(range), replica: NodeId(target), lsn, staleness };
+        let found = match content {
+            Content::Row(row) => return self.reply(id, Ok(Answer::Row { row, source })),
+            Content::Newest(pinned) => Ok((pinned, source)),
+            Content::AsOf(found) => as_of(found, source),
+        };
+        let answer = found.and_then(|(pinned, source)| match operation {
+            Operation::MultiGet { keys, columns, partial, .. } => {
+                let bytes_max = if partial { ROWS_BYTES } else { usize::MAX };
+                let rows = pinned.get_some(&keys, &columns, bytes_max).map_err(|_| unreadable())?;
+                Ok(Answer::Rows { rows, source, cursor: None })
+            }
+            Operation::Scan { scan, page_bytes, .. } => {
+                self.page(target, None, (pinned, source), (scan, page_bytes))
+            }
+            Operation::Rest { scan, cursor, page_bytes, .. } => {
+                self.page(target, open.then_some(cursor), (pinned, source), (scan, page_bytes))
+            }
+            _ => Err(KvError::Internal("no read".into())),
+        });
+        self.reply(id, answer);
+    }
+
+    /// Reads a page of a scan; what it is read from is kept for the next one.
+    fn page(
+        &mut self,
+        node: Node,
+        cursor: Option<u64>,
+        (pinned, source): (Pinned, Source),
+        (scan, page_bytes): (RangeScan, usize),
+    ) -> Served {
+        let mut page = pinned.page(scan, page_bytes.min(self.options.page_bytes));
+        while page.advance(SLICE_ROWS).map_err(|_| unreadable())? {}
+        let (rows, left) = page.finish();
+        let (new, now) = (self.random.number(), self.instant(self.now));
+        let process = self.machines.get_mut(&node).and_then(|machine| machine.process.as_mut());
+        let process = process.ok_or(KvError::ShuttingDown)?;
+        let cursor = process.scans.page_read(cursor, || new, (source.range, pinned), left, now);
+        self.counts.pages += 1;
+        Ok(Answer::Rows { rows, source, cursor })
     }
 
     fn elsewhere(&mut self, node: Node, range: Range) -> KvError {
@@ -209,6 +273,18 @@ impl World {
             replica.waiting.push((id, Receiver::Barrier(receiver)));
         }
         self.take(node, range, Input::Read { after: Lsn::ZERO, sender });
+    }
+
+    /// The node hears that nobody listens any more: a read that waits for a confirmation waits no more.
+    pub(super) fn leave(&mut self, id: u64) {
+        let Some(Call { target, range, .. }) = self.calls.get(&id) else { return };
+        let (target, range) = (*target, *range);
+        let Some(replica) = self.replica(target, range) else { return };
+        let waiting = replica.waiting.len();
+        replica.waiting.retain(|(call, receiver)| *call != id || matches!(receiver, Receiver::Write(_)));
+        if replica.waiting.len() < waiting {
+            self.coverage.met(("event", "readers left"));
+        }
     }
 
     /// Looks which of a replica's clients have been answered.
@@ -266,8 +342,7 @@ impl World {
             return self.send_back(id, answer.map_err(CallError::Refused));
         };
         let caller = Caller::Call { call: id, life: call.life };
-        let onward =
-            Call { caller, gateway: call.target, target: leader, forward: false, read: None, ..call };
+        let onward = Call::new(caller, (call.target, leader), call.range, call.operation);
         self.passed_on += 1;
         let number = 1 << 63 | self.passed_on;
         self.plan(FORWARD_MAX.as_micros() as u64, Action::Timeout { call: number });
@@ -281,7 +356,7 @@ impl World {
             return;
         }
         if let Some(first) = self.calls.get_mut(&call) {
-            first.found = onward.found;
+            first.served = onward.served;
         }
         let answer = passed_back(result, &onward.operation, NodeId(onward.target));
         self.send_back(call, answer.map_err(CallError::Refused));
@@ -301,24 +376,29 @@ impl World {
     }
 }
 
-/// Rows, all at one LSN; `None` if they cannot be read.
-fn look(engine: &kvstore::testing::Engine, operation: &Operation) -> Option<(Vec<Row>, Lsn)> {
-    match operation {
+/// What a read finds, and as of which LSN; `None`: it is no read.
+fn look(
+    engine: &Engine,
+    operation: &Operation,
+    open: Option<&Pinned>,
+) -> std::result::Result<Option<(Content, Lsn)>, EngineError> {
+    Ok(match operation {
         Operation::Get { key, columns, .. } => {
-            engine.get(key, columns).ok().map(|(row, lsn)| (vec![row], lsn))
+            let (row, lsn) = engine.get(key, columns)?;
+            Some((Content::Row(row), lsn))
         }
-        Operation::MultiGet { keys, columns, .. } => engine.get_all(keys, columns).ok(),
-        Operation::Scan { scan, .. } => {
-            let rows = engine.scan(&scan.start, scan.end.as_deref(), scan.reverse, &Columns::All).ok()?;
-            let lsn = rows.read_lsn();
-            Some((rows.collect::<std::result::Result<_, _>>().ok()?, lsn))
+        Operation::MultiGet { .. } | Operation::Scan { .. } => {
+            let pinned = engine.pin()?;
+            let lsn = pinned.read_lsn();
+            Some((Content::Newest(pinned), lsn))
         }
-        Operation::Next(_)
-        | Operation::Rest { .. }
-        | Operation::Close(_)
-        | Operation::Write(_)
-        | Operation::Transfer(_) => None,
-    }
+        Operation::Rest { at, .. } => Some((Content::AsOf(pin_at(engine, *at, open)?), *at)),
+        Operation::Next(_) | Operation::Close(_) | Operation::Write(_) | Operation::Transfer(_) => None,
+    })
+}
+
+fn unreadable() -> KvError {
+    KvError::Unavailable("the rows cannot be read".into())
 }
 
 enum Settled {

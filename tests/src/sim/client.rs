@@ -1,8 +1,9 @@
 //! A client of the simulated cluster: what it is doing, and what it will do next.
 
-use kvstore::request::{SessionToken, Write};
+use kvstore::request::{Row, SessionToken, Write};
 use kvstore::row_update::RowUpdate;
-use kvstore::testing;
+use kvstore::testing::{self, RangeScanSteps, ScanStep};
+use wal::{Lsn, Reserved};
 
 use super::history::{Node, OpId, Range};
 use super::workload::{FollowUp, Intent};
@@ -54,8 +55,10 @@ pub(super) struct Work {
     pub(super) deadline: u64,
     pub(super) gateway: Node,
     pub(super) gateway_life: u64,
-    /// What the gateway does for it.
+    /// What the gateway does for it: all of it, or the first page of a scan.
     pub(super) call: testing::Call,
+    /// A scan.
+    pub(super) scan: Option<Scanning>,
     /// Which of the calls this is, one for each gateway.
     pub(super) era: u32,
     /// A gateway that may have sent it was lost.
@@ -64,4 +67,43 @@ pub(super) struct Work {
     pub(super) attempts: u32,
     /// When the rows were read that came last.
     pub(super) served: u64,
+}
+
+/// A scan under way at a gateway.
+pub(super) struct Scanning {
+    pub(super) steps: RangeScanSteps,
+    pub(super) state: State,
+    /// What it shows is the newest, as of its beginning.
+    pub(super) strong: bool,
+    /// The client has enough after so many rows.
+    pub(super) enough: Option<usize>,
+    /// When the last request was sent (real time).
+    pub(super) sent: u64,
+    /// Memory for the page that was asked for, and of the one that the client has not read yet.
+    pub(super) page: Option<Reserved>,
+    pub(super) unread: Option<Reserved>,
+    /// Rows handed on, and what came with the first ones: LSN, node, when they were read, how old they were at most.
+    pub(super) rows: Vec<Row>,
+    pub(super) first: Option<(Lsn, Node, u64, Option<u64>)>,
+}
+
+/// Where it stands.
+pub(super) enum State {
+    /// The next step is to be found.
+    Next,
+    /// It goes on then (real time).
+    Paused(u64),
+    /// This is to be asked when there is memory for the answer.
+    NeedsMemory(ScanStep),
+    /// The gateway's call is at the first page.
+    Opens,
+    /// A node was asked for another page, in this attempt, and with this open scan.
+    Asks(u32, Node, u64),
+}
+
+impl Scanning {
+    /// Whether the gateway's call is at its first page.
+    pub(super) fn opens(&self) -> bool {
+        matches!(self.state, State::Opens)
+    }
 }

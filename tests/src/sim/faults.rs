@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 use wal::NodeId;
 use wal::disk::Faults;
 
-use super::history::{Node, Range};
+use super::coverage::Kinds;
+use super::history::{Event, Node, Range};
 use super::machine::Doom;
 use super::schedule::{Fault, Manner, NodeFault, Snare, Victim};
 use super::world::{Action, World};
@@ -16,6 +17,7 @@ impl World {
     /// A fault happens.
     pub(crate) fn strike(&mut self, fault: Fault) {
         self.note(|| format!("fault: {fault:?}"));
+        self.coverage.met(fault.kind());
         match fault {
             Fault::Node(victim, fault) => {
                 let node = match victim {
@@ -33,6 +35,11 @@ impl World {
                     }
                     let delay = self.random.below(200_000);
                     self.plan(delay, Action::Start { node });
+                }
+            }
+            Fault::AllFull(left, during) => {
+                for node in self.nodes() {
+                    self.strike_node(node, NodeFault::Full(left, during));
                 }
             }
             Fault::Cut(from, to) => self.network.cut(from, to),
@@ -102,6 +109,7 @@ impl World {
     }
 
     fn strike_node(&mut self, node: Node, fault: NodeFault) {
+        self.coverage.met(fault.kind());
         let now = self.now;
         match fault {
             NodeFault::Kill(expiry) => self.kill(node, expiry),
@@ -138,6 +146,7 @@ impl World {
                 }
             }
             NodeFault::Full(left, during) => {
+                self.happened(Event::DiskTroubled { node });
                 if let Some(machine) = self.machines.get(&node) {
                     let used: u64 = machine.disk.files().iter().map(|(_, length)| length).sum();
                     machine.disk.set_capacity(Some(used + left));
@@ -181,6 +190,7 @@ impl World {
     }
 
     fn depose(&mut self, leader: Node, range: Range, manner: Manner) {
+        self.coverage.met(manner.kind());
         let others: Vec<Node> =
             self.options.members(range).into_iter().filter(|node| *node != leader).collect();
         match manner {
@@ -221,6 +231,7 @@ impl World {
         }
         self.traps[range as usize] = None;
         self.note(|| format!("n{node} r{range}: the trap springs"));
+        self.coverage.met(snare.kind());
         match snare {
             Snare::Start => {
                 self.cut_where(|a, b| a == node || b == node);
@@ -274,8 +285,10 @@ impl World {
 
     /// One bit of the node's files of this kind flips, where something is written.
     fn rot(&mut self, node: Node, kind: &str, pick: u64) {
+        if kind == ".seg" {
+            self.happened(Event::LogDamaged { node, whole: false });
+        }
         let Some(machine) = self.machines.get_mut(&node) else { return };
-        machine.rotten |= kind == ".seg";
         let segments: Vec<(String, u64)> =
             machine.disk.files().into_iter().filter(|(name, _)| name.ends_with(kind)).collect();
         if segments.is_empty() {
@@ -288,7 +301,8 @@ impl World {
         let _ = machine.disk.flip(name, bit);
     }
 
-    fn disk_faults(&self, node: Node, faults: Faults) {
+    fn disk_faults(&mut self, node: Node, faults: Faults) {
+        self.happened(Event::DiskTroubled { node });
         if let Some(machine) = self.machines.get(&node).filter(|machine| machine.process.is_some()) {
             machine.disk.set_faults(faults);
         }

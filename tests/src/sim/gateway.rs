@@ -19,8 +19,10 @@ use wal::NodeId;
 
 use super::call::{Call, Caller, Result, Stage};
 use super::client::{Client, Probe, Work};
+use super::coverage::Kinds;
 use super::history::{Call as Asked, Consistency, Event, Node, Range, Response};
 use super::options::Style;
+use super::scans::whole;
 use super::workload::{self, FollowUp, Intent};
 use super::world::{Action, World};
 
@@ -94,7 +96,7 @@ impl World {
         self.clients.iter().filter_map(|client| client.probe).collect()
     }
 
-    fn client(&mut self, client: u32) -> &mut Client {
+    pub(super) fn client(&mut self, client: u32) -> &mut Client {
         &mut self.clients[client as usize]
     }
 
@@ -123,8 +125,14 @@ impl World {
         client.sequence += u64::from(matches!(intent, Intent::Write { .. }));
         let id = RequestId { client: u128::from(number) + 1, sequence: client.sequence };
         let session = client.session.is_some();
-        self.happened(Event::Invoked { op, client: number, session, range, call: told(&intent, id) });
-        let (deadline, gateway_life) = (self.now + self.options.deadline, self.life(gateway));
+        self.happened(Event::Invoked {
+            op,
+            client: number,
+            session,
+            range,
+            call: told(&intent, id, max_staleness_ms),
+        });
+        let (deadline, gateway_life) = (self.now + self.wait_max(number), self.life(gateway));
         let Some((route, _)) = self.known_at(gateway, range) else { return };
         let write = match &intent {
             Intent::Write { key, conditions, mutations } => Some(Write {
@@ -136,10 +144,11 @@ impl World {
             }),
             Intent::Get { .. } | Intent::Scan { .. } => None,
         };
+        let scan = self.new_scan(range, &intent, max_staleness_ms, deadline);
         let until = self.instant(deadline);
         let call = match write.clone() {
             Some(write) => Asking::write(self.new_call(), &route, write, Identity::New(id), until),
-            None => self.read_call(number, (gateway, range), &intent, max_staleness_ms, until),
+            None => self.read_call(number, (gateway, range), &intent, None, max_staleness_ms, until),
         };
         self.client(number).work = Some(Work {
             op,
@@ -152,6 +161,7 @@ impl World {
             gateway,
             gateway_life,
             call,
+            scan,
             era: 0,
             adrift: false,
             attempts: 0,
@@ -160,12 +170,21 @@ impl World {
         self.drive(number);
     }
 
+    /// How long a client waits: one that looks at the end takes whatever time it needs.
+    fn wait_max(&self, number: u32) -> u64 {
+        match self.clients[number as usize].probe {
+            Some(_) => self.options.deadline.max(1_500_000),
+            None => self.options.deadline,
+        }
+    }
+
     /// A read as a gateway carries it out.
-    fn read_call(
+    pub(super) fn read_call(
         &mut self,
         number: u32,
         (gateway, range): (Node, Range),
         intent: &Intent,
+        page: Option<(RangeScan, usize)>,
         max_staleness_ms: Option<u64>,
         deadline: Instant,
     ) -> Asking {
@@ -176,6 +195,11 @@ impl World {
         let route = self.known_at(gateway, range).map(|known| known.0);
         let route = route.unwrap_or_else(|| Arc::new(self.new_route(range)));
         let (consistency, operation): (_, Box<dyn Fn(Mode) -> Operation>) = match intent {
+            Intent::Get { keys, consistency } if keys.len() == 1 => {
+                let (key, columns) = (Bytes::from(keys[0].clone()), Columns::All);
+                let get = move |mode| Operation::Get { key: key.clone(), columns: columns.clone(), mode };
+                (*consistency, Box::new(get))
+            }
             Intent::Get { keys, consistency } => {
                 let keys: Vec<Bytes> = keys.iter().map(|key| Bytes::from(key.clone())).collect();
                 let columns = Columns::All;
@@ -188,18 +212,10 @@ impl World {
                 };
                 (*consistency, Box::new(get))
             }
-            Intent::Scan { start, end, reverse, consistency } => {
-                let scan = RangeScan {
-                    start: start.clone().into(),
-                    end: end.clone().map(Bytes::from),
-                    reverse: *reverse,
-                    limit: None,
-                    columns: Columns::All,
-                };
-                (
-                    *consistency,
-                    Box::new(move |mode| Operation::Scan { scan: scan.clone(), mode, page_bytes: 0 }),
-                )
+            Intent::Scan { consistency, .. } => {
+                let (scan, page_bytes) = page.unwrap_or_else(|| (whole(intent), 0));
+                let first = move |mode| Operation::Scan { scan: scan.clone(), mode, page_bytes };
+                (*consistency, Box::new(first))
             }
             // Writes are made elsewhere.
             Intent::Write { .. } => (Consistency::Strong, Box::new(|_| Operation::Close(0))),
@@ -232,7 +248,7 @@ impl World {
     }
 
     /// A moment of real time as the gateways' code takes it.
-    fn instant(&self, at: u64) -> Instant {
+    pub(super) fn instant(&self, at: u64) -> Instant {
         self.origin + Duration::from_micros(at)
     }
 
@@ -242,7 +258,11 @@ impl World {
     }
 
     /// What a gateway knows of a range, and of which nodes it hears nothing; `None` if it does not run.
-    fn known_at(&mut self, gateway: Node, range: Range) -> Option<(Arc<RangeRoute>, Arc<Silence>)> {
+    pub(super) fn known_at(
+        &mut self,
+        gateway: Node,
+        range: Range,
+    ) -> Option<(Arc<RangeRoute>, Arc<Silence>)> {
         let new = self.new_route(range);
         let process = self.machines.get_mut(&gateway)?.process.as_mut()?;
         let route = process.gateway.entry(range).or_insert_with(|| Arc::new(new));
@@ -271,7 +291,9 @@ impl World {
                     start: String::new(),
                     end: None,
                     reverse: false,
+                    limit: None,
                     consistency: Consistency::Strong,
+                    enough: None,
                 },
             };
             return Some((probe.range, intent, None));
@@ -291,11 +313,17 @@ impl World {
             if !self.lives(gateway, work.gateway_life) {
                 return self.gateway_lost(number);
             }
+            if work.scan.as_ref().is_some_and(|scan| !scan.opens()) {
+                return self.drive_scan(number);
+            }
             let Some((route, silence)) = self.known_at(gateway, range) else { return };
             let local = self.replica(gateway, range).map(|replica| replica.drive.cohort().leader());
             local.iter().for_each(|local| route.heard_locally(*local));
             let now = self.instant(self.now);
             let around = Around { me: NodeId(gateway), route: &route, silence: &silence };
+            let Some(work) = self.client(number).work.as_mut() else { return };
+            let abandoned = work.call.abandoned();
+            self.close_scans(number, abandoned);
             let Some(work) = self.client(number).work.as_mut() else { return };
             match work.call.step(now, &around) {
                 Step::Ask { attempt, node, operation, forward } => {
@@ -304,6 +332,12 @@ impl World {
                 Step::Wait(until) => {
                     let wait = until.saturating_duration_since(now).as_micros() as u64;
                     return self.plan(wait.max(1), Action::Wake { client: number });
+                }
+                Step::Done(result) if work.scan.is_some() => {
+                    if let Ok(answer) = &result {
+                        learn(answer, &route, self.client(number).session.as_ref());
+                    }
+                    return self.scan_opened(number, result);
                 }
                 Step::Done(result) => return self.done(number, &route, result),
             }
@@ -323,34 +357,27 @@ impl World {
     }
 
     /// The gateway asks a node.
-    fn ask(&mut self, number: u32, attempt: u32, target: Node, operation: Operation, forward: bool) {
-        let Some(work) = self.client(number).work.as_mut() else { return };
+    pub(super) fn ask(
+        &mut self,
+        number: u32,
+        attempt: u32,
+        target: Node,
+        operation: Operation,
+        forward: bool,
+    ) -> u64 {
+        let Some(work) = self.client(number).work.as_mut() else { return 0 };
         let id = u64::from(work.op) << 20 | u64::from(work.attempts & 0xf_ffff);
         work.attempts += 1;
         let caller = Caller::Client { client: number, era: work.era, attempt };
         let (gateway, range) = (work.gateway, work.range);
-        self.send_call(
-            id,
-            Call {
-                caller,
-                gateway,
-                target,
-                range,
-                operation,
-                forward,
-                life: 0,
-                began: 0,
-                read: None,
-                confirmed: false,
-                looked: 0,
-                found: None,
-            },
-        );
+        self.send_call(id, Call { forward, ..Call::new(caller, (gateway, target), range, operation) });
+        id
     }
 
     /// A call sets out. Its stream may break at any time, and a blackhole is found out after a while.
     pub(super) fn send_call(&mut self, id: u64, call: Call) {
         let (gateway, target) = (call.gateway, call.target);
+        self.coverage.met(call.operation.kind());
         self.calls.insert(id, call);
         let lossy = self.network.loss > 0;
         if !self.network.carries(gateway, target) {
@@ -381,12 +408,19 @@ impl World {
         let again = self.random.one_in(2) && !gateways.is_empty();
         let pick = self.random.below(gateways.len().max(1) as u64) as usize;
         let Some(work) = self.clients[number as usize].work.as_ref() else { return };
+        let op = work.op;
+        self.happened(Event::Adrift { op });
+        let Some(work) = self.clients[number as usize].work.as_ref() else { return };
+        // Rows of a scan that were handed on cannot be taken back.
+        let again = again && work.scan.as_ref().is_none_or(|scan| scan.rows.is_empty());
         if !again || self.now >= work.deadline {
             let write = work.write.is_some();
             return self.finish(number, if write { Response::Unknown } else { Response::Failed });
         }
         let (gateway, range, write) = (gateways[pick], work.range, work.write.clone());
         let (intent, max_staleness_ms) = (work.intent.clone(), work.max_staleness_ms);
+        let scan = self.new_scan(range, &intent, max_staleness_ms, work.deadline);
+        let Some(work) = self.clients[number as usize].work.as_ref() else { return };
         let deadline = self.instant(work.deadline);
         let Some((route, _)) = self.known_at(gateway, range) else { return };
         let call = match write {
@@ -395,11 +429,11 @@ impl World {
                 // The other gateway does not know when the first attempt was.
                 Asking::write(self.new_call(), &route, write, Identity::Repeated(id), deadline)
             }
-            None => self.read_call(number, (gateway, range), &intent, max_staleness_ms, deadline),
+            None => self.read_call(number, (gateway, range), &intent, None, max_staleness_ms, deadline),
         };
         let life = self.life(gateway);
         if let Some(work) = self.client(number).work.as_mut() {
-            (work.gateway, work.gateway_life, work.call) = (gateway, life, call);
+            (work.gateway, work.gateway_life, work.call, work.scan) = (gateway, life, call, scan);
             work.era += 1;
             work.adrift = true;
         }
@@ -410,13 +444,16 @@ impl World {
 
     /// A stream breaks: what is on its way may still arrive and be served, but nobody listens any more.
     pub(super) fn timed_out(&mut self, call: u64) {
+        if self.random.one_in(2) {
+            self.leave(call);
+        }
         self.answered(call, Err(CallError::Lost("the stream broke".into())));
     }
 
     /// An answer reaches the gateway.
     pub(super) fn answered(&mut self, id: u64, result: Result) {
         let Some(call) = self.calls.get(&id) else { return };
-        let (gateway, target, served) = (call.gateway, call.target, call.found.as_ref().map(|found| found.2));
+        let (gateway, target, served) = (call.gateway, call.target, call.served);
         let (client, era, attempt) = match call.caller {
             Caller::Client { client, era, attempt } => (client, era, attempt),
             Caller::Call { call, life } => return self.passed_back(id, call, life, result),
@@ -428,14 +465,20 @@ impl World {
         if !self.lives(gateway, work.gateway_life) {
             return self.gateway_lost(client);
         }
-        let (range, is_write) = (work.range, work.write.is_some());
+        let (op, range, is_write) = (work.op, work.range, work.write.is_some());
+        self.told_of_cursor(client, &result);
         let Some((route, silence)) = self.known_at(gateway, range) else { return };
         let (now, before) = (self.instant(self.now), route.news());
+        match &result {
+            Ok(answer) => self.coverage.met(answer.kind()),
+            Err(error) => self.coverage.met(error.kind()),
+        }
         match &result {
             Err(CallError::NotSent(_)) => silence.lost(NodeId(target), now),
             Err(CallError::Lost(_)) => {
                 if is_write && self.random.one_in(10) {
                     // A gateway whose own client has gone.
+                    self.happened(Event::Adrift { op });
                     return self.finish(client, Response::Unknown);
                 }
             }
@@ -444,7 +487,10 @@ impl World {
         let around = Around { me: NodeId(gateway), route: &route, silence: &silence };
         if let Some(work) = self.client(client).work.as_mut() {
             work.served = served.unwrap_or(work.served);
-            work.call.answered(attempt, result, now, &around);
+            match &work.scan {
+                Some(scan) if !scan.opens() => self.page_answered(client, attempt, served, result),
+                Some(_) | None => work.call.answered(attempt, result, now, &around),
+            }
         }
         self.drive(client);
         if route.news() != before {
@@ -461,6 +507,9 @@ impl World {
             return;
         }
         self.updated(number, &result);
+        if let Err(error) = &result {
+            self.coverage.met(error.kind());
+        }
         let Some(work) = self.clients[number as usize].work.as_ref() else { return };
         let logged = work.write.as_ref().and_then(|write| self.refusals.get(&write.request?)).copied();
         let outcome = match result {
@@ -477,7 +526,15 @@ impl World {
                 served: work.served,
                 staleness_ms: source.staleness.map(|staleness| staleness.as_millis() as u64),
             },
-            Ok(Answer::Row { .. } | Answer::Forgotten { .. } | Answer::Done) => {
+            Ok(Answer::Row { row, source }) => Response::Rows {
+                rows: vec![row],
+                lsn: source.lsn,
+                node: source.replica.0,
+                served: work.served,
+                staleness_ms: source.staleness.map(|staleness| staleness.as_millis() as u64),
+            },
+            Err(KvError::Internal(what)) => return self.violated("calls", what),
+            Ok(Answer::Forgotten { .. } | Answer::Done) => {
                 return self.violated("calls", "an answer that does not fit the question".to_owned());
             }
             Err(KvError::OutcomeUnknown(_)) => Response::Unknown,
@@ -518,7 +575,7 @@ impl World {
     }
 
     /// The operation ends, and the client thinks of the next one.
-    fn finish(&mut self, number: u32, outcome: Response) {
+    pub(super) fn finish(&mut self, number: u32, outcome: Response) {
         let Some(work) = self.client(number).work.take() else { return };
         self.check_delay(number, &work);
         match &outcome {
@@ -557,10 +614,12 @@ impl World {
 }
 
 /// How the history tells an intent.
-fn told(intent: &Intent, request: RequestId) -> Asked {
+fn told(intent: &Intent, request: RequestId, max_staleness_ms: Option<u64>) -> Asked {
     match intent.clone() {
         Intent::Write { key, conditions, mutations } => Asked::Write { key, conditions, mutations, request },
         Intent::Get { keys, consistency } => Asked::Get { keys, consistency },
-        Intent::Scan { start, end, reverse, consistency } => Asked::Scan { start, end, reverse, consistency },
+        Intent::Scan { start, end, reverse, limit, consistency, .. } => {
+            Asked::Scan { start, end, reverse, limit, consistency, max_staleness_ms }
+        }
     }
 }

@@ -31,7 +31,14 @@ pub enum Call {
     /// Read rows by key, in one range.
     Get { keys: Vec<String>, consistency: Consistency },
     /// Read all rows of a range between two keys.
-    Scan { start: String, end: Option<String>, reverse: bool, consistency: Consistency },
+    Scan {
+        start: String,
+        end: Option<String>,
+        reverse: bool,
+        limit: Option<u64>,
+        consistency: Consistency,
+        max_staleness_ms: Option<u64>,
+    },
 }
 
 /// How an operation ended, as its client saw it.
@@ -56,6 +63,12 @@ pub enum Response {
 pub enum Event {
     /// A client begins an operation. `session`: its reads may not go back (clients work one operation at a time).
     Invoked { op: OpId, client: u32, session: bool, range: Range, call: Call },
+    /// A scan hands rows on, as [`Response::Rows`] says it of all of them once it has got to its end.
+    Page { op: OpId, rows: Vec<Row>, lsn: Lsn, node: Node, served: u64, staleness_ms: Option<u64> },
+    /// The gateway of a scan is told of an open scan at a node, or knows that it is open no more, or has asked to close it.
+    Cursor { op: OpId, node: Node, id: u64, open: bool },
+    /// The gateway of an operation has died, or its client has gone away.
+    Adrift { op: OpId },
     /// It ends.
     Returned { op: OpId, outcome: Response },
     /// A replica answered a write as committed.
@@ -93,6 +106,16 @@ pub enum Event {
     Opened { node: Node, range: Range, epoch: Epoch },
     /// A replica's contents, as a hash, at an LSN.
     Contents { node: Node, range: Range, lsn: Lsn, hash: u64 },
+    /// The node's log has lost files, all of them perhaps, or a bit of it has flipped.
+    LogDamaged { node: Node, whole: bool },
+    /// The node's disk is full, or fails.
+    DiskTroubled { node: Node },
+    /// The log of a replica could not take an append.
+    AppendRefused { node: Node, range: Range },
+    /// A replica throws away what it has, and learns it anew.
+    Learning { node: Node, range: Range },
+    /// A replica that had lost something counts again.
+    Promoted { node: Node, range: Range },
     /// A replica raised an alarm.
     Alarm { node: Node, range: Range, text: String },
 }

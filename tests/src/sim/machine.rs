@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvstore::testing::{BlockCache, RangeRoute, RangeStore, Refusal, Silence, request_of};
+use kvstore::testing::{BlockCache, OpenScans, RangeRoute, RangeStore, Refusal, Silence, request_of};
 use replication::drive::{Drive, Environment, ReplicaError, WriteResult};
 use replication::protocol::coordination::CoordinationRequest;
 use replication::protocol::effect::{Lease, Reply};
 use replication::protocol::event::Ticket;
 use replication::protocol::message::{Envelope, SnapshotPart};
+use replication::protocol::notice::Notice;
 use replication::protocol::time::Stamp;
 use tokio::sync::oneshot;
 use wal::disk::MemoryDisk;
-use wal::{Entry, Epoch, LogWriter, Lsn, NodeId, Record};
+use wal::{Budget, Entry, Epoch, LogWriter, Lsn, NodeId, Record};
 
 use super::history::Range;
 
@@ -58,8 +59,6 @@ pub(crate) struct Machine {
     pub(crate) hung_until: u64,
     /// When its process ended last (real time).
     pub(crate) ended_at: u64,
-    /// A bit of its disk has flipped, or files or the disk are lost: only then may it have lost its log.
-    pub(crate) rotten: bool,
     /// The log has been opened on this disk, as the IDENTITY file says in production.
     pub(crate) log_noted: bool,
     /// Disks it has lost; each has its own incarnation.
@@ -94,6 +93,10 @@ pub(crate) struct Process {
     pub(crate) forcing: bool,
     /// What this gateway knows of each range.
     pub(crate) gateway: BTreeMap<Range, Arc<RangeRoute>>,
+    /// Scans open on its replicas.
+    pub(crate) scans: OpenScans,
+    /// For pages at this gateway.
+    pub(crate) scan_memory: Budget,
     /// Of which nodes it hears nothing.
     pub(crate) silence: Arc<Silence>,
 }
@@ -138,6 +141,10 @@ pub(crate) enum Wish {
     SnapshotInstalled,
     /// Ask the coordinator.
     Coordinate(CoordinationRequest),
+    /// It has a lease, or none any more.
+    Publish(bool),
+    /// It tells of a change.
+    Notice(Notice),
     /// It applied these.
     Applied(Vec<Entry>),
     /// It answers.
@@ -200,6 +207,9 @@ impl Environment for ReplicaEnvironment<'_> {
     }
 
     fn publish(&mut self, lease: Option<Lease>) {
+        if self.lease.is_some() != lease.is_some() {
+            self.wishes.push(Wish::Publish(lease.is_some()));
+        }
         *self.lease = lease;
     }
 
@@ -217,6 +227,10 @@ impl Environment for ReplicaEnvironment<'_> {
 
     fn opened(&mut self, epoch: Epoch) {
         self.wishes.push(Wish::Opened(epoch));
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.wishes.push(Wish::Notice(notice));
     }
 
     fn alarm(&mut self, text: String) {

@@ -5,9 +5,10 @@
 //!
 //! - `world`: the agenda; `processes`, `replicas`: what the nodes do; `faults`: what is done to them; `sessions`: nodes and
 //!   the coordinator.
-//! - `machine`, `network`, `coordinator`: the parts of the world.
-//! - `client`, `workload`, `calls`: clients, what they do, how replicas serve them.
-//! - [`checkers`]: the promises, one file each.
+//! - `machine`, `network`: the parts of the world.
+//! - `catalog`: a world of its own, in which tables are made and dropped.
+//! - `client`, `workload`, `gateway`, `scans`: clients, what they do, and their gateways. `calls`: how replicas serve them.
+//! - [`checkers`]: the promises, one file each. [`coverage`]: what seeds have met, and what they have not.
 //! - [`scenarios`]: named kinds of trouble, and what shows that the system stands each.
 //!
 //! Nodes run the production code of `replication::protocol` and `drive`, of `wal`, of the storage engine, of a read at a
@@ -15,13 +16,18 @@
 //! streams, ZooKeeper's client. The same seed gives the same run, always: see [`Report::hash`].
 
 pub mod checkers;
+mod catalog;
+mod catalog_history;
+mod stepped;
 mod calls;
 mod faults;
 mod gateway;
+mod scans;
 mod processes;
 mod replicas;
 mod sessions;
 pub mod world;
+pub mod coverage;
 mod client;
 mod call;
 mod machine;
@@ -33,11 +39,13 @@ mod workload;
 pub mod options;
 pub mod history;
 
+use std::any::Any;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 
 use replication::testing::options::Random;
 
+use self::coverage::Coverage;
 use self::history::Violation;
 use self::options::Options;
 use self::scenarios::Scenario;
@@ -97,6 +105,8 @@ pub struct Report {
     pub hash: u64,
     /// Figures.
     pub counts: Counts,
+    /// What was met.
+    pub coverage: Coverage,
     /// Lines for people, if asked for.
     pub trace: Vec<String>,
 }
@@ -123,15 +133,26 @@ pub fn run_in(seed: u64, ops: Option<u32>, scenario: Option<&Scenario>, trace: b
     let checkers = checkers::all(&options);
     let mut world = World::new(seed ^ 0x5eed, options, checkers, trace);
     let ran = panic::catch_unwind(AssertUnwindSafe(|| play(&mut world, &schedule)));
-    let ending = match ran {
-        Ok(ending) => ending,
-        Err(payload) => {
-            let text = payload.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Ending::Crash(text.unwrap_or_else(|| "a panic without a text".to_owned()))
-        }
-    };
-    Report { ending, hash: world.hash, counts: world.counts, trace: world.trace.take().unwrap_or_default() }
+    let mut ending = ran.unwrap_or_else(crashed);
+    if ending == Ending::Kept && scenario.is_none() {
+        ending = match panic::catch_unwind(|| catalog::run(seed)) {
+            Ok(catalog::Ran { steps, met, kept }) => {
+                world.hash ^= steps;
+                met.into_iter().for_each(|kind| world.coverage.met(kind));
+                let broken = |what| Ending::Violation(Violation { checker: "catalog", what });
+                kept.map_or_else(broken, |()| Ending::Kept)
+            }
+            Err(payload) => crashed(payload),
+        };
+    }
+    let World { hash, counts, coverage, trace, .. } = world;
+    Report { ending, hash, counts, coverage, trace: trace.unwrap_or_default() }
+}
+
+fn crashed(payload: Box<dyn Any + Send>) -> Ending {
+    let text = payload.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    Ending::Crash(text.unwrap_or_else(|| "a panic without a text".to_owned()))
 }
 
 fn play(world: &mut World, schedule: &Schedule) -> Ending {
@@ -182,13 +203,15 @@ fn recover(world: &mut World) -> Result<(), String> {
         }
     }
     let began = world.time();
-    while !(world.level() && world.idle() && world.probes().iter().all(|probe| probe.read) && world.sound()) {
+    let read = |world: &World| world.probes().iter().all(|probe| probe.read);
+    while !(world.level() && world.idle() && read(world) && world.scans_closed() && world.sound()) {
         world.run_until(world.time() + 10_000);
         if world.violation.is_some() {
             return Err(String::new());
         }
         if world.time() > began + CATCH_UP {
-            return Err(format!("replicas do not come level within {CATCH_UP} us:\n{}", world.statuses()));
+            let what = "replicas do not come level, or clients or scans do not end";
+            return Err(format!("{what} within {CATCH_UP} us:\n{}", world.statuses()));
         }
     }
     world.compare();

@@ -1,7 +1,9 @@
 //! What a seed means: the size of the world, its periods and limits, and how it misbehaves by itself. Small constants,
 //! so that what is rare in production (a log segment filling up, a flush, a forgotten outcome) happens all the time.
 
-use kvstore::testing::EngineOptions;
+use std::time::Duration;
+
+use kvstore::testing::{EngineOptions, ScanLimits};
 use replication::protocol::Settings;
 use replication::protocol::time::Millis;
 use replication::testing::options::Random;
@@ -111,6 +113,12 @@ pub struct Options {
     pub log: LogOptions,
     /// The storage engine's.
     pub engine: EngineOptions,
+    /// A page of a scan ends after so many bytes, whatever the gateway would take.
+    pub page_bytes: usize,
+    /// How long scans stay open on a node, how many, and what they may keep.
+    pub scans: ScanLimits,
+    /// Memory for pages at each gateway, in bytes.
+    pub scan_memory: u64,
     /// Outcomes remembered per range.
     pub window_len: usize,
     /// An operation through a gateway that is well all the time is answered within so long, in microseconds.
@@ -149,6 +157,7 @@ impl Options {
             lease: Millis(lease),
             suspect_after: Millis(suspect),
             force_wait_max: Millis(2 * lease),
+            transfer_timeout: Millis(pick(random, &[100, 2000])),
             queue_len_max: pick(random, &[3, 16, 1000]),
             window_len_max: if storm && random.one_in(2) { 1 } else { 1 + random.below(5) as usize },
             tail_bytes_max: pick(random, &[0, 300, 3000]),
@@ -229,6 +238,14 @@ impl Options {
                 table_bytes: pick(random, &[300, 2000]),
                 ..EngineOptions::default()
             },
+            page_bytes: pick(random, &[1, 1, 60, 400, 512 << 10]),
+            scans: ScanLimits {
+                idle_max: Duration::from_millis(pick(random, &[50, 500, 3000])),
+                age_max: Duration::from_millis(pick(random, &[500, 10_000])),
+                open_max: pick(random, &[1, 4, 100]),
+                kept_bytes_max: pick(random, &[0, 2000, 256 << 20]),
+            },
+            scan_memory: pick(random, &[64 << 10, 100 << 10, 128 << 20]),
             window_len: pick(random, &[4, 64, 4096]),
             answer_max: None,
         };
@@ -250,6 +267,7 @@ impl Options {
         (self.delay_max, self.force_max) = (self.delay_max.min(1000), self.force_max.min(2000));
         (self.duration, self.deadline) = (16_000_000, 4_000_000);
         (self.session_timeout, self.settings.queue_len_max) = (4_000_000, 1000);
+        self.scan_memory = 128 << 20;
         self.answer_max = Some(1_500_000);
     }
 

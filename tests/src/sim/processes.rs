@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvstore::testing::{self, BlockCache, CallError, Found};
+use kvstore::testing::{self, BlockCache, CallError, Found, OpenScans, Pinned};
 use replication::drive::Drive;
 use replication::protocol::Config;
 use replication::protocol::event::Event as CohortEvent;
 use wal::disk::{Disk, MemoryDisk};
-use wal::{History, LogError, LogOptions, LogWriter, NodeId, Recovery};
+use wal::{Budget, CohortId, History, LogError, LogOptions, LogWriter, NodeId, Recovery};
 
 use super::history::{Event, Node, Range};
 use super::machine::{Process, Replica};
@@ -54,6 +54,8 @@ impl World {
             open: Vec::new(),
             forcing: false,
             gateway: BTreeMap::new(),
+            scans: OpenScans::new(self.options.scans),
+            scan_memory: Budget::new("scans", self.options.scan_memory),
             silence: Arc::default(),
         };
         let ranges = self.ranges_of(node);
@@ -113,11 +115,6 @@ impl World {
                 return None;
             }
         };
-        if recovered.must_rejoin && !self.machines[&node].rotten {
-            let text = format!("n{node} finds the log of range {range} corrupt, and nothing has damaged it");
-            self.violated("restart", text);
-            return None;
-        }
         self.counts.rejoins += u64::from(recovered.must_rejoin);
         self.happened(Event::Recovered {
             node,
@@ -204,7 +201,7 @@ impl World {
         machine.session_lives = false;
         machine.disk = MemoryDisk::new();
         machine.disks_lost += 1;
-        (machine.rotten, machine.log_noted) = (true, false);
+        machine.log_noted = false;
         self.counts.disks += 1;
         self.happened(Event::DiskLost { node });
         for range in self.ranges_of(node) {
@@ -244,9 +241,10 @@ impl World {
             // A disk in memory, without faults.
             let _ = machine.disk.sync_dir(dir);
         }
-        machine.rotten = true;
+        let whole = !machine.disk.files().iter().any(|(name, _)| name.ends_with(".seg"));
         self.counts.disks += 1;
         self.note(|| format!("n{node} has lost {lost:?}"));
+        self.happened(Event::LogDamaged { node, whole });
         self.plan(10_000, Action::Start { node });
     }
 
@@ -268,8 +266,23 @@ impl World {
 
     // Background work
 
+    /// Ends scans that nobody continues, or that keep too much.
+    fn sweep(&mut self, node: Node) {
+        let now = self.instant(self.now);
+        let Some(process) = self.machines.get_mut(&node).and_then(|machine| machine.process.as_mut()) else {
+            return;
+        };
+        let (replicas, scans) = (&process.replicas, &mut process.scans);
+        let kept = |cohort: CohortId, pinned: &Pinned| {
+            let replica = replicas.iter().find(|(range, _)| World::cohort(**range) == cohort);
+            replica.map_or_else(Vec::new, |(_, replica)| replica.drive.store().engine().kept_for(pinned))
+        };
+        scans.sweep(now, kept);
+    }
+
     pub(super) fn maintain(&mut self, node: Node) {
         let life = self.life(node);
+        self.sweep(node);
         for range in self.ranges_of(node) {
             if self.lives(node, life) && self.violation.is_none() {
                 self.maintain_range(node, range);

@@ -8,9 +8,11 @@ use replication::protocol::coordination::CoordinationRequest;
 use replication::protocol::effect::Reply;
 use replication::protocol::event::{Event as CohortEvent, Received, Ticket};
 use replication::protocol::message::{Envelope, Message, SnapshotPart, ToLeader};
+use replication::protocol::notice::Notice;
 use replication::store::Store;
 use wal::{Append, EntryKind, LogError, Record};
 
+use super::coverage::Kinds;
 use super::history::{Event, Node, Range};
 use super::machine::{ReplicaEnvironment, Wish, owner};
 use super::schedule::Snare;
@@ -29,6 +31,7 @@ impl World {
 
     /// Hands a replica an input, and grants what it wishes.
     pub(super) fn take(&mut self, node: Node, range: Range, input: Input<RangeStore>) {
+        self.coverage.met(input.kind());
         self.turn(node, range, |drive, environment| drive.take(input, environment));
     }
 
@@ -67,6 +70,7 @@ impl World {
     }
 
     pub(super) fn grant(&mut self, node: Node, life: u64, range: Range, wish: Wish) {
+        self.coverage.met(wish.kind());
         match wish {
             Wish::Append(records, ticket) => self.append(node, life, range, records, ticket),
             Wish::Send(envelope) => self.send(node, range, envelope),
@@ -86,8 +90,10 @@ impl World {
                 self.plan(delay, Action::Tell { node, life, range, event });
             }
             Wish::ReadSnapshot { to, snapshot, part, flushed } => {
+                let fails = self.options.kinds.errors && self.random.one_in(30);
                 let Some(replica) = self.replica(node, range) else { return };
-                let part = replica.drive.store().read_snapshot(to, snapshot, part, flushed).ok();
+                let read = replica.drive.store().read_snapshot(to, snapshot, part, flushed);
+                let part = read.ok().filter(|_| !fails);
                 let delay = 200 + self.random.below(self.options.force_max);
                 let event = CohortEvent::SnapshotRead { to, snapshot, part };
                 self.plan(delay, Action::Tell { node, life, range, event });
@@ -118,13 +124,36 @@ impl World {
                     self.happened(Event::Applied { node, range, entry, request });
                 }
             }
-            Wish::Answering(Reply::Written(lsn)) => self.happened(Event::Acknowledged { node, range, lsn }),
-            Wish::Answering(_) => {}
+            Wish::Publish(_) => {}
+            Wish::Notice(notice) => self.noticed(node, range, &notice),
+            Wish::Answering(reply) => self.answering(node, range, &reply),
             Wish::Opened(epoch) => {
                 self.counts.elections += 1;
                 self.happened(Event::Opened { node, range, epoch });
             }
             Wish::Alarm(text) => self.happened(Event::Alarm { node, range, text }),
+        }
+    }
+
+    /// A replica tells of a change.
+    fn noticed(&mut self, node: Node, range: Range, notice: &Notice) {
+        self.coverage.met(Kinds::kind(notice));
+        match notice {
+            Notice::Role { why, .. } => self.coverage.met(why.kind()),
+            Notice::Suspected { why, .. } => self.coverage.met(why.kind()),
+            Notice::TransferBegun { why, .. } => self.coverage.met(why.kind()),
+            Notice::Learning { wiped: true } => self.happened(Event::Learning { node, range }),
+            Notice::Promoted => self.happened(Event::Promoted { node, range }),
+            _ => {}
+        }
+    }
+
+    fn answering(&mut self, node: Node, range: Range, reply: &Reply) {
+        self.coverage.met(reply.kind());
+        match reply {
+            Reply::Written(lsn) => self.happened(Event::Acknowledged { node, range, lsn: *lsn }),
+            Reply::Unavailable(why) => self.coverage.met(why.kind()),
+            _ => {}
         }
     }
 
@@ -181,13 +210,17 @@ impl World {
                     events.extend(happened);
                     taken.extend(ticket.map(|ticket| (range, ticket)));
                 }
-                Err(LogError::DiskFull | LogError::Segment(_)) => {
+                Err(error @ (LogError::DiskFull | LogError::Segment(_))) => {
+                    self.coverage.met(error.kind());
                     refused.extend(ticket.map(|ticket| (range, ticket)))
                 }
                 Err(LogError::Poisoned(_) | LogError::Closed) => poisoned = true,
             }
         }
         let forced = process.writer.force();
+        if let Err(error) = &forced {
+            self.coverage.met(error.kind());
+        }
         events.into_iter().for_each(|event| self.happened(event));
         if self.stopped(node) {
             return;
@@ -209,7 +242,11 @@ impl World {
         // Who was refused is answered before the force, in production, too: what was taken behind it is superseded.
         for (range, event) in refused.chain(taken).collect::<Vec<_>>() {
             if self.lives(node, life) {
+                let refused = matches!(event, CohortEvent::AppendFailed(_));
                 self.tell(node, range, event);
+                if refused && self.lives(node, life) {
+                    self.happened(Event::AppendRefused { node, range });
+                }
             }
         }
     }
@@ -244,9 +281,13 @@ impl World {
 
     /// The store keeps a part of a snapshot; what is in force then, replication is notified a moment later.
     pub(super) fn receive(&mut self, node: Node, range: Range, snapshot: u64, part: SnapshotPart) {
+        let fails = self.options.kinds.errors && self.random.one_in(30);
         let Some(replica) = self.replica(node, range) else { return };
         let number = part.number;
-        let outcome = replica.drive.store().receive_snapshot(part);
+        let outcome = match fails {
+            true => Received::Failed("simulated EIO".into()),
+            false => replica.drive.store().receive_snapshot(part),
+        };
         let applied = replica.drive.store().applied();
         if self.stopped(node) {
             return;

@@ -8,6 +8,12 @@ pub(crate) fn line(at: u64, event: &Event) -> String {
         Event::Invoked { op, client, range, call, .. } => {
             format!("client {client} op {op} r{range}: {}", asked(call))
         }
+        Event::Page { op, rows, lsn, node, staleness_ms, .. } => {
+            format!("op {op} is handed {} rows from n{node} at {lsn}, stale {staleness_ms:?} ms", rows.len())
+        }
+        Event::Cursor { op, node, id, open: true } => format!("op {op} has scan {id:x} open on n{node}"),
+        Event::Cursor { op, node, id, open: false } => format!("op {op} has closed scan {id:x} on n{node}"),
+        Event::Adrift { op } => format!("op {op} has lost its gateway, or its client"),
         Event::Returned { op, outcome } => format!("op {op} -> {}", outcome_text(outcome)),
         Event::Acknowledged { node, range, lsn } => format!("n{node} r{range} acknowledges {lsn}"),
         Event::Applied { node, range, entry, request } => {
@@ -41,6 +47,13 @@ pub(crate) fn line(at: u64, event: &Event) -> String {
         }
         Event::Opened { node, range, epoch } => format!("n{node} r{range} opens epoch {epoch}"),
         Event::Contents { node, range, lsn, hash } => format!("n{node} r{range} holds {hash:016x} at {lsn}"),
+        Event::LogDamaged { node, whole } => {
+            format!("n{node}'s log is damaged{}", if *whole { ": all of it is gone" } else { "" })
+        }
+        Event::DiskTroubled { node } => format!("n{node}'s disk is full, or fails"),
+        Event::AppendRefused { node, range } => format!("n{node} r{range} could not append"),
+        Event::Learning { node, range } => format!("n{node} r{range} learns anew"),
+        Event::Promoted { node, range } => format!("n{node} r{range} counts again"),
         Event::Alarm { node, range, text } => format!("n{node} r{range} ALARM {text}"),
     };
     format!("{:>9.3} ms  {text}", at as f64 / 1000.0)
@@ -52,8 +65,9 @@ fn asked(call: &Call) -> String {
             format!("write {} {key} {mutations:?} if {conditions:?}", request.sequence)
         }
         Call::Get { keys, consistency } => format!("get {} {consistency:?}", keys.join(" ")),
-        Call::Scan { start, end, reverse, consistency } => {
-            format!("scan {start:?}..{end:?}{} {consistency:?}", if *reverse { " reverse" } else { "" })
+        Call::Scan { start, end, reverse, limit, consistency, .. } => {
+            let (reverse, limit) = (if *reverse { " reverse" } else { "" }, limit.unwrap_or(u64::MAX));
+            format!("scan {start:?}..{end:?}{reverse} {consistency:?}, {limit} rows at most")
         }
     }
 }

@@ -157,9 +157,12 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "snapshots",
-        what: "logs keep nothing, so whoever was away takes a snapshot, amid deletions, crashes and compactions",
+        what: "logs keep nothing, so whoever was away takes a snapshot, amid deletions, crashes, compactions and errors of the disk",
         shape: |options| {
-            only(options, FaultKinds { kills: true, steps: true, cuts: true, ..NONE });
+            only(
+                options,
+                FaultKinds { kills: true, steps: true, cuts: true, full: true, errors: true, ..NONE },
+            );
             (options.log.retention_bytes, options.log.segment_bytes) = (0, 16 << 10);
             (options.engine.memtable_bytes, options.maintenance_period) = (400, 5000);
         },

@@ -88,6 +88,8 @@ pub enum Fault {
     Node(Victim, NodeFault),
     /// Power loss of all nodes.
     Blackout,
+    /// No disk has more space than so many bytes, for so long.
+    AllFull(u64, u64),
     /// Nothing passes from one node to another.
     Cut(u32, u32),
     /// Nothing passes between the nodes whose bit is set and the others.
@@ -264,6 +266,7 @@ fn fault(random: &mut Random, options: &Options) -> Option<Fault> {
     allow(kinds.hangs, &[on(NodeFault::Hang(during))]);
     let full = on(NodeFault::Full(random.below(left), during));
     allow(kinds.full, &[full; 3]);
+    allow(kinds.full, &[Fault::AllFull(random.below(left), during)]);
     allow(kinds.errors, &[on(NodeFault::SyncError), on(NodeFault::WriteError(during / 10))]);
     allow(kinds.errors, &[on(NodeFault::NoDescriptors(during))]);
     // Always the same node: two learners in a cohort of three stay away for good, as they must.

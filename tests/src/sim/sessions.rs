@@ -3,6 +3,7 @@
 use replication::protocol::coordination::{CoordinationOutcome, CoordinationRequest, RangeView};
 use replication::protocol::event::Event as CohortEvent;
 
+use super::coverage::Kinds;
 use super::history::{Node, Range};
 use super::world::{Action, World};
 
@@ -31,6 +32,7 @@ impl World {
         let service = &mut self.services[range as usize];
         let done = service.execute(me, request);
         let change = service.change;
+        self.coverage.met((request, done).kind());
         self.announce(range);
         if self.random.one_in(20) {
             // The answer is lost: the adaptor finds out by trying again.

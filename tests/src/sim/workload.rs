@@ -20,7 +20,15 @@ pub(crate) enum Intent {
     /// Read rows.
     Get { keys: Vec<String>, consistency: Consistency },
     /// Read a range of rows.
-    Scan { start: String, end: Option<String>, reverse: bool, consistency: Consistency },
+    Scan {
+        start: String,
+        end: Option<String>,
+        reverse: bool,
+        limit: Option<u64>,
+        consistency: Consistency,
+        /// The client has enough after so many rows, though it has not said so.
+        enough: Option<usize>,
+    },
 }
 
 /// A conditional write that a client does after it has read the row, and again if somebody else was first.
@@ -59,7 +67,7 @@ pub(crate) fn draw(random: &mut Random, options: &Options, unique: u32) -> (Rang
         let consistency = if timeline { Consistency::Timeline } else { Consistency::Strong };
         return (range, Intent::Get { keys, consistency }, None);
     }
-    let (intent, next) = match random.below(24) {
+    let (intent, next) = match random.below(27) {
         0..=3 => {
             let key = format!("reg{number}");
             (Intent::Write { key, conditions: Vec::new(), mutations: vec![put("v", value)] }, None)
@@ -102,7 +110,9 @@ pub(crate) fn draw(random: &mut Random, options: &Options, unique: u32) -> (Rang
                 1 => ("chu".to_owned(), Some("mul".to_owned())),
                 _ => ("lst1".to_owned(), Some("reg2".to_owned())),
             };
-            (Intent::Scan { start, end, reverse: random.one_in(2), consistency }, None)
+            let limit = random.one_in(4).then(|| 1 + random.below(6));
+            let enough = random.one_in(4).then(|| 1 + random.below(6) as usize);
+            (Intent::Scan { start, end, reverse: random.one_in(2), limit, consistency, enough }, None)
         }
     };
     (range, intent, next)
@@ -149,7 +159,11 @@ pub(crate) fn follow(next: FollowUp, update: &RowUpdate, unique: u32) -> Intent 
             let count = value(b"n").and_then(|text| text.split(' ').next()?.parse::<u64>().ok()).unwrap_or(0);
             let version =
                 row.cells.iter().find(|cell| cell.column == "n").map_or(Lsn::ZERO, |cell| cell.version);
-            let conditions = vec![Condition::ColumnVersion { column: "n".into(), version }];
+            // Nothing else is ever in such a row.
+            let conditions = vec![match unique % 3 {
+                0 => Condition::CellsVersion(version),
+                _ => Condition::ColumnVersion { column: "n".into(), version },
+            }];
             Intent::Write { key, conditions, mutations: vec![put("n", format!("{} {unique}", count + 1))] }
         }
         FollowUp::Append => {

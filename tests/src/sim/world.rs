@@ -18,7 +18,8 @@ use wal::{CohortId, Incarnation, Lsn, NodeId, ReplicaId};
 
 use super::call::{self, Call, Stage};
 use super::client::Client;
-use super::history::{Checker, Event, Node, Range, Violation};
+use super::coverage::{Coverage, Kinds};
+use super::history::{Call as Asked, Checker, Event, Node, Range, Violation};
 use super::machine::{Clock, Machine, Replica};
 use super::network::Network;
 use super::options::{Options, Style};
@@ -66,6 +67,8 @@ pub(crate) enum Action {
     Client { client: u32 },
     /// Its gateway goes on.
     Wake { client: u32 },
+    /// A node is told that a scan that is open there needs no more pages.
+    CloseScan { from: Node, to: Node, cursor: u64 },
     /// A fault that another one has set off.
     Strike { fault: Fault },
 }
@@ -79,6 +82,8 @@ pub struct Counts {
     pub written: u64,
     /// Reads answered.
     pub read: u64,
+    /// Pages of scans read.
+    pub pages: u64,
     /// Leaderships opened.
     pub elections: u64,
     /// Crashes of processes.
@@ -104,6 +109,7 @@ impl std::ops::AddAssign for Counts {
         self.operations += other.operations;
         self.written += other.written;
         self.read += other.read;
+        self.pages += other.pages;
         self.elections += other.elections;
         self.crashes += other.crashes;
         self.repairs += other.repairs;
@@ -118,8 +124,11 @@ impl std::ops::AddAssign for Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { operations, written, read, elections, crashes, .. } = self;
-        write!(f, "{operations} operations ({written} writes acknowledged, {read} reads answered), ")?;
+        let Counts { operations, written, read, pages, elections, crashes, .. } = self;
+        write!(
+            f,
+            "{operations} operations ({written} writes acknowledged, {read} reads answered), {pages} pages, "
+        )?;
         let Counts { flushes, compactions, snapshots, repairs, rejoins, disks, .. } = self;
         write!(
             f,
@@ -174,6 +183,8 @@ pub struct World {
     pub trace: Option<Vec<String>>,
     /// Figures.
     pub counts: Counts,
+    /// What was met.
+    pub coverage: Coverage,
 }
 
 impl World {
@@ -199,7 +210,6 @@ impl World {
                     life: 0,
                     hung_until: 0,
                     ended_at: 0,
-                    rotten: false,
                     log_noted: false,
                     disks_lost: 0,
                     paused_until: 0,
@@ -239,6 +249,7 @@ impl World {
             hash: seed,
             trace: trace.then(Vec::new),
             counts: Counts::default(),
+            coverage: Coverage::default(),
         };
         for node in world.nodes() {
             world.start(node);
@@ -287,6 +298,7 @@ impl World {
 
     /// Something happened: checkers look at it, the first violation ends the run.
     pub(super) fn happened(&mut self, event: Event) {
+        self.tell_coverage(&event);
         if let Some(trace) = &mut self.trace {
             let line = report::line(self.now, &event);
             trace.push(line);
@@ -297,6 +309,20 @@ impl World {
             {
                 self.violation = Some(Violation { checker: checker.name(), what });
             }
+        }
+    }
+
+    fn tell_coverage(&mut self, event: &Event) {
+        match event {
+            Event::Invoked { call, .. } => {
+                self.coverage.met(call.kind());
+                if let Asked::Write { conditions, mutations, .. } = call {
+                    conditions.iter().for_each(|condition| self.coverage.met(condition.kind()));
+                    mutations.iter().for_each(|mutation| self.coverage.met(mutation.kind()));
+                }
+            }
+            Event::Returned { outcome, .. } => self.coverage.met(outcome.kind()),
+            _ => {}
         }
     }
 
@@ -382,6 +408,7 @@ impl World {
             Action::Wake { client } => {
                 self.clients[*client as usize].work.as_ref().map_or(0, |work| work.gateway)
             }
+            Action::CloseScan { to, .. } => *to,
             Action::Coordinate { .. }
             | Action::Expire { .. }
             | Action::Start { .. }
@@ -395,6 +422,7 @@ impl World {
         match action {
             Action::Deliver { range, envelope } => {
                 if self.network.carries(envelope.from.node.0, envelope.to.0) {
+                    self.coverage.met(envelope.message.kind());
                     let node = envelope.to.0;
                     let inherited = matches!(envelope.message, Message::ToLeader(epoch, ToLeader::Ack(ack)) if ack.forced.epoch < epoch);
                     self.tell(node, range, CohortEvent::Received(envelope));
@@ -461,6 +489,7 @@ impl World {
             Action::Timeout { call } => self.timed_out(call),
             Action::Client { client } => self.client_step(client),
             Action::Wake { client } => self.drive(client),
+            Action::CloseScan { from, to, cursor } => self.scan_closed(from, to, cursor),
             Action::Strike { fault } => {
                 if !self.calm {
                     self.strike(fault);
@@ -498,6 +527,12 @@ impl World {
             let first = positions.next().flatten();
             first.is_some_and(|(applied, last)| applied == last) && positions.all(|other| other == first)
         })
+    }
+
+    /// Whether no scan is open any more: what its gateway could not close has ended by itself.
+    pub fn scans_closed(&self) -> bool {
+        let mut processes = self.machines.values().filter_map(|machine| machine.process.as_ref());
+        processes.all(|process| process.scans.count() == 0 && process.scan_memory.used() == 0)
     }
 
     /// Whether all tables of all replicas can be read.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use kvstore::request::{Condition, Mutation, RequestId, Row};
 use wal::Lsn;
 
-use crate::sim::history::{Call, Checker, Consistency, Event, OpId, Range, Response};
+use crate::sim::history::{Call, Checker, Consistency, Event, Node, OpId, Range, Response};
 
 /// Replays the log of each range and holds every answer against it.
 #[derive(Default)]
@@ -27,6 +27,8 @@ struct Operation {
     call: Call,
     /// Nothing that stands at or below may be this write; no read may show less.
     floor: u64,
+    /// The rows that a scan has handed on so far, as of this LSN, from this node.
+    handed: Option<(Vec<Row>, Lsn, Node)>,
     outcome: Option<Response>,
 }
 
@@ -72,8 +74,15 @@ impl Checker for Linearizability {
             }
             Event::Invoked { op, range, call, .. } => {
                 let floor = self.shown.get(range).copied().unwrap_or(0);
-                let operation = Operation { range: *range, call: call.clone(), floor, outcome: None };
+                let operation =
+                    Operation { range: *range, call: call.clone(), floor, handed: None, outcome: None };
                 self.operations.insert(*op, operation);
+            }
+            Event::Page { op, rows, lsn, node, .. } if !rows.is_empty() => {
+                if let Some(operation) = self.operations.get_mut(op) {
+                    let handed = operation.handed.get_or_insert_with(|| (Vec::new(), *lsn, *node));
+                    handed.0.extend(rows.iter().cloned());
+                }
             }
             Event::Returned { op, outcome } => return self.returned(*op, outcome),
             _ => {}
@@ -132,7 +141,11 @@ impl Linearizability {
                 Some(
                     Response::Refused { .. } | Response::Written(_) | Response::Failed | Response::Unknown,
                 )
-                | None => {}
+                | None => {
+                    if let Some((_, lsn, _)) = &operation.handed {
+                        readers.entry(lsn.seq).or_default().push(*op);
+                    }
+                }
             }
         }
         let mut state = State::default();
@@ -201,21 +214,12 @@ impl Linearizability {
                     }
                 }
             }
-            (Call::Scan { start, end, reverse, .. }, Some(Response::Rows { rows, lsn, node, .. })) => {
-                let inside = |key: &&String| *key >= start && end.as_ref().is_none_or(|end| *key < end);
-                let mut expected: Vec<(&String, &RowState)> =
-                    state.rows.iter().filter(|(key, row)| inside(key) && !row.cells.is_empty()).collect();
-                if *reverse {
-                    expected.reverse();
-                }
-                let as_expected = |(row, (key, expected)): (&Row, &(&String, &RowState))| {
-                    row.key == key.as_bytes() && shows(row, *lsn, expected)
-                };
-                if rows.len() != expected.len() || !rows.iter().zip(&expected).all(as_expected) {
-                    return Err(format!(
-                        "op {op} scanned range {} on n{node} at {lsn} as {rows:?}, expected {expected:?}",
-                        operation.range
-                    ));
+            (Call::Scan { .. }, Some(Response::Rows { rows, lsn, node, .. })) => {
+                self.compare_scan(op, (rows, *lsn, *node), true, state)?;
+            }
+            (Call::Scan { .. }, _) => {
+                if let Some((rows, lsn, node)) = &operation.handed {
+                    self.compare_scan(op, (rows, *lsn, *node), false, state)?;
                 }
             }
             (Call::Write { key, conditions, .. }, Some(Response::Refused { at, current: Some(current) })) => {
@@ -232,6 +236,38 @@ impl Linearizability {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// The rows of a scan, all of them or those that were handed on before it failed.
+    fn compare_scan(
+        &self,
+        op: OpId,
+        (rows, lsn, node): (&[Row], Lsn, Node),
+        ended: bool,
+        state: &State,
+    ) -> Result<(), String> {
+        let Operation { range, call: Call::Scan { start, end, reverse, limit, .. }, .. } =
+            &self.operations[&op]
+        else {
+            return Ok(());
+        };
+        let inside = |key: &&String| *key >= start && end.as_ref().is_none_or(|end| *key < end);
+        let mut expected: Vec<(&String, &RowState)> =
+            state.rows.iter().filter(|(key, row)| inside(key) && !row.cells.is_empty()).collect();
+        if *reverse {
+            expected.reverse();
+        }
+        expected.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
+        let as_expected = |(row, (key, expected)): (&Row, &(&String, &RowState))| {
+            row.key == key.as_bytes() && shows(row, lsn, expected)
+        };
+        let counted = if ended { rows.len() == expected.len() } else { rows.len() <= expected.len() };
+        if !counted || !rows.iter().zip(&expected).all(as_expected) {
+            return Err(format!(
+                "op {op} scanned range {range} on n{node} at {lsn} as {rows:?}, expected {expected:?}"
+            ));
         }
         Ok(())
     }

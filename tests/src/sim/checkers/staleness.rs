@@ -37,7 +37,8 @@ impl Checker for Staleness {
                 let highest = all.last().map_or(0, |(_, seq)| *seq).max(lsn.seq);
                 all.push((at, highest));
             }
-            Event::Returned {
+            Event::Page { op, lsn, node, served, staleness_ms: Some(stale), .. }
+            | Event::Returned {
                 op,
                 outcome: Response::Rows { lsn, node, served, staleness_ms: Some(stale), .. },
             } => {
