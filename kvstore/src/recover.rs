@@ -294,7 +294,13 @@ impl Plan {
             let nodes: Vec<String> = range.nodes().map(|node| node.to_string()).collect();
             let mut line = format!("range {} on {}, next epoch {}", range.id, nodes.join(", "), epoch.0 + 1);
             for node in &range.rebuilt {
-                write!(line, "; {node} refills it from the others").unwrap_or_default();
+                write!(
+                    line,
+                    "; {node} does not have it, or has another disk: it refills it from the others (if the \
+                              table was being dropped, stop here and give --dropped {})",
+                    range.table.0
+                )
+                .unwrap_or_default();
             }
             lines.push(line);
         }

@@ -204,6 +204,32 @@ async fn a_coordinator_that_comes_and_is_anothers_or_empty_is_told_and_changes_n
     assert_eq!(read(&cluster.kv(3), table.id, "k").await, Ok(Some("1".into())));
 }
 
+/// The flag is for once, also if the start was cut off before it had done anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_was_cut_off_is_gone_on_with_without_the_flag() {
+    let mut cluster = Cluster::start(3).await;
+    let table = create(&cluster.kv(1), "t").await.unwrap();
+    write(&cluster.kv(1), table.id, "k", "1").await.unwrap();
+    cluster.kill(3);
+    std::fs::remove_dir_all(cluster.data_dir(3)).unwrap();
+    let config = NodeConfig { rebuild: true, ..cluster.config(3) };
+    let starting: Arc<Starting> = Arc::default();
+    let start = {
+        let (coordinator, starting) = (Away::new(cluster.service.client()), starting.clone());
+        tokio::spawn(async move { Node::start_telling(config, coordinator, &starting).await.map(drop) })
+    };
+    eventually("it does not wait", || starting.reason().starts_with("no coordinator yet: ")).await;
+    start.abort();
+    assert!(start.await.is_err_and(|ended| ended.is_cancelled()));
+    assert!(cluster.data_dir(3).join("REBUILD").exists());
+
+    cluster.restart(3).await;
+    assert!(!cluster.data_dir(3).join("REBUILD").exists());
+    assert_eq!(read(&cluster.kv(3), table.id, "k").await, Ok(Some("1".into())));
+    cluster.kill(3);
+    cluster.restart(3).await;
+}
+
 /// A disk whose number was given away meanwhile stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_number_was_given_away_stops_when_its_coordinator_comes() {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! <data-dir>/CLUSTER        id of the cluster that the node belongs to: one line of text
+//! <data-dir>/REBUILD        the directory takes the place of a lost one (`--rebuild`), and has not done so yet
 //! <data-dir>/NODES          where the nodes were reached last, for a start without a coordinator: lines of text
 //! <data-dir>/r-<id>/range   the range's descriptor, its table with its schema, the cluster's id
 //!
@@ -25,6 +26,7 @@ use crate::request::TableId;
 
 const CLUSTER: &str = "CLUSTER";
 const NODES: &str = "NODES";
+const REBUILD: &str = "REBUILD";
 const RANGE: &str = "range";
 /// First line of `NODES`.
 const NODES_HEAD: &str = "spinnaker-nodes 1";
@@ -96,6 +98,22 @@ pub(crate) fn read_cluster(disk: &dyn Disk) -> io::Result<Option<ClusterId>> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("{CLUSTER} is damaged"));
     let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
     parse_cluster(text).map(Some).ok_or_else(damaged)
+}
+
+/// Whether a start with `--rebuild` was cut off before the directory had taken its place: the next start goes on with it.
+pub(crate) fn is_rebuilding(disk: &dyn Disk) -> io::Result<bool> {
+    Ok(read(disk, REBUILD)?.is_some())
+}
+
+/// Notes that the directory is about to take a lost one's place, or that it has.
+pub(crate) fn note_rebuilding(disk: &dyn Disk, rebuilding: bool) -> io::Result<()> {
+    if rebuilding {
+        return replace(disk, "", REBUILD, b"spinnaker-rebuild 1\n");
+    }
+    match disk.remove(REBUILD) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => disk.sync_dir(""),
+    }
 }
 
 /// From now on the data directory belongs to this cluster.

@@ -168,34 +168,53 @@ async fn adopt(map: &ClusterMap, me: ReplicaId) -> Result<(), JoinError> {
     let mut places = Vec::new();
     for range in map.coordinator.list(&map.paths.dir("ranges")).await? {
         let Ok(range) = range.parse::<CohortId>() else { continue };
-        let path = map.paths.range(range);
-        let Some(found) = map.coordinator.get(&path).await? else { continue };
-        let Some(descriptor) = RangeDescriptor::decode(range, &found.data) else {
-            return Err(JoinError::Foreign(format!(
-                "{path} holds what this program does not understand: restore its text"
-            )));
-        };
-        if descriptor.names_another_disk(me) {
+        if let Some((_, descriptor)) = place_of(map, me, range).await? {
             if descriptor.members.len() == 1 {
                 return Err(JoinError::OnlyReplica { node: me.node.0, range });
             }
-            places.push((path, found.version, descriptor));
+            places.push(range);
         }
     }
-    for (path, version, mut descriptor) in places {
-        for member in descriptor.members.iter_mut().filter(|member| member.node == me.node) {
-            *member = me;
-        }
-        if !descriptor.rebuilt.contains(&me.node) {
-            descriptor.rebuilt.push(me.node);
-        }
-        match map.coordinator.set(&path, descriptor.encode(), Some(version)).await {
-            // The range was dropped meanwhile.
-            Ok(_) | Err(CoordinationError::NoNode(_)) => {}
-            Err(error) => return Err(error.into()),
+    for range in places {
+        // Another node may be taking a lost one's place in it just now: its change is read, and stays.
+        while let Some((version, mut descriptor)) = place_of(map, me, range).await? {
+            for member in descriptor.members.iter_mut().filter(|member| member.node == me.node) {
+                *member = me;
+            }
+            if !descriptor.rebuilt.contains(&me.node) {
+                descriptor.rebuilt.push(me.node);
+            }
+            match map.coordinator.set(&map.paths.range(range), descriptor.encode(), Some(version)).await {
+                Ok(_) => break,
+                // Read back. Without the znode the range was dropped meanwhile.
+                Err(
+                    CoordinationError::BadVersion(_)
+                    | CoordinationError::Unknown(_)
+                    | CoordinationError::NoNode(_),
+                ) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok(())
+}
+
+/// The range's descriptor with the version of its znode, if it names another disk of this node.
+async fn place_of(
+    map: &ClusterMap,
+    me: ReplicaId,
+    range: CohortId,
+) -> Result<Option<(i32, RangeDescriptor)>, JoinError> {
+    let path = map.paths.range(range);
+    let Some(found) = map.coordinator.get(&path).await? else { return Ok(None) };
+    match RangeDescriptor::decode(range, &found.data) {
+        Some(descriptor) => {
+            Ok(Some((found.version, descriptor)).filter(|(_, descriptor)| descriptor.names_another_disk(me)))
+        }
+        None => Err(JoinError::Foreign(format!(
+            "{path} holds what this program does not understand: restore its text"
+        ))),
+    }
 }
 
 /// Puts the node's addresses where others find them, replacing what an earlier session of this node left.
@@ -315,6 +334,28 @@ mod tests {
         refusal(8, Rebuild::Used).await.unwrap();
         let refused = refusal(7, Rebuild::Never).await.unwrap_err();
         assert!(refused.contains("another disk (incarnation 0000000000000008;"), "{refused}");
+    }
+
+    /// Each change of a descriptor is made on what stands there, also on what came between reading and writing.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn two_disks_take_their_places_at_once() {
+        let map = std::sync::Arc::new(map().await);
+        let splits: Vec<Bytes> = (0..250u8).map(|key| Bytes::from(vec![b'a', key])).collect();
+        map.create_table("t", Bytes::new(), &splits).await.unwrap();
+        let mut starting = tokio::task::JoinSet::new();
+        for me in [disk(2, 8), disk(3, 9)] {
+            map.coordinator.delete(&map.paths.node(me.node), None).await.unwrap();
+            let map = map.clone();
+            starting.spawn(async move { register(&map, me, EMPTY).await });
+        }
+        starting.join_all().await.into_iter().for_each(|started| started.unwrap());
+        map.refresh().await.unwrap();
+        for range in &map.table_named("t").await.unwrap().ranges {
+            let mut members = range.descriptor.members.clone();
+            members.sort();
+            assert_eq!(members, [disk(1, 7), disk(2, 8), disk(3, 9)]);
+            assert_eq!(range.descriptor.rebuilt.len(), 2);
+        }
     }
 
     #[tokio::test]

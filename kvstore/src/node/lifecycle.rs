@@ -405,18 +405,18 @@ async fn find_cluster(
         map.remember(own.kept(cluster));
     }
     let mut told: Option<Instant> = None;
-    starting.wait_for(match config.rebuild {
+    starting.wait_for(match own.rebuild {
         true => "starting: the node takes the place of the disk that was lost (--rebuild)",
         false => "starting: the node joins its cluster",
     });
     loop {
-        let away = match join_cluster(config, own, &map, kept).await {
+        let away = match join_cluster(own, &map, kept).await {
             Ok(()) => return Ok(map),
             Err(JoinError::Coordination(error)) if error.may_pass() => error,
             Err(error) => return Err(StartError(error.to_string())),
         };
         starting.wait_for(format!("no coordinator yet: {away}"));
-        let known = match kept.filter(|_| !config.rebuild) {
+        let known = match kept.filter(|_| !own.rebuild) {
             Some(cluster) => {
                 let addresses = local::read_nodes(&*own.disk).map_err(damaged)?;
                 map.start_from(cluster, own.me, addresses)
@@ -439,23 +439,22 @@ async fn find_cluster(
 }
 
 /// Joins the cluster at the coordinator.
-async fn join_cluster(
-    config: &NodeConfig,
-    own: &Own,
-    map: &ClusterMap,
-    kept: Option<ClusterId>,
-) -> Result<(), JoinError> {
+async fn join_cluster(own: &Own, map: &ClusterMap, kept: Option<ClusterId>) -> Result<(), JoinError> {
     let cluster = map.join(own.me, kept, own.holds_data).await?;
     map.ensure().await?;
-    let rebuild = match (config.rebuild, own.holds_data) {
+    let rebuild = match (own.rebuild, own.holds_data) {
         (false, _) => Rebuild::Never,
         (true, false) => Rebuild::Empty { wait_max: SESSION_END_MAX },
         (true, true) => Rebuild::Used,
     };
     membership::register(map, own.me, rebuild).await?;
+    let unusable = |error: std::io::Error| JoinError::Foreign(format!("data directory: {error}"));
+    if own.rebuild {
+        local::note_rebuilding(&*own.disk, false).map_err(unusable)?;
+    }
     if kept != Some(cluster) {
         let written = local::write_cluster(&*own.disk, cluster);
-        written.map_err(|error| JoinError::Foreign(format!("data directory: {error}")))?;
+        written.map_err(unusable)?;
     }
     map.refresh().await?;
     Ok(())

@@ -10,7 +10,7 @@ use wal::disk::{Disk, FileDisk};
 use wal::{CohortId, CohortRecovery, History, LogOptions, LogWriter, ReplicaId};
 
 use crate::cluster::layout::ClusterId;
-use crate::cluster::local::KeptRange;
+use crate::cluster::local::{self, KeptRange};
 use crate::config::NodeConfig;
 use crate::error::StartError;
 use crate::opening;
@@ -32,12 +32,15 @@ pub(super) struct Storage {
     pub(super) damaged: Option<wal::Corruption>,
     /// Whether there is anything of any range.
     pub(super) holds_data: bool,
+    /// It takes the place of a lost one: that was asked for, now or by a start that was cut off.
+    pub(super) rebuild: bool,
 }
 
 /// A data directory as it joins its cluster.
 pub(super) struct Own {
     pub(super) me: ReplicaId,
     pub(super) holds_data: bool,
+    pub(super) rebuild: bool,
     pub(super) disk: Arc<dyn Disk>,
 }
 
@@ -58,7 +61,7 @@ impl Own {
 impl Storage {
     /// What joining the cluster needs to know of it.
     pub(super) fn own(&self) -> Own {
-        Own { me: self.me, holds_data: self.holds_data, disk: self.space.tables() }
+        Own { me: self.me, holds_data: self.holds_data, rebuild: self.rebuild, disk: self.space.tables() }
     }
 
     /// Locks the directory, checks whose it is, and scans the log.
@@ -77,6 +80,11 @@ impl Storage {
         let identity = identity.map_err(|error| named(&error))?;
         let dirs = disk.list_dirs().map_err(|error| named(&error))?;
         let has_ranges = dirs.iter().any(|dir| opening::range_of(dir).is_some());
+        if config.rebuild && !has_ranges && !identity.log_noted {
+            // A start that is cut off now is gone on with by the next one.
+            local::note_rebuilding(&*disk, true).map_err(|error| named(&error))?;
+        }
+        let rebuild = config.rebuild || local::is_rebuilding(&*disk).map_err(|error| named(&error))?;
         let options = LogOptions {
             // The log stands before the first range is opened.
             history: match (identity.log_noted, has_ranges) {
@@ -101,7 +109,7 @@ impl Storage {
         let holds_data = !cohorts.is_empty() || damaged.is_some() || has_ranges;
         // What the log may still need: its reserve, and one segment.
         let space = Space::new(disk, options.reserve_bytes + options.segment_bytes);
-        Ok(Storage { space, me, writer, cohorts, damaged, holds_data })
+        Ok(Storage { space, me, writer, cohorts, damaged, holds_data, rebuild })
     }
 }
 
