@@ -292,6 +292,10 @@ pub(crate) fn key_after(key: &[u8]) -> Bytes {
     next.into()
 }
 
+/// Checks a write of a client that goes past the layer above to a table which that layer gave a schema, and completes it
+/// where the layer would. The error says what is wrong with it.
+pub type RowCheck = Arc<dyn Fn(&Table, &mut Write) -> Result<(), String> + Send + Sync>;
+
 /// The store as its users call it. Every call retries inside until its deadline; errors are final for the call.
 ///
 /// ```no_run
@@ -390,6 +394,12 @@ pub trait Kv: Send + Sync + 'static {
 
     /// The ranges of a table in key order.
     fn ranges(&self, table: TableId) -> BoxFuture<'_, Result<Vec<RangeInfo>, KvError>>;
+
+    /// Has this check done for writes of key-value clients to tables that have a schema; until then there are none. The
+    /// first one given stays.
+    fn check_rows_with(&self, check: RowCheck) {
+        drop(check);
+    }
 
     /// This node.
     fn node(&self) -> NodeId;

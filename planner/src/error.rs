@@ -125,6 +125,8 @@ pub mod sqlstate {
     pub const COORDINATION: &str = "58030";
     /// internal_error.
     pub const INTERNAL: &str = "XX000";
+    /// data_corrupted: a row that was written past SQL.
+    pub const DATA_CORRUPTED: &str = "XX001";
 }
 
 /// An error with everything that PostgreSQL's ErrorResponse can carry here.

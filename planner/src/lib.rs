@@ -38,6 +38,7 @@ mod plan;
 mod query;
 mod access;
 mod pg_catalog;
+mod row_check;
 mod expression;
 mod row_encoding;
 mod key_encoding;

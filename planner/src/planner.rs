@@ -14,6 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::parse::{self, StatementText};
 use crate::plan::Plan;
 use crate::prepared::{self, PlanCache, Prepared};
+use crate::row_check::row_check;
 use crate::session::Session;
 use crate::types::{Datum, Type};
 
@@ -52,6 +53,7 @@ pub struct Planner {
 impl Planner {
     /// A planner over a store.
     pub fn new(kv: Arc<dyn Kv>, info: ServerInfo) -> Planner {
+        kv.check_rows_with(row_check());
         Planner { context: Context::new(kv, info), plans: PlanCache::new() }
     }
 

@@ -117,6 +117,34 @@ fn read_cell(ty: &Type, bytes: &Bytes) -> Option<Value> {
     })
 }
 
+/// Whether bytes are the one form of a value of the type, as a cell holds it; the error says what is wrong.
+pub(crate) fn check_cell(ty: &Type, bytes: &Bytes) -> Result<(), String> {
+    let value = read_cell(ty, bytes).ok_or("the bytes are none")?;
+    check_value(ty, &value)?;
+    match cell_value(&value) == *bytes {
+        true => Ok(()),
+        false => Err("SQL writes it in other bytes".to_owned()),
+    }
+}
+
+/// Whether the value is one that SQL could have made of the type: in range, as long as is allowed, in canonical form.
+pub(crate) fn check_value(ty: &Type, value: &Value) -> Result<(), String> {
+    // All of these bytes are values.
+    if matches!(
+        ty,
+        Type::Bool | Type::Int2 | Type::Int4 | Type::Int8 | Type::Float8 | Type::Bytea | Type::Uuid
+    ) {
+        return Ok(());
+    }
+    let text = value.to_string_text();
+    match Value::from_text(ty, &text) {
+        // Equal values need not look the same: 1 is no numeric(4,1), which is written 1.0.
+        Ok(same) if same == *value && same.to_string_text() == text => Ok(()),
+        Ok(_) => Err("SQL writes it otherwise".to_owned()),
+        Err(error) => Err(error.message.to_string()),
+    }
+}
+
 /// The change that sets a column.
 fn set_column(table: &TableSchema, position: usize, value: &Datum) -> Mutation {
     let column = table.columns[position].cell.clone();
@@ -152,24 +180,28 @@ pub(crate) fn insert_mutations(table: &TableSchema, row: &[Datum]) -> Vec<Mutati
 }
 
 /// A stored row as values: the table's columns, then the system columns. Bytes that are no value of the column's
-/// type are an internal error (XX000), never a wrong value.
+/// type fail the statement (XX001) and are never a wrong value: someone wrote them past SQL.
 pub(crate) fn read_row(table: &TableSchema, stored: &StoredRow, source: &Source) -> Result<Row, SqlError> {
     let mut row: Row = Vec::with_capacity(table.columns.len() + PSEUDO_COLUMNS.len());
     row.resize(table.columns.len(), None);
     let mut key: &[u8] = &stored.key;
-    let broken = |what: &str| {
-        SqlError::internal(format!("the {what} of a row of table \"{}\" cannot be read", table.name))
-    };
+    let broken = |what: &str| broken(table, what, &stored.key);
     for position in &table.key {
         let value = key_encoding::decode(&table.columns[*position].ty, &mut key);
         row[*position] = Some(value.ok_or_else(|| broken("key"))?);
+    }
+    if !key.is_empty() {
+        return Err(broken("key"));
     }
     for cell in &stored.cells {
         let Some(position) = table.columns.iter().position(|column| column.cell == cell.column) else {
             continue;
         };
         let column = &table.columns[position];
-        row[position] = Some(read_cell(&column.ty, &cell.value).ok_or_else(|| broken(&column.name))?);
+        row[position] = Some(
+            read_cell(&column.ty, &cell.value)
+                .ok_or_else(|| broken(&format!("column \"{}\"", column.name)))?,
+        );
     }
     let version = stored.version;
     row.push((version != Lsn::ZERO).then(|| Value::Int8(i64::try_from(version.seq).unwrap_or(i64::MAX))));
@@ -177,6 +209,29 @@ pub(crate) fn read_row(table: &TableSchema, stored: &StoredRow, source: &Source)
     row.push(Some(Value::Int4(i32::try_from(source.replica.0).unwrap_or(i32::MAX))));
     row.push(source.staleness.map(|age| Value::Int8(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))));
     Ok(row)
+}
+
+/// XX001 for a row of which a part cannot be read.
+fn broken(table: &TableSchema, what: &str, key: &[u8]) -> SqlError {
+    let key = hex(key);
+    SqlError::new(
+        sqlstate::DATA_CORRUPTED,
+        format!("the {what} of a row of table \"{}\" cannot be read: its bytes are no value of its type", table.name),
+    )
+    .detail(format!("The row's key is {key} in the store. The row was written past SQL, by a key-value client."))
+    .hint("Put the row right, or delete it, with a key-value client. Statements that do not meet the row are not affected.")
+}
+
+/// Bytes as SQL writes them, the beginning of many.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::from("\\x");
+    for byte in bytes.iter().take(64) {
+        text += &format!("{byte:02x}");
+    }
+    if bytes.len() > 64 {
+        text += "..";
+    }
+    text
 }
 
 /// A stored row after some changes that the store has not seen yet (a block's own write). It keeps its version; one that

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use spinnaker_tests::cluster::Cluster;
 use spinnaker_tests::cluster::nodes::Nodes;
 use spinnaker_tests::cluster::provision;
 
@@ -48,4 +49,27 @@ fn the_small_client_does_what_it_says() {
     assert!(must(2, &["status"]).contains("CHECKSUM"));
     must(1, &["tables", "--drop", "t"]);
     assert_eq!(must(3, &["tables"]).trim(), "");
+}
+
+/// What SQL could not read is not let into its tables, and its statements go on as before.
+#[test]
+fn a_key_that_is_none_of_sql_does_not_come_into_its_table() {
+    let nodes = Nodes::start();
+    nodes.gateway(1).must("CREATE TABLE t (k text PRIMARY KEY, n int4); UPSERT INTO t (k, n) VALUES ('a', 1);");
+    let kv = |args: &[&str]| {
+        let mut command = Command::new(provision::binary("spinnaker-kv"));
+        let output = command.args([args[0], "--node", nodes.listen(2)]).args(&args[1..]).output();
+        let output = output.expect("spinnaker-kv runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (args, why) in [
+        (&["put", "t", "moose", "n=1"][..], "the key \\x6d6f6f7365 is no key of table \"t\""),
+        (&["put", "t", "", "n=1"], "is no key of table \"t\""),
+        (&["delete", "t", "moose", "n"], "is no key of table \"t\""),
+    ] {
+        let (code, said) = kv(args);
+        assert!(code == Some(1) && said.contains(why), "{args:?}: {code:?} {said}");
+    }
+    assert_eq!(kv(&["delete", "t", "moose"]).0, Some(0), "what is no row may be deleted");
+    assert_eq!(nodes.gateway(3).must("SELECT * FROM t;").trim(), "a|1");
 }

@@ -20,8 +20,8 @@ use crate::cluster::map::coordination;
 use crate::error::KvError;
 use crate::operation::{Mode, Operation};
 use crate::request::{
-    Columns, Kv, RangeInfo, ReadOptions, ReadRow, Scan, ScanBatch, SessionToken, Table, TableId, Write,
-    WriteOutcome,
+    Columns, Kv, RangeInfo, ReadOptions, ReadRow, RowCheck, Scan, ScanBatch, SessionToken, Table, TableId,
+    Write, WriteOutcome,
 };
 
 /// Writes of one `write_many` under way at once.
@@ -206,6 +206,10 @@ impl Kv for Gateway {
             }
             Ok(ranges)
         })
+    }
+
+    fn check_rows_with(&self, check: RowCheck) {
+        let _set_before = self.row_check.set(check);
     }
 
     fn node(&self) -> NodeId {

@@ -1,7 +1,7 @@
 //! The calls of this gateway at work: which node is asked, what is waited for.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use futures::FutureExt;
@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::operation::{Answer, Operation};
 use crate::ranges::Ranges;
 use crate::replica::RangeReplica;
-use crate::request::RequestId;
+use crate::request::{RequestId, RowCheck, Table, Write};
 
 /// The store as the clients of this node reach it, wherever their rows are.
 pub(crate) struct Gateway {
@@ -36,6 +36,8 @@ pub(crate) struct Gateway {
     sequence: AtomicU64,
     calls: AtomicU64,
     turn: AtomicUsize,
+    /// What the layer above knows of its tables.
+    pub(super) row_check: OnceLock<RowCheck>,
 }
 
 impl Gateway {
@@ -57,6 +59,7 @@ impl Gateway {
             sequence: AtomicU64::new(1),
             calls: AtomicU64::new(1),
             turn: AtomicUsize::new(0),
+            row_check: OnceLock::new(),
         }
     }
 
@@ -91,6 +94,21 @@ impl Gateway {
                 Ok(())
             }
             other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Checks a key-value client's write to a table that the layer above gave a schema, and completes it.
+    pub(crate) fn check_row(&self, table: &Table, write: &mut Write) -> Result<(), KvError> {
+        if table.schema.is_empty() {
+            return Ok(());
+        }
+        match self.row_check.get() {
+            Some(check) => check(table, write).map_err(KvError::Invalid),
+            None => Err(KvError::Invalid(format!(
+                "table \"{}\" has a schema of SQL, which this program does not know: write to it through a node that \
+                 serves SQL",
+                table.name
+            ))),
         }
     }
 

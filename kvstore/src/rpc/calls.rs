@@ -81,8 +81,9 @@ impl Calls {
                 Some((id, false)) => Some(Identity::New(id)),
                 Some((id, true)) => Some(Identity::Repeated(id)),
             };
-            let table = self.gateway.map().table_named(&table).await?.table.id;
-            let write = Write { table, key, conditions, mutations, request: None };
+            let table = self.gateway.map().table_named(&table).await?;
+            let mut write = Write { table: table.table.id, key, conditions, mutations, request: None };
+            self.gateway.check_row(&table.table, &mut write)?;
             self.gateway.write_as(write, identity, deadline, None).await
         };
         match write.await {

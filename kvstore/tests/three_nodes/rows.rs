@@ -1,9 +1,13 @@
 //! Writing and reading rows.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::future::join_all;
 use kvstore::error::KvError;
+use kvstore::proto::v1;
 use kvstore::request::{Columns, Condition, Mutation, RequestId, SessionToken, Write, WriteOutcome};
+use kvstore::status;
 
 use crate::cluster::*;
 
@@ -105,6 +109,37 @@ async fn a_row_does_not_outgrow_its_limit_by_many_writes() {
     written(kv.write(column("d"), soon(), None).await);
     written(kv.write(column("d"), soon(), None).await);
     assert!(matches!(kv.write(column("e"), soon(), None).await, Err(KvError::TooLarge { what: "row", .. })));
+}
+
+/// A table of the layer above takes from key-value clients only what that layer has checked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_with_a_schema_is_written_past_its_layer_only_with_a_check() {
+    let cluster = Cluster::start(1).await;
+    let kv = cluster.kv(0);
+    kv.create_table("t", Bytes::from_static(b"schema"), Vec::new(), soon()).await.unwrap();
+    let mut client = status::connect(&cluster.node(0).address().to_string()).await.unwrap();
+    let put = |key: &'static str| v1::PutRequest {
+        table: "t".into(),
+        key: key.into(),
+        columns: vec![v1::ColumnValue { column: "v".into(), value: "w".into() }],
+        request: None,
+    };
+    let refused = client.put(put("good")).await.unwrap_err();
+    assert!(refused.message().contains("a schema of SQL, which this program does not know"), "{refused:?}");
+
+    kv.check_rows_with(Arc::new(|table, write| {
+        assert_eq!((&table.name[..], &table.schema[..]), ("t", &b"schema"[..]));
+        write.mutations.push(Mutation::Put { column: "added".into(), value: Bytes::new() });
+        if write.key == "good" { Ok(()) } else { Err(format!("{:?} is no key", write.key)) }
+    }));
+    let refused = client.put(put("bad")).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert!(refused.message().contains("b\"bad\" is no key"), "{refused:?}");
+    client.put(put("good")).await.unwrap();
+    let get = v1::GetRequest { table: "t".into(), key: "good".into(), ..Default::default() };
+    let row = client.get(get).await.unwrap().into_inner().row.unwrap();
+    let columns: Vec<_> = row.cells.into_iter().map(|cell| cell.column).collect();
+    assert_eq!(columns, ["added", "v"], "completed as the layer would");
 }
 
 #[tokio::test(flavor = "multi_thread")]
