@@ -89,6 +89,7 @@ pub(super) async fn stream(
 /// Scans in a task of its own, which ends when the reader goes away.
 fn spawn(mut scanner: Scanner, select: Arc<SelectPlan>, env: Env, mut cut: Cut) -> RowStream {
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+    let stretch = scanner.session.stretch();
     tokio::spawn(async move {
         let sent = tokio::select! {
             sent = send_all(&mut scanner, &select, &env, &mut cut, &sender) => sent,
@@ -96,7 +97,7 @@ fn spawn(mut scanner: Scanner, select: Arc<SelectPlan>, env: Env, mut cut: Cut) 
             () = sender.closed() => return,
         };
         if let Err(error) = sent {
-            scanner.session.fail_block();
+            scanner.session.fail_stretch(stretch);
             let _ = sender.send(Err(error)).await;
         }
     });

@@ -222,6 +222,16 @@ impl Session {
         self.state().transaction.fail();
     }
 
+    /// Which statements fail together with one that runs now, for [`Session::fail_stretch`].
+    pub(crate) fn stretch(&self) -> Option<u64> {
+        self.state().transaction.stretch()
+    }
+
+    /// A statement of that stretch failed in the background: its block fails, and no other that is open by now.
+    pub(crate) fn fail_stretch(&self, stretch: Option<u64>) {
+        self.state().transaction.fail_stretch(stretch);
+    }
+
     /// Keeps a prepared statement under a name (Parse of the protocol, or PREPARE). The empty name is replaced;
     /// for others 42P05 if it is taken.
     pub fn store_statement(&self, name: &str, prepared: Arc<Prepared>) -> Result<(), SqlError> {

@@ -87,12 +87,14 @@ struct Block {
 pub(super) struct Transaction {
     pub(super) settings: Settings,
     block: Option<Block>,
+    /// Grows with each block, and each return to a savepoint.
+    stretch: u64,
 }
 
 impl Transaction {
     /// Outside of a block.
     pub(super) fn new(settings: Settings) -> Transaction {
-        Transaction { settings, block: None }
+        Transaction { settings, block: None, stretch: 0 }
     }
 
     /// The status between statements.
@@ -125,6 +127,18 @@ impl Transaction {
         if let Some(block) = &mut self.block {
             block.failed = true;
             block.deferred = None;
+        }
+    }
+
+    /// Which stretch of statements this is that fail together, for an error that may come late; `None` outside of a block.
+    pub(super) fn stretch(&self) -> Option<u64> {
+        self.block.as_ref().map(|_| self.stretch)
+    }
+
+    /// A statement of that stretch failed: the block fails if it is still the same, and has not gone back since.
+    pub(super) fn fail_stretch(&mut self, stretch: Option<u64>) {
+        if stretch.is_some() && stretch == self.stretch() {
+            self.fail();
         }
     }
 
@@ -175,6 +189,7 @@ impl Transaction {
             ));
             return;
         }
+        self.stretch += 1;
         let by_default = self.default_read_only();
         self.block = Some(Block {
             failed: false,
@@ -252,6 +267,7 @@ impl Transaction {
             block.deferred = None;
         }
         self.settings = settings;
+        self.stretch += 1;
         Ok(())
     }
 
@@ -323,4 +339,34 @@ fn no_block(command: &str) -> SqlError {
         sqlstate::NO_ACTIVE_TRANSACTION,
         format!("{command} can only be used in transaction blocks"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A scan goes on while its rows are sent; its error may come when another block is open.
+    #[test]
+    fn a_late_error_fails_only_the_block_that_it_is_of() {
+        let mut transaction = Transaction::new(Settings::new(&[]));
+        let mut notices = Vec::new();
+        let outside = transaction.stretch();
+        transaction.begin(None, &mut notices);
+        transaction.fail_stretch(outside);
+        assert_eq!(transaction.status(), TransactionStatus::InBlock);
+        let first = transaction.stretch();
+        assert!(transaction.rollback());
+        transaction.fail_stretch(first);
+        assert_eq!(transaction.status(), TransactionStatus::Idle);
+        transaction.begin(None, &mut notices);
+        transaction.fail_stretch(first);
+        assert_eq!(transaction.status(), TransactionStatus::InBlock);
+        transaction.savepoint("s").unwrap();
+        let second = transaction.stretch();
+        transaction.rollback_to("s").unwrap();
+        transaction.fail_stretch(second);
+        assert_eq!(transaction.status(), TransactionStatus::InBlock, "it went back behind the statement");
+        transaction.fail_stretch(transaction.stretch());
+        assert_eq!(transaction.status(), TransactionStatus::Failed);
+    }
 }
