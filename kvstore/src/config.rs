@@ -65,6 +65,9 @@ pub struct StartArgs {
     /// Log kept for followers that were away, in MiB
     #[arg(long, env = "SPINNAKER_LOG_RETENTION_MIB")]
     pub log_retention_mib: Option<u64>,
+    /// Snapshots for other nodes leave this one at most so fast, in MiB a second over all ranges
+    #[arg(long, env = "SPINNAKER_SNAPSHOT_MIB_PER_S")]
+    pub snapshot_mib_per_s: Option<u64>,
     /// Heartbeat period, in ms
     #[arg(long, env = "SPINNAKER_HEARTBEAT_MS")]
     pub heartbeat_ms: Option<u32>,
@@ -213,6 +216,7 @@ impl StartArgs {
             ("cluster", cluster),
             ("row_bytes_max", limits.row_bytes_max.to_string()),
             ("log_retention_mib", (log_retention_bytes >> 20).to_string()),
+            ("snapshot_mib_per_s", (replication.snapshot_bytes_per_s >> 20).to_string()),
             ("heartbeat_ms", ms(replication.heartbeat)),
             ("commit_period_ms", ms(replication.commit_period)),
             ("commit_piggyback", replication.commit_piggyback.to_string()),
@@ -295,6 +299,13 @@ impl StartArgs {
             node.log_retention_bytes = mib.saturating_mul(1 << 20);
         }
         let settings = &mut node.replication;
+        match self.snapshot_mib_per_s {
+            None => {}
+            Some(mib @ 1..=65_536) => settings.snapshot_bytes_per_s = mib << 20,
+            Some(_) => {
+                return Err(ConfigError("--snapshot-mib-per-s must be between 1 and 65536".into()));
+            }
+        }
         let periods = [
             ("heartbeat-ms", self.heartbeat_ms, &mut settings.heartbeat),
             ("commit-period-ms", self.commit_period_ms, &mut settings.commit_period),
@@ -355,6 +366,7 @@ impl StartArgs {
             memory_mib: self.memory_mib.or(file.memory_mib),
             block_cache_mib: self.block_cache_mib.or(file.block_cache_mib),
             log_retention_mib: self.log_retention_mib.or(file.log_retention_mib),
+            snapshot_mib_per_s: self.snapshot_mib_per_s.or(file.snapshot_mib_per_s),
             heartbeat_ms: self.heartbeat_ms.or(file.heartbeat_ms),
             commit_period_ms: self.commit_period_ms.or(file.commit_period_ms),
             commit_piggyback: self.commit_piggyback.or(file.commit_piggyback),

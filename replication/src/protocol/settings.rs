@@ -36,6 +36,8 @@ pub struct Settings {
     pub tail_bytes_max: u64,
     /// A leader whose own log has not been forced for so long transfers its leadership [unfit-leader-transfers].
     pub force_wait_max: Millis,
+    /// Parts of snapshots leave a node at most so fast, over all cohorts, in bytes a second.
+    pub snapshot_bytes_per_s: u64,
     /// A transfer of leadership is given up when the successor has not caught up by then.
     pub transfer_timeout: Millis,
 }
@@ -56,6 +58,7 @@ impl Default for Settings {
             window_len_max: 4,
             tail_bytes_max: 4 << 20,
             force_wait_max: Millis(1000),
+            snapshot_bytes_per_s: 64 << 20,
             transfer_timeout: Millis(2000),
         }
     }

@@ -13,7 +13,7 @@ use wal::{Lsn, NodeId, ReplicaId};
 use super::effect::Effect;
 use super::event::Received;
 use super::follower::{Follower, Receiving};
-use super::leader::{Following, Leader, SnapshotTransfer};
+use super::leader::{Following, Leader, Progress, SnapshotTransfer};
 use super::member::Member;
 use super::message::{FromLeader, SnapshotPart, ToLeader};
 use super::notice::Notice;
@@ -21,17 +21,35 @@ use super::notice::Notice;
 impl Member<'_, Leader> {
     /// Offers a snapshot of the tables.
     pub(crate) fn offer_snapshot(&mut self, to: NodeId, out: &mut Vec<Effect>) {
-        let snapshot = self.next_stamp().0;
-        if let Some(progress) = self.role.progress.get_mut(&to) {
-            progress.following = Following::Snapshot(SnapshotTransfer::new(snapshot));
-            // One snapshot at a time: it repairs as well, and a part that is still being read is of no use any more.
-            progress.repair = None;
-        }
+        let snapshot = self.begin_snapshot(to);
         self.send(to, FromLeader::OfferSnapshot { snapshot }, out);
     }
 
-    /// Sends again what was sent last, if it may be lost.
-    pub(crate) fn repeat_snapshot(&self, to: NodeId, transfer: &SnapshotTransfer, out: &mut Vec<Effect>) {
+    /// Begins a snapshot, to be offered now or later.
+    fn begin_snapshot(&mut self, to: NodeId) -> u64 {
+        let (now, snapshot) = (self.common.now, self.next_stamp().0);
+        if let Some(progress) = self.role.progress.get_mut(&to) {
+            let mut transfer = SnapshotTransfer::new(snapshot);
+            transfer.goes_out(now);
+            progress.following = Following::Snapshot(transfer);
+            // One snapshot at a time: it repairs as well, and a part that is still being read is of no use any more.
+            progress.repair = None;
+        }
+        snapshot
+    }
+
+    /// Sends again what was sent last, if enough time has passed that it may be lost.
+    pub(crate) fn repeat_snapshot(&mut self, to: NodeId, out: &mut Vec<Effect>) {
+        let (now, heartbeat) = (self.common.now, self.common.settings().heartbeat);
+        let transfer = self.role.progress.get_mut(&to).and_then(Progress::transfer);
+        if transfer.is_some_and(|transfer| transfer.repeats(now, heartbeat)) {
+            self.send_snapshot(to, out);
+        }
+    }
+
+    /// Sends the part that is at hand, or the offer.
+    fn send_snapshot(&mut self, to: NodeId, out: &mut Vec<Effect>) {
+        let Some(transfer) = self.role.progress.get_mut(&to).and_then(Progress::transfer) else { return };
         let snapshot = transfer.snapshot;
         let message = match &transfer.sent {
             None => FromLeader::OfferSnapshot { snapshot },
@@ -66,8 +84,7 @@ impl Member<'_, Leader> {
             }
             out.push(Effect::ReadSnapshot { to: from.node, snapshot, part, flushed });
         } else if part + 1 == next {
-            let transfer = transfer.clone();
-            self.repeat_snapshot(from.node, &transfer, out);
+            self.repeat_snapshot(from.node, out);
         } else {
             // It has lost what it had: from the start.
             self.offer_again(from.node, out);
@@ -98,13 +115,17 @@ impl Member<'_, Leader> {
                     out.push(Effect::Notice(Notice::SnapshotSent { to, upto, bytes, took }));
                 }
                 transfer.sent = Some(part);
-                let transfer = transfer.clone();
-                self.repeat_snapshot(to, &transfer, out);
+                transfer.goes_out(now);
+                self.send_snapshot(to, out);
             }
             None => {
                 let text = format!("a snapshot for {to} could not be read");
                 self.common.alarm(text, out);
-                self.offer_again(to, out);
+                // From the start, and not at once: what is wrong with the disk may be so for long. Who needs a repair asks.
+                match progress.takes_snapshot() {
+                    true => _ = self.begin_snapshot(to),
+                    false => progress.repair = None,
+                }
             }
         }
     }

@@ -405,10 +405,19 @@ impl<S: Store> Environment for NodeEnvironment<'_, S> {
     }
 
     fn read_snapshot(&mut self, to: NodeId, snapshot: u64, part: u64, flushed: Lsn) {
-        self.elsewhere(move |store| {
-            let read = store.read_snapshot(to, snapshot, part, flushed);
-            let part = read.inspect_err(|error| error!(%to, error, "a snapshot cannot be read")).ok();
-            Event::SnapshotRead { to, snapshot, part }
+        let (me, node) = (Weak::clone(&self.replica.me), Arc::clone(&self.replica.node));
+        let outgoing = (self.replica.id, to);
+        self.replica.node.tokio.spawn(async move {
+            if !node.pacing.room(outgoing, || node.is_dead()).await {
+                return;
+            }
+            node.tokio.clone().spawn_blocking(move || {
+                let Some(replica) = me.upgrade() else { return node.pacing.took(outgoing, None) };
+                let read = replica.store.read_snapshot(to, snapshot, part, flushed);
+                let part = read.inspect_err(|error| error!(%to, error, "a snapshot cannot be read")).ok();
+                node.pacing.took(outgoing, part.as_ref());
+                replica.submit(Input::Event(Event::SnapshotRead { to, snapshot, part }));
+            });
         });
     }
 

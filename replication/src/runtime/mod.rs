@@ -28,6 +28,7 @@ mod peer;
 mod node;
 mod cohorts;
 mod journal;
+mod pacing;
 mod outbox;
 mod introduction;
 mod transport;

@@ -21,6 +21,7 @@ use super::clock;
 use super::cohorts::Cohorts;
 use super::journal::Journal;
 use super::metrics::Metrics;
+use super::pacing::Pacing;
 use crate::coordination::Coordinator;
 use crate::protocol::Settings;
 use crate::protocol::event::Event;
@@ -57,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) journal: Journal,
+    /// How fast snapshots leave.
+    pub(crate) pacing: Arc<Pacing>,
     /// Replication's own threads (`threads`).
     pub(crate) tokio: Handle,
     pub(crate) addresses: Arc<dyn Addresses>,
@@ -93,6 +96,7 @@ impl Node {
             me: config.me,
             life: u64::from_le_bytes(random()),
             cluster: config.cluster,
+            pacing: Arc::new(Pacing::new(config.settings.snapshot_bytes_per_s)),
             settings: config.settings,
             log,
             coordinator,

@@ -116,6 +116,50 @@ fn a_snapshot_must_reach_as_far_as_its_receiver_has_applied() {
     assert!(matches!(following(&leader), Following::Snapshot(_)));
 }
 
+/// It may be on its way, or its receiver may be slow: sent with every tick it would flood the network.
+#[test]
+fn what_waits_for_its_receiver_is_not_sent_with_every_tick() {
+    let ((mut common, mut role), mut out) = (leader(), Vec::new());
+    let mut leader = Member { common: &mut common, role: &mut role };
+    let flushed = leader.common.flushed();
+    let heartbeat = leader.common.settings().heartbeat;
+    leader.offer_snapshot(FOLLOWER, &mut out);
+    let [FromLeader::OfferSnapshot { snapshot }] = sent(&out)[..] else { panic!("{out:?}") };
+    let snapshot = *snapshot;
+    leader.fetch_snapshot(peer(2), snapshot, 0, flushed, &mut out);
+    let part = SnapshotPart { number: 0, flushed, bytes: Default::default(), last: false };
+    leader.snapshot_read(FOLLOWER, snapshot, Some(part), &mut out);
+    let parts = |out: &[Effect]| {
+        sent(out).iter().filter(|one| matches!(one, FromLeader::Snapshot { .. })).count()
+    };
+    assert_eq!(parts(&out), 1);
+    for _ in 0..100 {
+        leader.common.now = leader.common.now.plus(heartbeat);
+        leader.repeat_snapshot(FOLLOWER, &mut out);
+        // Nor if its receiver asks for it again and again.
+        leader.fetch_snapshot(peer(2), snapshot, 0, flushed, &mut out);
+    }
+    assert_eq!(parts(&out), 4, "and after 10, 30 and 70 heartbeats");
+}
+
+/// The disk may be broken for long.
+#[test]
+fn a_snapshot_that_cannot_be_read_is_not_offered_again_at_once() {
+    let ((mut common, mut role), mut out) = (leader(), Vec::new());
+    let mut leader = Member { common: &mut common, role: &mut role };
+    leader.offer_snapshot(FOLLOWER, &mut out);
+    let [FromLeader::OfferSnapshot { snapshot }] = sent(&out)[..] else { panic!("{out:?}") };
+    let snapshot = *snapshot;
+    leader.fetch_snapshot(peer(2), snapshot, 0, Lsn::ZERO, &mut out);
+    out.clear();
+    leader.snapshot_read(FOLLOWER, snapshot, None, &mut out);
+    assert!(sent(&out).is_empty(), "{out:?}");
+    leader.common.now = leader.common.now.plus(Millis(10 * leader.common.settings().heartbeat.0));
+    leader.repeat_snapshot(FOLLOWER, &mut out);
+    let [FromLeader::OfferSnapshot { snapshot: next }] = sent(&out)[..] else { panic!("{out:?}") };
+    assert!(*next > snapshot);
+}
+
 /// Seed 3132323 of 5000 operations.
 #[test]
 fn a_snapshot_takes_the_place_of_a_repair() {
@@ -123,7 +167,8 @@ fn a_snapshot_takes_the_place_of_a_repair() {
     let mut leader = Member { common: &mut common, role: &mut role };
     if let Some(progress) = leader.role.progress.get_mut(&FOLLOWER) {
         progress.replicate_from(Lsn::new(3, 12), Stamp(1));
-        progress.repair = Some(SnapshotTransfer { reading: true, ..SnapshotTransfer::new(5) });
+        let repair = progress.repair.insert(SnapshotTransfer::new(5));
+        repair.reading = true;
     }
     leader.offer_snapshot(FOLLOWER, &mut out);
     assert_eq!(leader.role.progress[&FOLLOWER].repair, None);

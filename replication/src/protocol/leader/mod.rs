@@ -30,5 +30,5 @@ mod progress;
 mod reads;
 mod transfers;
 
-pub(crate) use progress::{Following, SnapshotTransfer};
+pub(crate) use progress::{Following, Progress, SnapshotTransfer};
 pub(crate) use role::Leader;

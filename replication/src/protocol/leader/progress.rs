@@ -59,6 +59,10 @@ pub(crate) struct SnapshotTransfer {
     pub(crate) bytes: u64,
     /// When its first part was asked for.
     pub(crate) begun_at: Option<Stamp>,
+    /// When something was last sent; `None`: that is lost.
+    sent_at: Option<Stamp>,
+    /// How often that was sent again.
+    repeats: u32,
 }
 
 /// What was last heard of a follower.
@@ -142,7 +146,28 @@ impl Stream {
 
 impl SnapshotTransfer {
     pub(crate) fn new(snapshot: u64) -> SnapshotTransfer {
-        SnapshotTransfer { snapshot, sent: None, reading: false, bytes: 0, begun_at: None }
+        SnapshotTransfer { snapshot, sent: None, reading: false, bytes: 0, begun_at: None, sent_at: None, repeats: 0 }
+    }
+
+    /// Something new goes out now.
+    pub(crate) fn goes_out(&mut self, now: Stamp) {
+        (self.sent_at, self.repeats) = (Some(now), 0);
+    }
+
+    /// Whether what was sent last is to be sent again, which is then counted: it may be lost, or its receiver is slow, so
+    /// after ten heartbeats, and then after twice as long each time, up to forty.
+    pub(crate) fn repeats(&mut self, now: Stamp, heartbeat: Millis) -> bool {
+        let wait = Millis(heartbeat.0.saturating_mul(10 << self.repeats.min(2)));
+        let due = !self.reading && self.sent_at.is_none_or(|sent_at| now.since(sent_at) >= wait);
+        if due {
+            (self.sent_at, self.repeats) = (Some(now), self.repeats.saturating_add(1));
+        }
+        due
+    }
+
+    /// What was sent is lost for certain: it may go out again at once.
+    fn lost(&mut self) {
+        (self.sent_at, self.repeats) = (None, 0);
     }
 
     /// Whether a follower that has forced everything up to `forced` has the snapshot in place.
@@ -258,6 +283,9 @@ impl Progress {
         if let Some(stream) = self.stream() {
             *stream = Stream::from(from, now);
         }
+        if let Some(transfer) = self.transfer() {
+            transfer.lost();
+        }
     }
 
     /// The snapshot that is on its way there.
@@ -323,6 +351,26 @@ mod tests {
 
     fn part(flushed: Lsn) -> SnapshotPart {
         SnapshotPart { number: 0, flushed, bytes: Bytes::new(), last: true }
+    }
+
+    #[test]
+    fn a_part_is_sent_again_later_and_later_until_something_new_goes_out() {
+        let (mut transfer, heartbeat) = (SnapshotTransfer::new(1), Millis(50));
+        let start = Stamp(1_000_000);
+        let sent = |transfer: &mut SnapshotTransfer| {
+            let at = (0..600).map(|tick| start.plus(Millis(tick * 10)));
+            let times = at.filter(|now| transfer.repeats(*now, heartbeat));
+            times.map(|now| now.since(start).0).collect::<Vec<_>>()
+        };
+        transfer.goes_out(start);
+        assert_eq!(sent(&mut transfer), [500, 1500, 3500, 5500]);
+        transfer.goes_out(start);
+        assert_eq!(sent(&mut transfer)[0], 500);
+        transfer.lost();
+        assert!(transfer.repeats(start, heartbeat));
+        transfer.lost();
+        transfer.reading = true;
+        assert!(!transfer.repeats(start, heartbeat), "a newer one is on its way");
     }
 
     #[test]

@@ -63,10 +63,7 @@ impl Member<'_, Leader> {
                 Following::Probe { agree, committed, reported } => {
                     self.send_match(node, (*agree, *committed), *reported, out);
                 }
-                Following::Snapshot(transfer) if !transfer.reading => {
-                    self.repeat_snapshot(node, transfer, out);
-                }
-                Following::Snapshot(_) => {}
+                Following::Snapshot(_) => self.repeat_snapshot(node, out),
                 Following::Replicate(_) => self.resend_lost(node, out),
             }
         }
