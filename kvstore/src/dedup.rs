@@ -1,10 +1,12 @@
 //! The window of remembered outcomes: a write that is sent twice is done once ([exactly-once], [dedup-floor]).
 //!
 //! Every applied write enters the window with its request id and LSN; a retry finds it and is answered with the
-//! first outcome. The window is a pure function of the log: it remembers the last [`WINDOW_LEN`] writes, so all
-//! replicas forget the same ones and agree on the *floor*, the LSN up to which outcomes are forgotten. A request
-//! that can be older than the floor (its `known`, the range's LSN before its first attempt, lies below) and is not
-//! found has an unknown outcome and is never executed.
+//! first outcome. What is persisted, and travels with snapshots, is a pure function of the log: the last
+//! [`WindowLimits::len`] writes. A replica remembers more than that: what came within the last
+//! [`SECONDS_KEPT`] seconds, for at a high rate the last writes are those of a moment, and a retry takes longer. So
+//! replicas may differ in the *floor*, the LSN up to which outcomes are forgotten; each is right about itself, and the
+//! leader's counts. A request that can be older than the floor (its `known`, the range's LSN before its first
+//! attempt, lies below) and is not found has an unknown outcome and is never executed.
 //!
 //! What is proposed and not yet applied is not here but in the pending state (`conditions`); both together
 //! cover every record up to the last. The window is persisted in the flush's manifest edit, and what follows the
@@ -18,16 +20,37 @@ use wal::Lsn;
 
 use crate::request::RequestId;
 
-/// Writes remembered per range. At 64 Ki, a range written 20,000 times a second remembers three seconds of steady
-/// writing, and everything while it has no leader; some 6 MiB of memory when full.
-pub(crate) const WINDOW_LEN: usize = 1 << 16;
+/// A write is remembered for so many calls of [`Window::pass_second`], if there is room: longer than it takes to hear of a
+/// lost connection or of a new leader, and to ask again.
+const SECONDS_KEPT: usize = 10;
+/// At most so many are forgotten at a time: the window is locked meanwhile.
+const FORGOTTEN_AT_ONCE_MAX: usize = 1 << 16;
+
+/// How many writes of a range are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowLimits {
+    /// So many always, and by all replicas.
+    pub len: usize,
+    /// Never more than so many, however short ago they were.
+    pub len_max: usize,
+}
+
+impl Default for WindowLimits {
+    /// Some 6 MiB of memory; up to 50 MiB for a range that is written more than 6,500 times a second, and at 52,000 writes
+    /// a second still ten seconds.
+    fn default() -> WindowLimits {
+        WindowLimits { len: 1 << 16, len_max: 1 << 19 }
+    }
+}
 
 /// The last outcomes of one range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
-    len_max: usize,
+    limits: WindowLimits,
     /// Outcomes at or below are forgotten.
     floor: Lsn,
+    /// What was recorded last, as of each of the last seconds.
+    seconds: VecDeque<Lsn>,
     /// Everything up to here was recorded.
     last: Lsn,
     order: VecDeque<RequestId>,
@@ -41,10 +64,11 @@ pub(crate) struct BadWindow;
 
 impl Window {
     /// An empty window, at the start of a range.
-    pub(crate) fn new(len_max: usize) -> Window {
+    pub(crate) fn new(limits: WindowLimits) -> Window {
         Window {
-            len_max,
+            limits,
             floor: Lsn::ZERO,
+            seconds: VecDeque::new(),
             last: Lsn::ZERO,
             order: VecDeque::new(),
             outcomes: HashMap::new(),
@@ -74,22 +98,48 @@ impl Window {
         }
         self.outcomes.insert(request, outcome);
         self.order.push_back(request);
-        while self.order.len() > self.len_max {
-            let Some(oldest) = self.order.pop_front() else { break };
-            if let Some(forgotten) = self.outcomes.remove(&oldest) {
-                self.floor = forgotten.lsn;
+        // More than one: what was kept for its age goes, too, while it is written on.
+        self.forget(2);
+    }
+
+    /// To be called about once a second: so much time has passed for what is recorded.
+    pub(crate) fn pass_second(&mut self) {
+        self.seconds.push_back(self.last);
+        if self.seconds.len() > SECONDS_KEPT {
+            self.seconds.pop_front();
+        }
+        self.forget(FORGOTTEN_AT_ONCE_MAX);
+    }
+
+    /// Forgets what is neither among the last writes nor young, so many at most; and what there is no room for.
+    fn forget(&mut self, count: usize) {
+        // Everything up to here is old enough.
+        let old = match self.seconds.front() {
+            Some(oldest) if self.seconds.len() == SECONDS_KEPT => *oldest,
+            _ => Lsn::ZERO,
+        };
+        for _ in 0..count {
+            let Some(oldest) = self.order.front().filter(|_| self.order.len() > self.limits.len) else { return };
+            let lsn = self.outcomes.get(oldest).map_or(Lsn::ZERO, |outcome| outcome.lsn);
+            if lsn > old && self.order.len() <= self.limits.len_max {
+                return;
             }
+            self.outcomes.remove(oldest);
+            self.order.pop_front();
+            self.floor = self.floor.max(lsn);
         }
     }
 
-    /// For the manifest: version, floor, last, and each outcome in order.
+    /// For the manifest: version, floor, last, and each outcome in order, of the last [`WindowLimits::len`] writes.
     pub(crate) fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(29 + self.order.len() * 37);
+        let left_out = self.order.len().saturating_sub(self.limits.len);
+        let before = left_out.checked_sub(1).and_then(|last| self.outcomes.get(self.order.get(last)?));
+        let mut out = BytesMut::with_capacity(29 + (self.order.len() - left_out) * 37);
         out.put_u8(1);
-        self.floor.put(&mut out);
+        before.map_or(self.floor, |forgotten| forgotten.lsn).put(&mut out);
         self.last.put(&mut out);
-        out.put_u32_le(self.order.len() as u32);
-        for request in &self.order {
+        out.put_u32_le((self.order.len() - left_out) as u32);
+        for request in self.order.iter().skip(left_out) {
             if let Some(outcome) = self.outcomes.get(request) {
                 out.put_u128_le(request.client);
                 out.put_u64_le(request.sequence);
@@ -101,8 +151,8 @@ impl Window {
     }
 
     /// Reads what [`Window::encode`] wrote; no bytes at all are an empty window (nothing was flushed yet).
-    pub(crate) fn decode(mut bytes: Bytes, len_max: usize) -> Result<Window, BadWindow> {
-        let mut window = Window::new(len_max);
+    pub(crate) fn decode(mut bytes: Bytes, limits: WindowLimits) -> Result<Window, BadWindow> {
+        let mut window = Window::new(limits);
         if bytes.is_empty() {
             return Ok(window);
         }
@@ -133,10 +183,14 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(0..3u8, 0..120)) {
-            if let Ok(window) = Window::decode(bytes.into(), 4) {
-                proptest::prop_assert!(Window::decode(window.encode(), 4).is_ok());
+            if let Ok(window) = Window::decode(bytes.into(), by_count(4)) {
+                proptest::prop_assert!(Window::decode(window.encode(), by_count(4)).is_ok());
             }
         }
+    }
+
+    fn by_count(len: usize) -> WindowLimits {
+        WindowLimits { len, len_max: len }
     }
 
     fn id(sequence: u64) -> RequestId {
@@ -149,7 +203,7 @@ mod tests {
 
     #[test]
     fn remembers_the_first_outcome() {
-        let mut window = Window::new(10);
+        let mut window = Window::new(by_count(10));
         window.record(id(1), done(5));
         window.record(id(1), done(6));
         assert_eq!(window.find(&id(1)), Some(done(5)));
@@ -158,7 +212,7 @@ mod tests {
 
     #[test]
     fn forgets_the_oldest_and_says_so() {
-        let mut window = Window::new(2);
+        let mut window = Window::new(by_count(2));
         for seq in 1..=4 {
             window.record(id(seq), done(seq));
         }
@@ -168,9 +222,44 @@ mod tests {
         assert!(!window.forgot(Lsn::new(1, 2)), "a request first sent when 1.2 was known is above the floor");
     }
 
+    /// At a high rate the last writes are those of a moment, and whoever has lost an answer asks again a little later.
+    #[test]
+    fn what_was_written_within_seconds_is_remembered_however_much_it_is() {
+        let mut window = Window::new(WindowLimits { len: 2, len_max: 100 });
+        for seq in 1..=50 {
+            window.record(id(seq), done(seq));
+        }
+        for _ in 1..SECONDS_KEPT {
+            window.pass_second();
+        }
+        assert_eq!((window.find(&id(1)), window.floor), (Some(done(1)), Lsn::ZERO));
+        window.record(id(51), done(51));
+        window.pass_second();
+        assert_eq!((window.order.len(), window.floor), (2, Lsn::new(1, 49)));
+        assert!(window.forgot(Lsn::new(1, 48)) && !window.forgot(Lsn::new(1, 49)));
+        // Without a second that passes nothing grows old, but there is an end to it.
+        for seq in 52..=200 {
+            window.record(id(seq), done(seq));
+        }
+        assert_eq!((window.order.len(), window.outcomes.len(), window.floor), (100, 100, Lsn::new(1, 100)));
+    }
+
+    /// Whatever a replica remembers beside it, what it persists is that of all.
+    #[test]
+    fn what_is_persisted_does_not_depend_on_time() {
+        let (mut slow, mut quick) = (Window::new(WindowLimits { len: 3, len_max: 8 }), Window::new(by_count(3)));
+        for seq in 1..=20 {
+            slow.record(id(seq), done(seq));
+            quick.record(id(seq), done(seq));
+            assert_eq!(slow.encode(), quick.encode());
+        }
+        let restarted = Window::decode(slow.encode(), slow.limits).unwrap();
+        assert_eq!((slow.order.len(), restarted.order.len(), restarted.floor), (8, 3, Lsn::new(1, 17)));
+    }
+
     #[test]
     fn a_replay_over_a_newer_window_changes_nothing() {
-        let mut window = Window::new(3);
+        let mut window = Window::new(by_count(3));
         for seq in 1..=5 {
             window.record(id(seq), done(seq));
         }
@@ -183,24 +272,24 @@ mod tests {
 
     #[test]
     fn is_the_same_whether_flushed_or_replayed() {
-        let mut straight = Window::new(3);
-        let mut restarted = Window::new(3);
+        let mut straight = Window::new(by_count(3));
+        let mut restarted = Window::new(by_count(3));
         for seq in 1..=9 {
             let outcome = LoggedWrite { refused: seq % 2 == 0, ..done(seq) };
             straight.record(id(seq), outcome);
             restarted.record(id(seq), outcome);
-            restarted = Window::decode(restarted.encode(), 3).unwrap();
+            restarted = Window::decode(restarted.encode(), by_count(3)).unwrap();
         }
         assert_eq!(straight, restarted);
     }
 
     #[test]
     fn damaged_bytes_are_refused() {
-        let mut window = Window::new(3);
+        let mut window = Window::new(by_count(3));
         window.record(id(1), done(1));
         let bytes = window.encode();
-        assert_eq!(Window::decode(bytes.slice(..bytes.len() - 1), 3), Err(BadWindow));
-        assert_eq!(Window::decode(Bytes::from_static(b"x"), 3), Err(BadWindow));
-        assert_eq!(Window::decode(Bytes::new(), 3), Ok(Window::new(3)));
+        assert_eq!(Window::decode(bytes.slice(..bytes.len() - 1), by_count(3)), Err(BadWindow));
+        assert_eq!(Window::decode(Bytes::from_static(b"x"), by_count(3)), Err(BadWindow));
+        assert_eq!(Window::decode(Bytes::new(), by_count(3)), Ok(Window::new(by_count(3))));
     }
 }

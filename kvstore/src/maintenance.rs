@@ -99,7 +99,10 @@ impl Maintenance {
         ];
         threads.push(every("reclaim", RECLAIM_PERIOD, &fail, move || {
             reclaiming.sweep();
-            open_replicas(&reclaiming).for_each(|replica| replica.store.release_snapshots(SNAPSHOT_IDLE_MAX));
+            for replica in open_replicas(&reclaiming) {
+                replica.store.release_snapshots(SNAPSHOT_IDLE_MAX);
+                replica.store.pass_second();
+            }
             let (sender, holding) = channel();
             log.reclaim(move |result| {
                 // An error: this thread has been stopped meanwhile.

@@ -45,7 +45,7 @@ use crate::cluster::layout::{RangeDescriptor, TableDescriptor};
 use crate::cluster::local::KeptRange;
 use crate::cluster::map::{ClusterMap, TableView};
 use crate::cluster::route::RangeRoute;
-use crate::dedup::WINDOW_LEN;
+use crate::dedup::WindowLimits;
 use crate::engine::{BlockCache, Engine, EngineOptions, FlushedState};
 use crate::ranges::{LocalRange, Ranges};
 use crate::replica::{RangeReplica, RangeStore};
@@ -264,7 +264,7 @@ impl Opener {
         };
         let (disk, cache) = (self.disk.clone(), self.cache.clone());
         let options = EngineOptions { row_bytes_max: self.row_bytes_max, ..EngineOptions::default() };
-        let (store, recovered) = open_store(disk, id, options, cache, WINDOW_LEN, found)?;
+        let (store, recovered) = open_store(disk, id, options, cache, WindowLimits::default(), found)?;
         let store = Arc::new(store.called(self.label(descriptor)));
         let cohort = self.runtime.open(id, descriptor.members.clone(), recovered, store.clone());
         let cohort = cohort.map_err(|error| Unopened::Final(error.to_string()))?;
@@ -379,7 +379,7 @@ pub fn open_store(
     range: CohortId,
     options: EngineOptions,
     cache: Arc<BlockCache>,
-    window_len: usize,
+    window: WindowLimits,
     found: Found<'_>,
 ) -> Result<(RangeStore, Recovered), Unopened> {
     let dirs = disk.list_dirs().map_err(|error| Unopened::ForNow(format!("data directory: {error}")))?;
@@ -413,7 +413,7 @@ pub fn open_store(
         }
         None => reconcile(found.log, &flushed, fresh, loss),
     };
-    let store = RangeStore::new(range, engine, flushed.attachment, window_len).map_err(Unopened::Final)?;
+    let store = RangeStore::new(range, engine, flushed.attachment, window).map_err(Unopened::Final)?;
     Ok((store, recovered))
 }
 

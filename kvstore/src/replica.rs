@@ -17,7 +17,7 @@ use wal::sync::lock;
 use wal::{CohortId, Entry, EntryKind, Epoch, Lsn, NodeId};
 
 use crate::conditions::{self, Pending, PendingWrite};
-use crate::dedup::Window;
+use crate::dedup::{Window, WindowLimits};
 use crate::engine::{Engine, EngineError, FlushedState, Pinned, Receipt, TableParts};
 use crate::error::KvError;
 use crate::operation::{Answer, Mode, RangeWrite};
@@ -33,7 +33,7 @@ pub struct RangeStore {
     /// Its table and span, for the log.
     label: String,
     engine: Engine,
-    window_len: usize,
+    limits: WindowLimits,
     state: Mutex<State>,
     shipping: Shipping,
 }
@@ -76,15 +76,15 @@ impl RangeStore {
         range: CohortId,
         engine: Engine,
         attachment: Bytes,
-        window_len: usize,
+        limits: WindowLimits,
     ) -> Result<RangeStore, String> {
-        let window = Window::decode(attachment, window_len).map_err(|error| error.to_string())?;
+        let window = Window::decode(attachment, limits).map_err(|error| error.to_string())?;
         let state = Mutex::new(State { window, pending: Pending::default() });
         Ok(RangeStore {
             range,
             label: String::new(),
             engine,
-            window_len,
+            limits,
             state,
             shipping: Shipping::default(),
         })
@@ -192,7 +192,7 @@ impl RangeStore {
     /// Puts a received snapshot in force, with the window that came with it. Nothing is applied meanwhile. The state is
     /// held only while both change in memory: a freeze must not pair the tables of one with the window of the other.
     fn install_snapshot(&self, receipt: Receipt) -> Result<FlushedState, String> {
-        let window = match Window::decode(receipt.attachment().clone(), self.window_len) {
+        let window = match Window::decode(receipt.attachment().clone(), self.limits) {
             Ok(window) => window,
             Err(error) => {
                 self.engine.refuse(receipt);
@@ -265,6 +265,11 @@ impl RangeStore {
         let mut incoming = self.shipping.incoming();
         let whole = incoming.receive(&self.engine, part)?;
         whole.map(|receipt| self.install_snapshot(receipt)).transpose()
+    }
+
+    /// To be called about once a second: the outcomes of writes are remembered by time, too.
+    pub fn pass_second(&self) {
+        self.lock().window.pass_second();
     }
 
     /// Lets go of tables that outgoing snapshots pin, if nobody has asked for a part for so long.
@@ -382,7 +387,7 @@ impl Store for RangeStore {
         let mut incoming = self.shipping.incoming();
         incoming.abandon(&self.engine);
         let mut state = self.engine.wipe(|| self.lock()).map_err(|error| error.to_string())?;
-        state.window = Window::new(self.window_len);
+        state.window = Window::new(self.limits);
         state.pending.clear();
         Ok(())
     }

@@ -21,6 +21,7 @@ pub use crate::cluster::route::RangeRoute;
 pub use crate::cluster::silence::Silence;
 pub use crate::cluster::time::Time;
 pub use crate::conditions::PendingWrite;
+pub use crate::dedup::WindowLimits;
 pub use crate::engine::{BlockCache, Engine, EngineError, EngineOptions, FlushedState, Pinned};
 pub use crate::gateway::call::{Around, Call, Identity, Step, learn};
 pub use crate::gateway::forward::{FORWARD_MAX, forward_to, passed_back};

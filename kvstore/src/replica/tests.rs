@@ -127,7 +127,7 @@ fn range_of(options: EngineOptions) -> (Arc<RangeStore>, Arc<Watch>) {
     let disk = Arc::new(WatchedDisk(MemoryDisk::new(), watch.clone()));
     let cache = Arc::new(BlockCache::new(0));
     let (engine, flushed) = Engine::open(disk, "r-1", options, cache).unwrap();
-    let store = RangeStore::new(CohortId(1), engine, flushed.attachment, 8).unwrap();
+    let store = RangeStore::new(CohortId(1), engine, flushed.attachment, WindowLimits::default()).unwrap();
     (Arc::new(store), watch)
 }
 
@@ -334,7 +334,7 @@ fn a_row_that_is_too_large_may_shrink() {
     let open = |options| {
         let (engine, flushed) =
             Engine::open(disk.clone(), "r-1", options, Arc::new(BlockCache::new(0))).unwrap();
-        RangeStore::new(CohortId(1), engine, flushed.attachment, 8).unwrap()
+        RangeStore::new(CohortId(1), engine, flushed.attachment, WindowLimits::default()).unwrap()
     };
     let store = open(roomy);
     let Decision::Propose { payload, .. } = decide(&store, column(1, "a", 3000)) else { panic!() };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kvstore::testing::{EngineOptions, ScanLimits};
+use kvstore::testing::{EngineOptions, ScanLimits, WindowLimits};
 use replication::protocol::Settings;
 use replication::protocol::time::Millis;
 use replication::testing::options::Random;
@@ -120,7 +120,7 @@ pub struct Options {
     /// Memory for pages at each gateway, in bytes.
     pub scan_memory: u64,
     /// Outcomes remembered per range.
-    pub window_len: usize,
+    pub window: WindowLimits,
     /// An operation through a gateway that is well all the time is answered within so long, in microseconds.
     pub answer_max: Option<u64>,
 }
@@ -246,7 +246,10 @@ impl Options {
                 kept_bytes_max: pick(random, &[0, 2000, 256 << 20]),
             },
             scan_memory: pick(random, &[64 << 10, 100 << 10, 128 << 20]),
-            window_len: pick(random, &[4, 64, 4096]),
+            window: {
+                let len = pick(random, &[4, 64, 4096]);
+                WindowLimits { len, len_max: len * pick(random, &[1, 4]) }
+            },
             answer_max: None,
         };
         if style == Style::Silence {

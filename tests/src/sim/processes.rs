@@ -96,8 +96,8 @@ impl World {
             rebuilt: machine.disks_lost > 0,
             listed_at_start: true,
         };
-        let (engine, window_len) = (self.options.engine, self.options.window_len);
-        let opened = testing::open_store(disk, cohort, engine, Arc::clone(cache), window_len, found);
+        let (engine, window) = (self.options.engine, self.options.window);
+        let opened = testing::open_store(disk, cohort, engine, Arc::clone(cache), window, found);
         let (store, recovered) = match opened {
             Ok((store, recovered)) => (Arc::new(store), recovered),
             Err(why) => {
@@ -323,6 +323,9 @@ impl World {
     pub(super) fn maintain_range(&mut self, node: Node, range: Range) {
         let Some(replica) = self.replica(node, range) else { return };
         let store = Arc::clone(replica.drive.store());
+        if self.random.one_in(10) {
+            store.pass_second();
+        }
         if store.engine().needs_flush() {
             // In production writes go on between the freezing and the flush.
             let freeze = self.random.one_in(2);

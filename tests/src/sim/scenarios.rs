@@ -1,6 +1,7 @@
 //! Named generators: each makes any seed one of a certain kind of trouble (`cargo sim --scenario NAME`). Together with the
 //! tests that [`COVERAGE`] names they cover 28 kinds of trouble; a test checks that every name stands for something.
 
+use kvstore::testing::WindowLimits;
 use replication::protocol::time::Millis;
 
 use super::options::{FaultKinds, Options, Style};
@@ -112,7 +113,8 @@ pub const ALL: &[Scenario] = &[
         shape: |options| {
             only(options, FaultKinds { kills: true, cuts: true, ..NONE });
             lossy(options);
-            (options.window_len, options.retry_max, options.deadline) = (4, 1_000_000, 4_000_000);
+            options.window = WindowLimits { len: 4, len_max: 4 };
+            (options.retry_max, options.deadline) = (1_000_000, 4_000_000);
         },
     },
     Scenario {
