@@ -163,7 +163,7 @@ pub(crate) struct Node {
     pub(crate) runtime: Runtime,
     pub(crate) replica: Arc<Replica<Counter>>,
     pub(crate) store: Arc<Counter>,
-    log: Log,
+    pub(crate) log: Log,
     session: Arc<EmbeddedClient>,
     server: JoinHandle<()>,
 }

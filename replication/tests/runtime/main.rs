@@ -5,10 +5,11 @@ mod cluster;
 use std::time::Duration;
 
 use futures::future::join_all;
+use replication::protocol::effect::Unavailable;
 use replication::runtime::ReplicaError;
 use tokio::time::{Instant, sleep, timeout};
 use wal::disk::Faults;
-use wal::{Lsn, NodeId};
+use wal::{Append, ChainHash, CohortId, Done, Entry, EntryKind, Epoch, Lsn, NodeId, Record};
 
 use cluster::{Add, Cluster, LONG, NEW, NODES, Refusal};
 
@@ -190,6 +191,39 @@ async fn a_node_whose_disk_fails_stops_and_says_so() {
     // The others elect a leader and go on.
     cluster.add(1).await;
     assert_ne!(cluster.leader().await, leader);
+}
+
+/// [unfit-leader-transfers]: its followers commit without it, and what it has not forced would grow as long as it hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_hangs_takes_no_more_than_it_may_keep() {
+    let mut cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let log = cluster.nodes[&leader].log.clone();
+    // The log's thread stands still in the first answer, as if the disk hung.
+    let (stands, stood) = std::sync::mpsc::channel::<()>();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let (mut prev, mut chain) = (Lsn::ZERO, ChainHash::ZERO);
+    let mut append = |bytes: usize, done: Option<Done>| {
+        let entry = Entry::next(prev, chain, Epoch(1), EntryKind::Write, vec![0; bytes].into());
+        (prev, chain) = (entry.lsn, entry.chain);
+        log.append(Append { cohort: CohortId(99), records: vec![Record::Entry(entry)] }, true, done);
+    };
+    let hang: Done = Box::new(move |_| {
+        let _ = stands.send(());
+        // An error: the test goes on.
+        let _ = gone.recv();
+    });
+    append(10, Some(hang));
+    stood.recv_timeout(LONG).expect("the log's thread comes by");
+    for _ in 0..65 {
+        append(1 << 20, None);
+    }
+    let refused = cluster.nodes[&leader].replica.write(Add { id: 1000, amount: 1 }).await;
+    assert_eq!(refused, Err(ReplicaError::Unavailable(Unavailable::Overloaded)));
+    drop(go);
+    cluster.kill(leader);
+    cluster.add(1).await;
+    assert_eq!(cluster.read().await, (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
