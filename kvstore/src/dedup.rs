@@ -119,7 +119,9 @@ impl Window {
             _ => Lsn::ZERO,
         };
         for _ in 0..count {
-            let Some(oldest) = self.order.front().filter(|_| self.order.len() > self.limits.len) else { return };
+            let Some(oldest) = self.order.front().filter(|_| self.order.len() > self.limits.len) else {
+                return;
+            };
             let lsn = self.outcomes.get(oldest).map_or(Lsn::ZERO, |outcome| outcome.lsn);
             if lsn > old && self.order.len() <= self.limits.len_max {
                 return;
@@ -247,7 +249,8 @@ mod tests {
     /// Whatever a replica remembers beside it, what it persists is that of all.
     #[test]
     fn what_is_persisted_does_not_depend_on_time() {
-        let (mut slow, mut quick) = (Window::new(WindowLimits { len: 3, len_max: 8 }), Window::new(by_count(3)));
+        let (mut slow, mut quick) =
+            (Window::new(WindowLimits { len: 3, len_max: 8 }), Window::new(by_count(3)));
         for seq in 1..=20 {
             slow.record(id(seq), done(seq));
             quick.record(id(seq), done(seq));

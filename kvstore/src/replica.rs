@@ -80,14 +80,7 @@ impl RangeStore {
     ) -> Result<RangeStore, String> {
         let window = Window::decode(attachment, limits).map_err(|error| error.to_string())?;
         let state = Mutex::new(State { window, pending: Pending::default() });
-        Ok(RangeStore {
-            range,
-            label: String::new(),
-            engine,
-            limits,
-            state,
-            shipping: Shipping::default(),
-        })
+        Ok(RangeStore { range, label: String::new(), engine, limits, state, shipping: Shipping::default() })
     }
 
     /// The same with its table and span in words, for the log.

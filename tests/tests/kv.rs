@@ -55,7 +55,9 @@ fn the_small_client_does_what_it_says() {
 #[test]
 fn a_key_that_is_none_of_sql_does_not_come_into_its_table() {
     let nodes = Nodes::start();
-    nodes.gateway(1).must("CREATE TABLE t (k text PRIMARY KEY, n int4); UPSERT INTO t (k, n) VALUES ('a', 1);");
+    nodes
+        .gateway(1)
+        .must("CREATE TABLE t (k text PRIMARY KEY, n int4); UPSERT INTO t (k, n) VALUES ('a', 1);");
     let kv = |args: &[&str]| {
         let mut command = Command::new(provision::binary("spinnaker-kv"));
         let output = command.args([args[0], "--node", nodes.listen(2)]).args(&args[1..]).output();

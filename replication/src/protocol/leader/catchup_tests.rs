@@ -129,9 +129,8 @@ fn what_waits_for_its_receiver_is_not_sent_with_every_tick() {
     leader.fetch_snapshot(peer(2), snapshot, 0, flushed, &mut out);
     let part = SnapshotPart { number: 0, flushed, bytes: Default::default(), last: false };
     leader.snapshot_read(FOLLOWER, snapshot, Some(part), &mut out);
-    let parts = |out: &[Effect]| {
-        sent(out).iter().filter(|one| matches!(one, FromLeader::Snapshot { .. })).count()
-    };
+    let parts =
+        |out: &[Effect]| sent(out).iter().filter(|one| matches!(one, FromLeader::Snapshot { .. })).count();
     assert_eq!(parts(&out), 1);
     for _ in 0..100 {
         leader.common.now = leader.common.now.plus(heartbeat);

@@ -146,7 +146,15 @@ impl Stream {
 
 impl SnapshotTransfer {
     pub(crate) fn new(snapshot: u64) -> SnapshotTransfer {
-        SnapshotTransfer { snapshot, sent: None, reading: false, bytes: 0, begun_at: None, sent_at: None, repeats: 0 }
+        SnapshotTransfer {
+            snapshot,
+            sent: None,
+            reading: false,
+            bytes: 0,
+            begun_at: None,
+            sent_at: None,
+            repeats: 0,
+        }
     }
 
     /// Something new goes out now.
