@@ -2,7 +2,7 @@
 
 use super::binder::{Binder, Typed};
 use crate::error::{SqlError, sqlstate};
-use crate::expression::{Expr, Strength};
+use crate::expression::{Expr, Strength, castable};
 use crate::statement::{Operator, Syntax};
 use crate::types::Type;
 
@@ -153,9 +153,10 @@ impl Binder {
         if left.ty == Type::Jsonb && right.ty == Type::Jsonb {
             return Err(SqlError::unsupported("|| on jsonb"));
         }
-        if let (Type::Array(a), Type::Array(b)) = (&left.ty, &right.ty)
-            && a != b
-        {
+        let (left, right) = (self.as_array_of(left, &right.ty)?, right);
+        let right = self.as_array_of(right, &left.ty)?;
+        let is_array = |ty: &Type| matches!(ty, Type::Array(_));
+        if (is_array(&left.ty) || is_array(&right.ty)) && left.ty != right.ty {
             return Err(no_operator("||", &left.ty, &right.ty));
         }
         let array = matches!(left.ty, Type::Array(_)) && matches!(right.ty, Type::Array(_));
@@ -176,6 +177,21 @@ impl Binder {
         };
         let (left, right) = (side(self, left)?, side(self, right)?);
         Ok(Typed::new(Expr::Concat { left: Box::new(left), right: Box::new(right) }, ty))
+    }
+
+    /// A value beside an array in `||` as an array of that one element, if it can be one.
+    fn as_array_of(&mut self, value: Typed, other: &Type) -> Result<Typed, SqlError> {
+        match other {
+            Type::Array(element)
+                if !matches!(value.ty, Type::Array(_))
+                    && castable(&value.ty, element, Strength::Implicit) =>
+            {
+                let items = vec![self.coerce(value, element, Strength::Implicit)?];
+                let element = (**element).clone();
+                Ok(Typed::new(Expr::Array { element, items }, other.clone()))
+            }
+            _ => Ok(value),
+        }
     }
 
     fn arithmetic(&mut self, op: Operator, left: Typed, right: Typed) -> Result<Typed, SqlError> {

@@ -112,10 +112,12 @@ fn numeric(op: Operator, a: &Numeric, b: &Numeric) -> Result<Value, SqlError> {
         return a.divide(b).map(Value::Numeric);
     }
     let (Some(x), Some(y)) = (a.finite(), b.finite()) else { return Ok(Value::Numeric(Numeric::NaN)) };
+    // The library drops digits of a sum with zero and of a product with one. PostgreSQL shows them.
+    let (digits, other) = (x.fractional_digit_count(), y.fractional_digit_count());
     let result: BigDecimal = match op {
-        Operator::Plus => x + y,
-        Operator::Minus => x - y,
-        Operator::Times => x * y,
+        Operator::Plus => (x + y).with_scale(digits.max(other)),
+        Operator::Minus => (x - y).with_scale(digits.max(other)),
+        Operator::Times => (x * y).with_scale(digits + other),
         Operator::Modulo if y.is_zero() => return Err(division_by_zero()),
         Operator::Modulo => x - (x / y).with_scale_round(0, RoundingMode::Down) * y,
         Operator::Power => {

@@ -183,20 +183,33 @@ fn to_integer(value: Value, to: &Type) -> Result<Value, SqlError> {
     }
 }
 
+/// A number as real (rounded to it) or double precision. 22003 if it is too large.
+fn narrowed(number: f64, to: &Type) -> Result<Value, SqlError> {
+    if *to != Type::Float4 {
+        return Ok(Value::Float8(number));
+    }
+    let narrow = number as f32;
+    if narrow.is_infinite() && number.is_finite() {
+        return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: overflow"));
+    }
+    Ok(Value::Float8(f64::from(narrow)))
+}
+
 fn to_float(value: Value, to: &Type) -> Result<Value, SqlError> {
     match &value {
-        Value::Float8(number) if *to == Type::Float4 => {
-            let narrow = *number as f32;
-            if narrow.is_infinite() && number.is_finite() {
-                return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: overflow"));
-            }
-            Ok(Value::Float8(f64::from(narrow)))
-        }
-        Value::Float8(_) => Ok(value),
+        Value::Float8(number) => narrowed(*number, to),
         Value::Text(text) | Value::Jsonb(text) => Value::from_text(to, text),
-        Value::Numeric(number) => Ok(Value::Float8(number.to_f64())),
+        Value::Numeric(number) => {
+            let double = number.to_f64();
+            if double.is_infinite() {
+                let text = format!("\"{}\" is out of range for type {to}", value.to_string_text());
+                return Err(SqlError::new(sqlstate::OUT_OF_RANGE, text));
+            }
+            narrowed(double, to)
+        }
         value => {
-            value.as_i64().map(|number| Value::Float8(number as f64)).ok_or_else(|| cannot_cast(value, to))
+            let whole = value.as_i64().ok_or_else(|| cannot_cast(value, to))?;
+            narrowed(whole as f64, to)
         }
     }
 }

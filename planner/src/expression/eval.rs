@@ -44,10 +44,7 @@ impl Expr {
                 both(left, right, |left, right| arithmetic::binary(*op, ty, left, right))
             }
             Expr::Negate(arg) => value(arg)?.map(arithmetic::negate).transpose(),
-            Expr::Concat { left, right } => {
-                let [left, right] = pair(left, right, scope, env)?;
-                both(left, right, concat)
-            }
+            Expr::Concat { left, right } => concat_pair(pair(left, right, scope, env)?),
             Expr::Regex { arg, pattern, insensitive, negated } => {
                 both(value(arg)?, value(pattern)?, |text, pattern| {
                     let (text, pattern) = (text.to_string_text(), pattern.to_string_text());
@@ -251,6 +248,14 @@ fn pair(left: &Expr, right: &Expr, scope: &Scope<'_>, env: &Env) -> Result<[Datu
         env.interrupt.check()?;
     }
     Ok([left, right.eval(scope, env)?])
+}
+
+/// `||`: NULL if one side is; but an array with NULL in place of another one stays as it is.
+fn concat_pair(sides: [Datum; 2]) -> Result<Datum, SqlError> {
+    match sides {
+        [Some(array @ Value::Array(_)), None] | [None, Some(array @ Value::Array(_))] => Ok(Some(array)),
+        [left, right] => both(left, right, concat),
+    }
 }
 
 fn concat(left: Value, right: Value) -> Result<Value, SqlError> {

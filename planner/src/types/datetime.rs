@@ -55,6 +55,10 @@ fn leading_date<'a>(ty: &str, whole: &str, text: &'a str) -> Result<(NaiveDate, 
     }
     let number = |s: &str| s.parse::<u32>().map_err(|_| out_of_range(whole));
     let (year, month, day) = (number(year)? as i32, number(month)?, number(day)?);
+    if year == 0 {
+        // The year before 1 is 1 BC.
+        return Err(out_of_range(whole));
+    }
     let (rest, year) = match rest.strip_suffix(" BC") {
         Some(rest) => (rest, 1 - year),
         None => (rest, year),

@@ -316,7 +316,11 @@ fn write_string(text: &str, out: &mut String) {
 
 /// jsonb's order (by kind, then by content), on canonical texts.
 pub(super) fn compare(a: &str, b: &str) -> Ordering {
+    let is_empty = |json: &Json| matches!(json, Json::Array(items) if items.is_empty());
     match (parse(a), parse(b)) {
+        // By itself, though not within another document, an empty array is less than anything else: so is
+        // PostgreSQL's order.
+        (Ok(a), Ok(b)) if is_empty(&a) != is_empty(&b) => is_empty(&b).cmp(&is_empty(&a)),
         (Ok(a), Ok(b)) => order(&a, &b),
         _ => a.cmp(b),
     }
@@ -373,6 +377,9 @@ pub(crate) fn member(document: &str, key: JsonKey<'_>, plain: bool) -> Result<Op
             let at = if index < 0 { items.len() as i64 + index } else { index };
             usize::try_from(at).ok().and_then(|at| items.get(at))
         }
+        // A document that is one value counts as an array of it.
+        (Json::Object(_), JsonKey::Element(_)) | (_, JsonKey::Member(_)) => None,
+        (scalar, JsonKey::Element(0 | -1)) => Some(scalar),
         _ => None,
     };
     Ok(match found {

@@ -8,7 +8,7 @@ use crate::types::{Datum, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function("array_length", &[ANYARRAY, INT4], INT4, array_length),
-    function("array_position", &[ANYARRAY, ANYELEMENT], INT4, array_position),
+    function("array_position", &[ANYARRAY, ANYELEMENT], INT4, array_position).accepts_null(),
     function("array_to_string", &[ANYARRAY, TEXT, TEXT], TEXT, array_to_string).optional(1).accepts_null(),
     function("array_upper", &[ANYARRAY, INT4], INT4, array_length),
     function("cardinality", &[ANYARRAY], INT4, |a| count(items(a).len())),
@@ -30,11 +30,13 @@ fn array_length(a: &Arguments<'_>) -> Result<Datum, SqlError> {
 }
 
 fn array_position(a: &Arguments<'_>) -> Result<Datum, SqlError> {
-    let Some(wanted) = a.value(1) else { return Ok(None) };
+    // NULL is found like any other element.
     for (at, item) in items(a).iter().enumerate() {
-        if let Some(item) = item
-            && item.compare(wanted)?.is_eq()
-        {
+        let found = match (item, a.value(1)) {
+            (Some(item), Some(wanted)) => item.compare(wanted)?.is_eq(),
+            (item, wanted) => item.is_none() && wanted.is_none(),
+        };
+        if found {
             return count(at + 1);
         }
     }

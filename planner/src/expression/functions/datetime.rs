@@ -30,14 +30,19 @@ fn current_date(a: &Arguments<'_>) -> Result<Datum, SqlError> {
 
 fn date_part(a: &Arguments<'_>) -> Result<Datum, SqlError> {
     let Some(Value::Timestamptz(micros)) = a.value(1) else { return Ok(None) };
+    if matches!(*micros, i64::MAX | i64::MIN) {
+        return infinite_part(&a.text(0), *micros > 0);
+    }
+    // A year may have more than four digits, and years before Christ count down from -1.
     let text = timestamp_to_text(*micros);
-    let number =
-        |from: usize, to: usize| text.get(from..to).and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
+    let date: Vec<&str> = text.split([' ', 'T']).next().unwrap_or("").split('-').collect();
+    let number = |at: usize| date.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     let of_day = micros.rem_euclid(MICROS_PER_DAY);
     let part = match &*a.text(0) {
-        "year" => number(0, 4),
-        "month" => number(5, 7),
-        "day" => number(8, 10),
+        "year" if text.ends_with(" BC") => -number(0),
+        "year" => number(0),
+        "month" => number(1),
+        "day" => number(2),
         "hour" => (of_day / 3_600_000_000) as f64,
         "minute" => (of_day / 60_000_000 % 60) as f64,
         "second" => (of_day % 60_000_000) as f64 / 1e6,
@@ -47,6 +52,15 @@ fn date_part(a: &Arguments<'_>) -> Result<Datum, SqlError> {
         other => return Err(SqlError::unsupported(format!("the field \"{other}\" of a timestamp"))),
     };
     Ok(Some(Value::Float8(part)))
+}
+
+/// A field of infinity: infinite if it grows forever, NULL if it goes round.
+fn infinite_part(field: &str, positive: bool) -> Result<Datum, SqlError> {
+    match field {
+        "year" | "epoch" => Ok(Some(Value::Float8(if positive { f64::INFINITY } else { f64::NEG_INFINITY }))),
+        "month" | "day" | "hour" | "minute" | "second" | "dow" => Ok(None),
+        other => Err(SqlError::unsupported(format!("the field \"{other}\" of a timestamp"))),
+    }
 }
 
 fn date_trunc(a: &Arguments<'_>) -> Result<Datum, SqlError> {

@@ -21,6 +21,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("ceiling", &[NUMERIC], NUMERIC, ceil),
     function("floor", &[FLOAT8], FLOAT8, floor),
     function("floor", &[NUMERIC], NUMERIC, floor),
+    function("mod", &[INT2, INT2], INT2, |a| arithmetic(a, Operator::Modulo, &Type::Int2)),
+    function("mod", &[INT4, INT4], INT4, |a| arithmetic(a, Operator::Modulo, &Type::Int4)),
     function("mod", &[NUMERIC, NUMERIC], NUMERIC, |a| arithmetic(a, Operator::Modulo, &Type::Numeric(None))),
     function("mod", &[INT8, INT8], INT8, |a| arithmetic(a, Operator::Modulo, &Type::Int8)),
     function("power", &[FLOAT8, FLOAT8], FLOAT8, |a| arithmetic(a, Operator::Power, &Type::Float8)),
