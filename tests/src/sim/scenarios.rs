@@ -236,7 +236,7 @@ pub const COVERAGE: &[(u32, &str, &[Evidence])] = &[
         "death at every persistent step",
         &[
             Generator("steps"),
-            Test("a_crash_at_any_operation_keeps_what_was_forced", "wal/tests/log.rs"),
+            Test("a_crash_at_any_operation_keeps_what_was_forced", "wal/tests/log/forced.rs"),
             Test("a_crash_at_any_step_leaves_a_state_that_was_flushed", "kvstore/src/engine/tests/crash.rs"),
             Test(
                 "a_crash_at_any_step_leaves_the_old_state_or_the_new_one",
