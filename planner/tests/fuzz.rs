@@ -12,7 +12,7 @@ use planner::{Execution, Planner, ServerInfo, Session, SqlError};
 /// Statements of an ordinary run.
 const STATEMENTS: u64 = 1_500;
 /// No statement takes longer, also where code is not optimized and the machine is busy: their timeout is a second.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_MAX: Duration = Duration::from_secs(30);
 /// The process does not grow by more from its first tenth of the statements to the last.
 const GROWTH_BYTES_MAX: u64 = 256 << 20;
 
@@ -368,7 +368,7 @@ fn random_statements_fail_politely() {
         session.take_notices();
         let done = done.unwrap_or_else(|panic| panic!("seed {seed}, statement {nth}: {panic}\n{about}"));
         assert!(
-            started.elapsed() < PATIENCE,
+            started.elapsed() < TIME_MAX,
             "seed {seed}, statement {nth}: {:?}\n{about}",
             started.elapsed()
         );

@@ -17,7 +17,7 @@ use kvstore::testing::MemoryKv;
 use wal::golden::{self, Arguments, bytes};
 
 /// Longer than any reply takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_MAX: Duration = Duration::from_secs(20);
 
 struct Script {
     runtime: Runtime,
@@ -152,7 +152,7 @@ async fn go(client: &mut Conversation, frames: Option<i32>, closed: bool) -> Str
         }
     };
     // A script that expects too much shall fail, not hang.
-    let missing = tokio::time::timeout(PATIENCE, gather).await.is_err();
+    let missing = tokio::time::timeout(TIME_MAX, gather).await.is_err();
     let writes = client.client.take_writes();
     let missing = if missing { "MISSING REPLIES\n" } else { "" };
     // How many more depends on how tokio schedules.

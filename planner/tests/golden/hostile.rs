@@ -7,7 +7,7 @@ use kvstore::testing::MemoryKv;
 use planner::{Execution, Planner, ServerInfo, Session, SqlError};
 
 /// Longer than any statement takes on a busy machine. What is cured here took minutes or the process.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Runs a text in a session of its own, on threads with stacks of the usual size.
 fn run(sql: &str) -> Result<(), SqlError> {
@@ -32,7 +32,7 @@ fn state(sql: &str) -> &'static str {
     let started = Instant::now();
     let outcome = run(sql);
     let about: String = sql.chars().take(80).collect();
-    assert!(started.elapsed() < PATIENCE, "{about} took {:?}", started.elapsed());
+    assert!(started.elapsed() < TIME_MAX, "{about} took {:?}", started.elapsed());
     outcome.map_or_else(|error| error.sqlstate, |()| "00000")
 }
 
@@ -206,5 +206,5 @@ fn a_statement_that_computes_for_long_ends_at_its_timeout_and_hinders_nobody() {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(runtime.block_on(slow).unwrap().unwrap_err().sqlstate, "57014");
-    assert!(turns > 20 && started.elapsed() < PATIENCE, "{turns} turns in {:?}", started.elapsed());
+    assert!(turns > 20 && started.elapsed() < TIME_MAX, "{turns} turns in {:?}", started.elapsed());
 }

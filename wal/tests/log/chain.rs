@@ -28,6 +28,7 @@ pub(crate) fn open(disk: &MemoryDisk) -> (LogWriter, Recovery) {
 }
 
 /// A cohort's chain of entries, made on demand.
+#[derive(Clone)]
 pub(crate) struct Chain {
     cohort: CohortId,
     pub(crate) entries: Vec<Entry>,
