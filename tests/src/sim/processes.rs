@@ -323,9 +323,7 @@ impl World {
     pub(super) fn maintain_range(&mut self, node: Node, range: Range) {
         let Some(replica) = self.replica(node, range) else { return };
         let store = Arc::clone(replica.drive.store());
-        if self.random.one_in(10) {
-            store.pass_second();
-        }
+        store.pass_second();
         if store.engine().needs_flush() {
             // In production writes go on between the freezing and the flush.
             let freeze = self.random.one_in(2);
