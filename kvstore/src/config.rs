@@ -52,7 +52,7 @@ pub struct StartArgs {
     /// Name of the cluster: nodes with the same name and ZooKeeper belong together
     #[arg(long, env = "SPINNAKER_CLUSTER")]
     pub cluster: Option<String>,
-    /// Largest row (key and cells of one write), in bytes
+    /// Largest row (key and all columns, however many writes they come from), in bytes
     #[arg(long, env = "SPINNAKER_ROW_BYTES_MAX")]
     pub row_bytes_max: Option<usize>,
     /// Memory of the node, in MiB: a quarter for memtables, a quarter for cached table blocks, the rest for work
@@ -150,7 +150,7 @@ pub struct Limits {
     pub key_bytes_max: usize,
     /// Column name, in bytes.
     pub column_bytes_max: usize,
-    /// Key, column names and values of one write, in bytes.
+    /// Key, column names and values of a row, however many writes they come from, in bytes.
     pub row_bytes_max: usize,
 }
 
