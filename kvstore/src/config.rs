@@ -55,7 +55,7 @@ pub struct StartArgs {
     /// Largest row (key and all columns, however many writes they come from), in bytes
     #[arg(long, env = "SPINNAKER_ROW_BYTES_MAX")]
     pub row_bytes_max: Option<usize>,
-    /// Memory of the node, in MiB: a quarter for memtables, a quarter for cached table blocks, the rest for work
+    /// Memory of the node, in MiB: a quarter for memtables, a quarter for cached table blocks, the rest for scans and other work
     /// [default: 60 % of the machine's, or of the control group's limit]
     #[arg(long, env = "SPINNAKER_MEMORY_MIB")]
     pub memory_mib: Option<u64>,
@@ -342,10 +342,10 @@ impl StartArgs {
         if let Some(mib) = self.block_cache_mib {
             node.memory.block_cache_bytes = mib.saturating_mul(1 << 20);
         }
-        let MemoryConfig { total_bytes, memtable_bytes, block_cache_bytes } = node.memory;
-        if memtable_bytes.saturating_add(block_cache_bytes) > total_bytes {
+        let MemoryConfig { total_bytes, block_cache_bytes, .. } = node.memory;
+        if block_cache_bytes > total_bytes / 2 {
             return Err(ConfigError(format!(
-                "--block-cache-mib may be at most three quarters of --memory-mib, which is {}",
+                "--block-cache-mib may be at most half of --memory-mib, which is {}",
                 total_bytes >> 20
             )));
         }
@@ -452,7 +452,7 @@ mod tests {
             (StartArgs { cluster: Some("a/b".into()), ..flags() }, "", "--cluster a/b"),
             (StartArgs { memory_mib: Some(63), ..flags() }, "", "--memory-mib"),
             (
-                StartArgs { memory_mib: Some(64), block_cache_mib: Some(49), ..flags() },
+                StartArgs { memory_mib: Some(64), block_cache_mib: Some(33), ..flags() },
                 "",
                 "--block-cache-mib",
             ),

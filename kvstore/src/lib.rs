@@ -41,6 +41,7 @@ mod open_scans;
 mod reading;
 #[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod conditions;
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 mod dedup;
 mod payload;
 mod shipping;

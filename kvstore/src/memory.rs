@@ -22,10 +22,24 @@ pub struct MemoryConfig {
 }
 
 impl MemoryConfig {
-    /// Divides memory: a quarter for memtables, a quarter for cached blocks, the rest for all that works.
+    /// Divides memory: a quarter for memtables, a quarter for cached blocks, the rest for scans and all that works.
     pub(crate) fn divide(total_bytes: u64) -> MemoryConfig {
         let quarter = total_bytes / 4;
         MemoryConfig { total_bytes, memtable_bytes: quarter, block_cache_bytes: quarter }
+    }
+
+    /// Memtables that are kept for open scans alone, in bytes: half of what memtables and cached blocks leave.
+    pub(crate) fn kept_for_scans_bytes(&self) -> u64 {
+        self.rest_bytes() / 2
+    }
+
+    /// Pages of scans on their way to whoever reads them, in bytes: a quarter of what memtables and cached blocks leave.
+    pub(crate) fn scan_pages_bytes(&self) -> u64 {
+        self.rest_bytes() / 4
+    }
+
+    fn rest_bytes(&self) -> u64 {
+        self.total_bytes.saturating_sub(self.memtable_bytes).saturating_sub(self.block_cache_bytes)
     }
 
     /// The share of this machine, or of the control group of this process, that a node takes by itself.
@@ -55,6 +69,9 @@ mod tests {
         assert_eq!(machine_bytes("nothing"), None);
         let memory = MemoryConfig::of_machine();
         assert!(memory.total_bytes > 0);
-        assert!(memory.memtable_bytes + memory.block_cache_bytes <= memory.total_bytes);
+        let scans = memory.kept_for_scans_bytes() + memory.scan_pages_bytes();
+        assert!(memory.memtable_bytes + memory.block_cache_bytes + scans <= memory.total_bytes);
+        let least = MemoryConfig::divide(MEMORY_MIB_MIN << 20);
+        assert_eq!((least.kept_for_scans_bytes(), least.scan_pages_bytes()), (16 << 20, 8 << 20));
     }
 }

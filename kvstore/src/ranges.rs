@@ -47,12 +47,12 @@ pub(crate) struct Ranges {
 
 impl Ranges {
     /// No range is open yet; `gone` knows those of dropped tables.
-    pub(crate) fn new(node: NodeId, gone: Arc<Gone>) -> Ranges {
+    pub(crate) fn new(node: NodeId, gone: Arc<Gone>, scans: ScanLimits) -> Ranges {
         Ranges {
             node,
             gone,
             ranges: RwLock::default(),
-            scans: Mutex::new(OpenScans::new(ScanLimits::default())),
+            scans: Mutex::new(OpenScans::new(scans)),
             stopped: AtomicBool::new(false),
         }
     }

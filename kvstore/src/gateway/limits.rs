@@ -7,9 +7,6 @@ use crate::error::KvError;
 use crate::replica::check_entry;
 use crate::request::Mutation;
 
-/// Pages of scans that a gateway holds, on their way to whoever reads them.
-pub(super) const MEMORY_BYTES_MAX: u64 = 128 << 20;
-
 /// The error for a scan that finds no memory.
 pub(super) fn over_budget(over: OverBudget) -> KvError {
     KvError::OutOfMemory(format!("{over} for open scans at this node").into())

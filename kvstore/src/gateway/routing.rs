@@ -41,11 +41,13 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// `scan_memory` is for pages of scans on their way to whoever reads them.
     pub(crate) fn new(
         map: Arc<ClusterMap>,
         ranges: Arc<Ranges>,
         peers: Arc<Peers>,
         limits: Limits,
+        scan_memory: Budget,
         metrics: Arc<Metrics>,
     ) -> Gateway {
         Gateway {
@@ -53,7 +55,7 @@ impl Gateway {
             ranges,
             limits,
             metrics,
-            scan_memory: Budget::new("scans", super::limits::MEMORY_BYTES_MAX),
+            scan_memory,
             peers,
             client: u128::from_le_bytes(wal::random()),
             sequence: AtomicU64::new(1),

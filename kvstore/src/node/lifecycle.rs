@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wal::sync::lock;
-use wal::{Log, NodeId, ReplicaId};
+use wal::{Budget, Log, NodeId, ReplicaId};
 
 use super::pages::NodePages;
 use super::server::{self, Services};
@@ -34,6 +34,7 @@ use crate::error::StartError;
 use crate::gateway::Gateway;
 use crate::maintenance::{Fail, Maintenance};
 use crate::metrics::Metrics;
+use crate::open_scans::ScanLimits;
 use crate::opening::Opener;
 use crate::proto::v1;
 use crate::ranges::Ranges;
@@ -146,12 +147,15 @@ impl Node {
         let replication = RuntimeConfig { me, cluster, settings };
         let runtime = Runtime::new(replication, log.clone(), coordinator.clone(), map.clone());
         let runtime = runtime.map_err(no_thread)?;
-        let ranges = Arc::new(Ranges::new(me.node, map.gone.clone()));
+        let scans =
+            ScanLimits { kept_bytes_max: config.memory.kept_for_scans_bytes(), ..ScanLimits::default() };
+        let ranges = Arc::new(Ranges::new(me.node, map.gone.clone(), scans));
         let peers = Arc::new(Peers::new(map.clone()));
         let metrics = Arc::new(Metrics::default());
         let addresses = advertised(&config, address, me);
+        let (limits, pages) = (config.limits, Budget::new("scans", config.memory.scan_pages_bytes()));
         let gateway =
-            Gateway::new(map.clone(), ranges.clone(), peers.clone(), config.limits, metrics.clone());
+            Gateway::new(map.clone(), ranges.clone(), peers.clone(), limits, pages, metrics.clone());
         let opener = Opener {
             me,
             disk: storage.space.tables(),
