@@ -10,23 +10,23 @@
 //! | log of the range                | tables                           | the replica opens as                         |
 //! |---------------------------------|----------------------------------|----------------------------------------------|
 //! | none                            | none                             | fresh: the range was just created            |
-//! | the same, the log lost something and the range is older than this process      | learner: it may have been lost, too |
+//! | none, the log lost something, and the range is older than this process | none | learner: it may have been lost, too |
 //! | none                            | empty                            | empty, not fresh: a crash right after that   |
 //! | none                            | hold something                   | learner: promises and the log's tail are lost |
 //! | none, the node's log is damaged | any                              | learner: its records may have been there     |
 //! | none, the disk was replaced     | any                              | learner: its records were on the old disk    |
 //! | corrupt                         | any                              | learner: what the log says is not trusted    |
 //! | begins above the flushed LSN    | any                              | learner: newer tables are lost |
-//! | the same, and must rejoin       | any                              | learner: a crash while its data were wiped   |
+//! | the same, marked as a learner   | any                              | learner: a crash while its data were wiped   |
 //! | holds the flushed LSN           | same chain hash there            | ready: the tables, and the log behind them   |
 //! | does not, or with another hash  | flushed LSN is that of a snapshot | ready: the snapshot alone; the log is superseded |
 //! | holds the flushed LSN           | another chain hash there         | learner: two different histories             |
 //! | ends before the flushed LSN     | any                              | learner: the log has lost its tail           |
 //!
 //! A range whose manifest is damaged or missing, or whose tables cannot be used together, is a learner that starts over:
-//! what is left of its files stays aside until a snapshot is in force. A learner keeps its tables, whose content is committed, and its leader catches it up ([rejoin-as-learner]). "The
-//! snapshot alone" is a crash between the two steps of installing one ([skip-needs-proof]): the tables have it, the log
-//! does not say so yet.
+//! what is left of its files stays aside until a snapshot is in force. A learner keeps its tables, whose content is
+//! committed, and its leader catches it up ([rejoin-as-learner]). "The snapshot alone" is a crash between the two steps of
+//! installing one ([skip-needs-proof]): the tables have it, the log does not say so yet.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
