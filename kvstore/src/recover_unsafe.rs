@@ -310,18 +310,14 @@ impl Plan {
     /// Does it. Can be repeated after it was cut off. The error is one line for the operator.
     pub async fn apply(mut self, coordinator: &dyn Coordinator) -> Result<(), String> {
         let names = Paths::new(&self.name);
-        let mut lost: BTreeMap<NodeId, ReplicaId> = BTreeMap::new();
-        for rescue in &mut self.rescues {
-            // The lost ones first: from then on they cannot come back as voters.
-            if rescue.lost.iter().any(|member| member.incarnation != LOST) {
-                rescue.give_up();
-                let path = names.range(rescue.descriptor.id);
-                let text = rescue.descriptor.encode();
-                let set = coordinator.set(&path, text, Some(rescue.version)).await;
-                set.map_err(|error| format!("{error}; run it again"))?;
-            }
-            lost.extend(rescue.lost.iter().map(|member| (member.node, *member)));
-        }
+        // The lost ones first: from then on they cannot come back as voters. The registry before the descriptors, for what
+        // is to be written there is known by what still stands here.
+        let lost: BTreeMap<NodeId, ReplicaId> = self
+            .rescues
+            .iter()
+            .flat_map(|rescue| &rescue.lost)
+            .map(|member| (member.node, *member))
+            .collect();
         for member in lost.into_values() {
             let path = names.registry(member.node);
             let found = coordinator.get(&path).await.map_err(|error| error.to_string())?;
@@ -329,6 +325,15 @@ impl Plan {
             if layout::decode_registration(&found.data) == Some(member.incarnation) {
                 let set =
                     coordinator.set(&path, layout::encode_registration(LOST), Some(found.version)).await;
+                set.map_err(|error| format!("{error}; run it again"))?;
+            }
+        }
+        for rescue in &mut self.rescues {
+            if rescue.lost.iter().any(|member| member.incarnation != LOST) {
+                rescue.give_up();
+                let path = names.range(rescue.descriptor.id);
+                let text = rescue.descriptor.encode();
+                let set = coordinator.set(&path, text, Some(rescue.version)).await;
                 set.map_err(|error| format!("{error}; run it again"))?;
             }
         }

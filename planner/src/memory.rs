@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use wal::sync::lock;
 use wal::{Budget, Reserved};
 
 use crate::error::{SqlError, sqlstate};
@@ -66,7 +67,7 @@ impl Memory {
         if used <= FREE_BYTES {
             return Ok(());
         }
-        let mut reserved = self.0.reserved.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut reserved = lock(&self.0.reserved);
         let held = reserved.as_ref().map_or(0, Reserved::bytes);
         if used <= held {
             return Ok(());

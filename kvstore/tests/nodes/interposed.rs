@@ -21,6 +21,8 @@ pub(crate) struct Interposed {
     lost_change: Mutex<Option<bool>>,
     /// Reads of descriptors fail.
     away: AtomicBool,
+    /// The connection is lost after so many more sets.
+    sets_left: Mutex<Option<u32>>,
     /// Descriptors of ranges are not found.
     ranges_hidden: AtomicBool,
 }
@@ -31,6 +33,7 @@ impl Interposed {
             inner,
             before_list: Mutex::default(),
             lost_change: Mutex::default(),
+            sets_left: Mutex::default(),
             away: AtomicBool::default(),
             ranges_hidden: AtomicBool::default(),
         })
@@ -46,6 +49,11 @@ impl Interposed {
     pub(crate) fn lose_answer(&self, carried_out: bool, away: bool) {
         *self.lost_change.lock().unwrap() = Some(carried_out);
         self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// Only so many more sets are carried out.
+    pub(crate) fn lose_sets_after(&self, count: u32) {
+        *self.sets_left.lock().unwrap() = Some(count);
     }
 
     /// Descriptors of ranges are not found at this client's server, or are again.
@@ -64,6 +72,13 @@ impl Coordinator for Interposed {
         self.inner.create(path, data, mode)
     }
     fn set<'a>(&'a self, path: &'a str, data: Bytes, version: Option<i32>) -> BoxFuture<'a, Result<i32>> {
+        match &mut *self.sets_left.lock().unwrap() {
+            Some(0) => {
+                return Box::pin(async { Err(CoordinationError::Unavailable("no connection".into())) });
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
         self.inner.set(path, data, version)
     }
     fn delete<'a>(&'a self, path: &'a str, version: Option<i32>) -> BoxFuture<'a, Result<()>> {
