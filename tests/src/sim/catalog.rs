@@ -2,88 +2,54 @@
 //! between any two steps, whose servers of the coordinator lag, and whose answers get lost.
 //!
 //! Gateways and members run the production code of `kvstore::cluster` on the embedded tree of znodes; each call there is a
-//! step of its own. What is made up is what a replica does: a write is acknowledged while a majority of the range's members
-//! has it open. Ranges are opened, closed and given back by the code of production.
+//! step of its own. What a node does is in `catalog_node`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use kvstore::coordination::Coordinator;
 use kvstore::coordination::embedded::{Embedded, EmbeddedClient};
-use kvstore::error::KvError;
-use kvstore::request::TableId;
-use kvstore::testing::{
-    ClusterId, ClusterMap, Holder, JoinError, NodeAddresses, Paths, Rebuild, TableView, Time, register,
-    uphold,
-};
-use wal::{CohortId, Incarnation, NodeId, ReplicaId};
+use kvstore::testing::{ClusterMap, Paths};
+use wal::sync::lock;
+use wal::{CohortId, NodeId};
 
-use super::catalog_history::{Act, Done, History};
+use super::catalog_history::{Act, Done};
+use super::catalog_node::{Shared, carry_out, follow};
 use super::coverage::Kind;
-use super::stepped::{Clock, Dice, Stepped, at_once, step};
+use super::stepped::{Dice, Fate, Stepped, Steps, at_once};
 
 /// Names of tables.
 const NAMES: [&str; 2] = ["a", "b"];
 /// Steps of a run; and most steps until everything is given back when nothing disturbs any more.
 const STEPS: u64 = 4000;
 const STEPS_QUIET: u64 = 40_000;
-/// Longest wait of a statement.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
-
-/// What all processes have in memory and on their disks.
-#[derive(Default)]
-pub(super) struct Held {
-    /// Replicas that are open.
-    open: BTreeSet<(u32, CohortId)>,
-    /// Data on disks: the writes that each replica has.
-    disks: BTreeMap<(u32, CohortId), BTreeSet<u64>>,
-    /// Which cluster each disk says that it belongs to.
-    joined: BTreeMap<u32, ClusterId>,
-}
-
-/// What is shared by all that runs.
-#[derive(Clone)]
-struct Shared {
-    held: Arc<Mutex<Held>>,
-    history: Arc<Mutex<History>>,
-    clock: Clock,
-    dice: Dice,
-}
-
-impl Shared {
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A node's process.
 struct Process {
     client: Arc<EmbeddedClient>,
     map: Arc<ClusterMap>,
+    steps: Steps,
     follow: Task,
     /// Statements at its gateway.
     statements: Vec<Task>,
 }
 
 /// The world.
-struct World {
+pub(super) struct World {
     service: Embedded,
     shared: Shared,
     processes: BTreeMap<u32, Option<Process>>,
     /// Clients of processes that have ended: the service has not given their sessions up yet.
     lingering: Vec<Arc<EmbeddedClient>>,
     ranges: Arc<Mutex<u128>>,
+    /// Taken so far.
+    steps: u64,
     statements_left: u32,
     /// One call in so many fails; one step in so many brings a fault.
     failing: u64,
@@ -103,36 +69,47 @@ pub(super) struct Ran {
 /// Runs the catalog of a seed.
 pub(super) fn run(seed: u64) -> Ran {
     let dice = Dice::new(seed ^ 0xca7a_1065);
-    let shared =
-        Shared { held: Arc::default(), history: Arc::default(), clock: Clock::new(), dice: dice.clone() };
-    let nodes = 3 + dice.below(3) as u32;
-    let mut world = World {
-        service: Embedded::new(),
-        shared,
-        processes: (1..=nodes).map(|node| (node, None)).collect(),
-        lingering: Vec::new(),
-        ranges: Arc::default(),
-        statements_left: 12 + dice.below(14) as u32,
-        failing: [0, 40, 400][dice.below(3) as usize],
-        faults: [60, 200, 1000][dice.below(3) as usize],
-    };
-    for node in 1..=nodes {
-        world.start(node);
-    }
-    let mut steps = 0;
-    while steps < STEPS {
-        steps += 1;
+    let mut world = World::new(3 + dice.below(3) as u32, dice.clone());
+    world.statements_left = 12 + dice.below(14) as u32;
+    world.failing = [0, 40, 400][dice.below(3) as usize];
+    world.faults = [60, 200, 1000][dice.below(3) as usize];
+    world.start_all();
+    while world.steps < STEPS {
         world.disturb();
         world.step();
     }
     world.calm();
-    let settled = world.settle(&mut steps);
+    let kept = world.settle().and_then(|()| world.lag()).and_then(|()| world.settle());
     let history = world.shared.history();
-    Ran { steps, met: history.kinds(), kept: settled.and_then(|()| history.check()) }
+    Ran { steps: world.steps, met: history.kinds(), kept: history.check().and(kept) }
 }
 
 impl World {
-    fn runs(&self, node: u32) -> bool {
+    /// A cluster in which nothing goes wrong yet; its nodes are still to be started.
+    pub(super) fn new(nodes: u32, dice: Dice) -> World {
+        World {
+            service: Embedded::new(),
+            shared: Shared::new(dice),
+            processes: (1..=nodes).map(|node| (node, None)).collect(),
+            lingering: Vec::new(),
+            ranges: Arc::default(),
+            steps: 0,
+            statements_left: 0,
+            failing: 0,
+            faults: 0,
+        }
+    }
+
+    /// All processes run.
+    pub(super) fn start_all(&mut self) {
+        for node in 1..=self.processes.len() as u32 {
+            if !self.runs(node) {
+                self.start(node);
+            }
+        }
+    }
+
+    pub(super) fn runs(&self, node: u32) -> bool {
         self.processes.get(&node).is_some_and(Option::is_some)
     }
 
@@ -142,17 +119,18 @@ impl World {
 
     fn start(&mut self, node: u32) {
         let client = self.service.client();
-        let coordinator = Stepped::new(client.clone(), self.shared.dice.clone(), self.failing);
+        let steps = Steps::default();
+        let coordinator = Stepped::new(client.clone(), self.shared.dice.clone(), self.failing, steps.clone());
         let ranges = self.ranges.clone();
         let new_range = move || {
-            let mut last = ranges.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = lock(&ranges);
             *last += 1;
             CohortId(*last)
         };
         let map = ClusterMap::new(Arc::new(coordinator), Paths::new("c"));
         let map = Arc::new(map.simulated(Arc::new(self.shared.clock.clone()), new_range));
-        let follow = Box::pin(follow(node, map.clone(), self.shared.clone()));
-        let process = Process { client, map, follow, statements: Vec::new() };
+        let follow = Box::pin(follow(node, map.clone(), self.shared.clone(), steps.clone()));
+        let process = Process { client, map, steps, follow, statements: Vec::new() };
         self.processes.insert(node, Some(process));
     }
 
@@ -197,34 +175,82 @@ impl World {
         if self.statements_left > 0 && !running.is_empty() && dice.one_in(STEPS / 60) {
             self.statements_left -= 1;
             let gateway = running[dice.below(running.len() as u64) as usize];
-            self.begin(gateway);
+            let act = self.draw();
+            self.begin(gateway, act);
         }
     }
 
-    /// A statement begins at a gateway.
-    fn begin(&mut self, gateway: u32) {
-        let (dice, shared) = (self.shared.dice.clone(), self.shared.clone());
-        let Some(Some(process)) = self.processes.get_mut(&gateway) else { return };
-        let (map, name) = (process.map.clone(), NAMES[dice.below(NAMES.len() as u64) as usize].to_owned());
-        let known = shared.history().tables();
+    /// Any statement.
+    fn draw(&self) -> Act {
+        let dice = &self.shared.dice;
+        let name = NAMES[dice.below(NAMES.len() as u64) as usize].to_owned();
+        let known = self.shared.history().tables();
         let table = (!known.is_empty()).then(|| known[dice.below(known.len() as u64) as usize]);
-        let act = match (dice.below(10), table) {
+        match (dice.below(10), table) {
             (0..=2, _) | (8.., None) => Act::Create(name),
             (3 | 4, _) => Act::Drop(name),
             (5 | 6, _) | (_, None) => Act::Look(name),
             (7 | 8, Some(table)) => Act::Write(table),
             (_, Some(table)) => Act::Read(table),
-        };
+        }
+    }
+
+    /// A statement begins at a gateway. Returns its number; `None`: the gateway does not run.
+    fn begin(&mut self, gateway: u32, act: Act) -> Option<u64> {
+        let shared = self.shared.clone();
+        let process = self.processes.get_mut(&gateway)?.as_mut()?;
+        let map = process.map.clone();
         let number = shared.history().begin(act.clone(), shared.clock.at());
         let statement = async move {
             let done = carry_out(number, &act, &map, &shared).await;
             shared.history().end(number, done, shared.clock.at());
         };
         process.statements.push(Box::pin(statement));
+        Some(number)
+    }
+
+    /// Carries a statement out while nothing else is asked for; `None`: its gateway has ended at it, or does not run.
+    pub(super) fn ask(&mut self, gateway: u32, act: Act) -> Result<Option<Done>, String> {
+        let Some(number) = self.begin(gateway, act.clone()) else { return Ok(None) };
+        let last = self.steps + STEPS_QUIET;
+        while self.steps < last {
+            self.step();
+            let outcome = self.shared.history().outcome(number);
+            if outcome.is_some() || !self.runs(gateway) {
+                return Ok(outcome);
+            }
+        }
+        Err(format!("{act:?} at gateway n{gateway} does not end though nothing disturbs it"))
+    }
+
+    /// The same, and it must do what it says.
+    pub(super) fn expect(
+        &mut self,
+        gateway: u32,
+        act: Act,
+        wanted: impl FnOnce(&Done) -> bool,
+    ) -> Result<Done, String> {
+        match self.ask(gateway, act.clone())? {
+            Some(done) if wanted(&done) => Ok(done),
+            done => Err(format!("{act:?} at gateway n{gateway} came to {done:?} though nothing disturbs it")),
+        }
+    }
+
+    /// At a step of a node's process, that with so many before it, something happens to it.
+    pub(super) fn arm(&self, node: u32, before: u64, fate: Fate) {
+        if let Some(Some(process)) = self.processes.get(&node) {
+            process.steps.arm(before, fate);
+        }
+    }
+
+    /// Whether that is still to come.
+    pub(super) fn is_armed(&self, node: u32) -> bool {
+        matches!(self.processes.get(&node), Some(Some(process)) if process.steps.is_armed())
     }
 
     /// One task of a process goes one step on.
     fn step(&mut self) {
+        self.steps += 1;
         let dice = self.shared.dice.clone();
         self.shared.clock.pass(20 + dice.below(4000));
         let running = self.running();
@@ -245,26 +271,57 @@ impl World {
                 let _ = process.follow.as_mut().poll(&mut context);
             }
         }
+        if process.steps.has_ended() {
+            self.kill(node);
+        }
     }
 
     /// Nothing disturbs any more: all processes run.
     fn calm(&mut self) {
         (self.faults, self.failing, self.statements_left) = (0, 0, 0);
-        self.lingering.drain(..).for_each(|client| client.kill(Duration::ZERO));
-        for node in 1..=self.processes.len() as u32 {
-            // A process that was started when calls failed would go on failing.
-            self.kill(node);
-            self.start(node);
-        }
+        // A process that was started when calls failed would go on failing.
+        self.running().into_iter().for_each(|node| self.kill(node));
+        self.start_all();
+        self.end_sessions();
+    }
+
+    /// The service gives up the sessions of processes that have ended.
+    pub(super) fn end_sessions(&mut self) {
         self.lingering.drain(..).for_each(|client| client.kill(Duration::ZERO));
     }
 
+    /// One gateway's server of the coordinator lags and does not catch up by itself, and nothing else is wrong: every
+    /// statement does what it says all the same [fresh-reads-sync].
+    fn lag(&mut self) -> Result<(), String> {
+        let lagging = 2;
+        if let Some(Some(process)) = self.processes.get(&lagging) {
+            process.client.fall_behind();
+        }
+        let (y, z) = ("y".to_owned(), "z".to_owned());
+        let made = |done: &Done| matches!(done, Done::Made(_));
+        let first = self.expect(1, Act::Create(y.clone()), made)?;
+        self.expect(lagging, Act::Create(z.clone()), made)?;
+        let found = |done: &Done| matches!(done, Done::Found(_));
+        self.expect(1, Act::Look(z.clone()), found)?;
+        self.expect(lagging, Act::Look(y.clone()), found)?;
+        self.expect(1, Act::Drop(y.clone()), |done| matches!(done, Done::Dropped(..)))?;
+        self.expect(lagging, Act::Create(y.clone()), |done| made(done) && *done != first)?;
+        self.expect(lagging, Act::Drop(z.clone()), |done| matches!(done, Done::Dropped(..)))?;
+        self.expect(1, Act::Look(z), |done| *done == Done::Missing)?;
+        if let Some(Some(process)) = self.processes.get(&lagging) {
+            process.client.catch_up();
+        }
+        Ok(())
+    }
+
     /// In the end every node holds exactly what stands in the catalog.
-    fn settle(&mut self, steps: &mut u64) -> Result<(), String> {
+    pub(super) fn settle(&mut self) -> Result<(), String> {
         let mut wrong = String::new();
         for quiet in 0..STEPS_QUIET {
-            *steps += 1;
             self.step();
+            if let Some((node, _)) = self.processes.iter().find(|(_, process)| process.is_none()) {
+                return Err(format!("n{node} does not run"));
+            }
             if quiet % 200 == 0 {
                 match self.difference() {
                     None => return Ok(()),
@@ -275,14 +332,20 @@ impl World {
         Err(format!("when nothing disturbs any more, {wrong}"))
     }
 
+    /// Whether all answers so far are right.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.shared.history().check()
+    }
+
     /// How the nodes and the znodes differ from the catalog.
-    fn difference(&self) -> Option<String> {
-        let maps = self.processes.values().flatten().map(|process| process.map.clone());
-        let maps: Vec<Arc<ClusterMap>> = maps.collect();
-        let mut expected = BTreeSet::new();
-        for (node, map) in (1..).zip(&maps) {
-            let view = map.view();
-            expected.extend(view.own(NodeId(node)).map(|(_, range)| (node, range.range())));
+    pub(super) fn difference(&self) -> Option<String> {
+        let (mut expected, mut tables, mut names) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (node, process) in self.processes.iter().filter_map(|(node, one)| Some((node, one.as_ref()?))) {
+            for (table, range) in process.map.view().own(NodeId(*node)) {
+                expected.insert((*node, range.range()));
+                tables.insert(table.table.id.0.to_string());
+                names.insert(table.table.name.clone());
+            }
         }
         let held = self.shared.held();
         let disks: BTreeSet<(u32, CohortId)> = held.disks.keys().copied().collect();
@@ -295,182 +358,21 @@ impl World {
         let observer = self.service.client();
         let list = |dir: &str| {
             let path = format!("/spinnaker/c/{dir}");
-            at_once(observer.list(&path)).and_then(Result::ok).unwrap_or_default()
+            let there = at_once(observer.list(&path)).and_then(Result::ok).unwrap_or_default();
+            there.into_iter().collect::<BTreeSet<String>>()
         };
         let ranges: BTreeSet<String> = expected.iter().map(|(_, range)| range.to_string()).collect();
-        let (marks, znodes) = (list("dropped"), list("ranges").into_iter().collect::<BTreeSet<_>>());
-        if !marks.is_empty() || znodes != ranges {
-            return Some(format!(
-                "marks {marks:?} and ranges {znodes:?} stand there; tables have {ranges:?}"
-            ));
-        }
-        None
+        let nodes = self.processes.keys().map(u32::to_string).collect();
+        let wanted = [
+            ("nodes", nodes),
+            ("dropped", BTreeSet::new()),
+            ("ranges", ranges),
+            ("tables", tables),
+            ("names", names),
+        ];
+        wanted.into_iter().find_map(|(dir, wanted)| {
+            let there = list(dir);
+            (there != wanted).then(|| format!("{dir} are {there:?}, and the catalog says {wanted:?}"))
+        })
     }
-}
-
-/// A node's hands on what it holds.
-struct Hands {
-    node: u32,
-    shared: Shared,
-}
-
-impl Holder for Hands {
-    fn close(&self, range: CohortId) {
-        self.shared.held().open.remove(&(self.node, range));
-    }
-
-    async fn forget(&self, _: CohortId) -> Result<(), String> {
-        step().await;
-        Ok(())
-    }
-
-    async fn remove(&self, range: CohortId) -> Result<(), String> {
-        step().await;
-        self.shared.held().disks.remove(&(self.node, range));
-        Ok(())
-    }
-}
-
-/// What a node does about the catalog as long as it lives.
-async fn follow(node: u32, map: Arc<ClusterMap>, shared: Shared) {
-    let me = ReplicaId { node: NodeId(node), incarnation: Incarnation(node.into()) };
-    let addresses =
-        NodeAddresses { grpc: format!("n{node}:1"), disk: Some(me.incarnation), ..NodeAddresses::default() };
-    let pause = |most: u64| shared.clock.sleep(Duration::from_micros(1000 + shared.dice.below(most)));
-    while let Err(error) = join(node, me, &map, &shared).await {
-        if !matches!(error, JoinError::Coordination(_)) {
-            shared.history().broken(format!("n{node} may not join: {error}"));
-        }
-        pause(10_000).await;
-    }
-    let hands = Hands { node, shared: shared.clone() };
-    loop {
-        if map.refresh().await.is_ok() && uphold(&map, me, &addresses).await.is_ok() {
-            let view = map.view();
-            let (dropped, _) = view.certainly_dropped();
-            for range in dropped {
-                // Tried again.
-                let _ = map.give_back(range, me.node, &hands).await;
-            }
-            let mut own: Vec<CohortId> = view.own(me.node).map(|(_, range)| range.range()).collect();
-            own.sort_unstable();
-            for range in own {
-                step().await;
-                let mut held = shared.held();
-                held.disks.entry((node, range)).or_default();
-                held.open.insert((node, range));
-            }
-        }
-        pause(30_000).await;
-    }
-}
-
-async fn join(node: u32, me: ReplicaId, map: &ClusterMap, shared: &Shared) -> Result<(), JoinError> {
-    let (kept, holds) = {
-        let held = shared.held();
-        (held.joined.get(&node).copied(), held.disks.keys().any(|(on, _)| *on == node))
-    };
-    let cluster = map.join(me, kept, holds).await?;
-    map.ensure().await?;
-    register(map, me, Rebuild::Never).await?;
-    shared.held().joined.insert(node, cluster);
-    Ok(map.refresh().await?)
-}
-
-/// What comes of a statement.
-async fn carry_out(number: u64, act: &Act, map: &ClusterMap, shared: &Shared) -> Done {
-    let deadline = shared.clock.now() + DEADLINE;
-    match act {
-        Act::Create(name) => match map.create_table(name, Bytes::new(), &[]).await {
-            Ok(table) => {
-                // That it fails changes nothing about the table.
-                let _ = map.refresh().await;
-                Done::Made(table.id)
-            }
-            Err(error @ KvError::TableExists(_)) => {
-                shared.history().error(&error);
-                Done::Exists
-            }
-            Err(error) => failed(&error, shared),
-        },
-        Act::Drop(name) => match map.drop_named(name).await {
-            Ok(table) => {
-                let confirmed = map.await_drop(&table, deadline).await;
-                Done::Dropped(table.table.id, confirmed)
-            }
-            Err(error @ KvError::NoTable(_)) => {
-                shared.history().error(&error);
-                Done::Missing
-            }
-            Err(error) => failed(&error, shared),
-        },
-        Act::Look(name) => {
-            if map.refresh_now().await.is_err() {
-                return Done::Nothing;
-            }
-            match map.table_named(name).await {
-                Ok(table) => Done::Found(table.table.id),
-                Err(KvError::NoTable(_)) => Done::Missing,
-                Err(_) => Done::Nothing,
-            }
-        }
-        Act::Write(table) => write(number, *table, map, shared).await,
-        Act::Read(table) => match map.table(*table).await {
-            Ok(view) => read(&view, shared).await,
-            Err(KvError::NoTable(_)) => Done::Missing,
-            Err(_) => Done::Nothing,
-        },
-    }
-}
-
-fn failed(error: &KvError, shared: &Shared) -> Done {
-    shared.history().error(error);
-    match error {
-        // Of a drop: it is done, but not seen.
-        KvError::OutcomeUnknown(_) | KvError::Unavailable(_) => Done::Unknown,
-        KvError::Overloaded(_) => Done::GaveUp,
-        _ => Done::Nothing,
-    }
-}
-
-/// A write: acknowledged while a majority of its range's members is open, and then held by all that are.
-async fn write(number: u64, table: TableId, map: &ClusterMap, shared: &Shared) -> Done {
-    for _ in 0..20 {
-        let view = match map.table(table).await {
-            Ok(view) => view,
-            Err(KvError::NoTable(_)) => return Done::Missing,
-            Err(_) => return Done::Nothing,
-        };
-        step().await;
-        if let Some((range, open)) = majority(&view, shared) {
-            let mut held = shared.held();
-            for node in open {
-                held.disks.entry((node, range)).or_default().insert(number);
-            }
-            return Done::Written;
-        }
-    }
-    Done::Nothing
-}
-
-async fn read(view: &TableView, shared: &Shared) -> Done {
-    for _ in 0..20 {
-        step().await;
-        if let Some((range, open)) = majority(view, shared) {
-            let held = shared.held();
-            let rows = open.into_iter().filter_map(|node| held.disks.get(&(node, range)));
-            return Done::Rows(rows.flatten().copied().collect());
-        }
-    }
-    Done::Nothing
-}
-
-/// The members of the table's range that are open, if they are a majority.
-fn majority(view: &TableView, shared: &Shared) -> Option<(CohortId, Vec<u32>)> {
-    let range = view.ranges.first()?;
-    let (id, members) = (range.range(), range.members());
-    let held = shared.held();
-    let open: Vec<u32> =
-        members.iter().map(|node| node.0).filter(|node| held.open.contains(&(*node, id))).collect();
-    (open.len() * 2 > members.len()).then_some((id, open))
 }

@@ -74,6 +74,11 @@ impl History {
         self.all[number as usize].ended = Some((at, done));
     }
 
+    /// How a statement ended, if it has.
+    pub(super) fn outcome(&self, number: u64) -> Option<Done> {
+        self.all[number as usize].ended.as_ref().map(|(_, done)| done.clone())
+    }
+
     /// An error was told.
     pub(super) fn error(&mut self, error: &KvError) {
         self.errors.push(error.kind());

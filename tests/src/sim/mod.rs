@@ -6,7 +6,8 @@
 //! - `world`: the agenda; `processes`, `replicas`: what the nodes do; `faults`: what is done to them; `sessions`: nodes and
 //!   the coordinator.
 //! - `machine`, `network`: the parts of the world.
-//! - `catalog`: a world of its own, in which tables are made and dropped.
+//! - `catalog`: a world of its own, in which tables are made and dropped; `catalog_crashes`: the end of a process at each of
+//!   its steps.
 //! - `client`, `workload`, `gateway`, `scans`: clients, what they do, and their gateways. `calls`: how replicas serve them.
 //! - [`checkers`]: the promises, one file each. [`coverage`]: what seeds have met, and what they have not.
 //! - [`scenarios`]: named kinds of trouble, and what shows that the system stands each.
@@ -16,7 +17,9 @@
 //! streams, ZooKeeper's client. The same seed gives the same run, always: see [`Report::hash`].
 
 pub mod checkers;
+mod catalog_crashes;
 mod catalog;
+mod catalog_node;
 mod catalog_history;
 mod stepped;
 mod calls;
@@ -140,7 +143,7 @@ pub fn run_in(seed: u64, ops: Option<u32>, scenario: Option<&Scenario>, trace: b
                 world.hash ^= steps;
                 met.into_iter().for_each(|kind| world.coverage.met(kind));
                 let broken = |what| Ending::Violation(Violation { checker: "catalog", what });
-                kept.map_or_else(broken, |()| Ending::Kept)
+                kept.and_then(|()| catalog_crashes::run(seed)).map_or_else(broken, |()| Ending::Kept)
             }
             Err(payload) => crashed(payload),
         };

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use kvstore::coordination::{CoordinationError, Coordinator, CreateMode, Op, Resu
 use kvstore::testing::Time;
 use replication::testing::options::Random;
 use tokio::sync::watch;
+use wal::sync::lock;
 
 /// Chance, drawn from the seed, for all that runs in a catalog.
 #[derive(Clone)]
@@ -25,7 +26,7 @@ impl Dice {
 
     /// A number below `end`.
     pub(super) fn below(&self, end: u64) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).below(end)
+        lock(&self.0).below(end)
     }
 
     /// Whether it happens, once in so many (0: never).
@@ -90,17 +91,90 @@ impl Time for Clock {
     }
 }
 
+/// What becomes of a process at one of its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It ends before the step is done.
+    EndsBefore,
+    /// The step is done, and the process ends before it hears of that.
+    EndsBehind,
+    /// The step is done, and the process is told that it has failed.
+    AnswerLost,
+}
+
+/// What a process does to the world: its requests to the coordinator, and the changes of its disk, one after the other.
+#[derive(Clone, Default)]
+pub(super) struct Steps(Arc<Mutex<StepsState>>);
+
+#[derive(Default)]
+struct StepsState {
+    /// After so many more steps this happens.
+    fate: Option<(u64, Fate)>,
+    /// The process has ended.
+    ended: bool,
+}
+
+impl Steps {
+    /// At the step that has so many before it, counted from here, this happens.
+    pub(super) fn arm(&self, before: u64, fate: Fate) {
+        self.lock().fate = Some((before, fate));
+    }
+
+    /// Whether that step is still to come.
+    pub(super) fn is_armed(&self) -> bool {
+        self.lock().fate.is_some()
+    }
+
+    /// Whether the process has ended at a step: nothing of it goes on.
+    pub(super) fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Does a step; `None`: its answer is lost. Does not return if the process ends at it.
+    pub(super) async fn take<T>(&self, step: impl Future<Output = T>) -> Option<T> {
+        let fate = match &mut self.lock().fate {
+            Some((before, _)) if *before > 0 => {
+                *before -= 1;
+                None
+            }
+            fate => fate.take().map(|(_, fate)| fate),
+        };
+        match fate {
+            None => Some(step.await),
+            Some(Fate::AnswerLost) => {
+                step.await;
+                None
+            }
+            Some(Fate::EndsBefore) => self.end().await,
+            Some(Fate::EndsBehind) => {
+                step.await;
+                self.end().await
+            }
+        }
+    }
+
+    async fn end<T>(&self) -> T {
+        self.lock().ended = true;
+        std::future::pending().await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, StepsState> {
+        lock(&self.0)
+    }
+}
+
 /// A process's client.
 pub(super) struct Stepped {
     inner: Arc<EmbeddedClient>,
     dice: Dice,
     /// One call in so many fails.
     failing: u64,
+    steps: Steps,
 }
 
 impl Stepped {
-    pub(super) fn new(inner: Arc<EmbeddedClient>, dice: Dice, failing: u64) -> Stepped {
-        Stepped { inner, dice, failing }
+    pub(super) fn new(inner: Arc<EmbeddedClient>, dice: Dice, failing: u64, steps: Steps) -> Stepped {
+        Stepped { inner, dice, failing, steps }
     }
 
     async fn read<T: Send>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
@@ -108,9 +182,9 @@ impl Stepped {
         if self.dice.one_in(self.failing) {
             return Err(CoordinationError::Unavailable("no connection".into()));
         }
-        let answer = call.await;
+        let answer = self.steps.take(call).await;
         step().await;
-        answer
+        answer.unwrap_or_else(|| Err(CoordinationError::Unavailable("the answer was lost".into())))
     }
 
     async fn change<T: Send>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
@@ -122,12 +196,9 @@ impl Stepped {
                 false => CoordinationError::Unavailable("no connection".into()),
             });
         }
-        let answer = call.await;
+        let answer = self.steps.take(call).await.filter(|_| !fails);
         step().await;
-        match fails {
-            true => Err(CoordinationError::Unknown("the answer was lost".into())),
-            false => answer,
-        }
+        answer.unwrap_or_else(|| Err(CoordinationError::Unknown("the answer was lost".into())))
     }
 }
 
