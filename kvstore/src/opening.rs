@@ -43,8 +43,9 @@ use wal::{Append, Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, 
 use crate::cluster::dropping::Holder;
 use crate::cluster::layout::{RangeDescriptor, TableDescriptor};
 use crate::cluster::local::KeptRange;
-use crate::cluster::map::{ClusterMap, TableView};
+use crate::cluster::map::ClusterMap;
 use crate::cluster::route::RangeRoute;
+use crate::cluster::view::TableView;
 use crate::dedup::WindowLimits;
 use crate::engine::{BlockCache, Engine, EngineOptions, FlushedState};
 use crate::ranges::{LocalRange, Ranges};
@@ -125,7 +126,7 @@ impl Opener {
                     }
                     self.ranges.insert(LocalRange { descriptor: descriptor.clone(), replica });
                     let (opener, table, range) = (self.clone(), table.clone(), range.clone());
-                    tokio::task::spawn_blocking(move || opener.keep(&table, &range));
+                    self.runtime.at_the_disk(move || opener.keep(&table, &range));
                 }
                 Some(_) => {}
             }
@@ -141,7 +142,7 @@ impl Opener {
         let opening = missing.into_iter().map(|(table, range)| {
             let descriptor = range.descriptor.clone();
             let (opener, runtime) = (self.clone(), tokio::runtime::Handle::current());
-            tokio::task::spawn_blocking(move || {
+            self.runtime.at_the_disk(move || {
                 let _within = runtime.enter();
                 if opener.try_open(descriptor) {
                     opener.keep(&table, &range);
@@ -319,8 +320,9 @@ impl Holder for Opener {
     async fn remove(&self, range: CohortId) -> Result<(), String> {
         // Readers that still hold a table keep their open file; the names go now.
         let disk = self.disk.clone();
-        let removed = tokio::task::spawn_blocking(move || disk.remove_dir(&directory(range))).await;
-        removed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        let removed = self.runtime.at_the_disk(move || disk.remove_dir(&directory(range))).await;
+        let removed = removed.map_err(|error| error.to_string())?;
+        removed.ok_or("the node has ended")?.map_err(|error| error.to_string())
     }
 }
 

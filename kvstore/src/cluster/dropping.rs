@@ -16,8 +16,9 @@ use replication::coordination::{CoordinationError, Op};
 use wal::{CohortId, NodeId};
 
 use super::layout::{self, RangeDescriptor};
-use super::map::{ClusterMap, TableView, coordination};
+use super::map::{ClusterMap, coordination};
 use super::tables::create;
+use super::view::TableView;
 use crate::error::KvError;
 
 /// How long the answer waits for a majority of the members, at most.

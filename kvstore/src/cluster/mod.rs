@@ -4,7 +4,7 @@
 //! - `tables`: making a table, one atomic step at the coordinator.
 //! - `identity`: whether the coordinator holds this node's cluster.
 //! - `membership`: this node's registration and its ephemeral address.
-//! - `map`: tables, ranges and live nodes, cached and kept fresh by a watch.
+//! - `map`: tables, ranges and live nodes, cached and kept fresh by a watch. `view`: one state of them.
 //! - `belonging`: which cluster this node has joined. `local`: what its disk keeps of the metadata.
 //! - `gone`: ranges of dropped tables. `time`: the clock that waits at the coordinator go by.
 //! - `route`: one range, with what answers have told of it.
@@ -16,6 +16,7 @@ pub(crate) mod tables;
 pub(crate) mod identity;
 pub(crate) mod membership;
 pub(crate) mod map;
+pub(crate) mod view;
 pub(crate) mod belonging;
 pub(crate) mod local;
 pub(crate) mod gone;

@@ -1,7 +1,8 @@
 //! Drives one cohort: events in, effects out, in order.
 //!
-//! There is no task per cohort. Whoever has an event (a stream's task, the ticker, a client's own task) puts it into the cohort's inbox and then *runs* the cohort, if nobody does so right now; if somebody does, that
-//! one takes the event along. So an event is handled without a hop to another thread, nobody ever waits for the lock,
+//! There is no task per cohort. Whoever has an event (a stream's task, the ticker, a client's own task) puts it into the
+//! cohort's inbox and then *runs* the cohort, if nobody does so right now; if somebody does, that one takes the event
+//! along. So an event is handled without a hop to another thread, nobody ever waits for the lock,
 //! and an effect that calls back at once (a log that is full) finds the inbox open instead of a deadlock.
 //!
 //! Effects are performed under the lock, in the order in which the cohort put them out, and none of them waits: an
@@ -341,7 +342,8 @@ impl<S: Store> NodeEnvironment<'_, S> {
     /// Does what blocks on the disk apart from the cohort's lock, and brings the cohort the event that it ends with.
     fn elsewhere(&self, work: impl FnOnce(&S) -> Event + Send + 'static) {
         let (me, store) = (Weak::clone(&self.replica.me), Arc::clone(&self.replica.store));
-        self.replica.node.tokio.spawn_blocking(move || {
+        let node = &self.replica.node;
+        node.at_the_disk(&node.tokio, move || {
             let event = work(&store);
             if let Some(replica) = me.upgrade() {
                 replica.submit(Input::Event(event));
@@ -411,7 +413,8 @@ impl<S: Store> Environment for NodeEnvironment<'_, S> {
             if !node.pacing.room(outgoing, || node.is_dead()).await {
                 return;
             }
-            node.tokio.clone().spawn_blocking(move || {
+            let disk = Arc::clone(&node);
+            disk.at_the_disk(&disk.tokio, move || {
                 let Some(replica) = me.upgrade() else { return node.pacing.took(outgoing, None) };
                 let read = replica.store.read_snapshot(to, snapshot, part, flushed);
                 let part = read.inspect_err(|error| error!(%to, error, "a snapshot cannot be read")).ok();

@@ -44,6 +44,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 use wal::{CohortId, Log, NodeId, ReplicaId};
@@ -185,6 +187,15 @@ impl Runtime {
     /// clients learn that the outcome is not known.
     pub fn kill(&self) {
         self.node.kill();
+    }
+
+    /// Does what blocks on the disk on a blocking thread of the caller's tokio runtime. [`Runtime::kill`] waits for it, for a while; if the node
+    /// has ended before the work begins, it is not done, and the result is `None`.
+    pub fn at_the_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<Option<T>> {
+        self.node.at_the_disk(&Handle::current(), work)
     }
 
     /// Stops the node: it can no longer keep its word. [`Runtime::failed`] says why.

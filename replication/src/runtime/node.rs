@@ -13,8 +13,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::error;
+use tracing::{error, warn};
+use wal::sync::Gate;
 use wal::{Incarnation, Log, NodeId, ReplicaId, random, sync};
 
 use super::clock;
@@ -26,6 +28,10 @@ use crate::coordination::Coordinator;
 use crate::protocol::Settings;
 use crate::protocol::event::Event;
 use crate::protocol::time::Stamp;
+
+/// How long the end of a node waits for calls to the disk that have begun. After a hung disk the process ends all the
+/// same.
+const DISK_WORK_MAX: Duration = Duration::from_secs(10);
 
 /// Who the node is.
 #[derive(Clone, Debug)]
@@ -64,6 +70,8 @@ pub(crate) struct Node {
     pub(crate) tokio: Handle,
     pub(crate) addresses: Arc<dyn Addresses>,
     pub(crate) cohorts: Cohorts,
+    /// What is being done at the disk, on blocking threads.
+    disk_work: Arc<Gate>,
     /// When each peer was last heard.
     heard: Mutex<HashMap<NodeId, Stamp>>,
     /// Set first of all at the end; looked at before anything is done.
@@ -105,6 +113,7 @@ impl Node {
             tokio,
             addresses,
             cohorts: Cohorts::default(),
+            disk_work: Arc::default(),
             heard: Mutex::default(),
             dead: AtomicBool::new(false),
             stop: watch::Sender::new(false),
@@ -165,6 +174,21 @@ impl Node {
         for cohort in self.cohorts.take_all() {
             cohort.end();
         }
+        let unfinished = self.disk_work.close(DISK_WORK_MAX);
+        if unfinished > 0 {
+            warn!(unfinished, "the disk does not answer: the node ends without waiting for it any longer");
+        }
+    }
+
+    /// Does what blocks on the disk on a blocking thread of `threads`. [`Node::kill`] waits for it; if the node has ended
+    /// before it begins, it is not done, and the result is `None`.
+    pub(crate) fn at_the_disk<T: Send + 'static>(
+        &self,
+        threads: &Handle,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<Option<T>> {
+        let gate = Arc::clone(&self.disk_work);
+        threads.spawn_blocking(move || gate.enter().map(|_inside| work()))
     }
 
     /// The log (or a cohort) can no longer be trusted: stop, and say so. Callable under a cohort's lock.

@@ -6,6 +6,7 @@
 
 mod clients;
 mod faults;
+mod effects;
 pub mod world;
 
 pub mod coordinator;
