@@ -134,6 +134,49 @@ pub(crate) fn choose(table: &TableSchema, filter: Option<Expr>) -> (Access, Opti
     (Access::Range { prefix, lower, upper, reverse: false }, rest(conjuncts, &used))
 }
 
+/// The values of the key's columns by which a WHERE gives each row of FROM its row of the table; `beside` is the position of
+/// FROM's first column. `None` if it does not.
+pub(crate) fn join_key(table: &TableSchema, filter: Option<&Expr>, beside: usize) -> Option<Vec<Expr>> {
+    let mut conjuncts = Vec::new();
+    flatten(filter.cloned(), &mut conjuncts);
+    let value = |expr: &Expr, position: usize, ty: &Type| {
+        let Expr::Compare { op: Operator::Eq, left, right } = expr else { return None };
+        let found = if is_column(left, position, ty) { right } else { left };
+        let column = if is_column(left, position, ty) { left } else { right };
+        let is_beside = !found.has_subquery()
+            && !found.any(&|part| match part {
+                Expr::Column { level, at } => *level > 0 || *at < beside,
+                Expr::Aggregate(_) => true,
+                Expr::Call { function, .. } => function.is_volatile(),
+                _ => false,
+            });
+        (is_column(column, position, ty) && is_beside).then(|| (**found).clone())
+    };
+    let key = table.key.iter().map(|position| {
+        let ty = &table.columns[*position].ty;
+        conjuncts.iter().find_map(|conjunct| value(conjunct, *position, ty))
+    });
+    key.collect()
+}
+
+/// The key that a row of FROM names by [`join_key`]'s values; `None` if no row can have it.
+pub(crate) fn joined_key(
+    table: &TableSchema,
+    key: &[Expr],
+    row: &[Datum],
+    env: &Env,
+) -> Result<Option<Vec<u8>>, SqlError> {
+    let mut bytes = Vec::with_capacity(KEY_BYTES_USUAL);
+    let scope = Scope { row, outer: None };
+    for (position, expr) in table.key.iter().zip(key) {
+        match fit(expr.eval(&scope, env)?, &table.columns[*position].ty) {
+            Some(value) => key_encoding::encode(&value, &mut bytes)?,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(bytes))
+}
+
 fn flatten(filter: Option<Expr>, out: &mut Vec<Expr>) {
     match filter {
         Some(Expr::And(items)) => items.into_iter().for_each(|item| flatten(Some(item), out)),

@@ -22,6 +22,7 @@ pub(crate) enum Plan {
     Insert(Arc<InsertPlan>),
     /// UPDATE and DELETE.
     Change(Arc<ChangePlan>),
+    Truncate(Vec<ChangePlan>),
     CreateTable(Box<CreateTablePlan>),
     DropTable {
         names: Vec<Name>,
@@ -56,6 +57,8 @@ pub(crate) struct Returning {
     pub(crate) exprs: Vec<Expr>,
     /// Their names and types.
     pub(crate) columns: Arc<[Column]>,
+    /// Whether they are known only when the row is written: they may show its version or LSN.
+    pub(crate) needs_write: bool,
 }
 
 /// Where inserted rows come from.
@@ -96,19 +99,33 @@ pub(crate) struct InsertPlan {
     pub(crate) command: &'static str,
 }
 
-/// UPDATE and DELETE by key.
+/// The rows that stand beside those that UPDATE .. FROM and DELETE .. USING change.
+#[derive(Debug)]
+pub(crate) struct ChangeFrom {
+    /// All columns of FROM.
+    pub(crate) source: Arc<SelectPlan>,
+    /// If WHERE says so: the values of the key's columns in the row of the table that goes with a row of FROM. They count
+    /// the columns of the table, system columns included, before those of FROM.
+    pub(crate) key: Option<Vec<Expr>>,
+}
+
+/// UPDATE and DELETE.
 #[derive(Debug)]
 pub(crate) struct ChangePlan {
     pub(crate) table: Arc<TableSchema>,
     pub(crate) access: Access,
+    /// FROM and USING. Expressions see its columns behind those of the table and the system columns.
+    pub(crate) from: Option<ChangeFrom>,
     /// What is left of WHERE.
     pub(crate) filter: Option<Expr>,
     /// UPDATE's new values; `None`: DELETE.
     pub(crate) assignments: Option<Vec<(usize, Expr)>>,
     /// Whether a row changes in the same way whatever it holds, so that nobody has to read it.
     pub(crate) same_for_all_rows: bool,
+    /// Whether a subquery says which rows change, or how: it must not see what the statement has changed.
+    pub(crate) has_subquery: bool,
     pub(crate) returning: Option<Returning>,
-    /// The statement: "UPDATE" or "DELETE".
+    /// The statement: "UPDATE", "DELETE" or "TRUNCATE TABLE".
     pub(crate) command: &'static str,
 }
 
@@ -139,6 +156,7 @@ impl Plan {
         match self {
             Plan::Insert(_)
             | Plan::Change(_)
+            | Plan::Truncate(_)
             | Plan::CreateTable(_)
             | Plan::DropTable { .. }
             | Plan::CopyIn(_)

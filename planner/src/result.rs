@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::stream::{BoxStream, StreamExt};
 
 use crate::error::SqlError;
-use crate::memory::{Held, HeldRows};
+use crate::memory::{Held, HeldRows, Memory};
 use crate::types::{Row, Type};
 
 /// A column of a result.
@@ -57,7 +57,6 @@ pub struct RowStream {
     ready: Option<Vec<Row>>,
     rest: Option<BoxStream<'static, Result<Vec<Row>, SqlError>>>,
     /// For the rows that are ready: the reader has them one batch at a time.
-    #[expect(dead_code, reason = "it is dropped with the stream")]
     held: Option<Held>,
 }
 
@@ -97,6 +96,20 @@ impl RowStream {
                 }
             }
         }
+    }
+
+    /// All rows that are left, held in memory.
+    pub(crate) async fn hold(mut self, memory: &Memory) -> Result<HeldRows, SqlError> {
+        if self.rest.is_none()
+            && let (Some(rows), Some(held)) = (self.ready.take(), self.held.take())
+        {
+            return Ok(HeldRows { rows, held });
+        }
+        let mut all = memory.rows();
+        while let Some(rows) = self.next().await? {
+            all.extend(rows)?;
+        }
+        Ok(all)
     }
 
     /// All rows that are left.

@@ -41,6 +41,7 @@ pub(crate) enum Statement {
     Insert(Insert),
     Update(Update),
     Delete(Delete),
+    Truncate(Vec<Name>),
     CreateTable(CreateTable),
     DropTable {
         names: Vec<Name>,
@@ -267,6 +268,8 @@ pub(crate) struct Update {
     pub(crate) table: Name,
     pub(crate) alias: Option<String>,
     pub(crate) assignments: Vec<Assignment>,
+    /// FROM: other tables whose columns WHERE and SET see.
+    pub(crate) from: Vec<From>,
     /// WHERE.
     pub(crate) filter: Option<Syntax>,
     pub(crate) returning: Option<Vec<Item>>,
@@ -277,6 +280,8 @@ pub(crate) struct Update {
 pub(crate) struct Delete {
     pub(crate) table: Name,
     pub(crate) alias: Option<String>,
+    /// USING: other tables whose columns WHERE sees.
+    pub(crate) using: Vec<From>,
     /// WHERE.
     pub(crate) filter: Option<Syntax>,
     pub(crate) returning: Option<Vec<Item>>,

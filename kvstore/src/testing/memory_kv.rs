@@ -115,9 +115,11 @@ impl MemoryKv {
         if size > limit {
             return Err(KvError::TooLarge { what: "row", size, limit });
         }
-        let mut row = self.row(write.table, &write.key, &Columns::All);
+        // Under one lock from the conditions to the change.
         let mut state = self.state();
         let at = (write.table, write.key.clone());
+        let absent = Row { key: write.key.clone(), cells: Vec::new(), version: Lsn::new(1, state.last) };
+        let mut row = state.rows.get(&at).cloned().unwrap_or(absent);
         if row.cells.is_empty() {
             row.version = state.deleted.get(&at).copied().unwrap_or(Lsn::ZERO);
         }

@@ -175,7 +175,7 @@ impl Binder {
 }
 
 /// 42712 if an entry of FROM has the alias of an earlier one.
-fn check_aliases(before: &[ScopeColumn], next: &[ScopeColumn]) -> Result<(), SqlError> {
+pub(super) fn check_aliases(before: &[ScopeColumn], next: &[ScopeColumn]) -> Result<(), SqlError> {
     let taken = |column: &&ScopeColumn| {
         !column.table.is_empty() && before.iter().any(|own| own.table == column.table)
     };

@@ -49,6 +49,7 @@ fn plan(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
         Statement::Insert(insert) => Plan::Insert(Arc::new(write::insert(binder, insert)?)),
         Statement::Update(update) => Plan::Change(Arc::new(write::update(binder, update)?)),
         Statement::Delete(delete) => Plan::Change(Arc::new(write::delete(binder, delete)?)),
+        Statement::Truncate(tables) => Plan::Truncate(write::truncate(binder, &tables)?),
         Statement::CreateTable(create) => {
             Plan::CreateTable(Box::new(create_table::bind(&create, binder.interrupt())?))
         }

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use super::binder::{Binder, ScopeColumn, Typed};
-use crate::access::{self, Access};
+use super::from::{Relation, check_aliases};
+use crate::access;
 use crate::catalog::TableSchema;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::Expr;
-use crate::plan::{ChangePlan, InsertPlan, InsertSource, OnConflict, Returning};
+use crate::plan::{ChangeFrom, ChangePlan, InsertPlan, InsertSource, OnConflict, Returning};
+use crate::query::SelectPlan;
+use crate::result::Column;
 use crate::row_encoding::table_columns;
 use crate::statement::{
-    Assignment, Body, ConflictClause, ConflictTarget, Delete, Insert, Item, Name, Query, Syntax, Update,
+    Assignment, Body, ConflictClause, ConflictTarget, Delete, From, Insert, Item, Name, Query, Syntax, Update,
 };
 
 /// The columns that an INSERT gives values to.
@@ -121,7 +124,7 @@ pub(super) fn insert(binder: &mut Binder, insert: Insert) -> Result<InsertPlan, 
             other => other,
         }
     };
-    let returning = returning(binder, &table, &insert.alias, insert.returning)?;
+    let returning = returning(binder, &table, row_scope(&table, &insert.alias), insert.returning)?;
     let command = if insert.upsert { "UPSERT" } else { "INSERT" };
     let names_one_key = match &source {
         InsertSource::Rows(rows) if rows.len() == 1 => {
@@ -142,7 +145,8 @@ fn replaces(table: &Arc<TableSchema>, written: &[bool], assignments: &[(usize, E
         if *value != Expr::column(excluded + at) {
             return false;
         }
-        assigned[*at] = true;
+        // The key is the same in both.
+        assigned[*at] = !table.is_key(*at);
     }
     (0..table.columns.len()).all(|at| assigned[at] == (written[at] && !table.is_key(at)))
 }
@@ -218,10 +222,6 @@ fn bind_assignments(
                 format!("multiple assignments to same column \"{}\"", column.name),
             ));
         }
-        if table.is_key(at) {
-            return Err(SqlError::unsupported("changing a column of the primary key")
-                .hint("Delete the row and insert it under its new key."));
-        }
         let expr = match &assignment.value {
             Syntax::Default => binder.default(table, at)?,
             syntax => {
@@ -234,73 +234,103 @@ fn bind_assignments(
     Ok(bound)
 }
 
-/// The keys that a change names. 0A000 if it names none.
-fn change_access(
-    binder: &mut Binder,
-    table: &Arc<TableSchema>,
-    filter: Option<Syntax>,
-    command: &str,
-) -> Result<(Access, Option<Expr>), SqlError> {
-    let filter = filter.map(|filter| binder.condition(&filter, "WHERE")).transpose()?;
-    let (access, filter) = access::choose(table, filter);
-    if !access.is_points() {
-        let key: Vec<&str> = table.key.iter().map(|at| table.columns[*at].name.as_str()).collect();
-        let example: Vec<String> =
-            key.iter().enumerate().map(|(n, name)| format!("{name} = ${}", n + 1)).collect();
-        return Err(SqlError::unsupported(format!("{command} without the primary key in WHERE")).hint(
-            format!(
-                "Name the rows by their key ({}): {command} .. WHERE {}. IN and = ANY (array) name several.",
-                key.join(", "),
-                example.join(" AND ")
-            ),
-        ));
-    }
-    Ok((access, filter))
-}
-
 /// Binds UPDATE.
 pub(super) fn update(binder: &mut Binder, update: Update) -> Result<ChangePlan, SqlError> {
-    let Update { table, alias, assignments, filter, returning } = update;
-    change(binder, "UPDATE", &table, &alias, Some(assignments), filter, returning)
+    let Update { table, alias, assignments, from, filter, returning } = update;
+    change(binder, "UPDATE", Target { table, alias }, Some(assignments), from, filter, returning)
 }
 
 /// Binds DELETE.
 pub(super) fn delete(binder: &mut Binder, delete: Delete) -> Result<ChangePlan, SqlError> {
-    let Delete { table, alias, filter, returning } = delete;
-    change(binder, "DELETE", &table, &alias, None, filter, returning)
+    let Delete { table, alias, using, filter, returning } = delete;
+    change(binder, "DELETE", Target { table, alias }, None, using, filter, returning)
+}
+
+/// Binds TRUNCATE: of each table all rows are deleted.
+pub(super) fn truncate(binder: &mut Binder, tables: &[Name]) -> Result<Vec<ChangePlan>, SqlError> {
+    let all = |table: &Name| {
+        let target = Target { table: table.clone(), alias: None };
+        change(binder, "TRUNCATE TABLE", target, None, Vec::new(), None, None)
+    };
+    tables.iter().map(all).collect()
+}
+
+/// The table that a statement changes.
+struct Target {
+    table: Name,
+    alias: Option<String>,
 }
 
 fn change(
     binder: &mut Binder,
     command: &'static str,
-    table: &Name,
-    alias: &Option<String>,
+    target: Target,
     assignments: Option<Vec<Assignment>>,
+    from: Vec<From>,
     filter: Option<Syntax>,
     items: Option<Vec<Item>>,
 ) -> Result<ChangePlan, SqlError> {
-    let table = binder.table(table)?;
-    let (assignments, (access, filter)) = binder.within(row_scope(&table, alias), |binder| {
+    let table = binder.table(&target.table)?;
+    let mut scope = row_scope(&table, &target.alias);
+    let width = scope.len();
+    let source = (!from.is_empty()).then(|| beside(binder, &from, &mut scope)).transpose()?;
+    let (assignments, filter) = binder.within(scope.clone(), |binder| {
         let assignments = assignments.map(|all| bind_assignments(binder, &table, all)).transpose()?;
-        Ok((assignments, change_access(binder, &table, filter, command)?))
+        Ok((assignments, filter.map(|filter| binder.condition(&filter, "WHERE")).transpose()?))
     })?;
-    let returning = returning(binder, &table, alias, items)?;
+    let from = source.map(|source| {
+        let key = access::join_key(&table, filter.as_ref(), width);
+        ChangeFrom { source: Arc::new(source), key }
+    });
+    let mut exprs = assignments.iter().flatten().map(|(_, value)| value).chain(&filter);
+    let has_subquery = exprs.any(Expr::has_subquery);
+    let (access, filter) = access::choose(&table, filter);
+    let returning = returning(binder, &table, scope, items)?;
     let mut values = assignments.iter().flatten();
-    let same_for_all_rows =
-        filter.is_none() && returning.is_none() && values.all(|(_, value)| value.is_constant());
-    Ok(ChangePlan { table, access, filter, assignments, same_for_all_rows, returning, command })
+    let same_for_all_rows = filter.is_none()
+        && returning.is_none()
+        && from.is_none()
+        && values.all(|(at, value)| value.is_constant() && !table.is_key(*at));
+    Ok(ChangePlan {
+        table,
+        access,
+        from,
+        filter,
+        assignments,
+        same_for_all_rows,
+        has_subquery,
+        returning,
+        command,
+    })
 }
 
-/// Binds RETURNING.
+/// Binds FROM or USING; its columns are added to the scope of the table that is changed.
+fn beside(
+    binder: &mut Binder,
+    from: &[From],
+    scope: &mut Vec<ScopeColumn>,
+) -> Result<SelectPlan, SqlError> {
+    let Relation { input, columns } = binder.relations(from, true)?;
+    check_aliases(scope, &columns)?;
+    let computed = columns.iter().map(|column| Column::computed(column.name.clone(), column.ty.clone()));
+    let source = SelectPlan::new(input, (0..columns.len()).map(Expr::column).collect(), computed.collect());
+    scope.extend(columns);
+    Ok(source)
+}
+
+/// Binds RETURNING over the row that is written, system columns included, and what stands beside it.
 fn returning(
     binder: &mut Binder,
     table: &Arc<TableSchema>,
-    alias: &Option<String>,
+    scope: Vec<ScopeColumn>,
     items: Option<Vec<Item>>,
 ) -> Result<Option<Returning>, SqlError> {
     let Some(items) = items else { return Ok(None) };
-    let (exprs, columns) = binder.within(row_scope(table, alias), |binder| binder.items(&items))?;
-    Ok(Some(Returning { exprs, columns: columns.into() }))
+    let (exprs, columns) = binder.within(scope, |binder| binder.items(&items))?;
+    let system = table.columns.len()..table_columns(table).len();
+    let of_system = |expr: &Expr| matches!(expr, Expr::Column { level: 0, at } if system.contains(at));
+    let needs_write = exprs.iter().any(|expr| expr.has_subquery() || expr.any(&of_system));
+    Ok(Some(Returning { exprs, columns: columns.into(), needs_write }))
 }
 
 /// The columns of the row that a statement writes.

@@ -14,7 +14,7 @@ use crate::catalog::TableSchema;
 use crate::error::SqlError;
 use crate::expression::{Env, Expr, Scope};
 use crate::key_encoding;
-use crate::plan::{ChangePlan, InsertPlan, InsertSource, OnConflict, Plan};
+use crate::plan::{ChangeFrom, ChangePlan, InsertPlan, InsertSource, OnConflict, Plan};
 use crate::query::SelectPlan;
 
 /// Ranges listed at most.
@@ -213,8 +213,14 @@ async fn insert_lines(
         OnConflict::Replace => "Upsert: put",
     };
     lines.push(format!("{how} on {}", insert.table.name));
-    if let InsertSource::Rows(source) = &insert.source {
-        lines.push(format!("  Rows: {}", source.len()));
+    match &insert.source {
+        InsertSource::Rows(source) => lines.push(format!("  Rows: {}", source.len())),
+        InsertSource::Query { query, .. } => {
+            lines.push("  Rows of:".into());
+            let mut inner = Vec::new();
+            select_lines(run, query, &mut inner).await?;
+            lines.extend(inner.into_iter().map(|line| format!("    {line}")));
+        }
     }
     match Target::of(plan, &run.env) {
         Some(target) => {
@@ -228,7 +234,21 @@ async fn insert_lines(
 async fn change_lines(run: &Run<'_>, change: &ChangePlan, lines: &mut Vec<String>) -> Result<(), SqlError> {
     let verb = if change.assignments.is_some() { "Update" } else { "Delete" };
     let (what, span) = access_line(&change.table, &change.access, &run.env)?;
-    lines.push(format!("{verb} on {}: {}", change.table.name, what.to_lowercase()));
+    let (what, span) = match &change.from {
+        None => (what.to_lowercase(), span),
+        Some(ChangeFrom { key: Some(_), .. }) => ("point reads by the keys of FROM".into(), None),
+        Some(ChangeFrom { key: None, .. }) => (format!("{}, joined to FROM", what.to_lowercase()), span),
+    };
+    lines.push(format!("{verb} on {}: {what}", change.table.name));
+    if change.filter.is_some() {
+        lines.push("  Filter: on this gateway".into());
+    }
+    if let Some(ChangeFrom { source, .. }) = &change.from {
+        lines.push("  FROM:".into());
+        let mut inner = Vec::new();
+        select_lines(run, source, &mut inner).await?;
+        lines.extend(inner.into_iter().map(|line| format!("    {line}")));
+    }
     match span {
         Some(span) => ranges(run, &change.table, &span, false, lines).await,
         None => Ok(()),

@@ -5,6 +5,7 @@ mod session;
 mod ddl;
 mod insert;
 mod change;
+mod beside;
 mod read;
 mod scan;
 mod overlay;
@@ -41,6 +42,10 @@ pub(crate) async fn execute(
         Plan::Select(select) => Ok(rows(read::stream(run, select).await?, "SELECT")),
         Plan::Insert(insert) => Ok(written("INSERT 0", insert::insert(run, insert).await?, columns)),
         Plan::Change(change) => Ok(written(change.command, change::change(run, change).await?, columns)),
+        Plan::Truncate(tables) => {
+            Box::pin(change::truncate(run, tables)).await?;
+            Ok(Execution::Done { tag: "TRUNCATE TABLE".into() })
+        }
         Plan::CreateTable(create) => Box::pin(ddl::create_table(run, create)).await,
         Plan::DropTable { names, if_exists } => Box::pin(ddl::drop_table(run, names, *if_exists)).await,
         Plan::CopyIn(plan) => {

@@ -18,8 +18,7 @@ pub(super) struct Overlay {
 impl Overlay {
     /// The session's own write into a table, if it has one.
     pub(super) fn of(table: &TableSchema, session: &Session) -> Option<Overlay> {
-        let deferred = session.deferred().filter(|deferred| deferred.table == table.id)?;
-        let write = deferred.write?;
+        let write = session.deferred().filter(|write| write.table == table.id)?;
         Some(Overlay { key: write.key, mutations: write.mutations, seen: false })
     }
 

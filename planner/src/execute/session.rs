@@ -104,7 +104,7 @@ async fn commit(run: &Run<'_>) -> Result<&'static str, SqlError> {
         Commit::NoBlock => no_transaction(run.session),
         Commit::RolledBack => return Ok("ROLLBACK"),
         Commit::Send(None) => {}
-        Commit::Send(Some(deferred)) => writer::commit(run, deferred).await?,
+        Commit::Send(Some(write)) => writer::commit(run, write).await?,
     }
     Ok("COMMIT")
 }

@@ -52,7 +52,7 @@ impl Target {
     }
 
     fn of_change(change: &ChangePlan, env: &Env) -> Option<Target> {
-        if !change.access.is_single_point() {
+        if !change.access.is_single_point() || change.from.is_some() {
             return None;
         }
         let key = change.access.key(&change.table, env).ok()??.into();

@@ -205,6 +205,16 @@ impl Expr {
         test(self) || self.parts().into_iter().any(|part| deeper(|| part.any(test)))
     }
 
+    /// Is a subquery a part of it?
+    pub(crate) fn has_subquery(&self) -> bool {
+        self.any(&|expr| {
+            matches!(
+                expr,
+                Expr::Exists(_) | Expr::Subquery(_) | Expr::ArrayQuery { .. } | Expr::InQuery { .. }
+            )
+        })
+    }
+
     /// Is it the same for all rows of an execution: no column, no subquery (which may refer to one)?
     pub(crate) fn is_constant(&self) -> bool {
         !self.any(&|expr| match expr {

@@ -115,6 +115,8 @@ fn parse_here(converter: &Converter<'_>) -> Result<Statement, SqlError> {
     if let Some(prepare) = prepare(converter, &tokens)? {
         return Ok(prepare);
     }
+    refuse_current_of(&tokens)?;
+    end_select_before_conflict(&mut tokens);
     let upsert = rewrite_upsert(&mut tokens);
     let splits = cut_splits(converter, &mut tokens)?;
     let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
@@ -242,6 +244,45 @@ fn rewrite_upsert(tokens: &mut [TokenWithSpan]) -> bool {
         }
     }
     false
+}
+
+/// Puts `WHERE TRUE` between a SELECT without FROM and ON CONFLICT: the parser takes ON for an alias of its last column.
+fn end_select_before_conflict(tokens: &mut Vec<TokenWithSpan>) {
+    let first = tokens.first();
+    if !is(first, "insert") && !is(first, "upsert") && !is(first, "explain") {
+        return;
+    }
+    let (mut depth, mut bare) = (0_u32, false);
+    for at in 0..tokens.len() {
+        match &tokens[at].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            Token::Word(own) if depth == 0 && own.quote_style.is_none() => {
+                match own.value.to_ascii_uppercase().as_str() {
+                    "SELECT" => bare = true,
+                    "FROM" | "WHERE" | "GROUP" | "HAVING" | "ORDER" | "LIMIT" | "OFFSET" => bare = false,
+                    "ON" if bare && is(tokens.get(at + 1), "conflict") => {
+                        let clause = ["WHERE", "TRUE"].map(|word| TokenWithSpan::wrap(Token::make_keyword(word)));
+                        tokens.splice(at..at, clause);
+                        return;
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// 0A000 for UPDATE and DELETE .. WHERE CURRENT OF a cursor.
+fn refuse_current_of(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
+    let found = tokens.windows(3).any(|three| {
+        is(three.first(), "where") && is(three.get(1), "current") && is(three.get(2), "of")
+    });
+    if found {
+        return Err(SqlError::unsupported("WHERE CURRENT OF a cursor").hint("Name the row by its primary key."));
+    }
+    Ok(())
 }
 
 /// Cuts `SPLIT AT VALUES ((..), ..)` off the end of CREATE TABLE.

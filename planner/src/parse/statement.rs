@@ -26,6 +26,7 @@ impl Converter<'_> {
             Ast::Insert(inner) => Statement::Insert(self.insert(inner, upsert)?),
             Ast::Update(inner) => Statement::Update(self.update(inner)?),
             Ast::Delete(inner) => Statement::Delete(self.delete(inner)?),
+            Ast::Truncate(inner) => Statement::Truncate(self.truncate(inner)?),
             Ast::CreateTable(inner) => Statement::CreateTable(self.create_table(inner, splits)?),
             Ast::Drop {
                 object_type: ObjectType::Table,
@@ -313,7 +314,6 @@ fn refused(sql: &str, statement: &ast::Statement) -> SqlError {
     let hint = match statement {
         Ast::AlterTable(_) => "Create a new table with the columns that you need, and copy the rows over.",
         Ast::CreateIndex(_) => "The primary key is the only index: choose it by the reads that you need.",
-        Ast::Truncate(_) => "Drop the table and create it again.",
         Ast::CreateSequence { .. } => "Use uuid with DEFAULT gen_random_uuid().",
         Ast::CreateSchema { .. } => "There is one schema, public.",
         _ => hint(words.first().map_or("", String::as_str)),

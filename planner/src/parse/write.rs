@@ -1,11 +1,17 @@
 //! INSERT, UPSERT, UPDATE and DELETE from the parser's tree into ours.
 
-use sqlparser::ast::{self, AssignmentTarget, Expr, FromTable, OnConflictAction, OnInsert, TableObject};
+use sqlparser::ast::{
+    self, AssignmentTarget, Expr, FromTable, FunctionArg, FunctionArgExpr, OnConflictAction, OnInsert,
+    TableObject, UpdateTableFromKind,
+};
 
 use super::converter::{Converter, fold};
-use super::refuse::{foreign, unsupported};
-use crate::error::SqlError;
-use crate::statement::{Assignment, ConflictClause, ConflictTarget, Delete, From, Insert, Name, Update};
+use super::refuse::foreign;
+use crate::error::{SqlError, sqlstate};
+use crate::statement::{
+    Alias, Assignment, Body, ConflictClause, ConflictTarget, Delete, From, Insert, Item, Name, Query, Select,
+    Syntax, Update,
+};
 
 impl Converter<'_> {
     pub(super) fn insert(&self, insert: ast::Insert, upsert: bool) -> Result<Insert, SqlError> {
@@ -115,18 +121,23 @@ impl Converter<'_> {
             order_by,
             limit,
         } = update;
-        unsupported(&[(from.is_some(), "UPDATE .. FROM")])?;
         foreign(&[
             (output.is_some(), "output"),
             (or.is_some(), "or"),
             (!order_by.is_empty(), "order"),
             (limit.is_some(), "limit"),
+            (matches!(from, Some(UpdateTableFromKind::BeforeSet(_))), "from"),
         ])?;
+        let from = match from {
+            Some(UpdateTableFromKind::AfterSet(from) | UpdateTableFromKind::BeforeSet(from)) => from,
+            None => Vec::new(),
+        };
         let (table, alias) = self.plain_table(table)?;
         Ok(Update {
             table,
             alias,
             assignments: self.assignments(assignments)?,
+            from: self.beside(from)?,
             filter: selection.map(|filter| self.expr(filter)).transpose()?,
             returning: returning.map(|items| self.items(items)).transpose()?,
         })
@@ -145,7 +156,6 @@ impl Converter<'_> {
             order_by,
             limit,
         } = delete;
-        unsupported(&[(using.is_some(), "DELETE .. USING")])?;
         foreign(&[
             (!tables.is_empty() || matches!(from, FromTable::WithoutKeyword(_)), "delete"),
             (output.is_some(), "output"),
@@ -160,27 +170,73 @@ impl Converter<'_> {
         Ok(Delete {
             table,
             alias,
+            using: self.beside(using.unwrap_or_default())?,
             filter: selection.map(|filter| self.expr(filter)).transpose()?,
             returning: returning.map(|items| self.items(items)).transpose()?,
         })
     }
 
+    /// Converts the entries of FROM or USING beside the table that is changed.
+    fn beside(&self, from: Vec<ast::TableWithJoins>) -> Result<Vec<From>, SqlError> {
+        self.check_chain(from.len())?;
+        from.into_iter().map(|from| self.joins(from)).collect()
+    }
+
+    /// Converts TRUNCATE.
+    pub(super) fn truncate(&self, truncate: ast::Truncate) -> Result<Vec<Name>, SqlError> {
+        let ast::Truncate { table_names, partitions, table: _, if_exists, identity: _, cascade: _, on_cluster } =
+            truncate;
+        foreign(&[
+            (partitions.is_some(), "partition"),
+            (if_exists, "exists"),
+            (on_cluster.is_some(), "on"),
+        ])?;
+        table_names.iter().map(|target| self.name(&target.name)).collect()
+    }
+
     fn assignments(&self, all: Vec<ast::Assignment>) -> Result<Vec<Assignment>, SqlError> {
         let mut out = Vec::with_capacity(all.len());
         for assignment in all {
-            match (assignment.target, assignment.value) {
-                (AssignmentTarget::ColumnName(own), value) => {
-                    out.push(Assignment { column: self.name(&own)?, value: self.expr(value)? });
+            match assignment.target {
+                AssignmentTarget::ColumnName(own) => {
+                    out.push(Assignment { column: self.name(&own)?, value: self.expr(assignment.value)? });
                 }
-                (AssignmentTarget::Tuple(columns), Expr::Tuple(values)) if columns.len() == values.len() => {
-                    for (own, value) in columns.iter().zip(values) {
-                        out.push(Assignment { column: self.name(own)?, value: self.expr(value)? });
-                    }
+                AssignmentTarget::Tuple(columns) => {
+                    let columns = columns.iter().map(|own| self.name(own)).collect::<Result<Vec<_>, _>>()?;
+                    let values = self.row_values(assignment.value, columns.len())?;
+                    let pairs = columns.into_iter().zip(values);
+                    out.extend(pairs.map(|(column, value)| Assignment { column, value }));
                 }
-                _ => return Err(SqlError::unsupported("this form of SET (a, b) = ..")),
             }
         }
         Ok(out)
+    }
+
+    /// The values that `SET (a, b) = ..` gives to so many columns.
+    fn row_values(&self, value: Expr, columns: usize) -> Result<Vec<Syntax>, SqlError> {
+        let values = match value {
+            Expr::Tuple(values) => values.into_iter().map(|value| self.expr(value)).collect::<Result<_, _>>()?,
+            Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case("row") => self.row_call(call)?,
+            Expr::Subquery(query) => columns_of(&self.query(*query)?)?,
+            _ => {
+                let what = "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression";
+                return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, what));
+            }
+        };
+        if values.len() != columns {
+            return Err(SqlError::new(sqlstate::SYNTAX, "number of columns does not match number of values"));
+        }
+        Ok(values)
+    }
+
+    /// The values of `ROW(..)`.
+    fn row_call(&self, call: ast::Function) -> Result<Vec<Syntax>, SqlError> {
+        let ast::FunctionArguments::List(list) = call.args else { return Ok(Vec::new()) };
+        let value = |argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => self.expr(value),
+            _ => Err(SqlError::new(sqlstate::SYNTAX, "ROW takes a list of values")),
+        };
+        list.args.into_iter().map(value).collect()
     }
 
     /// The table and alias of a FROM entry that must be a plain table.
@@ -193,4 +249,28 @@ impl Converter<'_> {
             _ => Err(SqlError::unsupported("a join in UPDATE or DELETE")),
         }
     }
+}
+
+/// A query's columns, each as a query that gives one value.
+fn columns_of(query: &Query) -> Result<Vec<Syntax>, SqlError> {
+    let width = match &query.body {
+        Body::Select(select) if select.items.iter().all(|item| matches!(item, Item::Expression { .. })) => {
+            select.items.len()
+        }
+        Body::Values(rows) => rows.first().map_or(0, Vec::len),
+        _ => {
+            return Err(SqlError::unsupported("SET (a, b) = (query) without a list of the query's columns")
+                .hint("Write SET (a, b) = (SELECT x, y FROM ..)."));
+        }
+    };
+    let names: Vec<String> = (1..=width).map(|number| format!("column{number}")).collect();
+    let column = |name: &String| {
+        let own = Name { parts: vec![name.clone()], position: None };
+        let item = Item::Expression { syntax: Syntax::Column(own.clone()), alias: None };
+        let mut select = Select::over_table(own, vec![item]);
+        let alias = Some(Alias { name: "source".into(), columns: names.clone() });
+        select.from = vec![From::Query { query: Box::new(query.clone()), alias }];
+        Syntax::Subquery(Box::new(Query::plain(Body::Select(Box::new(select)))))
+    };
+    Ok(names.iter().map(column).collect())
 }

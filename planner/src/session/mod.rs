@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use kvstore::request::{ReadOptions, SessionToken};
+use kvstore::request::{ReadOptions, SessionToken, Write};
 
 use crate::context::ServerInfo;
 use crate::error::{SqlError, sqlstate};
@@ -23,7 +23,7 @@ pub use notice::Notice;
 use statements::Statements;
 use transaction::Transaction;
 pub use transaction::TransactionStatus;
-pub(crate) use transaction::{Commit, Deferred};
+pub(crate) use transaction::Commit;
 
 /// One client's session: it carries settings, the transaction block and prepared statements from one statement to the
 /// next. A clone is another handle to the same session.
@@ -311,13 +311,13 @@ impl Session {
     }
 
     /// The block's deferred write, for reads of the same block.
-    pub(crate) fn deferred(&self) -> Option<Deferred> {
+    pub(crate) fn deferred(&self) -> Option<Write> {
         self.state().transaction.deferred()
     }
 
     /// Keeps the block's write until COMMIT.
-    pub(crate) fn defer(&self, deferred: Deferred) {
-        self.state().transaction.defer(deferred);
+    pub(crate) fn defer(&self, write: Write) {
+        self.state().transaction.defer(write);
     }
 
     /// A notice for the client.

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use kvstore::request::{TableId, Write};
+use kvstore::request::Write;
 
 use super::notice::Notice;
 use crate::error::{SqlError, sqlstate};
@@ -37,15 +37,6 @@ impl TransactionStatus {
     }
 }
 
-/// The write of a block, which waits for COMMIT.
-#[derive(Clone, Debug)]
-pub(crate) struct Deferred {
-    /// The table of the statement.
-    pub(crate) table: TableId,
-    /// The write with its conditions; `None` if the statement found nothing to write.
-    pub(crate) write: Option<Write>,
-}
-
 /// How COMMIT ended a block.
 #[derive(Debug)]
 pub(crate) enum Commit {
@@ -54,7 +45,7 @@ pub(crate) enum Commit {
     /// The block had failed and was rolled back.
     RolledBack,
     /// The block's statements hold. Its deferred write, if it has one, is now to be sent.
-    Send(Option<Deferred>),
+    Send(Option<Write>),
 }
 
 /// A savepoint of a block.
@@ -72,7 +63,7 @@ struct Savepoint {
 struct Block {
     failed: bool,
     read_only: bool,
-    deferred: Option<Deferred>,
+    deferred: Option<Write>,
     savepoints: Vec<Savepoint>,
     /// Settings before the block, for ROLLBACK.
     before: Settings,
@@ -284,7 +275,7 @@ impl Transaction {
     }
 
     /// The block's deferred write, for reads of the same block.
-    pub(super) fn deferred(&self) -> Option<Deferred> {
+    pub(super) fn deferred(&self) -> Option<Write> {
         self.block.as_ref().and_then(|block| block.deferred.clone())
     }
 
@@ -325,10 +316,10 @@ impl Transaction {
     }
 
     /// Keeps the block's write until COMMIT.
-    pub(super) fn defer(&mut self, deferred: Deferred) {
+    pub(super) fn defer(&mut self, write: Write) {
         debug_assert!(self.block.is_some(), "only a block defers a write");
         if let Some(block) = &mut self.block {
-            block.deferred = Some(deferred);
+            block.deferred = Some(write);
         }
     }
 }

@@ -155,9 +155,16 @@ const STATEMENTS: &[(&str, Fate)] = &[
     // Writes.
     ("insert t values (5, 5)", Refused("42601")),
     ("replace into t values (5, 5)", Refused("42601")),
-    ("update t set v = 1 from pg_am where k = 1", Refused("0A000")),
+    ("update t set v = 1 from pg_am where k = 1", Done),
+    ("update t set v = 1 where current of c", Refused("0A000")),
+    ("update t set (k, v) = (select 1)", Refused("42601")),
+    ("update t set (k, v) = (select * from pg_am)", Refused("0A000")),
     ("update t set v = 1 where k = 1 limit 1", Refused("42601")),
-    ("delete from t using pg_am where k = 1", Refused("0A000")),
+    ("delete from t using pg_am where k = 1", Done),
+    ("truncate t", Done),
+    ("truncate only t cascade", Harmless("nothing hangs on a table")),
+    ("truncate t restart identity", Harmless("no column has a sequence of its own")),
+    ("truncate t, nope", Refused("42P01")),
     ("delete t where k = 1", Refused("42601")),
     // EXPLAIN and the rest.
     ("explain (costs off, timing off) select 1", Harmless("the plan shows neither")),

@@ -5,6 +5,7 @@
 //! `UPDATE_GOLDENFILES=1 cargo test -p planner` writes the outputs anew; review the difference.
 
 mod accepted;
+mod concurrent;
 mod hostile;
 
 use std::collections::BTreeMap;
