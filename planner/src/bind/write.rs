@@ -305,11 +305,7 @@ fn change(
 }
 
 /// Binds FROM or USING; its columns are added to the scope of the table that is changed.
-fn beside(
-    binder: &mut Binder,
-    from: &[From],
-    scope: &mut Vec<ScopeColumn>,
-) -> Result<SelectPlan, SqlError> {
+fn beside(binder: &mut Binder, from: &[From], scope: &mut Vec<ScopeColumn>) -> Result<SelectPlan, SqlError> {
     let Relation { input, columns } = binder.relations(from, true)?;
     check_aliases(scope, &columns)?;
     let computed = columns.iter().map(|column| Column::computed(column.name.clone(), column.ty.clone()));

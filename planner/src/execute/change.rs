@@ -235,7 +235,8 @@ impl<'w, 'a> Window<'w, 'a> {
             limit: None,
             columns: Columns::All,
         };
-        let (kv, token, options) = (&self.run.context.kv, self.run.session.token(), self.writer.read_options());
+        let (kv, token, options) =
+            (&self.run.context.kv, self.run.session.token(), self.writer.read_options());
         let mut batches = kv.scan(scan, &options, token);
         while let Some(batch) = batches.next().await {
             let batch = batch?;

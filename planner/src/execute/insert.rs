@@ -32,7 +32,9 @@ pub(super) async fn insert(run: &Run<'_>, insert: &InsertPlan) -> Result<Changed
     run.session.check_write(insert.command)?;
     let mut writer = Writer::new(run, &insert.table, insert.returning.as_ref());
     let done = match &run.target {
-        Some(Target { key, proposed: Some(row), .. }) => one(run, insert, &mut writer, row, key.clone()).await,
+        Some(Target { key, proposed: Some(row), .. }) => {
+            one(run, insert, &mut writer, row, key.clone()).await
+        }
         _ => Box::pin(many(run, insert, &mut writer)).await,
     };
     done.map_err(|error| writer.failed(error))?;
@@ -149,8 +151,7 @@ impl<'w, 'a> Window<'w, 'a> {
                 steps.push(first(insert, self.writer, item, row, key));
             }
         }
-        let decide =
-            |item: usize, current: Option<&Row>| decide(insert, &rows[item], current, env);
+        let decide = |item: usize, current: Option<&Row>| decide(insert, &rows[item], current, env);
         self.writer.all(steps, &decide).await?;
         self.held = env.memory.hold();
         Ok(())

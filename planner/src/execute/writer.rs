@@ -44,7 +44,8 @@ pub(super) struct Change {
 
 /// Decides what to do to a row as it is (`None`: there is none), system columns included. `None` leaves it as it is. The
 /// number is that of the [`Step`].
-pub(super) type Decide<'a> = &'a (dyn Fn(usize, Option<&Row>) -> Result<Option<Change>, SqlError> + Send + Sync);
+pub(super) type Decide<'a> =
+    &'a (dyn Fn(usize, Option<&Row>) -> Result<Option<Change>, SqlError> + Send + Sync);
 
 /// One row to be written.
 pub(super) struct Step {
@@ -70,7 +71,10 @@ enum Shown {
     /// These values.
     Row(Row, Held),
     /// Its values, computed with the LSN of the write.
-    Later { after: Row, beside: Row },
+    Later {
+        after: Row,
+        beside: Row,
+    },
 }
 
 impl Step {
@@ -210,7 +214,8 @@ impl<'a> Writer<'a> {
         let Step { item, key, first } = step;
         let (row, mut source) = match first {
             First::Write { conditions, mutations, shown } => {
-                let write = Write { table: self.table.id, key: key.clone(), conditions, mutations, request: None };
+                let write =
+                    Write { table: self.table.id, key: key.clone(), conditions, mutations, request: None };
                 match self.send(write).await? {
                     WriteOutcome::Written(written) => return self.wrote(shown, &written).map(Some),
                     WriteOutcome::ConditionFailed { current, at } => (current, self.found(&at)),
@@ -317,7 +322,9 @@ impl<'a> Writer<'a> {
     /// What RETURNING shows of a row; `system` are the values of the system columns.
     fn complete(&self, shown: Shown, system: [Option<Value>; 4]) -> Result<Shown, SqlError> {
         match (shown, self.returning) {
-            (Shown::Later { after, beside }, Some(returning)) => self.values(returning, after, beside, system),
+            (Shown::Later { after, beside }, Some(returning)) => {
+                self.values(returning, after, beside, system)
+            }
             (shown, _) => Ok(shown),
         }
     }

@@ -262,7 +262,8 @@ fn end_select_before_conflict(tokens: &mut Vec<TokenWithSpan>) {
                     "SELECT" => bare = true,
                     "FROM" | "WHERE" | "GROUP" | "HAVING" | "ORDER" | "LIMIT" | "OFFSET" => bare = false,
                     "ON" if bare && is(tokens.get(at + 1), "conflict") => {
-                        let clause = ["WHERE", "TRUE"].map(|word| TokenWithSpan::wrap(Token::make_keyword(word)));
+                        let clause =
+                            ["WHERE", "TRUE"].map(|word| TokenWithSpan::wrap(Token::make_keyword(word)));
                         tokens.splice(at..at, clause);
                         return;
                     }
@@ -276,11 +277,13 @@ fn end_select_before_conflict(tokens: &mut Vec<TokenWithSpan>) {
 
 /// 0A000 for UPDATE and DELETE .. WHERE CURRENT OF a cursor.
 fn refuse_current_of(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
-    let found = tokens.windows(3).any(|three| {
-        is(three.first(), "where") && is(three.get(1), "current") && is(three.get(2), "of")
-    });
+    let found = tokens
+        .windows(3)
+        .any(|three| is(three.first(), "where") && is(three.get(1), "current") && is(three.get(2), "of"));
     if found {
-        return Err(SqlError::unsupported("WHERE CURRENT OF a cursor").hint("Name the row by its primary key."));
+        return Err(
+            SqlError::unsupported("WHERE CURRENT OF a cursor").hint("Name the row by its primary key.")
+        );
     }
     Ok(())
 }

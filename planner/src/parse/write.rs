@@ -184,13 +184,16 @@ impl Converter<'_> {
 
     /// Converts TRUNCATE.
     pub(super) fn truncate(&self, truncate: ast::Truncate) -> Result<Vec<Name>, SqlError> {
-        let ast::Truncate { table_names, partitions, table: _, if_exists, identity: _, cascade: _, on_cluster } =
-            truncate;
-        foreign(&[
-            (partitions.is_some(), "partition"),
-            (if_exists, "exists"),
-            (on_cluster.is_some(), "on"),
-        ])?;
+        let ast::Truncate {
+            table_names,
+            partitions,
+            table: _,
+            if_exists,
+            identity: _,
+            cascade: _,
+            on_cluster,
+        } = truncate;
+        foreign(&[(partitions.is_some(), "partition"), (if_exists, "exists"), (on_cluster.is_some(), "on")])?;
         table_names.iter().map(|target| self.name(&target.name)).collect()
     }
 
@@ -215,11 +218,16 @@ impl Converter<'_> {
     /// The values that `SET (a, b) = ..` gives to so many columns.
     fn row_values(&self, value: Expr, columns: usize) -> Result<Vec<Syntax>, SqlError> {
         let values = match value {
-            Expr::Tuple(values) => values.into_iter().map(|value| self.expr(value)).collect::<Result<_, _>>()?,
-            Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case("row") => self.row_call(call)?,
+            Expr::Tuple(values) => {
+                values.into_iter().map(|value| self.expr(value)).collect::<Result<_, _>>()?
+            }
+            Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case("row") => {
+                self.row_call(call)?
+            }
             Expr::Subquery(query) => columns_of(&self.query(*query)?)?,
             _ => {
-                let what = "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression";
+                let what =
+                    "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression";
                 return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, what));
             }
         };

@@ -21,9 +21,9 @@ use crate::settings::Settings;
 
 pub use notice::Notice;
 use statements::Statements;
+pub(crate) use transaction::Commit;
 use transaction::Transaction;
 pub use transaction::TransactionStatus;
-pub(crate) use transaction::Commit;
 
 /// One client's session: it carries settings, the transaction block and prepared statements from one statement to the
 /// next. A clone is another handle to the same session.

@@ -79,7 +79,8 @@ async fn a_row_is_deleted_and_inserted_by_one_session_each() {
     let session = Session::new(planner.info(), "root", "spinnaker", 100);
     run(&planner, &session, "CREATE TABLE t (k int PRIMARY KEY, n int)").await;
     let insert = "INSERT INTO t SELECT g, 1 FROM generate_series(1, 40) g ON CONFLICT DO NOTHING";
-    let (inserted, deleted) = tokio::join!(together(&planner, insert), together(&planner, "DELETE FROM t WHERE n = 1"));
+    let (inserted, deleted) =
+        tokio::join!(together(&planner, insert), together(&planner, "DELETE FROM t WHERE n = 1"));
     assert_eq!(run(&planner, &session, "SELECT count(*) FROM t").await, inserted - deleted);
 }
 
