@@ -8,6 +8,7 @@
 //! | `tests/demo.rs` | one process, three nodes: a real word list, `psql`, a crash under load, no error |
 //! | `tests/cluster.rs` | three processes and ZooKeeper: the same story with `kill -9` |
 //! | `tests/kv.rs` | the gRPC service as a stranger's client sees it, through reflection |
+//! | `tests/differential.rs` | SQL answers as PostgreSQL 15 does, but for what is listed ([`differential`]) |
 //! | `tests/bad_input.rs` | what bad input gets: SQLSTATEs, one clear line, exit codes |
 //!
 //! What the suites need (a JVM and ZooKeeper, `psql`, a word list, Python's gRPC) they fetch themselves into
@@ -20,6 +21,8 @@ pub mod mutants;
 pub mod chaos;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "system")]
+pub mod differential;
 #[cfg(feature = "system")]
 pub mod bench;
 #[cfg(feature = "system")]

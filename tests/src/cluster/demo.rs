@@ -16,6 +16,8 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 pub struct Demo {
     process: Process,
     gateways: Vec<Psql>,
+    /// Port of the first node's gateway, on loopback.
+    pub port: u16,
 }
 
 impl Demo {
@@ -37,7 +39,7 @@ impl Demo {
             assert_eq!(url, expected);
             Psql::new(url)
         });
-        Demo { gateways: gateways.collect(), process }
+        Demo { gateways: gateways.collect(), process, port }
     }
 
     /// Types `quit`; the demo must end by itself with exit code 0.

@@ -5,9 +5,11 @@ pub mod nodes;
 mod three_nodes;
 pub mod zookeeper;
 pub mod psql;
+pub mod postgres;
 pub mod process;
 pub mod status;
 pub mod provision;
+pub mod wire;
 mod ports;
 
 pub use self::ports::{free_port, free_ports};

@@ -112,7 +112,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 /// Installs a Debian package; the caller checks what became of it.
-fn install(package: &str) {
+pub(super) fn install(package: &str) {
     let install = || {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");
