@@ -65,8 +65,9 @@ pub fn run_frames(dir: &Path, ports: Ports, only: &str) -> Result<FrameReport, S
     let mut report = FrameReport::default();
     for situation in parse(&text)?.iter().filter(|situation| situation.name.contains(only)) {
         let name = &situation.name;
-        let theirs = converse(ports.postgres, situation, None)
-            .map_err(|error| format!("{name}: PostgreSQL: {error}; fewer ReadyForQuery come than asked for"))?;
+        let theirs = converse(ports.postgres, situation, None).map_err(|error| {
+            format!("{name}: PostgreSQL: {error}; fewer ReadyForQuery come than asked for")
+        })?;
         let ours = converse(ports.ours, situation, Some(&theirs))
             .unwrap_or_else(|error| vec![vec![format!("no answer: {error}")]; theirs.len()]);
         report.situations += 1;
