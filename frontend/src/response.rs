@@ -191,15 +191,15 @@ impl Outbox {
     }
 
     /// DataRow.
-    pub(crate) fn data_row(&mut self, row: &Row, columns: &[Column], formats: &Formats) {
+    pub(crate) fn data_row(&mut self, row: &Row, formats: &Formats) {
         let message = begin(&mut self.bytes, b'D');
         self.bytes.extend_from_slice(&(row.len() as u16).to_be_bytes());
-        for (index, (datum, column)) in row.iter().zip(columns).enumerate() {
+        for (index, datum) in row.iter().enumerate() {
             let at = self.bytes.len();
             self.bytes.extend_from_slice(&(-1_i32).to_be_bytes());
             if let Some(value) = datum {
                 if formats.binary(index) {
-                    value.to_binary(&column.ty, &mut self.bytes);
+                    value.to_binary(&mut self.bytes);
                 } else {
                     value.to_text(&mut self.bytes);
                 }
@@ -319,11 +319,9 @@ mod tests {
 
     #[test]
     fn a_row_holds_each_value_in_its_columns_format() {
-        let column = |ty| Column { name: "c".into(), ty, table: 0, attribute: 0 };
-        let columns = [column(Type::Int4), column(Type::Text), column(Type::Int4)];
         let row = vec![Some(Value::Int4(7)), Some(Value::Text("é".into())), None];
         let mut outbox = Outbox::default();
-        outbox.data_row(&row, &columns, &Formats::Each([true, false, true].into()));
+        outbox.data_row(&row, &Formats::Each([true, false, true].into()));
         let expected = b"D\0\0\0\x18\0\x03\0\0\0\x04\0\0\0\x07\0\0\0\x02\xc3\xa9\xff\xff\xff\xff";
         assert_eq!(outbox.bytes(), expected);
     }

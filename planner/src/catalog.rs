@@ -86,6 +86,7 @@ pub(crate) fn marker() -> Bytes {
 fn type_text(ty: &Type) -> String {
     match ty {
         Type::Varchar(Some(length)) => format!("varchar({length})"),
+        Type::Bpchar(Some(length)) => format!("bpchar({length})"),
         Type::Numeric(Some((precision, scale))) => format!("numeric({precision},{scale})"),
         other => other.name(),
     }
@@ -96,11 +97,14 @@ fn type_of(text: &str) -> Option<Type> {
         Some((name, rest)) => (name, rest.strip_suffix(')')?),
         None => (text, ""),
     };
-    let numbers: Option<Vec<u32>> =
+    let numbers: Option<Vec<i64>> =
         arguments.split(',').filter(|n| !n.is_empty()).map(|n| n.trim().parse().ok()).collect();
     Some(match (name, numbers?.as_slice()) {
-        ("varchar", [length]) => Type::Varchar(Some(*length)),
-        ("numeric", [precision, scale]) => Type::Numeric(Some((*precision as u16, *scale as u16))),
+        ("varchar", [length]) => Type::Varchar(Some(u32::try_from(*length).ok()?)),
+        ("bpchar", [length]) => Type::Bpchar(Some(u32::try_from(*length).ok()?)),
+        ("numeric", [precision, scale]) => {
+            Type::Numeric(Some((u16::try_from(*precision).ok()?, i16::try_from(*scale).ok()?)))
+        }
         (name, []) => Type::catalogued().find(|entry| entry.name == name)?.ty.clone(),
         _ => return None,
     })

@@ -35,6 +35,12 @@ pub mod sqlstate {
     pub const INVALID_BINARY: &str = "22P03";
     /// bad_copy_file_format.
     pub const BAD_COPY: &str = "22P04";
+    /// invalid_argument_for_logarithm.
+    pub const INVALID_LOGARITHM: &str = "2201E";
+    /// invalid_argument_for_power_function.
+    pub const INVALID_POWER: &str = "2201F";
+    /// invalid_argument_for_width_bucket_function.
+    pub const INVALID_WIDTH_BUCKET: &str = "2201G";
     /// invalid_regular_expression.
     pub const INVALID_REGEX: &str = "2201B";
     /// invalid_row_count_in_limit_clause.

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | boolean | 0 or 1 |
 //! | int2/4/8, date, timestamptz | big-endian with the sign bit flipped |
-//! | double precision | IEEE bits; sign bit flipped, all bits flipped if negative; -0 is 0, NaN is one value, the largest |
+//! | real, double precision | IEEE bits; sign bit flipped, all bits flipped if negative; -0 is 0, NaN is one value, the largest |
 //! | text, varchar, bytea | bytes with 00 written as 00 FF, then 00 01 |
+//! | char(n) | as text, without the blanks at the end |
 //! | uuid | 16 bytes |
-//! | numeric | 1 negative, 2 zero, 3 positive, 4 NaN; then exponent and digits (complemented if negative) |
+//! | numeric | 1 negative, 2 zero, 3 positive, 4 NaN; then exponent and digits (complemented if negative), of infinity the largest exponent and no digits |
 //!
 //! Every encoding is self-delimiting and no encoding is a prefix of another of its type, so that the encoding of a
 //! prefix of the key columns spans exactly the rows with those values. jsonb has no key encoding.
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::error::SqlError;
-use crate::types::{Numeric, Type, Value};
+use crate::types::{Numeric, Type, Value, fit_bpchar, unpadded};
 
 /// May a column of this type be part of a primary key?
 pub(crate) fn is_key_type(ty: &Type) -> bool {
@@ -27,16 +28,17 @@ pub(crate) fn is_key_type(ty: &Type) -> bool {
         | Type::Int2
         | Type::Int4
         | Type::Int8
+        | Type::Float4
         | Type::Float8
         | Type::Numeric(_)
         | Type::Text
+        | Type::Bpchar(_)
         | Type::Varchar(_)
         | Type::Bytea
         | Type::Uuid
         | Type::Date
         | Type::Timestamptz => true,
-        Type::Float4
-        | Type::Json
+        Type::Json
         | Type::Jsonb
         | Type::Name
         | Type::Char
@@ -56,6 +58,18 @@ pub(crate) fn encode(value: &Value, out: &mut Vec<u8>) -> Result<(), SqlError> {
         Value::Int2(v) => out.extend_from_slice(&(*v as u16 ^ 1 << 15).to_be_bytes()),
         Value::Int4(v) | Value::Date(v) => out.extend_from_slice(&(*v as u32 ^ 1 << 31).to_be_bytes()),
         Value::Int8(v) | Value::Timestamptz(v) => out.extend_from_slice(&(*v as u64 ^ 1 << 63).to_be_bytes()),
+        Value::Float4(v) => {
+            let v = if *v == 0.0 {
+                0.0
+            } else if v.is_nan() {
+                f32::NAN.abs()
+            } else {
+                *v
+            };
+            let bits = v.to_bits();
+            let bits = if bits >> 31 == 1 { !bits } else { bits ^ 1 << 31 };
+            out.extend_from_slice(&bits.to_be_bytes());
+        }
         Value::Float8(v) => {
             let v = if *v == 0.0 {
                 0.0
@@ -69,6 +83,7 @@ pub(crate) fn encode(value: &Value, out: &mut Vec<u8>) -> Result<(), SqlError> {
             out.extend_from_slice(&bits.to_be_bytes());
         }
         Value::Text(v) => escape(v.as_bytes(), out),
+        Value::Bpchar(v) => escape(unpadded(v).as_bytes(), out),
         Value::Bytea(v) => escape(v, out),
         Value::Uuid(v) => out.extend_from_slice(v.as_bytes()),
         Value::Numeric(v) => numeric(v, out),
@@ -90,10 +105,15 @@ fn escape(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, 1]);
 }
 
+/// Infinity as a key: positive, with an exponent that no number has.
+const INFINITY: [u8; 6] = [3, 0xFF, 0xFF, 0xFF, 0xFF, 0];
+
 fn numeric(value: &Numeric, out: &mut Vec<u8>) {
-    let Some(decimal) = value.finite() else {
-        out.push(4);
-        return;
+    let decimal = match value {
+        Numeric::Finite(decimal) => decimal,
+        Numeric::NaN => return out.push(4),
+        Numeric::Infinity => return out.extend(INFINITY),
+        Numeric::MinusInfinity => return out.extend(INFINITY.map(|byte| if byte == 3 { 1 } else { !byte })),
     };
     let (sign, exponent, digits) = Numeric::scientific(decimal);
     let class = match sign {
@@ -126,11 +146,19 @@ pub(crate) fn decode(ty: &Type, bytes: &mut &[u8]) -> Option<Value> {
         Type::Date => Value::Date((u32::from_be_bytes(take(bytes)?) ^ 1 << 31) as i32),
         Type::Int8 => Value::Int8((u64::from_be_bytes(take(bytes)?) ^ 1 << 63) as i64),
         Type::Timestamptz => Value::Timestamptz((u64::from_be_bytes(take(bytes)?) ^ 1 << 63) as i64),
+        Type::Float4 => {
+            let bits = u32::from_be_bytes(take(bytes)?);
+            Value::Float4(f32::from_bits(if bits >> 31 == 1 { bits ^ 1 << 31 } else { !bits }))
+        }
         Type::Float8 => {
             let bits = u64::from_be_bytes(take(bytes)?);
             Value::Float8(f64::from_bits(if bits >> 63 == 1 { bits ^ 1 << 63 } else { !bits }))
         }
         Type::Text | Type::Varchar(_) => Value::Text(String::from_utf8(unescape(bytes)?).ok()?),
+        Type::Bpchar(length) => {
+            let text = String::from_utf8(unescape(bytes)?).ok()?;
+            Value::Bpchar(fit_bpchar(&text, *length, false).ok()?)
+        }
         Type::Bytea => Value::Bytea(Bytes::from(unescape(bytes)?)),
         Type::Uuid => Value::Uuid(Uuid::from_bytes(take(bytes)?)),
         Type::Numeric(limits) => {
@@ -175,6 +203,10 @@ fn take_numeric(bytes: &mut &[u8]) -> Option<Numeric> {
     };
     let exponent = take::<4>(bytes)?.map(|byte| byte ^ flip);
     let exponent = i64::from((u32::from_be_bytes(exponent) ^ 1 << 31) as i32);
+    if exponent == i64::from(i32::MAX) {
+        let infinity = if flip == 0 { Numeric::Infinity } else { Numeric::MinusInfinity };
+        return (take::<1>(bytes)?[0] == flip).then_some(infinity);
+    }
     let mut digits = String::new();
     loop {
         match take::<1>(bytes)?[0] ^ flip {
@@ -272,6 +304,15 @@ mod tests {
     fn special_numbers() {
         check(&Type::Float8, Value::Float8(-0.0), Value::Float8(0.0));
         check(&Type::Float8, Value::Float8(f64::INFINITY), Value::Float8(f64::NAN));
+        check(&Type::Float4, Value::Float4(-0.0), Value::Float4(0.0));
+        check(&Type::Float4, Value::Float4(f32::NAN), Value::Float4(f32::INFINITY));
+        check(&Type::Float4, Value::Float4(-1.5), Value::Float4(-1.25));
+        check(&Type::Bpchar(None), Value::Bpchar("a ".into()), Value::Bpchar("a".into()));
+        check(&Type::Bpchar(Some(3)), Value::Bpchar("a  ".into()), Value::Bpchar("a\u{1} ".into()));
+        let sorted = ["-inf", "-1e1000", "-1", "0", "1e-1000", "1e1000", "inf", "NaN"].map(numeric);
+        for pair in sorted.windows(2) {
+            check(&Type::Numeric(None), pair[0].clone(), pair[1].clone());
+        }
         check(&Type::Numeric(None), numeric("NaN"), numeric("1e100"));
         check(&Type::Numeric(None), numeric("1.0"), numeric("1.00"));
         check(&Type::Numeric(None), numeric("-0.1"), numeric("-0.11"));

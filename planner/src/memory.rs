@@ -163,7 +163,7 @@ pub(crate) fn row_bytes(row: &Row) -> u64 {
 /// What a value takes behind its fixed size.
 pub(crate) fn heap_bytes(value: &Datum) -> u64 {
     match value {
-        Some(Value::Text(text) | Value::Jsonb(text)) => text.capacity() as u64 + ALLOCATION_BYTES,
+        Some(Value::Text(text) | Value::Bpchar(text) | Value::Jsonb(text)) => text.capacity() as u64 + ALLOCATION_BYTES,
         Some(Value::Bytea(bytes)) => bytes.len() as u64 + ALLOCATION_BYTES,
         Some(Value::Numeric(number)) => number.heap_bytes() + ALLOCATION_BYTES,
         Some(Value::Array(array)) => {
@@ -215,7 +215,7 @@ mod tests {
     fn values_are_counted_with_what_they_hold() {
         let text = Value::Text("x".repeat(1000));
         assert!(heap_bytes(&Some(text.clone())) >= 1000);
-        let array = crate::types::Array { element: crate::types::Type::Text, items: vec![Some(text); 10] };
+        let array = crate::types::Array::new(crate::types::Type::Text, vec![Some(text); 10]);
         assert!(heap_bytes(&Some(Value::Array(array.into()))) >= 10_000);
         let digits = Value::from_text(&crate::types::Type::Numeric(None), &"9".repeat(10_000)).unwrap();
         assert!(heap_bytes(&Some(digits)) >= 4_000);

@@ -3,6 +3,10 @@
 //! The key's columns live in the row key; every other column that is not NULL is one cell. A row without such
 //! cells has a marker cell, because a row exists only while it has one. A write that might leave a row without
 //! cells puts the marker with it; a marker beside other cells does no harm.
+//!
+//! A key holds values as they compare: 1.0 and 1.00 are one key, which reads back as 1. What a key column was written
+//! as is kept in a cell of its own beside the key, where the key does not give it back. A row without that cell (an
+//! older version writes none) shows what the key says.
 
 use std::sync::Arc;
 
@@ -88,13 +92,19 @@ fn cell_value(value: &Value) -> Bytes {
         Value::Int2(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
         Value::Int4(v) | Value::Date(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
         Value::Int8(v) | Value::Timestamptz(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
+        Value::Float4(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
         Value::Float8(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
         Value::Oid(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
-        Value::Text(v) | Value::Jsonb(v) => Bytes::copy_from_slice(v.as_bytes()),
+        Value::Text(v) | Value::Bpchar(v) | Value::Jsonb(v) => Bytes::copy_from_slice(v.as_bytes()),
         Value::Bytea(v) => v.clone(),
         Value::Uuid(v) => Bytes::copy_from_slice(v.as_bytes()),
         Value::Numeric(v) => Bytes::from(v.to_string()),
-        Value::Array(v) => Bytes::from(crate::types::format_array(&v.items)),
+        // PostgreSQL's binary format, which says the elements' type, the dimensions and the NULLs.
+        Value::Array(_) => {
+            let mut out = Vec::new();
+            value.to_binary(&mut out);
+            Bytes::from(out)
+        }
     }
 }
 
@@ -107,13 +117,19 @@ fn read_cell(ty: &Type, bytes: &Bytes) -> Option<Value> {
         Type::Date => Value::Date(i32::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Type::Int8 => Value::Int8(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Type::Timestamptz => Value::Timestamptz(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
+        Type::Float4 => Value::Float4(f32::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Type::Float8 => Value::Float8(f64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
-        Type::Text | Type::Varchar(_) => Value::Text(std::str::from_utf8(bytes).ok()?.to_string()),
+        Type::Bpchar(_) => Value::Bpchar(std::str::from_utf8(bytes).ok()?.to_string()),
+        Type::Text | Type::Varchar(_) | Type::Json | Type::Name | Type::Char => Value::Text(std::str::from_utf8(bytes).ok()?.to_string()),
         Type::Jsonb => Value::Jsonb(std::str::from_utf8(bytes).ok()?.to_string()),
         Type::Bytea => Value::Bytea(bytes.clone()),
         Type::Uuid => Value::Uuid(Uuid::from_slice(bytes).ok()?),
         Type::Numeric(_) => Value::Numeric(Numeric::parse(std::str::from_utf8(bytes).ok()?).ok()?),
-        _ => return None,
+        Type::Oid | Type::Regclass | Type::Regtype => {
+            Value::Oid(u32::from_be_bytes(bytes.as_ref().try_into().ok()?))
+        }
+        Type::Array(_) => Value::from_binary(ty, bytes).ok()?,
+        Type::Opaque(..) | Type::Unknown => return None,
     })
 }
 
@@ -132,7 +148,14 @@ pub(crate) fn check_value(ty: &Type, value: &Value) -> Result<(), String> {
     // All of these bytes are values.
     if matches!(
         ty,
-        Type::Bool | Type::Int2 | Type::Int4 | Type::Int8 | Type::Float8 | Type::Bytea | Type::Uuid
+        Type::Bool
+            | Type::Int2
+            | Type::Int4
+            | Type::Int8
+            | Type::Float4
+            | Type::Float8
+            | Type::Bytea
+            | Type::Uuid
     ) {
         return Ok(());
     }
@@ -175,8 +198,44 @@ pub(crate) fn set_columns<'a>(
 /// The changes that write a whole row that does not exist: one put for each value, the marker if there is none.
 pub(crate) fn insert_mutations(table: &TableSchema, row: &[Datum]) -> Vec<Mutation> {
     let cells = row.iter().enumerate().take(table.columns.len());
-    let cells = cells.filter(|(position, value)| !table.is_key(*position) && value.is_some());
+    let cells = cells.filter(|(position, value)| match table.is_key(*position) {
+        true => differs_from_key(&table.columns[*position].ty, value),
+        false => value.is_some(),
+    });
     set_columns(table, cells, false)
+}
+
+/// The changes that write some columns of a row whether or not it exists: each column is put or deleted.
+pub(crate) fn upsert_mutations(table: &TableSchema, row: &[Datum], written: &[bool]) -> Vec<Mutation> {
+    let written = (0..table.columns.len()).filter(|at| written[*at]);
+    let cells = written.filter_map(|at| match table.is_key(at) {
+        false => Some((at, &row[at])),
+        true => {
+            let ty = &table.columns[at].ty;
+            let kept = if differs_from_key(ty, &row[at]) { &row[at] } else { &None };
+            has_spellings(ty).then_some((at, kept))
+        }
+    });
+    set_columns(table, cells, false)
+}
+
+/// May equal values of the type look different?
+pub(crate) fn has_spellings(ty: &Type) -> bool {
+    matches!(ty, Type::Numeric(None) | Type::Float4 | Type::Float8 | Type::Bpchar(None))
+}
+
+/// Does a key column's value look different from what its key gives back?
+fn differs_from_key(ty: &Type, value: &Datum) -> bool {
+    match (ty, value) {
+        (Type::Float4 | Type::Float8, Some(Value::Float4(0.0) | Value::Float8(0.0)))
+        | (Type::Numeric(None) | Type::Bpchar(None), Some(_)) => {
+            let (mut key, shown) = (Vec::new(), value.as_ref().map(Value::to_string_text));
+            let encoded = value.as_ref().map(|value| key_encoding::encode(value, &mut key));
+            let back = key_encoding::decode(ty, &mut key.as_slice());
+            matches!(encoded, Some(Ok(()))) && back.map(|back| back.to_string_text()) != shown
+        }
+        _ => false,
+    }
 }
 
 /// A stored row as values: the table's columns, then the system columns. Bytes that are no value of the column's
@@ -198,10 +257,10 @@ pub(crate) fn read_row(table: &TableSchema, stored: &StoredRow, source: &Source)
             continue;
         };
         let column = &table.columns[position];
-        row[position] = Some(
-            read_cell(&column.ty, &cell.value)
-                .ok_or_else(|| broken(&format!("column \"{}\"", column.name)))?,
-        );
+        let value = read_cell(&column.ty, &cell.value)
+            .filter(|value| !table.is_key(position) || row[position].as_ref() == Some(value))
+            .ok_or_else(|| broken(&format!("column \"{}\"", column.name)))?;
+        row[position] = Some(value);
     }
     let version = stored.version;
     row.push((version != Lsn::ZERO).then(|| Value::Int8(i64::try_from(version.seq).unwrap_or(i64::MAX))));

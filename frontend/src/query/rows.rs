@@ -30,7 +30,7 @@ pub(crate) async fn send<S: AsyncRead + AsyncWrite + Unpin>(
             return Ok(Sent::Limit);
         }
         if let Some(row) = cursor.batch.next() {
-            stream.replies().data_row(&row, &cursor.rows.columns, formats);
+            stream.replies().data_row(&row, formats);
             sent += 1;
             stream.flush_large().await?;
             continue;

@@ -71,7 +71,7 @@ impl Binder {
                 }
                 Expr::Const(Some(Value::Text(text))) => match to {
                     Type::Regclass | Type::Regtype | Type::Opaque(..) => {}
-                    Type::Varchar(Some(_)) => {
+                    Type::Varchar(Some(_)) | Type::Bpchar(_) => {
                         let value = Value::text(text.clone());
                         return cast_value(value, to, strength == Strength::Explicit)
                             .map(|value| Expr::Const(Some(value)));
@@ -96,7 +96,9 @@ impl Binder {
             });
         }
         // The same values under another name need no node.
-        let same_text = from.is_text() && matches!(to, Type::Text | Type::Varchar(None));
+        let is_bpchar = matches!(from, Type::Bpchar(_));
+        let same_text = from.is_text() && !is_bpchar && matches!(to, Type::Text | Type::Varchar(None))
+            || is_bpchar && matches!(to, Type::Bpchar(None));
         let same_number = matches!((&from, to), (Type::Numeric(_), Type::Numeric(None)));
         if same_text && !matches!(from, Type::Opaque(..)) || same_number {
             return Ok(expr);

@@ -15,6 +15,10 @@ fn no_operator(op: &str, left: &Type, right: &Type) -> SqlError {
     )
 }
 
+fn is_not_real(ty: &Type) -> bool {
+    !matches!(ty, Type::Float4 | Type::Unknown)
+}
+
 impl Binder {
     /// Binds a binary operator.
     pub(super) fn binary(&mut self, op: Operator, left: &Syntax, right: &Syntax) -> Result<Typed, SqlError> {
@@ -72,24 +76,32 @@ impl Binder {
         left: Typed,
         right: Typed,
     ) -> Result<(Box<Expr>, Box<Expr>), SqlError> {
-        let common = self
-            .common_type(&left.ty, &right.ty)
-            .map_err(|_| no_operator(op.symbol(), &left.ty, &right.ty))?;
-        let common = if common == Type::Unknown { Type::Text } else { common };
-        if common == Type::Json {
-            return Err(no_operator(op.symbol(), &left.ty, &right.ty));
-        }
+        let (left_target, right_target) = self.comparable_types(op, &left.ty, &right.ty)?;
+        let left = self.coerce(left, &left_target, Strength::Implicit)?;
+        let right = self.coerce(right, &right_target, Strength::Implicit)?;
+        Ok((Box::new(left), Box::new(right)))
+    }
+
+    /// The types in which values of two types can be compared. 42883 if there are none.
+    fn comparable_types(&self, op: Operator, left: &Type, right: &Type) -> Result<(Type, Type), SqlError> {
+        let failed = || no_operator(op.symbol(), left, right);
+        let common = match self.common_type(left, right).map_err(|_| failed())? {
+            Type::Unknown => Type::Text,
+            Type::Json => return Err(failed()),
+            // real is compared with other numbers as double precision.
+            Type::Float4 if is_not_real(left) || is_not_real(right) => Type::Float8,
+            common => common,
+        };
         // A column keeps its own type where the values compare alike, so that it can serve as a key.
         let target = |own: &Type| match own {
+            Type::Bpchar(_) if matches!(common, Type::Bpchar(_)) => own.clone(),
+            own if matches!(own, Type::Bpchar(_)) || matches!(common, Type::Bpchar(_)) => common.plain(),
             own if own.is_text() && common.is_text() => own.clone(),
             Type::Numeric(_) if matches!(common, Type::Numeric(_)) => own.clone(),
             own if own.is_oid() && common.is_oid() => own.clone(),
             _ => common.plain(),
         };
-        let (left_target, right_target) = (target(&left.ty), target(&right.ty));
-        let left = self.coerce(left, &left_target, Strength::Implicit)?;
-        let right = self.coerce(right, &right_target, Strength::Implicit)?;
-        Ok((Box::new(left), Box::new(right)))
+        Ok((target(left), target(right)))
     }
 
     /// (a, b) = (1, 2) is a = 1 AND b = 2; orderings compare the first columns that differ.
@@ -211,12 +223,13 @@ impl Binder {
             Ok(ty) if ty.is_number() => ty.plain(),
             _ => return Err(failed),
         };
-        if common == Type::Float4 || op == Operator::Power {
-            common = if matches!(common, Type::Numeric(_)) { common } else { Type::Float8 };
+        let mixed = common == Type::Float4 && [&left.ty, &right.ty].iter().any(|ty| is_not_real(ty));
+        if mixed || op == Operator::Power && !matches!(common, Type::Numeric(_)) {
+            common = Type::Float8;
         }
         let allowed = match op {
             Operator::BitAnd | Operator::BitOr => common.is_integer(),
-            Operator::Modulo => common != Type::Float8,
+            Operator::Modulo => !matches!(common, Type::Float4 | Type::Float8),
             _ => true,
         };
         if !allowed {
@@ -315,11 +328,11 @@ impl Binder {
     ) -> Result<Typed, SqlError> {
         let (left, array) = (self.expr(left)?, self.expr(array)?);
         let (array, element) = match array.ty.clone() {
-            Type::Array(element) => (array.expr, *element),
+            Type::Array(element) => (array, *element),
             Type::Unknown => {
                 let element = if left.ty == Type::Unknown { Type::Text } else { left.ty.plain() };
                 let ty = Type::Array(Box::new(element.clone()));
-                (self.coerce(array, &ty, Strength::Implicit)?, element)
+                (Typed::new(self.coerce(array, &ty, Strength::Implicit)?, ty), element)
             }
             _ => {
                 return Err(SqlError::new("42809", "op ANY/ALL (array) requires array on right side"));
@@ -327,13 +340,16 @@ impl Binder {
         };
         if matches!(op, Operator::Regex { .. }) {
             let left = Box::new(self.known(left)?.expr);
-            return Ok(Typed::boolean(Expr::Quantified { left, op, array: Box::new(array), all }));
+            return Ok(Typed::boolean(Expr::Quantified { left, op, array: Box::new(array.expr), all }));
         }
         // The left side meets the elements' type; whole numbers of other widths compare as they are.
-        let other = Typed::new(Expr::Const(None), element);
-        let both_integers = left.ty.is_integer() && other.ty.is_integer();
-        let left =
-            if both_integers { Box::new(left.expr) } else { self.comparable(Operator::Eq, left, other)?.0 };
-        Ok(Typed::boolean(Expr::Quantified { left, op, array: Box::new(array), all }))
+        if left.ty.is_integer() && element.is_integer() {
+            let (left, array) = (Box::new(left.expr), Box::new(array.expr));
+            return Ok(Typed::boolean(Expr::Quantified { left, op, array, all }));
+        }
+        let (target, other) = self.comparable_types(op, &left.ty, &element)?;
+        let left = Box::new(self.coerce(left, &target, Strength::Implicit)?);
+        let array = Box::new(self.coerce(array, &Type::Array(Box::new(other)), Strength::Implicit)?);
+        Ok(Typed::boolean(Expr::Quantified { left, op, array, all }))
     }
 }

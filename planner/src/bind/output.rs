@@ -77,34 +77,39 @@ fn output_column(name: String, ty: Type, origin: Option<&ScopeColumn>) -> Column
 
 /// The name that PostgreSQL gives to an unnamed output column.
 fn output_name(syntax: &Syntax) -> String {
-    match syntax {
+    strong_name(syntax).or_else(|| weak_name(syntax)).unwrap_or_else(|| "?column?".into())
+}
+
+/// The name that an expression has by itself, which it keeps inside of casts.
+fn strong_name(syntax: &Syntax) -> Option<String> {
+    Some(match syntax {
         Syntax::Column(name) => name.last().to_string(),
         Syntax::Call(call) => call.name.last().to_string(),
-        Syntax::Cast { arg, ty } => match output_name(arg) {
-            name if name == "?column?" => match ty {
-                Type::Array(element) => element.name(),
-                ty => ty.plain().name(),
-            },
-            name => name,
-        },
-        Syntax::Case { otherwise: Some(otherwise), .. } => match output_name(otherwise) {
-            name if name == "?column?" => "case".into(),
-            name => name,
-        },
-        Syntax::Case { .. } => "case".into(),
         Syntax::Exists(_) => "exists".into(),
         Syntax::ArrayQuery(_) | Syntax::Array(_) => "array".into(),
         Syntax::Row(_) => "row".into(),
-        Syntax::Bool(_) => "bool".into(),
         Syntax::Subquery(query) => match &query.body {
-            Body::Select(select) => match select.items.first() {
-                Some(Item::Expression { alias: Some(alias), .. }) => alias.clone(),
-                Some(Item::Expression { syntax, .. }) => output_name(syntax),
-                _ => "?column?".into(),
+            Body::Select(select) => match select.items.first()? {
+                Item::Expression { alias: Some(alias), .. } => alias.clone(),
+                Item::Expression { syntax, .. } => output_name(syntax),
+                _ => return None,
             },
-            _ => "?column?".into(),
+            _ => return None,
         },
-        Syntax::Index { arg, .. } => output_name(arg),
-        _ => "?column?".into(),
+        Syntax::Cast { arg, .. } | Syntax::Index { arg, .. } => return strong_name(arg),
+        Syntax::Case { otherwise: Some(otherwise), .. } => return strong_name(otherwise),
+        _ => return None,
+    })
+}
+
+/// The name of what has none by itself: a cast's type.
+fn weak_name(syntax: &Syntax) -> Option<String> {
+    match syntax {
+        Syntax::Cast { ty: Type::Array(element), .. } => Some(element.name()),
+        Syntax::Cast { ty, .. } => Some(ty.plain().name()),
+        Syntax::Case { .. } => Some("case".into()),
+        Syntax::Bool(_) => Some("bool".into()),
+        Syntax::Index { arg, .. } => weak_name(arg),
+        _ => None,
     }
 }

@@ -11,7 +11,7 @@ use crate::expression::Expr;
 use crate::plan::{ChangeFrom, ChangePlan, InsertPlan, InsertSource, OnConflict, Returning};
 use crate::query::SelectPlan;
 use crate::result::Column;
-use crate::row_encoding::table_columns;
+use crate::row_encoding::{has_spellings, table_columns};
 use crate::statement::{
     Assignment, Body, ConflictClause, ConflictTarget, Delete, From, Insert, Item, Name, Query, Syntax, Update,
 };
@@ -139,6 +139,10 @@ pub(super) fn insert(binder: &mut Binder, insert: Insert) -> Result<InsertPlan, 
 /// Whether DO UPDATE SET does to a row that is there what an UPSERT of the same columns does: each written column
 /// outside the key, and no other, gets its EXCLUDED value. Then the row need not be read first.
 fn replaces(table: &Arc<TableSchema>, written: &[bool], assignments: &[(usize, Expr)]) -> bool {
+    // An update leaves a key as it was spelled.
+    if table.key.iter().any(|at| has_spellings(&table.columns[*at].ty)) {
+        return false;
+    }
     let excluded = table_columns(table).len();
     let mut assigned = vec![false; table.columns.len()];
     for (at, value) in assignments {

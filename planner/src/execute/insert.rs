@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use kvstore::request::{Condition, Mutation};
+use kvstore::request::Condition;
 
 use super::change::assign;
 use super::read;
@@ -194,7 +194,7 @@ fn first(insert: &InsertPlan, writer: &Writer<'_>, item: usize, row: &Row, key: 
             if depends {
                 return Step::read(item, key);
             }
-            (Vec::new(), replace(insert, row))
+            (Vec::new(), row_encoding::upsert_mutations(table, row, &insert.written))
         }
         OnConflict::Fail | OnConflict::Skip | OnConflict::Update { .. } => {
             (vec![Condition::RowAbsent], row_encoding::insert_mutations(table, row))
@@ -202,13 +202,6 @@ fn first(insert: &InsertPlan, writer: &Writer<'_>, item: usize, row: &Row, key: 
     };
     let after = if insert.returning.is_some() { row.clone() } else { Row::new() };
     writer.step(item, key, conditions, Change { mutations, after, beside: Row::new() })
-}
-
-/// UPSERT's changes: each written column is put or deleted.
-fn replace(insert: &InsertPlan, row: &Row) -> Vec<Mutation> {
-    let table = &insert.table;
-    let written = (0..table.columns.len()).filter(|at| insert.written[*at] && !table.is_key(*at));
-    row_encoding::set_columns(table, written.map(|at| (at, &row[at])), false)
 }
 
 /// What becomes of a proposed row, given the row that is there.
@@ -231,7 +224,8 @@ fn decide(
             for at in (0..table.columns.len()).filter(|at| insert.written[*at]) {
                 after[at].clone_from(&proposed[at]);
             }
-            Ok(Some(Change { mutations: replace(insert, proposed), after, beside: Row::new() }))
+            let mutations = row_encoding::upsert_mutations(table, proposed, &insert.written);
+            Ok(Some(Change { mutations, after, beside: Row::new() }))
         }
         OnConflict::Update { assignments, filter } => {
             let mut both = current.clone();

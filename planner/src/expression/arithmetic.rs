@@ -1,13 +1,8 @@
 //! Operators on numbers: every overflow is 22003, every division by zero 22012.
 
-use bigdecimal::{BigDecimal, RoundingMode, Zero};
-
 use crate::error::{SqlError, sqlstate};
 use crate::statement::Operator;
 use crate::types::{Numeric, Type, Value};
-
-/// invalid_argument_for_power_function.
-const INVALID_POWER: &str = "2201F";
 
 fn out_of_range(ty: &Type) -> SqlError {
     SqlError::new(sqlstate::OUT_OF_RANGE, format!("{ty} out of range"))
@@ -31,7 +26,9 @@ pub(crate) fn integer(ty: &Type, value: i128) -> Result<Value, SqlError> {
 /// `left op right`, both already of the operand type (a date moves by whole days); `ty` is the type of the result.
 pub(crate) fn binary(op: Operator, ty: &Type, left: Value, right: Value) -> Result<Value, SqlError> {
     match (&left, &right) {
-        (Value::Float8(a), Value::Float8(b)) => float(op, *a, *b),
+        (Value::Float4(a), Value::Float4(b)) => float4(op, *a, *b),
+        (Value::Float8(a), Value::Float8(b)) if op == Operator::Power => power(*a, *b),
+        (Value::Float8(a), Value::Float8(b)) => float8(op, *a, *b),
         (Value::Numeric(a), Value::Numeric(b)) => numeric(op, a, b),
         (Value::Date(a), Value::Date(b)) if op == Operator::Minus => {
             integer(ty, i128::from(*a) - i128::from(*b))
@@ -65,78 +62,88 @@ fn whole(op: Operator, ty: &Type, a: i128, b: i128) -> Result<Value, SqlError> {
     integer(ty, result)
 }
 
-fn float(op: Operator, a: f64, b: f64) -> Result<Value, SqlError> {
-    let result = match op {
-        Operator::Plus => a + b,
-        Operator::Minus => a - b,
-        Operator::Times => a * b,
-        Operator::Divide if b == 0.0 => return Err(division_by_zero()),
-        Operator::Divide => a / b,
-        Operator::Power => return power(a, b),
-        other => return Err(SqlError::internal(format!("{} on double precision", other.symbol()))),
+/// Arithmetic on real or double precision numbers.
+macro_rules! float {
+    ($name:ident, $float:ty, $value:path) => {
+        fn $name(op: Operator, a: $float, b: $float) -> Result<Value, SqlError> {
+            let result = match op {
+                Operator::Plus => a + b,
+                Operator::Minus => a - b,
+                Operator::Times => a * b,
+                Operator::Divide if b == 0.0 && !a.is_nan() => return Err(division_by_zero()),
+                Operator::Divide => a / b,
+                other => return Err(SqlError::internal(format!("{} on this type", other.symbol()))),
+            };
+            if result.is_infinite() && a.is_finite() && b.is_finite() {
+                return Err(float_overflow());
+            }
+            // A product or quotient of other numbers is zero only by underflow.
+            let product = matches!(op, Operator::Times | Operator::Divide);
+            if product && result == 0.0 && a != 0.0 && b != 0.0 && b.is_finite() {
+                return Err(float_underflow());
+            }
+            Ok($value(result))
+        }
     };
-    if result.is_infinite() && a.is_finite() && b.is_finite() {
-        return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: overflow"));
-    }
-    // A product or quotient of other numbers is zero only by underflow.
-    let product = matches!(op, Operator::Times | Operator::Divide);
-    if product && result == 0.0 && a != 0.0 && b != 0.0 && b.is_finite() {
-        return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: underflow"));
-    }
-    Ok(Value::Float8(result))
+}
+
+float!(float4, f32, Value::Float4);
+float!(float8, f64, Value::Float8);
+
+/// 22003 for a floating point number that would be infinite.
+pub(super) fn float_overflow() -> SqlError {
+    SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: overflow")
+}
+
+/// 22003 for a floating point number that would be zero.
+pub(super) fn float_underflow() -> SqlError {
+    SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: underflow")
 }
 
 /// `a ^ b`, with PostgreSQL's errors: 2201F where there is no such power, 22003 where it is out of range.
 fn power(a: f64, b: f64) -> Result<Value, SqlError> {
-    let undefined = |text: &str| Err(SqlError::new(INVALID_POWER, text));
+    let undefined = |text: &str| Err(SqlError::new(sqlstate::INVALID_POWER, text));
+    if a.is_nan() || b.is_nan() {
+        // 1 to any power is 1, and so is any number to the power of 0.
+        return Ok(Value::Float8(if a == 1.0 || b == 0.0 { 1.0 } else { f64::NAN }));
+    }
     if a == 0.0 && b < 0.0 {
         return undefined("zero raised to a negative power is undefined");
     }
-    if a < 0.0 && a.is_finite() && b.is_finite() && b.fract() != 0.0 {
+    if a < 0.0 && b.is_finite() && b.fract() != 0.0 {
         return undefined("a negative number raised to a non-integer power yields a complex result");
     }
     let result = a.powf(b);
     if a.is_finite() && b.is_finite() {
         if result.is_infinite() {
-            return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: overflow"));
+            return Err(float_overflow());
         }
         if result == 0.0 && a != 0.0 {
-            return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: underflow"));
+            return Err(float_underflow());
         }
     }
     Ok(Value::Float8(result))
 }
 
 fn numeric(op: Operator, a: &Numeric, b: &Numeric) -> Result<Value, SqlError> {
-    if op == Operator::Divide {
-        return a.divide(b).map(Value::Numeric);
-    }
-    let (Some(x), Some(y)) = (a.finite(), b.finite()) else { return Ok(Value::Numeric(Numeric::NaN)) };
-    // The library drops digits of a sum with zero and of a product with one. PostgreSQL shows them.
-    let (digits, other) = (x.fractional_digit_count(), y.fractional_digit_count());
-    let result: BigDecimal = match op {
-        Operator::Plus => (x + y).with_scale(digits.max(other)),
-        Operator::Minus => (x - y).with_scale(digits.max(other)),
-        Operator::Times => (x * y).with_scale(digits + other),
-        Operator::Modulo if y.is_zero() => return Err(division_by_zero()),
-        Operator::Modulo => x - (x / y).with_scale_round(0, RoundingMode::Down) * y,
-        Operator::Power => {
-            return float(Operator::Power, a.to_f64(), b.to_f64()).and_then(|value| match value {
-                Value::Float8(value) => Numeric::parse(&format!("{value:.16}")).map(Value::Numeric),
-                other => Ok(other),
-            });
-        }
+    let result = match op {
+        Operator::Plus => a.add(b),
+        Operator::Minus => a.subtract(b),
+        Operator::Times => a.multiply(b),
+        Operator::Divide => a.divide(b),
+        Operator::Modulo => a.remainder(b),
+        Operator::Power => a.power(b),
         other => return Err(SqlError::internal(format!("{} on numeric", other.symbol()))),
     };
-    Numeric::new(result).map(Value::Numeric)
+    result.map(Value::Numeric)
 }
 
 /// `-value`.
 pub(crate) fn negate(value: Value) -> Result<Value, SqlError> {
     match value {
+        Value::Float4(v) => Ok(Value::Float4(-v)),
         Value::Float8(v) => Ok(Value::Float8(-v)),
-        Value::Numeric(Numeric::Finite(v)) => Ok(Value::Numeric(Numeric::Finite(-v))),
-        Value::Numeric(Numeric::NaN) => Ok(Value::Numeric(Numeric::NaN)),
+        Value::Numeric(v) => Ok(Value::Numeric(v.negated())),
         other => {
             let ty = other.natural_type();
             let value = other

@@ -3,7 +3,7 @@
 use super::env::Env;
 use super::{arithmetic, object_names};
 use crate::error::{SqlError, sqlstate};
-use crate::types::{Array, MICROS_PER_DAY, Numeric, Type, Value, fit_varchar};
+use crate::types::{Array, MICROS_PER_DAY, Numeric, Type, Value, fit_bpchar, fit_varchar, unpadded};
 
 /// How a cast is asked for: each level allows all that the one before allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +17,7 @@ pub(crate) enum Strength {
 }
 
 /// The order of the number types: each takes the values of those before it. `None` for other types.
-pub(super) fn number_rank(ty: &Type) -> Option<u8> {
+fn number_rank(ty: &Type) -> Option<u8> {
     Some(match ty {
         Type::Int2 => 0,
         Type::Int4 => 1,
@@ -36,6 +36,13 @@ pub(crate) fn common_type(a: &Type, b: &Type) -> Option<Type> {
     }
     if *a == Type::Unknown {
         return Some(b.clone());
+    }
+    match (a, b) {
+        // PostgreSQL compares the two by the rules of character.
+        (Type::Bpchar(_), Type::Varchar(_)) | (Type::Varchar(_), Type::Bpchar(_)) => {
+            return Some(Type::Bpchar(None));
+        }
+        _ => {}
     }
     match (number_rank(a), number_rank(b)) {
         (Some(x), Some(y)) => return Some(if x >= y { a.plain() } else { b.plain() }),
@@ -119,6 +126,7 @@ pub(crate) fn cast_value(value: Value, to: &Type, explicit: bool) -> Result<Valu
         Type::Float4 | Type::Float8 => to_float(value, to),
         Type::Numeric(limits) => to_numeric(value, to, *limits).map(Value::Numeric),
         Type::Varchar(Some(limit)) => to_varchar(into_text(value), *limit as usize, explicit),
+        Type::Bpchar(length) => to_bpchar(value, *length, explicit),
         Type::Name | Type::Char => Value::from_text(to, &into_text(value)),
         Type::Text | Type::Varchar(None) | Type::Opaque(..) | Type::Json => Ok(Value::Text(into_text(value))),
         Type::Date => match value {
@@ -155,6 +163,7 @@ fn to_bool(value: Value) -> Result<Value, SqlError> {
         Value::Bool(_) => Ok(value),
         Value::Int4(number) => Ok(Value::Bool(*number != 0)),
         Value::Text(text) | Value::Jsonb(text) => Value::from_text(&Type::Bool, text),
+        Value::Bpchar(text) => Value::from_text(&Type::Bool, text),
         _ => Err(cannot_cast(&value, &Type::Bool)),
     }
 }
@@ -164,9 +173,10 @@ const TWO_TO_63: f64 = (1u64 << 63) as f64;
 
 fn to_integer(value: Value, to: &Type) -> Result<Value, SqlError> {
     match &value {
-        Value::Text(text) => Value::from_text(to, text),
+        Value::Text(text) | Value::Bpchar(text) => Value::from_text(to, text),
         Value::Bool(truth) => Ok(Value::Int4(i32::from(*truth))),
         Value::Jsonb(text) => to_integer(Value::Numeric(Numeric::parse(text)?), to),
+        Value::Float4(number) => to_integer(Value::Float8(f64::from(*number)), to),
         Value::Float8(number) => {
             let rounded = number.round_ties_even();
             // 2^63 itself does not fit; NaN is in no range.
@@ -175,7 +185,11 @@ fn to_integer(value: Value, to: &Type) -> Result<Value, SqlError> {
             }
             arithmetic::integer(to, rounded as i128)
         }
-        Value::Numeric(Numeric::NaN) => Err(SqlError::unsupported(format!("converting NaN to {to}"))),
+        Value::Numeric(number) if number.finite().is_none() => {
+            let what = if number.is_nan() { "NaN" } else { "infinity" };
+            let text = format!("cannot convert {what} to {to}");
+            Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, text))
+        }
         Value::Numeric(number) => {
             arithmetic::integer(to, i128::from(number.to_i64().ok_or_else(|| out_of_range(to))?))
         }
@@ -183,50 +197,42 @@ fn to_integer(value: Value, to: &Type) -> Result<Value, SqlError> {
     }
 }
 
-/// A number as real (rounded to it) or double precision. 22003 if it is too large.
+/// A number as real (rounded to it) or double precision. 22003 if it is too large or too small.
 fn narrowed(number: f64, to: &Type) -> Result<Value, SqlError> {
     if *to != Type::Float4 {
         return Ok(Value::Float8(number));
     }
     let narrow = number as f32;
     if narrow.is_infinite() && number.is_finite() {
-        return Err(SqlError::new(sqlstate::OUT_OF_RANGE, "value out of range: overflow"));
+        return Err(arithmetic::float_overflow());
     }
-    Ok(Value::Float8(f64::from(narrow)))
+    if narrow == 0.0 && number != 0.0 {
+        return Err(arithmetic::float_underflow());
+    }
+    Ok(Value::Float4(narrow))
 }
 
 fn to_float(value: Value, to: &Type) -> Result<Value, SqlError> {
     match &value {
+        Value::Float4(number) if *to == Type::Float8 => Ok(Value::Float8(f64::from(*number))),
+        Value::Float4(_) => Ok(value),
         Value::Float8(number) => narrowed(*number, to),
-        Value::Text(text) | Value::Jsonb(text) => Value::from_text(to, text),
-        Value::Numeric(number) => {
-            let double = number.to_f64();
-            if double.is_infinite() {
-                let text = format!("\"{}\" is out of range for type {to}", value.to_string_text());
-                return Err(SqlError::new(sqlstate::OUT_OF_RANGE, text));
-            }
-            narrowed(double, to)
-        }
+        Value::Text(text) | Value::Bpchar(text) | Value::Jsonb(text) => Value::from_text(to, text),
+        Value::Numeric(number) => Value::from_text(to, &number.to_string()),
         value => {
             let whole = value.as_i64().ok_or_else(|| cannot_cast(value, to))?;
-            narrowed(whole as f64, to)
+            Ok(if *to == Type::Float4 { Value::Float4(whole as f32) } else { Value::Float8(whole as f64) })
         }
     }
 }
 
-fn to_numeric(value: Value, to: &Type, limits: Option<(u16, u16)>) -> Result<Numeric, SqlError> {
+fn to_numeric(value: Value, to: &Type, limits: Option<(u16, i16)>) -> Result<Numeric, SqlError> {
     let number = match value {
         Value::Numeric(number) => number,
-        Value::Text(text) | Value::Jsonb(text) => Numeric::parse(&text)?,
-        Value::Float8(number) if number.is_nan() => Numeric::NaN,
-        Value::Float8(number) if number.is_infinite() => {
-            return Err(SqlError::unsupported("numeric infinity"));
-        }
-        Value::Float8(number) => {
-            // 15 significant digits, as PostgreSQL gives.
-            let rounded: f64 = format!("{number:.14e}").parse().unwrap_or(number);
-            Numeric::parse(&rounded.to_string())?
-        }
+        Value::Text(text) | Value::Bpchar(text) | Value::Jsonb(text) => Numeric::parse(&text)?,
+        // As many digits as the type always has, as PostgreSQL gives.
+        Value::Float4(number) => Numeric::from_float(f64::from(number), 6)?,
+        Value::Float8(number) => Numeric::from_float(number, 15)?,
         value => Numeric::from_i64(value.as_i64().ok_or_else(|| cannot_cast(&value, to))?),
     };
     match limits {
@@ -244,10 +250,17 @@ fn to_varchar(text: String, limit: usize, explicit: bool) -> Result<Value, SqlEr
     Ok(Value::text(&text[..end]))
 }
 
+fn to_bpchar(value: Value, length: Option<u32>, explicit: bool) -> Result<Value, SqlError> {
+    match value {
+        Value::Bpchar(text) => fit_bpchar(&text, length, explicit).map(Value::Bpchar),
+        other => fit_bpchar(&into_text(other), length, explicit).map(Value::Bpchar),
+    }
+}
+
 fn to_oid(value: Value, to: &Type) -> Result<Value, SqlError> {
     match &value {
         Value::Oid(_) => Ok(value),
-        Value::Text(text) => Value::from_text(&Type::Oid, text),
+        Value::Text(text) | Value::Bpchar(text) => Value::from_text(&Type::Oid, text),
         value => {
             let number = value.as_i64().ok_or_else(|| cannot_cast(value, to))?;
             let oid = u32::try_from(number)
@@ -264,7 +277,8 @@ fn to_array(value: Value, to: &Type, element: &Type, explicit: bool) -> Result<V
             let items = array.items.iter().cloned();
             let cast = items.map(|item| item.map(|item| cast_value(item, element, explicit)).transpose());
             let items = cast.collect::<Result<_, _>>()?;
-            Ok(Value::Array(Array { element: element.clone(), items }.into()))
+            let dimensions = array.dimensions.clone();
+            Ok(Value::Array(Array { element: element.clone(), items, dimensions }.into()))
         }
         other => through_text(other, to),
     }
@@ -273,6 +287,8 @@ fn to_array(value: Value, to: &Type, element: &Type, explicit: bool) -> Result<V
 fn into_text(value: Value) -> String {
     match value {
         Value::Text(text) | Value::Jsonb(text) => text,
+        // Blanks at the end are not part of it.
+        Value::Bpchar(text) => unpadded(&text).to_string(),
         // boolean's text is its name, unlike its output.
         Value::Bool(v) => v.to_string(),
         other => other.to_string_text(),
@@ -281,7 +297,7 @@ fn into_text(value: Value) -> String {
 
 fn through_text(value: Value, to: &Type) -> Result<Value, SqlError> {
     match value {
-        Value::Text(text) => Value::from_text(to, &text),
+        Value::Text(text) | Value::Bpchar(text) => Value::from_text(to, &text),
         value if value.natural_type() == to.plain() => Ok(value),
         value => Err(cannot_cast(&value, to)),
     }

@@ -273,7 +273,7 @@ fn concat(left: Value, right: Value) -> Result<Value, SqlError> {
                 _ => Vec::new(),
             };
             let items = [items(left), items(right)].concat();
-            Ok(Value::Array(Array { element, items }.into()))
+            Ok(Value::Array(Array::new(element, items).into()))
         }
         (left, right) => {
             let (mut text, right) = (left.to_string_text(), right.to_string_text());
@@ -336,7 +336,7 @@ fn array(
     env: &Env,
 ) -> Result<Datum, SqlError> {
     let (items, _held) = held(items, 0, env)?;
-    Ok(Some(Value::Array(Array { element: element.clone(), items }.into())))
+    Ok(Some(Value::Array(Array::new(element.clone(), items).into())))
 }
 
 /// `array[index]`: NULL outside of the array.

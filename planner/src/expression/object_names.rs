@@ -106,9 +106,13 @@ fn relation_name(oid: u32, env: &Env) -> Option<String> {
 pub(crate) fn format_type(oid: u32, modifier: i64) -> String {
     let modifier = modifier - 4;
     match Type::from_oid(oid) {
+        Some(Type::Bpchar(_)) if modifier > 0 => format!("character({modifier})"),
+        Some(Type::Bpchar(_)) => "bpchar".into(),
         Some(Type::Varchar(_)) if modifier > 0 => format!("character varying({modifier})"),
         Some(Type::Numeric(_)) if modifier > 0 => {
-            format!("numeric({},{})", modifier >> 16, modifier & 0xFFFF)
+            // The scale has 11 bits and a sign.
+            let scale = ((modifier & 0x7FF) ^ 1024) - 1024;
+            format!("numeric({},{scale})", (modifier >> 16) & 0xFFFF)
         }
         Some(Type::Unknown) | None => "???".into(),
         Some(ty) => ty.to_string(),

@@ -13,7 +13,6 @@ use super::refuse::{collation, foreign, foreign_word, unsupported};
 use crate::depth::with_stack;
 use crate::error::{SqlError, sqlstate};
 use crate::statement::{ColumnDefinition, CreateTable, Syntax};
-use crate::types::Type;
 
 /// Levels of a default's expression at most: it is bound with each INSERT.
 const DEFAULT_DEPTH_MAX: u32 = 100;
@@ -73,12 +72,7 @@ impl Converter<'_> {
     fn column(&self, column: ColumnDef, table: &mut CreateTable) -> Result<ColumnDefinition, SqlError> {
         let mut definition = ColumnDefinition {
             name: fold(&column.name),
-            // real columns hold double precision.
-            ty: match data_type(&column.data_type)? {
-                Type::Float4 => Type::Float8,
-                Type::Json => return Err(SqlError::unsupported("type json").hint("Use jsonb.")),
-                ty => ty,
-            },
+            ty: data_type(&column.data_type)?,
             not_null: false,
             default: None,
         };

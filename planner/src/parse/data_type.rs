@@ -8,8 +8,8 @@ use super::converter::fold;
 use crate::error::{SqlError, sqlstate};
 use crate::types::Type;
 
-const SUPPORTED_TYPES: &str = "Supported: smallint, integer, bigint, boolean, double precision, numeric, text, \
-                               varchar, bytea, uuid, date, timestamptz, jsonb.";
+const SUPPORTED_TYPES: &str = "Supported: smallint, integer, bigint, boolean, real, double precision, numeric, text, \
+                               varchar, char, bytea, uuid, date, timestamptz, json, jsonb, and arrays of them.";
 
 /// A type by its plain name.
 pub(super) fn named_type(name: &str) -> Option<Type> {
@@ -23,6 +23,7 @@ pub(super) fn named_type(name: &str) -> Option<Type> {
         "numeric" | "decimal" => Type::Numeric(None),
         "text" => Type::Text,
         "varchar" => Type::Varchar(None),
+        "bpchar" => Type::Bpchar(None),
         "bytea" => Type::Bytea,
         "uuid" => Type::Uuid,
         "date" => Type::Date,
@@ -74,7 +75,7 @@ fn plain_type(ty: &DataType) -> Result<Type, SqlError> {
         }
         DataType::Text => Type::Text,
         DataType::Varchar(length) | DataType::CharacterVarying(length) | DataType::CharVarying(length) => {
-            Type::Varchar(varchar_length(*length)?)
+            Type::Varchar(length_limit(*length, "varchar")?)
         }
         DataType::Bytea => Type::Bytea,
         DataType::Uuid => Type::Uuid,
@@ -90,10 +91,9 @@ fn plain_type(ty: &DataType) -> Result<Type, SqlError> {
         DataType::JSON => Type::Json,
         DataType::JSONB => Type::Jsonb,
         DataType::Regclass => Type::Regclass,
-        // The unquoted char is char(1); psql casts to pg_catalog."char", which arrives as a custom name.
-        DataType::Char(None) | DataType::Character(None) => Type::Char,
-        DataType::Char(_) | DataType::Character(_) => {
-            return Err(SqlError::unsupported("char(n)").hint("Use varchar(n) or text."));
+        // psql casts to pg_catalog."char", another type, which arrives as a custom name.
+        DataType::Char(length) | DataType::Character(length) => {
+            Type::Bpchar(Some(length_limit(*length, "character")?.unwrap_or(1)))
         }
         // Types of other systems that hold types: printing them would walk a tree.
         DataType::Array(_)
@@ -112,30 +112,30 @@ fn plain_type(ty: &DataType) -> Result<Type, SqlError> {
 }
 
 /// Precision and scale of a numeric type, if it has any. 22023 if they are out of range.
-fn numeric_limits(info: &ExactNumberInfo) -> Result<Option<(u16, u16)>, SqlError> {
+fn numeric_limits(info: &ExactNumberInfo) -> Result<Option<(u16, i16)>, SqlError> {
     Ok(match info {
         ExactNumberInfo::None => None,
         ExactNumberInfo::Precision(precision) => Some((numeric_precision(*precision)?, 0)),
         ExactNumberInfo::PrecisionAndScale(precision, scale) => {
             let precision = numeric_precision(*precision)?;
-            if *scale < 0 || *scale > i64::from(precision) {
+            if !(-1000..=1000).contains(scale) {
                 return Err(SqlError::new(
                     sqlstate::INVALID_PARAMETER,
-                    format!("NUMERIC scale {scale} must be between 0 and precision {precision}"),
+                    format!("NUMERIC scale {scale} must be between -1000 and 1000"),
                 ));
             }
-            Some((precision, *scale as u16))
+            Some((precision, *scale as i16))
         }
     })
 }
 
-/// The longest text of a varchar type in characters, if it has a limit. 22023 if that is out of range.
-fn varchar_length(length: Option<CharacterLength>) -> Result<Option<u32>, SqlError> {
+/// The length of a varchar or char type in characters, if it has one. 22023 if that is out of range.
+fn length_limit(length: Option<CharacterLength>, name: &str) -> Result<Option<u32>, SqlError> {
     let Some(CharacterLength::IntegerLength { length, .. }) = length else { return Ok(None) };
     let problem = match length {
         1..=10_485_760 => return Ok(Some(length as u32)),
-        0 => "length for type varchar must be at least 1",
-        _ => "length for type varchar cannot exceed 10485760",
+        0 => format!("length for type {name} must be at least 1"),
+        _ => format!("length for type {name} cannot exceed 10485760"),
     };
     Err(SqlError::new(sqlstate::INVALID_PARAMETER, problem))
 }
@@ -157,6 +157,7 @@ fn custom(name: &ObjectName, modifiers: &[String]) -> Result<Type, SqlError> {
     };
     match (last.as_str(), modifiers) {
         ("varchar", [length]) => Ok(Type::Varchar(length.parse().ok())),
+        ("bpchar", [length]) => Ok(Type::Bpchar(length.parse().ok())),
         _ => custom_name(&last),
     }
 }
@@ -169,8 +170,7 @@ fn custom_name(name: &str) -> Result<Type, SqlError> {
         "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" => {
             Err(SqlError::unsupported(name).hint("Use uuid with DEFAULT gen_random_uuid()."))
         }
-        "timestamp" | "time" | "timetz" | "interval" | "money" | "inet" | "cidr" | "xml" | "bpchar"
-        | "bit" | "varbit" | "point" | "tsvector" | "tsquery" | "macaddr" | "hstore" | "citext" => {
+        "timestamp" | "time" | "timetz" | "interval" | "money" | "inet" | "cidr" | "xml" | "bit" | "varbit" | "point" | "tsvector" | "tsquery" | "macaddr" | "hstore" | "citext" => {
             Err(SqlError::unsupported(format!("type {name}")).hint(SUPPORTED_TYPES))
         }
         _ => Err(unknown_type(name).hint(SUPPORTED_TYPES)),

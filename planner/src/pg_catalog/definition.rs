@@ -127,7 +127,7 @@ pub(super) fn int4(value: i32) -> Datum {
 }
 
 pub(super) fn int2s(values: impl Iterator<Item = i16>) -> Datum {
-    Some(Value::Array(Array { element: Type::Int2, items: values.map(int2).collect() }.into()))
+    Some(Value::Array(Array::new(Type::Int2, values.map(int2).collect()).into()))
 }
 
 /// The tables of the store, as items.

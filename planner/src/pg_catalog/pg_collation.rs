@@ -29,7 +29,7 @@ const C_OID: u32 = 950;
 /// The collation of a type: 0 if it has none.
 pub(super) fn collation(ty: &Type) -> u32 {
     match ty {
-        Type::Text | Type::Varchar(_) => DEFAULT_OID,
+        Type::Text | Type::Varchar(_) | Type::Bpchar(_) => DEFAULT_OID,
         Type::Name => C_OID,
         _ => 0,
     }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::sql_type::Type;
-use super::value::{Array, Value};
-use super::{json, numeric, text};
+use super::value::{Array, Dimension, Value};
+use super::{array_literal, json, numeric_binary, text};
 use crate::error::{SqlError, sqlstate};
 
 impl Value {
@@ -16,9 +16,9 @@ impl Value {
         decode(ty, bytes)
     }
 
-    /// Appends PostgreSQL's binary format of the value as type `ty` (its column's).
-    pub fn to_binary(&self, ty: &Type, out: &mut Vec<u8>) {
-        encode(self, ty, out);
+    /// Appends PostgreSQL's binary format.
+    pub fn to_binary(&self, out: &mut Vec<u8>) {
+        encode(self, out);
     }
 }
 
@@ -58,10 +58,10 @@ fn decode(ty: &Type, bytes: &[u8]) -> Result<Value, SqlError> {
         Type::Int2 => Value::Int2(i16::from_be_bytes(fixed(ty, bytes)?)),
         Type::Int4 => Value::Int4(i32::from_be_bytes(fixed(ty, bytes)?)),
         Type::Int8 => Value::Int8(i64::from_be_bytes(fixed(ty, bytes)?)),
-        Type::Float4 => Value::Float8(f64::from(f32::from_be_bytes(fixed(ty, bytes)?))),
+        Type::Float4 => Value::Float4(f32::from_be_bytes(fixed(ty, bytes)?)),
         Type::Float8 => Value::Float8(f64::from_be_bytes(fixed(ty, bytes)?)),
         Type::Numeric(limits) => {
-            let value = numeric::from_binary(bytes)?;
+            let value = numeric_binary::from_binary(bytes)?;
             Value::Numeric(match limits {
                 Some((precision, scale)) => value.fit(*precision, *scale)?,
                 None => value,
@@ -69,6 +69,7 @@ fn decode(ty: &Type, bytes: &[u8]) -> Result<Value, SqlError> {
         }
         Type::Text
         | Type::Varchar(_)
+        | Type::Bpchar(_)
         | Type::Name
         | Type::Char
         | Type::Opaque(..)
@@ -94,20 +95,31 @@ fn array(ty: &Type, element: &Type, bytes: &[u8]) -> Result<Array, SqlError> {
         at += 4;
         word.ok_or_else(|| invalid(ty))
     };
-    let (dimensions, _nulls, oid) = (word()?, word()?, word()?);
-    if dimensions == 0 {
-        return Ok(Array { element: element.clone(), items: Vec::new() });
+    let (count, _nulls, oid) = (word()?, word()?, word()?);
+    let count = usize::try_from(count).map_err(|_| invalid(ty))?;
+    if count > Array::DIMENSIONS_MAX {
+        return Err(array_literal::too_many_dimensions(count));
     }
-    if dimensions != 1 {
-        return Err(SqlError::unsupported("an array of several dimensions"));
+    let mut dimensions = Vec::new();
+    let mut total = usize::from(count > 0);
+    for _ in 0..count {
+        let (length, lower) = (word()?, word()?);
+        if length < 0 || lower.checked_add(length).is_none() {
+            return Err(invalid(ty));
+        }
+        // Each element has four bytes at least.
+        total = total.checked_mul(length as usize).filter(|total| *total <= bytes.len()).ok_or_else(|| invalid(ty))?;
+        dimensions.push(Dimension { length, lower });
+    }
+    if total == 0 {
+        dimensions.clear();
     }
     let element = match Type::from_oid(oid as u32) {
         Some(own) if own != Type::Unknown && own != element.plain() => own,
         _ => element.clone(),
     };
-    let (count, _lower) = (word()?, word()?);
-    let mut items = Vec::new();
-    for _ in 0..count {
+    let mut items = Vec::with_capacity(total);
+    for _ in 0..total {
         let length = bytes.get(at..at + 4).ok_or_else(|| invalid(ty))?;
         let length = i32::from_be_bytes([length[0], length[1], length[2], length[3]]);
         at += 4;
@@ -122,21 +134,21 @@ fn array(ty: &Type, element: &Type, bytes: &[u8]) -> Result<Array, SqlError> {
     if at != bytes.len() {
         return Err(invalid(ty));
     }
-    Ok(Array { element, items })
+    Ok(Array { element, items, dimensions })
 }
 
-/// Appends the value as type `ty`.
-fn encode(value: &Value, ty: &Type, out: &mut Vec<u8>) {
+/// Appends the value.
+fn encode(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Bool(v) => out.push(u8::from(*v)),
         Value::Int2(v) => out.extend_from_slice(&v.to_be_bytes()),
         Value::Int4(v) => out.extend_from_slice(&v.to_be_bytes()),
         Value::Int8(v) => out.extend_from_slice(&v.to_be_bytes()),
         Value::Oid(v) => out.extend_from_slice(&v.to_be_bytes()),
-        Value::Float8(v) if *ty == Type::Float4 => out.extend_from_slice(&(*v as f32).to_be_bytes()),
+        Value::Float4(v) => out.extend_from_slice(&v.to_be_bytes()),
         Value::Float8(v) => out.extend_from_slice(&v.to_be_bytes()),
-        Value::Numeric(v) => numeric::to_binary(v, out),
-        Value::Text(v) => out.extend_from_slice(v.as_bytes()),
+        Value::Numeric(v) => numeric_binary::to_binary(v, out),
+        Value::Text(v) | Value::Bpchar(v) => out.extend_from_slice(v.as_bytes()),
         Value::Bytea(v) => out.extend_from_slice(v),
         Value::Uuid(v) => out.extend_from_slice(v.as_bytes()),
         Value::Date(v) => out.extend_from_slice(&v.to_be_bytes()),
@@ -146,12 +158,9 @@ fn encode(value: &Value, ty: &Type, out: &mut Vec<u8>) {
             out.extend_from_slice(v.as_bytes());
         }
         Value::Array(v) => {
-            let count = v.items.len() as i32;
             let nulls = i32::from(v.items.iter().any(Option::is_none));
-            let mut head = vec![i32::from(count > 0), nulls, v.element.oid() as i32];
-            if count > 0 {
-                head.extend([count, 1]);
-            }
+            let mut head = vec![v.dimensions.len() as i32, nulls, v.element.oid() as i32];
+            head.extend(v.dimensions.iter().flat_map(|dimension| [dimension.length, dimension.lower]));
             for word in head {
                 out.extend_from_slice(&word.to_be_bytes());
             }
@@ -161,7 +170,7 @@ fn encode(value: &Value, ty: &Type, out: &mut Vec<u8>) {
                     Some(item) => {
                         let at = out.len();
                         out.extend_from_slice(&[0; 4]);
-                        encode(item, &v.element, out);
+                        encode(item, out);
                         let length = (out.len() - at - 4) as i32;
                         out[at..at + 4].copy_from_slice(&length.to_be_bytes());
                     }

@@ -2,7 +2,7 @@
 //!
 //! [`Type`] is what a column, parameter or expression has; [`Value`] is what a row holds. NULL is not a value:
 //! a [`Datum`] is an optional one. Integers keep their width, because the binary format and overflow depend on
-//! it; text-like types (text, varchar, name, "char") share [`Value::Text`].
+//! it; text-like types (text, varchar, name, "char", but not char(n)) share [`Value::Text`].
 
 #[cfg(test)]
 mod tests;
@@ -12,6 +12,8 @@ mod text;
 mod array_literal;
 mod value;
 mod json;
+mod numeric_binary;
+mod numeric_math;
 mod numeric;
 mod float;
 mod datetime;
@@ -20,10 +22,11 @@ mod sql_type;
 
 pub use numeric::Numeric;
 pub use sql_type::Type;
-pub use value::{Array, Datum, Row, Value};
+pub use value::{Array, Datum, Dimension, Row, Value};
 
 pub(crate) use binary::bad_utf8;
 pub(crate) use datetime::{MICROS_PER_DAY, now_micros, timestamp_to_text};
 pub(crate) use declared::DeclaredType;
 pub(crate) use json::{JsonKey, member as json_member};
-pub(crate) use text::{fit_varchar, format_array, parse_bool};
+pub(crate) use text::{fit_bpchar, fit_varchar, parse_bool};
+pub(crate) use value::unpadded;

@@ -13,14 +13,17 @@ pub enum Type {
     Int4,
     /// bigint.
     Int8,
-    /// real: only on the wire and in casts; columns of this type are stored as double precision.
+    /// real.
     Float4,
     /// double precision.
     Float8,
-    /// numeric, with precision (1..=1000) and scale (0..=precision) if declared.
-    Numeric(Option<(u16, u16)>),
+    /// numeric, with precision (1..=1000) and scale (-1000..=1000) if declared.
+    Numeric(Option<(u16, i16)>),
     /// text.
     Text,
+    /// character, with its length in characters if declared: `char(n)` is padded with blanks, which do not count in
+    /// comparisons.
+    Bpchar(Option<u32>),
     /// character varying, with its length limit in characters if declared.
     Varchar(Option<u32>),
     /// bytea.
@@ -31,7 +34,7 @@ pub enum Type {
     Date,
     /// timestamp with time zone.
     Timestamptz,
-    /// json: only on the wire (a parameter that a driver declares so); columns are jsonb.
+    /// json: the text as it was written.
     Json,
     /// jsonb.
     Jsonb,
@@ -47,7 +50,7 @@ pub enum Type {
     Regtype,
     /// Any other catalog type of which only the number and the name are known (pg_node_tree, aclitem, ..).
     Opaque(u32, &'static str),
-    /// An array of one dimension.
+    /// An array, of any number of dimensions.
     Array(Box<Type>),
     /// An untyped literal or parameter, before its context gives it a type.
     Unknown,
@@ -94,6 +97,7 @@ static TYPES: &[TypeEntry] = &[
     entry(Type::Json, 114, 199, -1, "json", "json"),
     entry(Type::Float4, 700, 1021, 4, "float4", "real"),
     entry(Type::Float8, 701, 1022, 8, "float8", "double precision"),
+    entry(Type::Bpchar(None), 1042, 1014, -1, "bpchar", "character"),
     entry(Type::Varchar(None), 1043, 1015, -1, "varchar", "character varying"),
     entry(Type::Date, 1082, 1182, 4, "date", "date"),
     entry(Type::Timestamptz, 1184, 1185, 8, "timestamptz", "timestamp with time zone"),
@@ -113,6 +117,7 @@ impl Type {
     /// This type without its length, precision or scale.
     pub(crate) fn plain(&self) -> Type {
         match self {
+            Type::Bpchar(_) => Type::Bpchar(None),
             Type::Varchar(_) => Type::Varchar(None),
             Type::Numeric(_) => Type::Numeric(None),
             other => other.clone(),
@@ -146,20 +151,19 @@ impl Type {
     /// RowDescription's type modifier, -1 if there is none.
     pub fn modifier(&self) -> i32 {
         match self {
-            Type::Varchar(Some(length)) => *length as i32 + 4,
+            Type::Varchar(Some(length)) | Type::Bpchar(Some(length)) => *length as i32 + 4,
             Type::Numeric(Some((precision, scale))) => {
-                ((i32::from(*precision) << 16) | i32::from(*scale)) + 4
+                ((i32::from(*precision) << 16) | (i32::from(*scale) & 0x7FF)) + 4
             }
             _ => -1,
         }
     }
 
     /// The type of a wire number. Types that PostgreSQL has and this server lacks map to the nearest one where
-    /// their formats agree (timestamp to timestamptz, bpchar to text); 0 and unknown give `Unknown`.
+    /// their formats agree (timestamp to timestamptz); 0 and unknown give `Unknown`.
     pub fn from_oid(oid: u32) -> Option<Type> {
         match oid {
             0 | 705 => return Some(Type::Unknown),
-            1042 => return Some(Type::Text),
             1114 => return Some(Type::Timestamptz),
             _ => {}
         }
@@ -184,9 +188,9 @@ impl Type {
         }
     }
 
-    /// Is it text-like: text, varchar, name, "char"?
+    /// Is it text-like: text, varchar, char(n), name, "char"?
     pub(crate) fn is_text(&self) -> bool {
-        matches!(self, Type::Text | Type::Varchar(_) | Type::Name | Type::Char | Type::Opaque(..))
+        matches!(self, Type::Text | Type::Varchar(_) | Type::Bpchar(_) | Type::Name | Type::Char | Type::Opaque(..))
     }
 
     /// Is it a whole number?
@@ -210,6 +214,7 @@ impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Type::Varchar(Some(length)) => write!(f, "character varying({length})"),
+            Type::Bpchar(Some(length)) => write!(f, "character({length})"),
             Type::Numeric(Some((precision, scale))) => write!(f, "numeric({precision},{scale})"),
             Type::Unknown => f.write_str("unknown"),
             Type::Opaque(_, name) => f.write_str(name),

@@ -13,7 +13,7 @@ fn both(ty: &Type, text: &str) {
     let again = Value::from_text(ty, std::str::from_utf8(&shown).unwrap()).unwrap();
     assert_eq!(value.compare(&again).unwrap(), std::cmp::Ordering::Equal, "{ty} {text}");
     let mut binary = Vec::new();
-    value.to_binary(ty, &mut binary);
+    value.to_binary(&mut binary);
     let back = Value::from_binary(ty, &binary).unwrap();
     assert_eq!(back.to_string_text(), value.to_string_text(), "{ty} {text}");
 }
@@ -26,14 +26,19 @@ fn formats_agree() {
         (Type::Int2, &["-32768", " 7 ", "+7"]),
         (Type::Int4, &["2147483647", "-1"]),
         (Type::Int8, &["-9223372036854775808", "0"]),
+        (Type::Float4, &["0.1", "3.4028235e38", "1e-45", "-0", "NaN", "Infinity", "16777216"]),
         (Type::Float8, &["0.1", "1e300", "-0", "NaN", "-Infinity", "5e-324"]),
         (
             Type::Numeric(None),
-            &["0", "0.00", "-0.001", "10000", "99999999", "1.2300", "1e-10", "12345.6789", "NaN"],
+            &["0", "0.00", "-0.001", "10000", "99999999", "1.2300", "1e-10", "12345.6789", "NaN", "Infinity", "-Infinity"],
         ),
         (Type::Numeric(Some((6, 2))), &["1234.565", "-0.005"]),
+        (Type::Numeric(Some((3, -2))), &["12345", "-50", "0"]),
         (Type::Text, &["", "ä\n\\"]),
         (Type::Varchar(Some(3)), &["abc", "ab   "]),
+        (Type::Bpchar(Some(3)), &["abc", "a", "", "ab    "]),
+        (Type::Bpchar(None), &["a  "]),
+        (Type::Json, &["{ \"a\":1 }"]),
         (Type::Bytea, &["\\x00ff", "a\\\\b\\001"]),
         (Type::Uuid, &["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "A0EEBC999C0B4EF8BB6D6BB9BD380A11"]),
         (Type::Date, &["2026-02-28", "0001-01-01", "0044-03-15 BC", "infinity", "20260228"]),
@@ -45,6 +50,9 @@ fn formats_agree() {
         (Type::Oid, &["4294967295"]),
         (array(Type::Int4), &["{}", "{1,NULL,3}"]),
         (array(Type::Text), &["{a,\"b,c\",\"NULL\",NULL,\"q\\\"\"}"]),
+        (array(Type::Int4), &["{{1,2},{3,NULL}}", "[0:1]={5,6}", "[-1:0][2:2]={{1},{2}}", "{{{{{{1}}}}}}"]),
+        (array(Type::Bpchar(Some(2))), &["{a,bc}"]),
+        (array(Type::Float4), &["{1.5,-0}"]),
     ];
     for (ty, texts) in cases {
         texts.iter().for_each(|text| both(ty, text));
@@ -58,12 +66,16 @@ fn bad_values_get_their_codes() {
         (Type::Int4, "1.5", "22P02"),
         (Type::Int8, "", "22P02"),
         (Type::Bool, "tru e", "22P02"),
+        (Type::Float4, "1e39", "22003"),
+        (Type::Float4, "1e-60", "22003"),
         (Type::Float8, "1e999", "22003"),
         (Type::Float8, "0x10", "22P02"),
         (Type::Numeric(Some((3, 1))), "99.95", "22003"),
         (Type::Numeric(None), "1e200000", "22003"),
         (Type::Numeric(None), "1.2.3", "22P02"),
+        (Type::Numeric(Some((3, 1))), "inf", "22003"),
         (Type::Varchar(Some(2)), "abc", "22001"),
+        (Type::Bpchar(Some(2)), "abc", "22001"),
         (Type::Uuid, "x", "22P02"),
         (Type::Date, "2026-13-01", "22008"),
         (Type::Date, "yesterdayish", "22007"),
@@ -74,6 +86,10 @@ fn bad_values_get_their_codes() {
         (Type::Text, "a\0b", "22021"),
         (Type::Bytea, "\\xabc", "22023"),
         (Type::Array(Box::new(Type::Int4)), "{1", "22P02"),
+        (Type::Array(Box::new(Type::Int4)), "{{1},{2,3}}", "22P02"),
+        (Type::Array(Box::new(Type::Int4)), "[1:3]={1,2}", "22P02"),
+        (Type::Array(Box::new(Type::Int4)), "[2:1]={1,2}", "2202E"),
+        (Type::Array(Box::new(Type::Int4)), "{{{{{{{1}}}}}}}", "54000"),
     ];
     for (ty, text, code) in cases {
         assert_eq!(Value::from_text(ty, text).unwrap_err().sqlstate, *code, "{ty} {text}");
@@ -96,13 +112,14 @@ fn jsonb_is_canonical() {
 fn binary_numeric_is_postgresqls() {
     let bytes = |text: &str| {
         let mut out = Vec::new();
-        Value::from_text(&Type::Numeric(None), text).unwrap().to_binary(&Type::Numeric(None), &mut out);
+        Value::from_text(&Type::Numeric(None), text).unwrap().to_binary(&mut out);
         out
     };
     // Digit count, weight, sign, scale, base-10000 digits, as PostgreSQL 15 sends them.
     assert_eq!(bytes("12345.678"), [0, 3, 0, 1, 0, 0, 0, 3, 0, 1, 9, 41, 26, 124]);
     assert_eq!(bytes("-0.001"), [0, 1, 255, 255, 64, 0, 0, 3, 0, 10]);
     assert_eq!(bytes("0.00"), [0, 0, 0, 0, 0, 0, 0, 2]);
+    assert_eq!(bytes("Infinity"), [0, 0, 0, 0, 208, 0, 0, 0]);
 }
 
 proptest! {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::numeric::Numeric;
 use super::sql_type::Type;
-use super::value::{Array, Datum, Value};
+use super::value::{Array, Value};
 use super::{array_literal, datetime, float, json};
 use crate::error::{SqlError, sqlstate};
 
@@ -25,7 +25,7 @@ impl Value {
 
     /// The text format as a string.
     pub fn to_string_text(&self) -> String {
-        if let Value::Text(text) | Value::Jsonb(text) = self {
+        if let Value::Text(text) | Value::Bpchar(text) | Value::Jsonb(text) = self {
             return text.clone();
         }
         let mut out = Vec::new();
@@ -51,18 +51,8 @@ pub(super) fn parse(ty: &Type, text: &str) -> Result<Value, SqlError> {
         Type::Int2 => Value::Int2(integer(ty, text)?),
         Type::Int4 => Value::Int4(integer(ty, text)?),
         Type::Int8 => Value::Int8(integer(ty, text)?),
-        Type::Float4 => {
-            let value = float::parse(text, "real")?;
-            let narrow = value as f32;
-            if narrow.is_infinite() && !value.is_infinite() {
-                return Err(SqlError::new(
-                    sqlstate::OUT_OF_RANGE,
-                    format!("\"{}\" is out of range for type real", text.trim()),
-                ));
-            }
-            Value::Float8(f64::from(narrow))
-        }
-        Type::Float8 => Value::Float8(float::parse(text, "double precision")?),
+        Type::Float4 => Value::Float4(float::parse4(text)?),
+        Type::Float8 => Value::Float8(float::parse(text)?),
         Type::Numeric(limits) => {
             let value = Numeric::parse(text)?;
             Value::Numeric(match limits {
@@ -72,6 +62,7 @@ pub(super) fn parse(ty: &Type, text: &str) -> Result<Value, SqlError> {
         }
         Type::Text | Type::Unknown | Type::Opaque(..) | Type::Varchar(None) => Value::text(text),
         Type::Varchar(Some(limit)) => Value::Text(fit_varchar(text.to_string(), *limit as usize)?),
+        Type::Bpchar(length) => Value::Bpchar(fit_bpchar(text, *length, false)?),
         Type::Name => Value::text(truncate(text, 63)),
         Type::Char => Value::text(truncate(text, 1)),
         Type::Bytea => Value::Bytea(bytea(text)?),
@@ -115,6 +106,23 @@ pub(crate) fn fit_varchar(text: String, limit: usize) -> Result<String, SqlError
         Some(_) => Err(SqlError::new(
             sqlstate::STRING_TOO_LONG,
             format!("value too long for type character varying({limit})"),
+        )),
+    }
+}
+
+/// char(n): filled up with blanks. Too many characters are an error unless the excess is blanks or the cast is
+/// written, which cuts.
+pub(crate) fn fit_bpchar(text: &str, length: Option<u32>, explicit: bool) -> Result<String, SqlError> {
+    let Some(length) = length else { return Ok(text.to_string()) };
+    match text.char_indices().nth(length as usize) {
+        None => {
+            let missing = length as usize - text.chars().count();
+            Ok(format!("{text}{}", " ".repeat(missing)))
+        }
+        Some((at, _)) if explicit || text[at..].bytes().all(|b| b == b' ') => Ok(text[..at].to_string()),
+        Some(_) => Err(SqlError::new(
+            sqlstate::STRING_TOO_LONG,
+            format!("value too long for type character({length})"),
         )),
     }
 }
@@ -183,11 +191,11 @@ fn bytea(text: &str) -> Result<Bytes, SqlError> {
     Ok(out.into())
 }
 
-/// An array of one dimension: `{1,NULL,"a b"}`.
+/// An array: `{1,NULL,"a b"}`.
 fn array(element: &Type, text: &str) -> Result<Array, SqlError> {
-    let items = array_literal::split(text)?.into_iter();
-    let items = items.map(|item| item.map(|item| parse(element, &item)).transpose());
-    Ok(Array { element: element.clone(), items: items.collect::<Result<_, _>>()? })
+    let array_literal::Literal { items, dimensions } = array_literal::split(text)?;
+    let items = items.into_iter().map(|item| item.map(|item| parse(element, &item)).transpose());
+    Ok(Array { element: element.clone(), items: items.collect::<Result<_, _>>()?, dimensions })
 }
 
 /// Appends the text format.
@@ -200,9 +208,10 @@ fn format(value: &Value, out: &mut Vec<u8>) {
         Value::Int4(v) => write!(out, "{v}"),
         Value::Int8(v) => write!(out, "{v}"),
         Value::Oid(v) => write!(out, "{v}"),
+        Value::Float4(v) => write!(out, "{}", float::format4(*v)),
         Value::Float8(v) => write!(out, "{}", float::format(*v)),
         Value::Numeric(v) => write!(out, "{v}"),
-        Value::Text(v) | Value::Jsonb(v) => {
+        Value::Text(v) | Value::Bpchar(v) | Value::Jsonb(v) => {
             out.extend_from_slice(v.as_bytes());
             Ok(())
         }
@@ -220,13 +229,14 @@ fn format(value: &Value, out: &mut Vec<u8>) {
         Value::Date(v) => write!(out, "{}", datetime::date_to_text(*v)),
         Value::Timestamptz(v) => write!(out, "{}", datetime::timestamp_to_text(*v)),
         Value::Array(v) => {
-            out.extend_from_slice(format_array(&v.items).as_bytes());
+            out.extend_from_slice(format_array(v).as_bytes());
             Ok(())
         }
     };
 }
 
 /// An array's text.
-pub(crate) fn format_array(items: &[Datum]) -> String {
-    array_literal::join(items.iter().map(|item| item.as_ref().map(Value::to_string_text)))
+fn format_array(array: &Array) -> String {
+    let mut items = array.items.iter().map(|item| item.as_ref().map(Value::to_string_text));
+    array_literal::join(&mut items, &array.dimensions)
 }

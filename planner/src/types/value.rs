@@ -29,12 +29,16 @@ pub enum Value {
     Int4(i32),
     /// bigint.
     Int8(i64),
-    /// double precision (also real, rounded to it).
+    /// real.
+    Float4(f32),
+    /// double precision.
     Float8(f64),
     /// numeric.
     Numeric(Numeric),
     /// text, varchar, name, "char", json.
     Text(String),
+    /// char(n), with its blanks at the end. They do not count in comparisons.
+    Bpchar(String),
     /// bytea.
     Bytea(Bytes),
     /// uuid.
@@ -47,7 +51,7 @@ pub enum Value {
     Jsonb(String),
     /// oid, regclass, regtype.
     Oid(u32),
-    /// An array of one dimension.
+    /// An array.
     Array(Arc<Array>),
 }
 
@@ -56,8 +60,53 @@ pub enum Value {
 pub struct Array {
     /// Element type.
     pub element: Type,
-    /// Elements.
+    /// Elements; of several dimensions those of the last dimension stand together.
     pub items: Vec<Datum>,
+    /// The dimensions, the outermost first: their lengths multiply to the number of elements. None if there are no
+    /// elements.
+    pub dimensions: Vec<Dimension>,
+}
+
+/// A dimension of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Dimension {
+    /// Elements, or arrays of the next dimension: at least one.
+    pub length: i32,
+    /// The subscript of the first one: 1 if nothing else was asked for.
+    pub lower: i32,
+}
+
+impl Array {
+    /// Dimensions at most, as PostgreSQL has it.
+    pub const DIMENSIONS_MAX: usize = 6;
+
+    /// An array of one dimension, with subscripts from 1.
+    pub fn new(element: Type, items: Vec<Datum>) -> Array {
+        let dimension = Dimension { length: items.len() as i32, lower: 1 };
+        let dimensions = if items.is_empty() { Vec::new() } else { vec![dimension] };
+        Array { element, items, dimensions }
+    }
+
+    /// SQL's order: by the elements, then by their number, then by the dimensions.
+    fn compare(&self, other: &Array) -> Result<Ordering, SqlError> {
+        for (x, y) in self.items.iter().zip(&other.items) {
+            let order = match (x, y) {
+                (Some(x), Some(y)) => x.compare(y)?,
+                (x, y) => x.is_none().cmp(&y.is_none()),
+            };
+            if order != Ordering::Equal {
+                return Ok(order);
+            }
+        }
+        let lengths = |array: &Array| array.dimensions.iter().map(|own| own.length).collect::<Vec<_>>();
+        let lowers = |array: &Array| array.dimensions.iter().map(|own| own.lower).collect::<Vec<_>>();
+        Ok(self.items.len().cmp(&other.items.len()).then_with(|| {
+            let dimensions = self.dimensions.len().cmp(&other.dimensions.len());
+            dimensions
+                .then_with(|| lengths(self).cmp(&lengths(other)))
+                .then_with(|| lowers(self).cmp(&lowers(other)))
+        }))
+    }
 }
 
 impl Value {
@@ -73,9 +122,11 @@ impl Value {
             Value::Int2(_) => Type::Int2,
             Value::Int4(_) => Type::Int4,
             Value::Int8(_) => Type::Int8,
+            Value::Float4(_) => Type::Float4,
             Value::Float8(_) => Type::Float8,
             Value::Numeric(_) => Type::Numeric(None),
             Value::Text(_) => Type::Text,
+            Value::Bpchar(_) => Type::Bpchar(None),
             Value::Bytea(_) => Type::Bytea,
             Value::Uuid(_) => Type::Uuid,
             Value::Date(_) => Type::Date,
@@ -104,27 +155,18 @@ impl Value {
             (Value::Int2(a), Value::Int2(b)) => a.cmp(b),
             (Value::Int4(a), Value::Int4(b)) => a.cmp(b),
             (Value::Int8(a), Value::Int8(b)) => a.cmp(b),
+            (Value::Float4(a), Value::Float4(b)) => float::compare(f64::from(*a), f64::from(*b)),
             (Value::Float8(a), Value::Float8(b)) => float::compare(*a, *b),
             (Value::Numeric(a), Value::Numeric(b)) => a.cmp(b),
             (Value::Text(a), Value::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
+            (Value::Bpchar(a), Value::Bpchar(b)) => unpadded(a).as_bytes().cmp(unpadded(b).as_bytes()),
             (Value::Bytea(a), Value::Bytea(b)) => a.cmp(b),
             (Value::Uuid(a), Value::Uuid(b)) => a.cmp(b),
             (Value::Date(a), Value::Date(b)) => a.cmp(b),
             (Value::Timestamptz(a), Value::Timestamptz(b)) => a.cmp(b),
             (Value::Jsonb(a), Value::Jsonb(b)) => json::compare(a, b),
             (Value::Oid(a), Value::Oid(b)) => a.cmp(b),
-            (Value::Array(a), Value::Array(b)) => {
-                for (x, y) in a.items.iter().zip(&b.items) {
-                    let order = match (x, y) {
-                        (Some(x), Some(y)) => x.compare(y)?,
-                        (x, y) => x.is_none().cmp(&y.is_none()),
-                    };
-                    if order != Ordering::Equal {
-                        return Ok(order);
-                    }
-                }
-                a.items.len().cmp(&b.items.len())
-            }
+            (Value::Array(a), Value::Array(b)) => a.compare(b)?,
             (a, b) => match (a.as_i64(), b.as_i64()) {
                 (Some(a), Some(b)) => a.cmp(&b),
                 _ => {
@@ -143,11 +185,11 @@ impl Value {
             return number.hash(hasher);
         }
         match self {
-            Value::Float8(number) if number.is_nan() => f64::NAN.to_bits().hash(hasher),
-            // Zero and minus zero are equal.
-            Value::Float8(number) => (number + 0.0).to_bits().hash(hasher),
+            Value::Float4(number) => float::hash_bits(f64::from(*number)).hash(hasher),
+            Value::Float8(number) => float::hash_bits(*number).hash(hasher),
             Value::Numeric(number) => number.finite().hash(hasher),
             Value::Text(text) => text.hash(hasher),
+            Value::Bpchar(text) => unpadded(text).hash(hasher),
             Value::Bytea(bytes) => bytes.hash(hasher),
             Value::Uuid(uuid) => uuid.hash(hasher),
             Value::Bool(value) => value.hash(hasher),
@@ -170,4 +212,9 @@ impl Value {
             Value::Int2(_) | Value::Int4(_) | Value::Int8(_) | Value::Oid(_) => {}
         }
     }
+}
+
+/// The text of char(n) without its blanks at the end.
+pub(crate) fn unpadded(text: &str) -> &str {
+    text.trim_end_matches(' ')
 }

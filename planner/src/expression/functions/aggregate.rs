@@ -10,7 +10,7 @@ use crate::expression::arithmetic;
 use crate::expression::value_limit::check_value_bytes;
 use crate::memory::heap_bytes;
 use crate::statement::Operator;
-use crate::types::declared::{ANY, ANYARRAY, ANYELEMENT, BOOL, FLOAT8, INT4, INT8, NUMERIC, TEXT};
+use crate::types::declared::{ANY, ANYARRAY, ANYELEMENT, BOOL, FLOAT4, FLOAT8, INT2, INT4, INT8, NUMERIC, TEXT};
 use crate::types::{Array, Datum, DeclaredType, Numeric, Type, Value};
 
 /// What an aggregate has gathered of one group.
@@ -44,6 +44,8 @@ pub(super) const FUNCTIONS: &[AggregateFunction] = &[
     })
     .accepts_null(),
     aggregate("avg", &[FLOAT8], FLOAT8, |ty| Box::new(Average(Sum::new(ty)))),
+    aggregate("avg", &[INT2], NUMERIC, |ty| Box::new(Average(Sum::new(ty)))),
+    aggregate("avg", &[INT4], NUMERIC, |ty| Box::new(Average(Sum::new(ty)))),
     aggregate("avg", &[INT8], NUMERIC, |ty| Box::new(Average(Sum::new(ty)))),
     aggregate("avg", &[NUMERIC], NUMERIC, |ty| Box::new(Average(Sum::new(ty)))),
     aggregate("bool_and", &[BOOL], BOOL, |_| Box::new(Extreme::new(Ordering::Less))),
@@ -55,7 +57,9 @@ pub(super) const FUNCTIONS: &[AggregateFunction] = &[
     aggregate("max", &[ANYELEMENT], ANYELEMENT, |_| Box::new(Extreme::new(Ordering::Greater))),
     aggregate("min", &[ANYELEMENT], ANYELEMENT, |_| Box::new(Extreme::new(Ordering::Less))),
     aggregate("string_agg", &[TEXT, TEXT], TEXT, |_| Box::new(Joined(None))),
+    aggregate("sum", &[FLOAT4], FLOAT4, |ty| Box::new(Sum::new(ty))),
     aggregate("sum", &[FLOAT8], FLOAT8, |ty| Box::new(Sum::new(ty))),
+    aggregate("sum", &[INT2], INT8, |ty| Box::new(Sum::new(ty))),
     aggregate("sum", &[INT4], INT8, |ty| Box::new(Sum::new(ty))),
     aggregate("sum", &[INT8], NUMERIC, |ty| Box::new(Sum::new(ty))),
     aggregate("sum", &[NUMERIC], NUMERIC, |ty| Box::new(Sum::new(ty))),
@@ -216,7 +220,7 @@ impl Accumulator for Items {
 
     fn finish(self: Box<Self>) -> Result<Datum, SqlError> {
         let (Type::Array(element), false) = (self.ty, self.items.is_empty()) else { return Ok(None) };
-        Ok(Some(Value::Array(Array { element: *element, items: self.items }.into())))
+        Ok(Some(Value::Array(Array::new(*element, self.items).into())))
     }
 }
 

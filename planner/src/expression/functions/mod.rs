@@ -17,6 +17,7 @@ mod numeric;
 mod random;
 mod session;
 mod text;
+mod trigonometry;
 mod aggregate;
 mod function;
 mod signature;
@@ -40,6 +41,7 @@ const FAMILIES: &[&[Function]] = &[
     random::FUNCTIONS,
     session::FUNCTIONS,
     text::FUNCTIONS,
+    trigonometry::FUNCTIONS,
 ];
 
 /// A function found for a call.

@@ -30,7 +30,7 @@ fn current_schemas(a: &Arguments<'_>) -> Result<Datum, SqlError> {
     let with_implicit = ["pg_catalog", "public"];
     let schemas = if a.is_true(0) { &with_implicit[..] } else { &with_implicit[1..] };
     let items = schemas.iter().map(|name| Some(Value::text(*name))).collect();
-    Ok(Some(Value::Array(Array { element: Type::Name, items }.into())))
+    Ok(Some(Value::Array(Array::new(Type::Name, items).into())))
 }
 
 /// current_setting(name[, missing_ok]).

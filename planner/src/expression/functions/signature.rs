@@ -1,6 +1,6 @@
 //! Names and types of functions, and which one a call means.
 
-use crate::expression::cast::{Strength, castable, common_type, number_rank};
+use crate::expression::cast::{Strength, castable, common_type};
 use crate::types::{DeclaredType, Type};
 
 /// What a call of a function looks like.
@@ -24,8 +24,8 @@ pub(super) struct Match {
     pub(super) arguments: Vec<Type>,
     /// The type of the result.
     pub(super) result: Type,
-    /// How far the given types are from the declared ones: 0 if they are the same.
-    distance: usize,
+    /// How the given types suit the declared ones.
+    fits: Vec<Fit>,
 }
 
 impl Signature {
@@ -41,14 +41,14 @@ impl Signature {
         let mut found = Match {
             arguments: Vec::with_capacity(given.len()),
             result: self.result.resolved(&element),
-            distance: 0,
+            fits: Vec::with_capacity(given.len()),
         };
         for (from, declared) in declared() {
             let to = declared.resolved(&element);
             if !castable(from, &to, Strength::Implicit) && !matches!(declared, DeclaredType::AnyElement) {
                 return None;
             }
-            found.distance += distance(from, &to);
+            found.fits.push(fit(from, declared, &to));
             found.arguments.push(to);
         }
         Some(found)
@@ -72,27 +72,76 @@ fn element<'a>(arguments: impl Iterator<Item = (&'a Type, &'a DeclaredType)>) ->
     Some(if common == Type::Unknown { Type::Text } else { common.plain() })
 }
 
-/// How far a cast goes: nothing for the same type or an untyped value, among numbers the steps up, else one.
-fn distance(from: &Type, to: &Type) -> usize {
-    if from.plain() == to.plain() || *from == Type::Unknown || *to == Type::Unknown {
-        return 0;
+/// How a given type suits a declared one: exactly, by a preferred type of its kind, or by another cast.
+fn fit(from: &Type, declared: &DeclaredType, to: &Type) -> Fit {
+    let polymorphic = !matches!(declared, DeclaredType::Is(_) | DeclaredType::ArrayOf(_));
+    if !polymorphic && *from != Type::Unknown && from.plain() == to.plain() {
+        return Fit::Exact;
     }
-    match (number_rank(from), number_rank(to)) {
-        (Some(from), Some(to)) => usize::from(from.abs_diff(to)),
-        _ => 1,
+    let same_kind = *from == Type::Unknown || kind(from) == kind(to);
+    if same_kind && !polymorphic && is_preferred(to) { Fit::Preferred } else { Fit::Cast }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Exact,
+    Preferred,
+    Cast,
+}
+
+/// PostgreSQL's category of a type, as far as functions are chosen by it.
+fn kind(ty: &Type) -> u8 {
+    match ty {
+        ty if ty.is_number() || ty.is_oid() => b'N',
+        ty if ty.is_text() => b'S',
+        Type::Bool => b'B',
+        Type::Date | Type::Timestamptz => b'D',
+        Type::Array(_) => b'A',
+        _ => b'U',
     }
 }
 
-/// The nearest of several signatures for a call; of equally near ones the first.
+/// Is it the type that PostgreSQL prefers among those of its category?
+fn is_preferred(ty: &Type) -> bool {
+    matches!(ty, Type::Float8 | Type::Oid | Type::Text | Type::Bool | Type::Timestamptz)
+}
+
+/// The signature that PostgreSQL would choose for a call: with the most exact types, then with the most preferred ones;
+/// for untyped values one that takes text, then a preferred one. Of equally good ones the first.
 pub(super) fn nearest<T>(
     candidates: impl Iterator<Item = T>,
     signature: impl Fn(&T) -> &Signature,
     given: &[Type],
 ) -> Option<(T, Match)> {
-    candidates
+    let mut all: Vec<(T, Match)> = candidates
         .filter_map(|candidate| {
             let found = signature(&candidate).matches(given)?;
             Some((candidate, found))
         })
-        .min_by_key(|(_, found)| found.distance)
+        .collect();
+    keep_most(&mut all, |found| found.fits.iter().filter(|fit| **fit == Fit::Exact).count());
+    let known = |found: &Match, at: usize| given[at] != Type::Unknown && found.fits[at] != Fit::Cast;
+    keep_most(&mut all, |found| (0..given.len()).filter(|at| known(found, *at)).count());
+    for (at, _) in given.iter().enumerate().filter(|(_, ty)| **ty == Type::Unknown) {
+        let takes_text = all.iter().any(|(_, found)| kind(&found.arguments[at]) == b'S');
+        if takes_text {
+            all.retain(|(_, found)| kind(&found.arguments[at]) == b'S');
+        }
+        keep_most(&mut all, |found| usize::from(found.fits[at] == Fit::Preferred));
+    }
+    // An untyped value beside others of one type is of that type as well.
+    let mut types = given.iter().filter(|ty| **ty != Type::Unknown);
+    if let Some(only) = types.next()
+        && types.all(|ty| ty == only)
+    {
+        let same = |found: &Match| found.arguments.iter().filter(|own| own.plain() == only.plain()).count();
+        keep_most(&mut all, same);
+    }
+    (!all.is_empty()).then(|| all.swap_remove(0))
+}
+
+/// Keeps the candidates of which something is counted most.
+fn keep_most<T>(all: &mut Vec<(T, Match)>, counted: impl Fn(&Match) -> usize) {
+    let most = all.iter().map(|(_, found)| counted(found)).max().unwrap_or(0);
+    all.retain(|(_, found)| counted(found) == most);
 }

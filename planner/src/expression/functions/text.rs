@@ -4,7 +4,7 @@ use super::function::{Arguments, Function, boolean, count, function, text};
 use crate::error::{SqlError, sqlstate};
 use crate::expression::object_names::quote_ident;
 use crate::expression::value_limit::check_value_bytes;
-use crate::types::declared::{ANY, BOOL, BYTEA, INT4, TEXT};
+use crate::types::declared::{ANY, BOOL, BPCHAR, BYTEA, INT4, TEXT};
 use crate::types::{Datum, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -21,6 +21,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("ltrim", &[TEXT, TEXT], TEXT, |a| trim(a, |text, set| text.trim_start_matches(set))).optional(1),
     function("md5", &[TEXT], TEXT, |_| Err(SqlError::unsupported("md5()"))),
     function("octet_length", &[TEXT], INT4, octet_length),
+    function("octet_length", &[BPCHAR], INT4, octet_length),
     function("octet_length", &[BYTEA], INT4, octet_length),
     function("quote_ident", &[TEXT], TEXT, |a| text(quote_ident(&a.text(0)))),
     function("quote_literal", &[TEXT], TEXT, |a| text(format!("'{}'", a.text(0).replace('\'', "''")))),

@@ -45,7 +45,7 @@ impl ColumnRow {
 
     fn length(&self) -> Datum {
         match self.schema().ty {
-            Type::Varchar(Some(length)) => int4(length as i32),
+            Type::Varchar(Some(length)) | Type::Bpchar(Some(length)) => int4(length as i32),
             _ => None,
         }
     }
@@ -57,6 +57,7 @@ impl ColumnRow {
             Type::Int2 => int4(16),
             Type::Int4 => int4(32),
             Type::Int8 => int4(64),
+            Type::Float4 => int4(24),
             Type::Float8 => int4(53),
             _ => None,
         }
