@@ -120,7 +120,9 @@ fn read_cell(ty: &Type, bytes: &Bytes) -> Option<Value> {
         Type::Float4 => Value::Float4(f32::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Type::Float8 => Value::Float8(f64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Type::Bpchar(_) => Value::Bpchar(std::str::from_utf8(bytes).ok()?.to_string()),
-        Type::Text | Type::Varchar(_) | Type::Json | Type::Name | Type::Char => Value::Text(std::str::from_utf8(bytes).ok()?.to_string()),
+        Type::Text | Type::Varchar(_) | Type::Json | Type::Name | Type::Char => {
+            Value::Text(std::str::from_utf8(bytes).ok()?.to_string())
+        }
         Type::Jsonb => Value::Jsonb(std::str::from_utf8(bytes).ok()?.to_string()),
         Type::Bytea => Value::Bytea(bytes.clone()),
         Type::Uuid => Value::Uuid(Uuid::from_slice(bytes).ok()?),

@@ -170,7 +170,8 @@ fn custom_name(name: &str) -> Result<Type, SqlError> {
         "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" => {
             Err(SqlError::unsupported(name).hint("Use uuid with DEFAULT gen_random_uuid()."))
         }
-        "timestamp" | "time" | "timetz" | "interval" | "money" | "inet" | "cidr" | "xml" | "bit" | "varbit" | "point" | "tsvector" | "tsquery" | "macaddr" | "hstore" | "citext" => {
+        "timestamp" | "time" | "timetz" | "interval" | "money" | "inet" | "cidr" | "xml" | "bit"
+        | "varbit" | "point" | "tsvector" | "tsquery" | "macaddr" | "hstore" | "citext" => {
             Err(SqlError::unsupported(format!("type {name}")).hint(SUPPORTED_TYPES))
         }
         _ => Err(unknown_type(name).hint(SUPPORTED_TYPES)),

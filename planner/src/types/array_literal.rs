@@ -239,11 +239,7 @@ pub(super) fn join(items: &mut dyn Iterator<Item = Option<String>>, dimensions: 
     out
 }
 
-fn braces(
-    items: &mut dyn Iterator<Item = Option<String>>,
-    dimensions: &[Dimension],
-    out: &mut String,
-) {
+fn braces(items: &mut dyn Iterator<Item = Option<String>>, dimensions: &[Dimension], out: &mut String) {
     out.push('{');
     if let Some((first, rest)) = dimensions.split_first() {
         for at in 0..first.length {

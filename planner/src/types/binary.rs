@@ -108,7 +108,10 @@ fn array(ty: &Type, element: &Type, bytes: &[u8]) -> Result<Array, SqlError> {
             return Err(invalid(ty));
         }
         // Each element has four bytes at least.
-        total = total.checked_mul(length as usize).filter(|total| *total <= bytes.len()).ok_or_else(|| invalid(ty))?;
+        total = total
+            .checked_mul(length as usize)
+            .filter(|total| *total <= bytes.len())
+            .ok_or_else(|| invalid(ty))?;
         dimensions.push(Dimension { length, lower });
     }
     if total == 0 {

@@ -513,4 +513,3 @@ fn float_power(base: &BigDecimal, power: u32, precision: i64) -> (BigInt, i64) {
         (square, square_exponent) = cut(&square * &square, 2 * square_exponent);
     }
 }
-

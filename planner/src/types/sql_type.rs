@@ -190,7 +190,10 @@ impl Type {
 
     /// Is it text-like: text, varchar, char(n), name, "char"?
     pub(crate) fn is_text(&self) -> bool {
-        matches!(self, Type::Text | Type::Varchar(_) | Type::Bpchar(_) | Type::Name | Type::Char | Type::Opaque(..))
+        matches!(
+            self,
+            Type::Text | Type::Varchar(_) | Type::Bpchar(_) | Type::Name | Type::Char | Type::Opaque(..)
+        )
     }
 
     /// Is it a whole number?

@@ -10,7 +10,9 @@ use crate::expression::arithmetic;
 use crate::expression::value_limit::check_value_bytes;
 use crate::memory::heap_bytes;
 use crate::statement::Operator;
-use crate::types::declared::{ANY, ANYARRAY, ANYELEMENT, BOOL, FLOAT4, FLOAT8, INT2, INT4, INT8, NUMERIC, TEXT};
+use crate::types::declared::{
+    ANY, ANYARRAY, ANYELEMENT, BOOL, FLOAT4, FLOAT8, INT2, INT4, INT8, NUMERIC, TEXT,
+};
 use crate::types::{Array, Datum, DeclaredType, Numeric, Type, Value};
 
 /// What an aggregate has gathered of one group.

@@ -91,10 +91,7 @@ fn float(a: &Arguments<'_>, code: fn(f64) -> f64) -> Result<Datum, SqlError> {
     }
 }
 
-fn numeric1(
-    a: &Arguments<'_>,
-    code: fn(&Numeric) -> Result<Numeric, SqlError>,
-) -> Result<Datum, SqlError> {
+fn numeric1(a: &Arguments<'_>, code: fn(&Numeric) -> Result<Numeric, SqlError>) -> Result<Datum, SqlError> {
     match a.value(0) {
         Some(Value::Numeric(number)) => code(number).map(|number| Some(Value::Numeric(number))),
         other => Ok(other.cloned()),
@@ -308,7 +305,8 @@ fn float_bucket(a: &Arguments<'_>) -> Result<Datum, SqlError> {
         return invalid_bucket("lower bound cannot equal upper bound");
     }
     // Falling bounds are counted from above.
-    let (before, behind) = if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
+    let (before, behind) =
+        if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
     let bucket = match (before, behind) {
         (true, _) => 0,
         (_, true) => count + 1,
@@ -337,7 +335,8 @@ fn numeric_bucket(a: &Arguments<'_>) -> Result<Datum, SqlError> {
     if low == high {
         return invalid_bucket("lower bound cannot equal upper bound");
     }
-    let (before, behind) = if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
+    let (before, behind) =
+        if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
     let bucket = match (before, behind) {
         (true, _) => 0,
         (_, true) => count + 1,
