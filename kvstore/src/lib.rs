@@ -20,6 +20,7 @@ pub mod testing;
 pub mod command_line;
 pub mod recover;
 pub mod recover_unsafe;
+mod stopped;
 pub mod node;
 mod rpc;
 mod reporter;

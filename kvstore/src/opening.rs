@@ -29,6 +29,7 @@
 //! installing one ([skip-needs-proof]): the tables have it, the log does not say so yet.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,8 +38,11 @@ use futures::future::join_all;
 use replication::protocol::Recovered;
 use replication::runtime::Runtime;
 use wal::disk::Disk;
+use wal::identity::Identity;
 use wal::sync::lock;
-use wal::{Append, Checkpoint, CohortId, CohortRecovery, Corruption, Entry, Log, Lsn, Promise, ReplicaId};
+use wal::{
+    Append, Checkpoint, CohortId, CohortRecovery, Corruption, Entry, History, Log, Lsn, Promise, ReplicaId,
+};
 
 use crate::cluster::dropping::Holder;
 use crate::cluster::layout::{RangeDescriptor, TableDescriptor};
@@ -83,6 +87,15 @@ pub(crate) fn directory(range: CohortId) -> String {
 /// The range whose tables a directory holds, if any.
 pub(crate) fn range_of(directory: &str) -> Option<CohortId> {
     directory.strip_prefix("r-")?.parse().ok()
+}
+
+/// What the log of a data directory must hold, by what the rest of the directory says: its identity, and its directories.
+pub(crate) fn history(identity: &Identity, dirs: &[String]) -> History {
+    match (identity.log_noted, dirs.iter().any(|dir| range_of(dir).is_some())) {
+        (true, _) => History::Noted,
+        (false, true) => History::Begun,
+        (false, false) => History::Unknown,
+    }
 }
 
 impl Opener {
@@ -179,19 +192,23 @@ impl Opener {
 
     /// Directories of ranges that the coordinator does not know and that nobody has dropped, as far as this node sees: they
     /// are kept, and their part of the log with them.
-    pub(crate) fn orphans(&self) -> Vec<String> {
-        let dirs = self.disk.list_dirs().unwrap_or_default();
+    pub(crate) fn orphans(&self) -> io::Result<Vec<String>> {
+        let dirs = self.disk.list_dirs()?;
         let view = self.map.view();
         let unknown = |dir: &String| {
             range_of(dir)
                 .is_some_and(|range| self.ranges.find(range).is_none() && !view.dropped.contains(&range))
         };
-        dirs.into_iter().filter(unknown).collect()
+        Ok(dirs.into_iter().filter(unknown).collect())
     }
 
     /// Tells the operator of the orphans.
     pub(crate) fn report_orphans(&self) {
-        for dir in self.orphans() {
+        let orphans = self.orphans().unwrap_or_else(|error| {
+            tracing::error!(%error, "nobody can say whether this node holds ranges that the coordinator does not know");
+            Vec::new()
+        });
+        for dir in orphans {
             let kept = range_of(&dir).and_then(|id| KeptRange::read(&*self.disk, &dir, id).ok().flatten());
             let table = kept.map_or("a table that is not known".to_owned(), |kept| {
                 let table = kept.table.table;

@@ -17,14 +17,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use replication::coordination::{Coordinator, CreateMode, Op};
-use wal::disk::{Disk, FileDisk};
-use wal::{CohortId, Epoch, LogOptions, LogWriter, NodeId, ReplicaId};
+use wal::{CohortId, Epoch, NodeId, ReplicaId};
 
 use crate::cluster::layout::{self, ClusterId, Paths, RangeDescriptor, TableDescriptor};
 use crate::cluster::local::{self, KeptRange};
 use crate::cluster::map::ClusterMap;
 use crate::opening;
 use crate::request::TableId;
+use crate::stopped::Stopped;
 
 /// First words of an export.
 const HEAD: &str = "spinnaker-metadata 1";
@@ -45,23 +45,12 @@ pub struct Export {
 /// Reads the data directory of a node that is stopped. The error is one line for the operator.
 pub fn export(data_dir: &Path) -> Result<Export, String> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", data_dir.display());
-    if !data_dir.join("IDENTITY").is_file() {
-        return Err(named(&"not a data directory of a node (it has no IDENTITY)"));
-    }
-    let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(data_dir).map_err(|error| named(&error))?);
-    let identity = wal::identity::read(&*disk).map_err(|error| named(&error))?;
+    let Stopped { disk, me, cluster: name, cohorts, .. } =
+        Stopped::open(data_dir).map_err(|error| named(&error))?;
     let cluster = local::read_cluster(&*disk).map_err(|error| named(&error))?.ok_or_else(|| {
         named(&"it was last used by a release that kept no metadata on the nodes: nothing can be recovered from it")
     })?;
-    let options = LogOptions::default();
-    let (_, recovery) = LogWriter::open(disk.clone(), options).map_err(|error| named(&error))?;
-    let cohorts: BTreeMap<_, _> = recovery.cohorts.into_iter().collect();
-    let mut export = Export {
-        name: identity.cluster,
-        cluster,
-        me: ReplicaId { node: identity.node, incarnation: identity.incarnation },
-        ranges: Vec::new(),
-    };
+    let mut export = Export { name, cluster, me, ranges: Vec::new() };
     for dir in disk.list_dirs().map_err(|error| named(&error))? {
         let Some(id) = opening::range_of(&dir) else { continue };
         let kept = KeptRange::read(&*disk, &dir, id).map_err(|error| named(&error))?;

@@ -18,16 +18,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use replication::coordination::Coordinator;
-use wal::disk::{Disk, FileDisk};
+use wal::disk::Disk;
 use wal::{
-    Append, Checkpoint, CohortId, CohortRecovery, Incarnation, LogOptions, LogWriter, Lsn, NodeId, Promise,
-    Record, ReplicaId,
+    Append, Checkpoint, CohortId, CohortRecovery, Incarnation, LogWriter, Lsn, NodeId, Promise, Record,
+    ReplicaId,
 };
 
 use crate::cluster::layout::{self, Paths, RangeDescriptor};
 use crate::cluster::local::{self, KeptRange};
 use crate::engine::FlushedState;
 use crate::opening;
+use crate::stopped::Stopped;
 
 /// The disk that a lost member has in the descriptor until it is replaced with `--rebuild`: no disk has this number.
 const LOST: Incarnation = Incarnation(0);
@@ -131,23 +132,9 @@ pub async fn plan(paths: &[PathBuf], coordinator: &dyn Coordinator) -> Result<Pl
 
 impl Directory {
     fn open(path: &Path) -> Result<Directory, String> {
-        let named = |error: &dyn Display| format!("{}: {error}", path.display());
-        if !path.join("IDENTITY").is_file() {
-            return Err(named(&"not a data directory of a node (it has no IDENTITY)"));
-        }
-        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(path).map_err(|error| named(&error))?);
-        let identity = wal::identity::read(&*disk).map_err(|error| named(&error))?;
-        let (writer, recovery) =
-            LogWriter::open(disk.clone(), LogOptions::default()).map_err(|error| named(&error))?;
-        Ok(Directory {
-            path: path.to_owned(),
-            disk,
-            me: ReplicaId { node: identity.node, incarnation: identity.incarnation },
-            name: identity.cluster,
-            writer,
-            damaged: recovery.damaged.is_some(),
-            cohorts: recovery.cohorts.into_iter().collect(),
-        })
+        let Stopped { disk, me, cluster: name, writer, cohorts, damaged } =
+            Stopped::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Directory { path: path.to_owned(), disk, me, name, writer, cohorts, damaged })
     }
 
     /// Whether it belongs to the cluster, and has its node's number there.

@@ -206,3 +206,47 @@ async fn what_is_not_lost_or_not_known_is_refused() {
     }
     assert_eq!(read(&cluster.kv(3), table, "k7").await, Ok(Some("7".into())));
 }
+
+/// [lost-log-is-seen]: no command that looks into a directory makes its node forget that the log is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_without_its_log_is_not_whole_however_often_it_was_looked_at() {
+    let (mut cluster, table, _) = stopped().await;
+    let lost = cluster.data_dir(2);
+    std::fs::remove_dir_all(lost.join("wal")).unwrap();
+    std::fs::remove_file(lost.join("EXTENT")).unwrap();
+    for _ in 0..2 {
+        kvstore::recover::export(&lost).unwrap();
+        let plan = recover_unsafe::plan(&dirs(&cluster, &[1, 2]), &*cluster.service.client()).await.unwrap();
+        let said = plan.describe().join("\n");
+        assert!(
+            plan.is_empty() && said.contains("is damaged: start n2 once with an empty directory"),
+            "{said}"
+        );
+    }
+    for number in 1..=3 {
+        cluster.restart(number).await;
+    }
+    // It counts again when it has all from the others.
+    let deadline = soon();
+    while cluster.node(2).status(false).await.replicas.iter().any(|replica| replica.learner) {
+        assert!(Instant::now() < deadline, "it stays a learner");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(read(&cluster.kv(2), table, "k7").await, Ok(Some("7".into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_looked_at_is_named() {
+    let (cluster, _, _) = stopped().await;
+    let client = cluster.service.client();
+    let (empty, file) = (cluster.directory.path().join("empty"), cluster.directory.path().join("file"));
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::write(&file, "").unwrap();
+    for (path, why) in [(&empty, "it has no IDENTITY"), (&file, "IDENTITY: Not a directory")] {
+        let refused =
+            recover_unsafe::plan(std::slice::from_ref(path), &*client).await.map(|plan| plan.describe());
+        let refused = refused.unwrap_err();
+        assert!(refused.contains(path.to_str().unwrap()) && refused.contains(why), "{refused}");
+    }
+    assert_eq!(std::fs::read_dir(&empty).unwrap().count(), 0, "looking makes nothing");
+}

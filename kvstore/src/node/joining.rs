@@ -41,7 +41,7 @@ pub(super) async fn find_cluster(
     let map = Arc::new(map.with_fewer_replicas(config.allow_fewer_replicas));
     let kept = local::read_cluster(&*own.disk).map_err(damaged)?;
     if let Some(cluster) = kept {
-        map.remember(own.kept(cluster));
+        map.remember(own.kept(cluster).map_err(damaged)?);
     }
     let mut told: Option<Instant> = None;
     starting.wait_for(match own.rebuild {

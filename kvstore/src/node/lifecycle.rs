@@ -219,7 +219,7 @@ impl Node {
                 space: self.space.clone(),
                 readiness: self.readiness.clone(),
                 map: self.map.clone(),
-                orphans: self.opener.orphans().len(),
+                orphans: self.opener.orphans().map_or(0, |orphans| orphans.len()),
                 range_metrics: self.range_metrics,
                 started: Instant::now(),
                 cache: self.opener.cache.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wal::disk::{Disk, FileDisk};
-use wal::{CohortId, CohortRecovery, History, LogOptions, LogWriter, ReplicaId};
+use wal::{CohortId, CohortRecovery, LogOptions, LogWriter, ReplicaId};
 
 use crate::cluster::layout::ClusterId;
 use crate::cluster::local::{self, KeptRange};
@@ -45,16 +45,17 @@ pub(super) struct Own {
 }
 
 impl Own {
-    /// The ranges that the directory describes as this cluster's. One whose description cannot be read is left out.
-    pub(super) fn kept(&self, cluster: ClusterId) -> Vec<KeptRange> {
-        let dirs = self.disk.list_dirs().unwrap_or_default();
+    /// The ranges that the directory describes as this cluster's. One whose description cannot be read is left out. An error:
+    /// nobody can say which ranges there are.
+    pub(super) fn kept(&self, cluster: ClusterId) -> io::Result<Vec<KeptRange>> {
+        let dirs = self.disk.list_dirs()?;
         let kept = dirs.iter().filter_map(|dir| {
             let read = KeptRange::read(&*self.disk, dir, opening::range_of(dir)?);
             let told =
                 read.inspect_err(|error| tracing::warn!(%error, "a range's description cannot be read"));
             told.ok().flatten()
         });
-        kept.filter(|kept| kept.cluster == cluster).collect()
+        Ok(kept.filter(|kept| kept.cluster == cluster).collect())
     }
 }
 
@@ -87,11 +88,7 @@ impl Storage {
         let rebuild = config.rebuild || local::is_rebuilding(&*disk).map_err(|error| named(&error))?;
         let options = LogOptions {
             // The log stands before the first range is opened.
-            history: match (identity.log_noted, has_ranges) {
-                (true, _) => History::Noted,
-                (false, true) => History::Begun,
-                (false, false) => History::Unknown,
-            },
+            history: opening::history(&identity, &dirs),
             ..LogOptions::retaining(config.log_retention_bytes)
         };
         let (writer, recovery) = LogWriter::open(disk.clone(), options).map_err(|error| named(&error))?;
@@ -139,5 +136,23 @@ fn lock_directory(config: &NodeConfig) -> io::Result<FileDisk> {
             }
             opened => return opened,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wal::disk::{Faults, MemoryDisk};
+    use wal::{Incarnation, NodeId};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_cannot_be_listed_does_not_pass_for_one_without_ranges() {
+        let disk = MemoryDisk::new();
+        let me = ReplicaId { node: NodeId(1), incarnation: Incarnation(1) };
+        let own = Own { me, holds_data: true, rebuild: false, disk: Arc::new(disk.clone()) };
+        assert_eq!(own.kept(ClusterId(1)).expect("it can be listed"), []);
+        disk.set_faults(Faults { no_descriptors: true, ..Faults::default() });
+        own.kept(ClusterId(1)).expect_err("nobody can say which ranges there are");
     }
 }

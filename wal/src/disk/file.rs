@@ -40,22 +40,38 @@ impl FileDisk {
         self.root.join(path)
     }
 
+    /// Names in a directory; of one that is not there, none. What cannot be listed is an error that names it: whoever opens
+    /// a data directory takes what is not there for never written.
     fn names(&self, dir: &Path, directories: bool) -> io::Result<Vec<String>> {
-        let entries = match std::fs::read_dir(dir) {
-            Ok(entries) => entries,
+        let listed = match std::fs::read_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
+            entries => entries.and_then(|entries| names_of(entries, directories)),
         };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() == directories {
-                names.push(entry.file_name().to_string_lossy().into_owned());
-            }
-        }
+        let mut names = listed.map_err(|error| {
+            io::Error::new(error.kind(), format!("{} cannot be listed: {error}", dir.display()))
+        })?;
         names.sort();
         Ok(names)
     }
+}
+
+fn names_of(entries: std::fs::ReadDir, directories: bool) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let mut kind = entry.file_type()?;
+        if kind.is_symlink() {
+            // A directory that was moved to another disk. Where it leads to nothing, that disk is away.
+            let target = std::fs::metadata(entry.path());
+            kind =
+                target.map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?.file_type();
+        }
+        if kind.is_dir() == directories {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 impl Disk for FileDisk {
@@ -160,5 +176,37 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_listed_is_no_empty_directory() {
+        let root = tempfile::tempdir().expect("a directory");
+        let disk = FileDisk::open(root.path()).expect("it is free");
+        assert_eq!(disk.list("wal").expect("it is not there"), Vec::<String>::new());
+        // A permission that is missing would not keep root out; this keeps out everybody.
+        std::fs::write(root.path().join("r-1"), "").expect("writable");
+        let refused = disk.list("r-1").expect_err("it is a file").to_string();
+        assert!(refused.contains("r-1 cannot be listed: "), "{refused}");
+    }
+
+    #[test]
+    fn a_link_counts_as_what_it_leads_to_and_one_that_leads_to_nothing_is_an_error() {
+        let (root, other) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("another"));
+        let disk = FileDisk::open(root.path()).expect("it is free");
+        let target = other.path().join("moved");
+        std::fs::create_dir(&target).expect("writable");
+        symlink(&target, root.path().join("r-1")).expect("writable");
+        assert_eq!(disk.list_dirs().expect("all is there"), ["r-1"]);
+        assert_eq!(disk.list("").expect("all is there"), ["LOCK"]);
+        std::fs::remove_dir(&target).expect("it is empty");
+        let lost = disk.list_dirs().expect_err("its disk is away").to_string();
+        assert!(lost.contains("cannot be listed: r-1: "), "{lost}");
     }
 }

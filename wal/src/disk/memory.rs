@@ -247,7 +247,9 @@ impl Disk for MemoryDisk {
     }
 
     fn list_dirs(&self) -> io::Result<Vec<String>> {
-        Ok(self.lock().dirs.keys().cloned().collect())
+        let state = self.lock();
+        state.descriptor()?;
+        Ok(state.dirs.keys().cloned().collect())
     }
 
     fn create_dir(&self, dir: &str) -> io::Result<()> {
