@@ -40,7 +40,22 @@ const RETRY_PERIOD: Duration = Duration::from_secs(1);
 struct Troubles {
     /// What is done, for the log.
     work: &'static str,
-    failed: Mutex<BTreeMap<CohortId, Instant>>,
+    failed: Mutex<BTreeMap<CohortId, Trouble>>,
+}
+
+/// Something that has failed, and does not work yet.
+struct Trouble {
+    /// The last time.
+    at: Instant,
+    /// How often it failed for want of space while the range was led here.
+    as_leader: u32,
+}
+
+impl Trouble {
+    /// Whether the leadership should go to another disk now: the others may be full, too, so ever more seldom.
+    fn gives_leadership_away(&self) -> bool {
+        self.as_leader.is_power_of_two()
+    }
 }
 
 impl Troubles {
@@ -49,12 +64,26 @@ impl Troubles {
     }
 
     fn may_try(&self, range: CohortId) -> bool {
-        lock(&self.failed).get(&range).is_none_or(|failed| failed.elapsed() >= RETRY_PERIOD)
+        lock(&self.failed).get(&range).is_none_or(|failed| failed.at.elapsed() >= RETRY_PERIOD)
     }
 
-    fn failed(&self, range: CohortId, error: &EngineError) {
-        if lock(&self.failed).insert(range, Instant::now()).is_none() {
+    fn failed(&self, replica: &RangeReplica, error: &EngineError) {
+        let range = replica.range;
+        let unfit = error.is_full() && replica.cohort.lease().is_some();
+        let (first, leaves) = {
+            let mut failed = lock(&self.failed);
+            let first = !failed.contains_key(&range);
+            let trouble = failed.entry(range).or_insert(Trouble { at: Instant::now(), as_leader: 0 });
+            trouble.at = Instant::now();
+            trouble.as_leader += u32::from(unfit);
+            (first, unfit && trouble.gives_leadership_away())
+        };
+        if first {
             tracing::error!(%range, %error, "could not {}, and tries again until it can", self.work);
+        }
+        if leaves {
+            // Before the memtable is full, too, and clients must be told [unfit-leader-transfers].
+            replica.cohort.give_away();
         }
     }
 
@@ -206,7 +235,7 @@ fn flush(replica: &RangeReplica, metrics: &Metrics, troubles: &Troubles) {
             replica.cohort.note_flushed(flushed.lsn, flushed.chain);
         }
         // The memtable stays, and so does the log: nothing is lost.
-        Err(error) => troubles.failed(replica.range, &error),
+        Err(error) => troubles.failed(replica, &error),
     }
 }
 
@@ -223,16 +252,15 @@ fn wait_forced(replica: &RangeReplica, applied: Lsn) -> io::Result<()> {
 
 fn compact(ranges: &Ranges, metrics: &Metrics, troubles: &Troubles) {
     for replica in open_replicas(ranges) {
-        let engine = replica.store.engine();
-        if !engine.needs_compaction() || !troubles.may_try(replica.range) {
+        if !replica.store.engine().needs_compaction() || !troubles.may_try(replica.range) {
             continue;
         }
-        match engine.compact() {
+        match replica.store.compact() {
             Ok(compacted) => {
                 metrics.compactions.add(compacted.into());
                 troubles.done(replica.range);
             }
-            Err(error) => troubles.failed(replica.range, &error),
+            Err(error) => troubles.failed(&replica, &error),
         }
     }
 }
@@ -266,6 +294,14 @@ mod tests {
         assert_eq!(over_budget(sizes(), 84), ['d']);
         assert_eq!(over_budget(sizes(), 20), ['d', 'b']);
         assert_eq!(over_budget(sizes(), 0), ['d', 'b', 'c', 'a']);
+    }
+
+    #[test]
+    fn a_full_node_gives_its_leadership_away_at_once_and_then_ever_more_seldom() {
+        let at = Instant::now();
+        let tries =
+            (0..=20).filter(|as_leader| Trouble { at, as_leader: *as_leader }.gives_leadership_away());
+        assert_eq!(tries.collect::<Vec<_>>(), [1, 2, 4, 8, 16]);
     }
 
     #[test]

@@ -28,7 +28,7 @@
 //! committed, and its leader catches it up ([rejoin-as-learner]). "The snapshot alone" is a crash between the two steps of
 //! installing one ([skip-needs-proof]): the tables have it, the log does not say so yet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,8 +71,6 @@ pub(crate) struct Opener {
     pub(crate) recovered: Mutex<HashMap<CohortId, CohortRecovery>>,
     /// Damage that the scan found, wherever it may belong.
     pub(crate) damaged: Option<Corruption>,
-    /// Dropped ranges of which the log could not note that they are: a start has to do it again.
-    pub(crate) unforgotten: Mutex<HashSet<CohortId>>,
     /// Ranges that could not be opened for a reason that may pass, and whether they are older than this process.
     pub(crate) failing: Mutex<HashMap<CohortId, bool>>,
     /// The ranges that the map named when this process started have been opened. Who comes later was made later.
@@ -320,18 +318,9 @@ impl Holder for Opener {
     }
 
     async fn forget(&self, range: CohortId) -> Result<(), String> {
-        if lock(&self.unforgotten).contains(&range) {
-            return Err(
-                "the log had no space to note it; that is done after the next start of the node".into()
-            );
-        }
         lock(&self.recovered).remove(&range);
         self.log.forget(range);
-        let forced = self.log_forced().await;
-        if forced.is_err() {
-            lock(&self.unforgotten).insert(range);
-        }
-        forced
+        self.log_forced().await
     }
 
     async fn remove(&self, range: CohortId) -> Result<(), String> {

@@ -4,6 +4,7 @@
 //! pending, applies what is committed. [`RangeReplica`] adds the reads: `reading` says when the store is read.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,9 @@ pub struct RangeStore {
     limits: WindowLimits,
     state: Mutex<State>,
     shipping: Shipping,
+    /// The last flush, and the last compaction, failed for want of space.
+    flush_lacks_space: AtomicBool,
+    compaction_lacks_space: AtomicBool,
 }
 
 struct State {
@@ -80,7 +84,16 @@ impl RangeStore {
     ) -> Result<RangeStore, String> {
         let window = Window::decode(attachment, limits).map_err(|error| error.to_string())?;
         let state = Mutex::new(State { window, pending: Pending::default() });
-        Ok(RangeStore { range, label: String::new(), engine, limits, state, shipping: Shipping::default() })
+        Ok(RangeStore {
+            range,
+            label: String::new(),
+            engine,
+            limits,
+            state,
+            shipping: Shipping::default(),
+            flush_lacks_space: AtomicBool::new(false),
+            compaction_lacks_space: AtomicBool::new(false),
+        })
     }
 
     /// The same with its table and span in words, for the log.
@@ -100,7 +113,23 @@ impl RangeStore {
     /// opened after a crash ([flush-only-forced]).
     pub fn flush(&self, forced: impl FnOnce(Lsn) -> io::Result<()>) -> Result<FlushedState, EngineError> {
         self.freeze();
-        self.engine.flush(|flushed| forced(flushed).map_err(|error| io_error("wal", error)))
+        let flushed = self.engine.flush(|flushed| forced(flushed).map_err(|error| io_error("wal", error)));
+        let lacks_space = flushed.as_ref().is_err_and(EngineError::is_full);
+        self.flush_lacks_space.store(lacks_space, Ordering::Relaxed);
+        flushed
+    }
+
+    /// Does the most urgent merge of tables, if one is due; tells whether it did.
+    pub(crate) fn compact(&self) -> Result<bool, EngineError> {
+        let compacted = self.engine.compact();
+        let lacks_space = compacted.as_ref().is_err_and(EngineError::is_full);
+        self.compaction_lacks_space.store(lacks_space, Ordering::Relaxed);
+        compacted
+    }
+
+    /// Whether tables are not written for want of space.
+    pub(crate) fn lacks_space(&self) -> bool {
+        self.flush_lacks_space.load(Ordering::Relaxed) || self.compaction_lacks_space.load(Ordering::Relaxed)
     }
 
     /// The remembered outcomes, as they would be flushed now.
@@ -159,7 +188,8 @@ impl RangeStore {
                 let too_large = size > self.engine.options().row_bytes_max;
                 if write.conditions.is_empty() || (too_large && conditions::hold(&write.conditions, &current))
                 {
-                    return Err(self.too_large(size));
+                    // It was when that was decided, whatever the row has become since.
+                    return Err(self.too_large(size.max(self.engine.options().row_bytes_max + 1)));
                 }
                 Ok(Answer::Write(WriteOutcome::ConditionFailed { current, at: self.at(at) }))
             }
@@ -484,7 +514,7 @@ impl RangeReplica {
     pub(crate) async fn write(&self, write: RangeWrite, deadline: Instant) -> Result<Answer, KvError> {
         let mut held = None;
         loop {
-            let prepared = self.store.prepare(write.clone())?;
+            let prepared = self.store.prepare(write.clone()).map_err(|error| self.stall(error))?;
             let written = tokio::time::timeout_at(deadline.into(), self.cohort.write(prepared)).await;
             let late = |_| KvError::OutcomeUnknown("no majority forced it in time".into());
             let written = written.map_err(late)?;
@@ -498,6 +528,14 @@ impl RangeReplica {
             if !again {
                 return self.store.answer(self.node, &write, written);
             }
+        }
+    }
+
+    /// What keeps flushes behind may be the disk.
+    fn stall(&self, error: KvError) -> KvError {
+        match error {
+            KvError::Overloaded(_) if self.store.lacks_space() => KvError::DiskFull(self.node),
+            error => error,
         }
     }
 

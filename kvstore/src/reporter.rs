@@ -162,7 +162,7 @@ fn replica(range: &LocalRange, table: String, checksums: bool) -> v1::ReplicaSta
     status.suspended = cohort.suspended;
     status.learner = cohort.learner;
     status.damaged = cohort.damaged;
-    status.disk_full = cohort.disk_full;
+    status.disk_full = cohort.disk_full || replica.store.lacks_space();
     status.trouble = trouble(&cohort).unwrap_or_default();
     if checksums {
         match replica.store.engine().checksum() {

@@ -6,10 +6,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use wal::disk::{Disk, FileDisk};
+use wal::disk::Disk;
 use wal::{CohortId, CohortRecovery, LogOptions, LogWriter, ReplicaId};
 
 use crate::opening;
+use crate::space;
 
 /// A data directory, locked as long as its disk is in use.
 pub(crate) struct Stopped {
@@ -29,7 +30,6 @@ impl Stopped {
     /// Opens it as its node would: what is missing of its log is noticed here, and stays noticed [lost-log-is-seen]. The error
     /// is one line for the operator, without the path.
     pub(crate) fn open(path: &Path) -> Result<Stopped, String> {
-        let text = |error: &dyn Display| error.to_string();
         // Asked before the disk is opened, which would make the directory.
         match std::fs::metadata(path.join("IDENTITY")) {
             Ok(_) => {}
@@ -38,7 +38,12 @@ impl Stopped {
             }
             Err(error) => return Err(format!("IDENTITY: {error}")),
         }
-        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(path).map_err(|error| text(&error))?);
+        Stopped::on(Arc::new(space::open_disk(path).map_err(|error| error.to_string())?))
+    }
+
+    /// The same of a disk that is open.
+    pub(crate) fn on(disk: Arc<dyn Disk>) -> Result<Stopped, String> {
+        let text = |error: &dyn Display| error.to_string();
         let identity = wal::identity::read(&*disk).map_err(|error| text(&error))?;
         let dirs = disk.list_dirs().map_err(|error| text(&error))?;
         let options = LogOptions { history: opening::history(&identity, &dirs), ..LogOptions::default() };

@@ -10,7 +10,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::segments::{MadeSegment, MakeSegment, SegmentSource, is_full};
+use crate::disk::is_full;
+use crate::segments::{MadeSegment, MakeSegment, SegmentSource};
 use crate::sync;
 
 /// A waiter looks at least so often.

@@ -119,9 +119,10 @@ impl Batch {
         }
     }
 
-    /// Adds that a cohort was dropped.
-    pub(crate) fn put_forget(&mut self, cohort: CohortId, ordinal: u64) {
-        put_forget(&mut self.bytes, cohort, ordinal);
+    /// Adds that a cohort was dropped, of which this was known.
+    pub(crate) fn put_forget(&mut self, cohort: CohortId, control: Control) {
+        put_forget(&mut self.bytes, cohort, control.ordinal + 1);
+        self.before.entry(cohort).or_insert(control);
         self.changes.push(Change::Forget { cohort });
     }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_full};
 use crate::error::LogError;
 use crate::extent::History;
 use crate::format::{SegmentHeader, blocks, segment_header};
@@ -80,11 +80,6 @@ pub(crate) fn path(id: u64) -> String {
 /// Length of a segment that holds a batch of so many bytes behind a header that names so many cohorts.
 fn least_length(batch: u64, cohorts: usize) -> u64 {
     blocks(batch) + blocks(64 + 32 * cohorts as u64)
-}
-
-/// Whether an operation failed for lack of space only.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// An order to make the file of a segment: allocated, zeroed, named, and all of that forced. It has no header yet, so it

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::{Arc, RwLock};
 
 use crate::batch::{Batch, Change, Control};
-use crate::disk::Disk;
+use crate::disk::{Disk, is_full};
 use crate::error::{LogError, LogOpenError};
 use crate::extent::{Extent, ExtentFile};
 use crate::format::{BATCH_HEADER, Before, SegmentHeader, seal_batch};
@@ -23,7 +23,7 @@ use crate::lsn::CohortId;
 use crate::reader::{LogReader, Shared};
 use crate::record::{Append, Checkpoint, EntryKind, Record};
 use crate::recovery::{Recovery, scan};
-use crate::segments::{LogOptions, SameThread, SegmentSource, Segments, is_full};
+use crate::segments::{LogOptions, SameThread, SegmentSource, Segments};
 use crate::sync;
 
 /// The writer.
@@ -246,11 +246,8 @@ impl LogWriter {
     /// Drops the open batch, as if its appends had never been taken.
     fn discard_batch(&mut self) {
         for (cohort, before) in self.batch.clear() {
-            // A cohort that the batch forgot is gone here; its records are superseded once it is forgotten again after
-            // a start.
-            if let Some(control) = self.controls.get_mut(&cohort) {
-                *control = before;
-            }
+            // One that the batch forgot is back, too, to be forgotten again.
+            self.controls.insert(cohort, before);
         }
     }
 
@@ -338,7 +335,7 @@ impl LogWriter {
     /// The cohort was dropped: its records hold no segment any more and are superseded at the next start.
     pub fn forget(&mut self, cohort: CohortId) {
         if let Some(control) = self.controls.remove(&cohort) {
-            self.batch.put_forget(cohort, control.ordinal + 1);
+            self.batch.put_forget(cohort, control);
         }
     }
 

@@ -154,8 +154,11 @@ impl ClusterMap {
             return Ok(false);
         }
         holder.close(range);
-        holder.forget(range).await?;
+        let forgotten = holder.forget(range).await;
+        // Even if the log has no space to note it: this is what makes space, and as long as the node is on the mark the range
+        // is dropped again at each start [space-can-be-freed].
         holder.remove(range).await?;
+        forgotten?;
         self.forgot_range(range, me).await.map_err(|error| error.to_string())?;
         Ok(true)
     }
@@ -213,5 +216,59 @@ impl ClusterMap {
             left.extend(children.into_iter().map(|child| (format!("{path}/{child}"), false)));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use replication::coordination::embedded::Embedded;
+
+    use super::*;
+    use crate::cluster::layout::Paths;
+
+    /// A node whose log has no space, at first.
+    #[derive(Default)]
+    struct Full {
+        space: AtomicBool,
+        removed: AtomicUsize,
+    }
+
+    impl Holder for Full {
+        fn close(&self, _: CohortId) {}
+
+        async fn forget(&self, _: CohortId) -> Result<(), String> {
+            match self.space.load(Ordering::Relaxed) {
+                true => Ok(()),
+                false => Err("disk full".into()),
+            }
+        }
+
+        async fn remove(&self, _: CohortId) -> Result<(), String> {
+            self.removed.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_drop_frees_space_on_a_node_whose_log_has_none_and_is_done_when_it_has() {
+        let map = ClusterMap::new(Embedded::new().client(), Paths::new("c"));
+        map.ensure().await.unwrap();
+        let (range, node, full) = (CohortId(7), NodeId(1), Full::default());
+        let mark = map.paths.dropped(range);
+        let nodes = layout::encode_nodes([node].into_iter());
+        map.coordinator.multi(vec![create(mark.clone(), nodes)]).await.unwrap();
+        let mark = async || map.coordinator.get(&mark).await.unwrap().map(|found| found.data);
+        assert_eq!(map.give_back(range, node, &full).await, Err("disk full".into()));
+        assert_eq!(full.removed.load(Ordering::Relaxed), 1, "its tables are gone");
+        assert_eq!(
+            mark().await.as_ref().and_then(|data: &Bytes| layout::decode_nodes(data)),
+            Some(vec![node])
+        );
+        full.space.store(true, Ordering::Relaxed);
+        assert_eq!(map.give_back(range, node, &full).await, Ok(true));
+        assert_eq!(mark().await, None);
     }
 }

@@ -158,7 +158,6 @@ impl Node {
             ranges: ranges.clone(),
             recovered: Mutex::new(storage.cohorts),
             damaged: storage.damaged,
-            unforgotten: Mutex::default(),
             failing: Mutex::default(),
             started: AtomicBool::new(false),
         };

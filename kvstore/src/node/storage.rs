@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use wal::disk::{Disk, FileDisk};
+use wal::disk::Disk;
 use wal::{CohortId, CohortRecovery, LogOptions, LogWriter, ReplicaId};
 
 use crate::cluster::layout::ClusterId;
@@ -14,11 +13,7 @@ use crate::cluster::local::{self, KeptRange};
 use crate::config::NodeConfig;
 use crate::error::StartError;
 use crate::opening;
-use crate::space::Space;
-
-/// How long, and how often, a start waits for the data directory's lock.
-const LOCK_WAIT: Duration = Duration::from_secs(3);
-const LOCK_RETRY: Duration = Duration::from_millis(20);
+use crate::space::{self, Space};
 
 /// The open data directory.
 pub(super) struct Storage {
@@ -76,7 +71,8 @@ impl Storage {
         let named = |error: &dyn Display| {
             StartError(format!("data directory {}: {error}", config.data_dir.display()))
         };
-        let disk: Arc<dyn Disk> = Arc::new(lock_directory(config).map_err(|error| named(&error))?);
+        let disk: Arc<dyn Disk> =
+            Arc::new(space::open_disk(&config.data_dir).map_err(|error| named(&error))?);
         let identity = wal::identity::open_or_create(&*disk, &config.cluster, config.node);
         let identity = identity.map_err(|error| named(&error))?;
         let dirs = disk.list_dirs().map_err(|error| named(&error))?;
@@ -122,20 +118,6 @@ fn check_space(disk: &dyn Disk, options: &LogOptions, used: u64) {
             mib(free + used),
             mib(needed)
         );
-    }
-}
-
-/// Waits a moment: an earlier life of this node, in this process, may still be letting go of its last file.
-fn lock_directory(config: &NodeConfig) -> io::Result<FileDisk> {
-    let mut waited = Duration::ZERO;
-    loop {
-        match FileDisk::open(&config.data_dir) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && waited < LOCK_WAIT => {
-                std::thread::sleep(LOCK_RETRY);
-                waited += LOCK_RETRY;
-            }
-            opened => return opened,
-        }
     }
 }
 

@@ -346,3 +346,51 @@ fn a_row_that_is_too_large_may_shrink() {
         assert_eq!(matches!(decision, Decision::Propose { refused: false, .. }), taken, "{bytes}");
     }
 }
+
+/// [space-can-be-freed]: tables leave the reserve to the log; what throws them away does not need as much as they do.
+#[test]
+fn a_full_disk_refuses_tables_and_what_frees_space_still_works() {
+    let memory = MemoryDisk::new();
+    let disk = Arc::new(wal::disk::ReserveDisk::new(Arc::new(memory.clone()), 50_000, ".sst"));
+    let (engine, flushed) =
+        Engine::open(disk, "r-1", EngineOptions::default(), Arc::new(BlockCache::new(0))).unwrap();
+    let store = RangeStore::new(CohortId(1), engine, flushed.attachment, WindowLimits::default()).unwrap();
+    let used = || memory.files().iter().map(|(_, bytes)| bytes).sum::<u64>();
+    put(&store, 1, "k");
+    flush(&store);
+    let small = used();
+    memory.set_capacity(Some(small + 51_000));
+    put(&store, 2, "k");
+    flush(&store);
+    assert!(!store.lacks_space());
+    put(&store, 3, "k");
+    // Somebody else takes the rest, but for less than the reserve.
+    memory.set_capacity(Some(used() + 10_000));
+    assert!(store.flush(|_| Ok(())).unwrap_err().is_full());
+    assert!(store.lacks_space());
+    let before = used();
+    store.wipe().unwrap();
+    assert!(used() < before && store.applied() == Lsn::ZERO, "{} of {before} bytes are left", used());
+    put(&store, 1, "k");
+    memory.set_capacity(None);
+    flush(&store);
+    assert!(!store.lacks_space());
+}
+
+/// Why the refusal was logged is not in the log: the row may have become smaller since.
+#[test]
+fn a_repeated_write_without_conditions_was_too_large_whatever_the_row_is_now() {
+    let (store, _) = range_of(EngineOptions { row_bytes_max: 1000, ..EngineOptions::default() });
+    let full = column(1, "a", 900);
+    let Decision::Propose { payload, refused: false, .. } = decide(&store, full) else { panic!() };
+    apply(&store, 1, payload);
+    let again = RangeWrite { retry: true, ..column(2, "b", 900) };
+    let Decision::Propose { payload, refused: true, .. } = decide(&store, again.clone()) else { panic!() };
+    apply(&store, 2, payload);
+    let delete = RangeWrite { mutations: vec![Mutation::DeleteRow], ..column(3, "a", 0) };
+    let Decision::Propose { payload, refused: false, .. } = decide(&store, delete) else { panic!() };
+    apply(&store, 3, payload);
+    let Decision::Join(logged) = decide(&store, again.clone()) else { panic!("its outcome is known") };
+    let answer = store.answer(NodeId(1), &again, Ok(Ok(logged)));
+    assert_eq!(answer.unwrap_err(), KvError::TooLarge { what: "row", size: 1001, limit: 1000 });
+}

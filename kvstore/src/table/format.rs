@@ -53,6 +53,11 @@ pub enum TableError {
 }
 
 impl TableError {
+    /// Whether the disk has no space: it may work once some is freed.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, TableError::Io { error, .. } if wal::disk::is_full(error))
+    }
+
     /// Whether the file itself is not as it was written: trying again will not help.
     pub(crate) fn is_damage(&self) -> bool {
         match self {

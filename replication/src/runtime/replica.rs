@@ -100,6 +100,12 @@ impl<S: Store> Replica<S> {
         receiver.await.unwrap_or(Err(ReplicaError::Closed))
     }
 
+    /// Has the leadership, if it is here, go to the follower that is furthest; nobody waits for how that ends.
+    pub fn give_away(&self) {
+        let (sender, _) = oneshot::channel();
+        self.submit(Input::Transfer { target: None, sender });
+    }
+
     /// The store holds everything up to `flushed` durably in SSTables: the log need not.
     pub fn note_flushed(&self, flushed: Lsn, flushed_chain: ChainHash) {
         self.submit(Input::Event(Event::Flushed { flushed, flushed_chain }));

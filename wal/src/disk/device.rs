@@ -51,3 +51,8 @@ pub trait DiskFile: Send + Sync {
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
 }
+
+/// Whether an operation failed for want of space: it may succeed once some is freed.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

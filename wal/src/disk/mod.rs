@@ -13,7 +13,7 @@ mod memory;
 mod reserve;
 mod device;
 
-pub use device::{Disk, DiskFile};
+pub use device::{Disk, DiskFile, is_full};
 pub use file::FileDisk;
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Faults, MemoryDisk};

@@ -5,24 +5,30 @@ use std::sync::Arc;
 
 use super::device::{Disk, DiskFile};
 
-/// A disk whose files do not grow while less than a reserve is free: for tables, which can wait, beside a log, which must go
-/// on. What is there can be read and removed as ever.
+/// A disk of which some files do not grow while less than a reserve is free: for tables, which can wait, beside a log, which
+/// must go on. What is there can be read and removed as ever, and small files that say what counts draw on the reserve: what
+/// frees space begins with one of them [space-can-be-freed].
 #[derive(Clone)]
 pub struct ReserveDisk(Arc<Inner>);
 
 struct Inner {
     disk: Arc<dyn Disk>,
     reserve_bytes: u64,
+    /// Ending of the names of files that leave the reserve alone.
+    bulk: &'static str,
 }
 
 impl ReserveDisk {
-    /// Leaves so many bytes of `disk` free.
-    pub fn new(disk: Arc<dyn Disk>, reserve_bytes: u64) -> ReserveDisk {
-        ReserveDisk(Arc::new(Inner { disk, reserve_bytes }))
+    /// Files whose names end with `bulk` leave so many bytes of `disk` free.
+    pub fn new(disk: Arc<dyn Disk>, reserve_bytes: u64, bulk: &'static str) -> ReserveDisk {
+        ReserveDisk(Arc::new(Inner { disk, reserve_bytes, bulk }))
     }
 
-    fn file(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(ReserveFile { file, inner: self.0.clone() })
+    fn file(&self, path: &str, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        match path.ends_with(self.0.bulk) {
+            true => Arc::new(ReserveFile { file, inner: self.0.clone() }),
+            false => file,
+        }
     }
 }
 
@@ -38,12 +44,14 @@ impl Inner {
 
 impl Disk for ReserveDisk {
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.check(0)?;
-        self.0.disk.create(path).map(|file| self.file(file))
+        if path.ends_with(self.0.bulk) {
+            self.0.check(0)?;
+        }
+        self.0.disk.create(path).map(|file| self.file(path, file))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.disk.open(path).map(|file| self.file(file))
+        self.0.disk.open(path).map(|file| self.file(path, file))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -122,22 +130,25 @@ mod tests {
     use crate::disk::MemoryDisk;
 
     #[test]
-    fn tables_stop_growing_where_the_logs_reserve_begins() {
+    fn tables_stop_growing_where_the_logs_reserve_begins_and_what_names_them_does_not() {
         let memory = MemoryDisk::new();
         memory.set_capacity(Some(10_000));
-        let disk = ReserveDisk::new(Arc::new(memory.clone()), 4_000);
+        let disk = ReserveDisk::new(Arc::new(memory.clone()), 4_000, ".sst");
         assert_eq!(disk.free_bytes().expect("known"), 6_000);
-        let table = disk.create("r/1").expect("room");
+        let table = disk.create("r/1.sst").expect("room");
         table.write_all_at(&[7; 5_000], 0).expect("room");
         let full =
             |result: io::Result<()>| result.expect_err("reserved").kind() == io::ErrorKind::StorageFull;
         assert!(full(table.write_all_at(&[7; 2_000], 5_000)));
         assert!(full(table.allocate(8_000)));
         memory.create("wal/1").expect("room").write_all_at(&[1; 4_500], 0).expect("the log goes on");
-        assert!(full(disk.create("r/2").map(drop)));
+        assert!(full(disk.create("r/2.sst").map(drop)));
         let mut read = [0; 5_000];
         table.read_exact_at(&mut read, 0).expect("reads go on");
-        disk.remove("r/1").expect("removing goes on");
-        disk.create("r/2").expect("room again").write_all_at(&[7; 1_000], 0).expect("room again");
+        let names = disk.create("r/manifest.new").expect("of the reserve");
+        names.write_all_at(&[1; 100], 0).expect("of the reserve");
+        disk.open("r/manifest.new").expect("there").write_all_at(&[1; 50], 100).expect("of the reserve");
+        disk.remove("r/1.sst").expect("removing goes on");
+        disk.create("r/2.sst").expect("room again").write_all_at(&[7; 1_000], 0).expect("room again");
     }
 }

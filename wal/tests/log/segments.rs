@@ -237,3 +237,24 @@ fn what_follows_a_refused_append_is_refused_until_the_hole_is_filled() {
     let (_, recovery) = open(&disk.crash(1));
     assert_eq!(recovery.cohorts[&A].entries, a.entries);
 }
+
+/// [space-can-be-freed]: nothing is forgotten halfway, and it needs no restart to be done after all.
+#[test]
+fn what_a_full_disk_kept_from_being_forgotten_is_forgotten_when_there_is_space() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk);
+    let (mut a, mut b) = (Chain::new(A), Chain::new(B));
+    log.append(a.next(1, 100)).expect("room");
+    log.force().expect("room");
+    disk.set_capacity(Some(0));
+    // Small enough for what is left of the segment, until nothing is.
+    while log.append(b.next(1, 10)).and_then(|()| log.force()).is_ok() {}
+    log.forget(A);
+    let refused = log.force().expect_err("there is no room");
+    assert!(matches!(refused, LogError::DiskFull), "{refused}");
+    assert!(open(&disk.crash(3)).1.cohorts.contains_key(&A), "the test fills the disk");
+    disk.set_capacity(None);
+    log.forget(A);
+    log.force().expect("room again");
+    assert!(!open(&disk.crash(3)).1.cohorts.contains_key(&A));
+}
