@@ -49,6 +49,8 @@ pub struct Metrics {
     pub bytes_received: Counter,
     /// Messages that were not sent because the peer was not connected or its queue was full.
     pub messages_dropped: Counter,
+    /// Messages with entries that were not taken because too much waits for this node's disk; they are sent again.
+    pub proposals_refused: Counter,
     /// Messages for cohorts that this node does not hold.
     pub rejected_peers: Counter,
     /// Messages received that were not understood, and skipped.

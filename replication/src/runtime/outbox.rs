@@ -213,6 +213,11 @@ fn is_bulk(message: &Message) -> bool {
     matches!(message, Message::FromLeader(_, Propose { .. } | Snapshot { .. }))
 }
 
+/// Whether a message brings entries for the log.
+pub(crate) fn has_entries(message: &Message) -> bool {
+    matches!(message, Message::FromLeader(_, FromLeader::Propose { entries, .. }) if !entries.is_empty())
+}
+
 /// What a message weighs, roughly.
 pub(crate) fn size(message: &Message) -> usize {
     match message {

@@ -34,6 +34,10 @@ use crate::protocol::message::Envelope;
 const HELLO_MAX: Duration = Duration::from_secs(5);
 /// Messages of a peer that are not understood are told of so often at most.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// While so many bytes of this node's appends wait for their force, it takes no entries from leaders: they count as lost and
+/// are sent again, so that a disk that hangs does not fill the memory, however many ranges there are. Twice as much as
+/// where its own leaders stop ([`Replica::write`](super::driver::Replica::write)).
+const LOG_WAITING_BYTES_MAX: u64 = 128 << 20;
 /// Largest frame that is taken, in bytes: one proposal of several rows of the largest size, with room.
 const FRAME_BYTES_MAX: usize = 32 << 20;
 
@@ -93,6 +97,10 @@ impl Shared {
                 }
             };
             node.metrics.bytes_received.add(outbox::size(&message) as u64);
+            if outbox::has_entries(&message) && node.log.waiting_bytes() > LOG_WAITING_BYTES_MAX {
+                node.metrics.proposals_refused.count();
+                continue;
+            }
             let Some(cohort) = node.cohorts.get(id) else {
                 node.metrics.rejected_peers.count();
                 debug!(cohort = %id, peer = %from.node, "message for a cohort that is not here");

@@ -9,7 +9,7 @@ use replication::protocol::effect::Unavailable;
 use replication::runtime::ReplicaError;
 use tokio::time::{Instant, sleep, timeout};
 use wal::disk::Faults;
-use wal::{Append, ChainHash, CohortId, Done, Entry, EntryKind, Epoch, Lsn, NodeId, Record};
+use wal::{Append, ChainHash, CohortId, Done, Entry, EntryKind, Epoch, Log, Lsn, NodeId, Record};
 
 use cluster::{Add, Cluster, LONG, NEW, NODES, Refusal};
 
@@ -198,13 +198,9 @@ async fn a_node_whose_disk_fails_stops_and_says_so() {
     assert_ne!(cluster.leader().await, leader);
 }
 
-/// [unfit-leader-transfers]: its followers commit without it, and what it has not forced would grow as long as it hangs.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_whose_disk_hangs_takes_no_more_than_it_may_keep() {
-    let mut cluster = Cluster::start().await;
-    let leader = cluster.leader().await;
-    let log = cluster.nodes[&leader].log.clone();
-    // The log's thread stands still in the first answer, as if the disk hung.
+/// Lets a log's thread stand still in an answer, as if the disk hung, while so many MiB wait for it; until what is returned is
+/// dropped.
+fn hang(log: &Log, mib: usize) -> std::sync::mpsc::Sender<()> {
     let (stands, stood) = std::sync::mpsc::channel::<()>();
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let (mut prev, mut chain) = (Lsn::ZERO, ChainHash::ZERO);
@@ -220,15 +216,47 @@ async fn a_leader_whose_disk_hangs_takes_no_more_than_it_may_keep() {
     });
     append(10, Some(hang));
     stood.recv_timeout(LONG).expect("the log's thread comes by");
-    for _ in 0..65 {
+    for _ in 0..mib {
         append(1 << 20, None);
     }
+    go
+}
+
+/// [unfit-leader-transfers]: its followers commit without it, and what it has not forced would grow as long as it hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_hangs_takes_no_more_than_it_may_keep() {
+    let mut cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let go = hang(&cluster.nodes[&leader].log, 65);
     let refused = cluster.nodes[&leader].replica.write(Add { id: 1000, amount: 1 }).await;
     assert_eq!(refused, Err(ReplicaError::Unavailable(Unavailable::Overloaded)));
     drop(go);
     cluster.kill(leader);
     cluster.add(1).await;
     assert_eq!(cluster.read().await, (1, 1));
+}
+
+/// The same for what leaders send: it is refused until the disk goes on, and then sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_disk_hangs_takes_no_more_than_it_may_keep_and_catches_up() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let follower = NODES.into_iter().find(|node| *node != leader).expect("there are three");
+    let hung = &cluster.nodes[&follower];
+    let go = hang(&hung.log, 129);
+    let waiting = hung.log.waiting_bytes();
+    let refused = || hung.runtime.metrics().proposals_refused.get();
+    let deadline = Instant::now() + LONG;
+    let (mut last, mut added) = (Lsn::ZERO, 0);
+    while refused() == 0 {
+        assert!(Instant::now() < deadline, "it takes everything");
+        last = cluster.add(1).await;
+        added += 1;
+    }
+    // Control records are small, and go on.
+    assert!(hung.log.waiting_bytes() < waiting + (1 << 20), "{} of {waiting}", hung.log.waiting_bytes());
+    drop(go);
+    cluster.agree(last, (added, added as usize)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
