@@ -202,9 +202,15 @@ impl EmbeddedClient {
             state.tree = before;
             return Err(CoordinationError::Io(Arc::new(error)));
         }
+        // Under its name it is what a restart finds, unless a power loss takes that back: so it is what all see from here on.
+        let forced = match &self.service.disk {
+            Some(disk) if persistent => disk.sync_dir(DIRECTORY),
+            Some(_) | None => Ok(()),
+        };
         state.publish();
         drop(state);
         self.see_all();
+        forced.map_err(|error| CoordinationError::Unknown(format!("coordinator state: {error}")))?;
         Ok(answer)
     }
 
@@ -348,6 +354,7 @@ fn load(disk: &dyn Disk) -> io::Result<Option<Tree>> {
     Tree::decode(bytes).map(Some).ok_or_else(damaged)
 }
 
+/// Puts a tree in force. An error leaves the one before; its name is not forced yet.
 fn store(disk: &dyn Disk, tree: &Tree) -> io::Result<()> {
     let tree = tree.encode();
     let mut bytes = Vec::with_capacity(MAGIC.len() + 4 + tree.len());
@@ -363,8 +370,7 @@ fn store(disk: &dyn Disk, tree: &Tree) -> io::Result<()> {
     let file = disk.create(STATE_NEW)?;
     file.write_all_at(&bytes, 0)?;
     file.sync()?;
-    disk.rename(STATE_NEW, STATE)?;
-    disk.sync_dir(DIRECTORY)
+    disk.rename(STATE_NEW, STATE)
 }
 
 #[cfg(test)]
@@ -384,7 +390,7 @@ mod tests {
 
     #[cfg(feature = "testing")]
     mod on_disk {
-        use wal::disk::MemoryDisk;
+        use wal::disk::{Faults, MemoryDisk};
 
         use super::*;
 
@@ -423,6 +429,37 @@ mod tests {
             client.create("/a/mine", Bytes::new(), CreateMode::Ephemeral).await.unwrap();
             disk.set_capacity(None);
             client.create("/a/b", Bytes::from_static(b"1"), CreateMode::Persistent).await.unwrap();
+        }
+
+        #[tokio::test]
+        async fn whether_a_change_stands_whose_name_is_not_forced_nobody_knows() {
+            let disk = MemoryDisk::new();
+            let client = Embedded::open(Arc::new(disk.clone())).unwrap().client();
+            client.ensure("/a").await.unwrap();
+            let create = || client.create("/a/b", Bytes::from_static(b"1"), CreateMode::Persistent);
+            let mut seen = Vec::new();
+            for step in 0..10 {
+                disk.set_faults(Faults { stop_after: Some(disk.operations() + step), ..Faults::default() });
+                let made = create().await;
+                disk.set_faults(Faults::default());
+                let there = client.get("/a/b").await.unwrap().is_some();
+                let found = content(&disk).await.unwrap()[1].is_some();
+                assert_eq!(there, found, "step {step}: what is seen is what a restart finds");
+                match made {
+                    Err(CoordinationError::Io(_)) => assert!(!there, "step {step}: it was not done"),
+                    Err(CoordinationError::Unknown(_)) => assert!(there, "step {step}: it may be lost"),
+                    made => {
+                        made.unwrap();
+                        assert!(seen.contains(&"unknown"), "{seen:?}");
+                        return;
+                    }
+                }
+                seen.push(if there { "unknown" } else { "not done" });
+                if there {
+                    client.delete("/a/b", None).await.unwrap();
+                }
+            }
+            panic!("it is never done: {seen:?}");
         }
 
         #[tokio::test]
