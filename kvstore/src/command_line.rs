@@ -336,6 +336,9 @@ pub struct RecoverArgs {
     /// Number of a table that is known to have been dropped; may be repeated
     #[arg(long)]
     dropped: Vec<u64>,
+    /// Number of a table that is known not to have been dropped, though a member holds nothing of it; may be repeated
+    #[arg(long)]
+    kept: Vec<u64>,
     /// Only say what would be written
     #[arg(long)]
     dry_run: bool,
@@ -346,10 +349,10 @@ pub struct RecoverArgs {
 
 /// Writes a lost coordinator anew from what the nodes keep.
 pub async fn recover_metadata(args: RecoverArgs) -> Result<(), Failure> {
-    let RecoverArgs { zookeeper, dropped, dry_run, nodes } = args;
+    let RecoverArgs { zookeeper, dropped, kept, dry_run, nodes } = args;
     let read = move || -> Result<_, String> {
         let exports: Vec<_> = nodes.iter().map(|path| read_export(path)).collect::<Result<_, _>>()?;
-        recover::plan(&exports, &dropped)
+        recover::plan(&exports, recover::Known { dropped: &dropped, kept: &kept })
     };
     let plan = tokio::task::spawn_blocking(read).await.map_err(Failure::run)?.map_err(Failure::run)?;
     plan.describe().iter().for_each(say);

@@ -124,9 +124,17 @@ struct Found<'a> {
     holders: BTreeSet<NodeId>,
 }
 
-/// Puts the exports of all nodes together. `dropped`: numbers of tables that the operator knows to have been dropped. The
-/// error says what is in doubt, and what would settle it.
-pub fn plan(exports: &[Export], dropped: &[u64]) -> Result<Plan, String> {
+/// What the operator knows of tables of which some members hold nothing, by their numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// They were dropped.
+    pub dropped: &'a [u64],
+    /// They were not: the data of those members are lost.
+    pub kept: &'a [u64],
+}
+
+/// Puts the exports of all nodes together. The error says what is in doubt, and what would settle it.
+pub fn plan(exports: &[Export], known: Known<'_>) -> Result<Plan, String> {
     let first = exports.first().ok_or("no node's data were given")?;
     let mut nodes: BTreeMap<NodeId, ReplicaId> = BTreeMap::new();
     for export in exports {
@@ -155,7 +163,7 @@ pub fn plan(exports: &[Export], dropped: &[u64]) -> Result<Plan, String> {
     let mut tables: BTreeMap<TableId, &TableDescriptor> = BTreeMap::new();
     for (id, range) in &found {
         let table = &range.newest.table;
-        if dropped.contains(&table.table.id.0) {
+        if known.dropped.contains(&table.table.id.0) {
             plan.dropped.push((*id, range.holders.iter().copied().collect()));
             continue;
         }
@@ -165,7 +173,7 @@ pub fn plan(exports: &[Export], dropped: &[u64]) -> Result<Plan, String> {
                 table.table.name, table.table.id.0
             ));
         }
-        let descriptor = settle(range, &nodes)?;
+        let descriptor = settle(range, &nodes, known)?;
         // Above whatever may have been promised: the next leader takes the one after it.
         plan.ranges.push((descriptor, Epoch(range.epoch.0.saturating_add(1))));
     }
@@ -201,8 +209,13 @@ fn gather(exports: &[Export]) -> Result<BTreeMap<CohortId, Found<'_>>, String> {
     Ok(found)
 }
 
-/// The descriptor of a range, if all its members were seen and a majority of them holds it.
-fn settle(range: &Found<'_>, nodes: &BTreeMap<NodeId, ReplicaId>) -> Result<RangeDescriptor, String> {
+/// The descriptor of a range, if all its members were seen and a majority of them holds it. A member that holds nothing of it
+/// is in doubt unless it has a new disk: it has lost the range, or was the first to drop it.
+fn settle(
+    range: &Found<'_>,
+    nodes: &BTreeMap<NodeId, ReplicaId>,
+    known: Known<'_>,
+) -> Result<RangeDescriptor, String> {
     let mut descriptor = range.newest.descriptor.clone();
     let table = &range.newest.table.table;
     let of = format!("range {} of table \"{}\" (number {})", descriptor.id, table.name, table.id.0);
@@ -234,10 +247,15 @@ fn settle(range: &Found<'_>, nodes: &BTreeMap<NodeId, ReplicaId>) -> Result<Rang
             table.id.0
         ));
     }
-    for node in lacking {
-        if !descriptor.rebuilt.contains(&node) {
-            descriptor.rebuilt.push(node);
+    for node in lacking.into_iter().filter(|node| !range.newest.descriptor.rebuilt.contains(node)) {
+        if !known.kept.contains(&table.id.0) {
+            return Err(format!(
+                "{of} is not on {node}: if the table was dropped while the others were away, say so with --dropped {}; if \
+                 it was not, and {node} has lost it, with --kept {}",
+                table.id.0, table.id.0
+            ));
         }
+        descriptor.rebuilt.push(node);
     }
     Ok(descriptor)
 }
@@ -283,13 +301,8 @@ impl Plan {
             let nodes: Vec<String> = range.nodes().map(|node| node.to_string()).collect();
             let mut line = format!("range {} on {}, next epoch {}", range.id, nodes.join(", "), epoch.0 + 1);
             for node in &range.rebuilt {
-                write!(
-                    line,
-                    "; {node} does not have it, or has another disk: it refills it from the others (if the \
-                              table was being dropped, stop here and give --dropped {})",
-                    range.table.0
-                )
-                .unwrap_or_default();
+                write!(line, "; {node} does not have it, or has another disk: it refills it from the others")
+                    .unwrap_or_default();
             }
             lines.push(line);
         }
@@ -308,7 +321,10 @@ pub async fn write(coordinator: Arc<dyn Coordinator>, plan: &Plan) -> Result<(),
     let failed = |error: replication::coordination::CoordinationError| error.to_string();
     coordinator.sync().await.map_err(failed)?;
     if coordinator.get(&paths.id()).await.map_err(failed)?.is_some() {
-        return Err(format!("{} holds a cluster (it has an id): nothing was changed", paths.root));
+        return Err(format!(
+            "{} holds a cluster (it has an id): nothing was changed; if a part of it is lost there, delete all below {} first",
+            paths.root, paths.root
+        ));
     }
     let begun = coordinator.get(&paths.recovering()).await.map_err(failed)?.is_some();
     for dir in ["registry", "nodes", "names", "tables", "ranges", "dropped"] {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use kvstore::coordination::Coordinator;
 use kvstore::coordination::embedded::Embedded;
 use kvstore::error::KvError;
-use kvstore::recover::{self, Export};
+use kvstore::recover::{self, Export, Known};
 
-use self::nodes::{Cluster, create, read, soon, write};
+use self::nodes::{Cluster, create, eventually, read, soon, write};
 
 const ROOT: &str = "/spinnaker/default";
 
@@ -81,9 +81,9 @@ async fn an_emptied_coordinator_stops_nothing_is_told_and_is_written_anew_from_t
     cluster.kill(1);
     cluster.kill(2);
     let exports = export_all(&cluster);
-    let refused = recover::plan(&exports[..2], &[]).unwrap_err();
+    let refused = recover::plan(&exports[..2], Known::default()).unwrap_err();
     assert!(refused.contains("has a member on n3, whose data directory was not given"), "{refused}");
-    let plan = recover::plan(&exports, &[]).unwrap();
+    let plan = recover::plan(&exports, Known::default()).unwrap();
     recover::write(client.clone(), &plan).await.unwrap();
     let again = recover::write(client.clone(), &plan).await.unwrap_err();
     assert!(again.contains("holds a cluster"), "{again}");
@@ -108,7 +108,7 @@ async fn a_recovery_that_was_cut_off_is_begun_anew() {
     write(&cluster.kv(1), table.id, "k", "1").await.unwrap();
     (1..=3).for_each(|number| cluster.kill(number));
     empty(&cluster.service).await;
-    let plan = recover::plan(&export_all(&cluster), &[]).unwrap();
+    let plan = recover::plan(&export_all(&cluster), Known::default()).unwrap();
 
     let client: Arc<dyn Coordinator> = cluster.service.client();
     client.ensure(&format!("{ROOT}/recovering")).await.unwrap();
@@ -129,6 +129,78 @@ async fn a_recovery_that_was_cut_off_is_begun_anew() {
     client.ensure(&format!("{ROOT}/names/x")).await.unwrap();
     let refused = recover::write(client.clone(), &plan).await.unwrap_err();
     assert!(refused.contains("names is not empty"), "{refused}");
+}
+
+/// Whatever is left of a tree, nothing is written into it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_is_partly_there_is_not_written_into() {
+    let mut cluster = Cluster::start(3).await;
+    let table = create(&cluster.kv(1), "t").await.unwrap();
+    let range = cluster.kv(1).ranges(table.id).await.unwrap()[0].id;
+    (1..=3).for_each(|number| cluster.kill(number));
+    let plan = recover::plan(&export_all(&cluster), Known::default()).unwrap();
+    let client: Arc<dyn Coordinator> = cluster.service.client();
+    let table = table.id.0;
+    let parts =
+        ["id".to_owned(), "registry/1".into(), "nodes/1".into(), "names/t".into(), "dropped/9".into()];
+    for part in parts.into_iter().chain([format!("tables/{table}"), format!("ranges/{range}")]) {
+        empty(&cluster.service).await;
+        client.ensure(&format!("{ROOT}/{part}")).await.unwrap();
+        let refused = recover::write(client.clone(), &plan).await.unwrap_err();
+        assert!(
+            refused.contains("nothing was changed; if ") && refused.contains("delete"),
+            "{part}: {refused}"
+        );
+        let (top, _) = part.split_once('/').unwrap_or((&part, ""));
+        assert_eq!(client.list(ROOT).await.unwrap(), [top], "{part}");
+    }
+}
+
+/// A table that was dropped does not come back with a member that was away, nor because one was the first to drop it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_may_have_been_dropped_is_not_written_anew() {
+    let mut cluster = Cluster::start(3).await;
+    let table = create(&cluster.kv(1), "t").await.unwrap();
+    let stays = create(&cluster.kv(1), "stays").await.unwrap();
+    write(&cluster.kv(1), stays.id, "k", "1").await.unwrap();
+    let range = cluster.kv(1).ranges(table.id).await.unwrap()[0].id;
+    eventually("all have it", || (1..=3).all(|number| cluster.range_dirs(number).len() == 2)).await;
+    cluster.kill(3);
+    cluster.kv(1).drop_table("t", soon()).await.unwrap();
+    eventually("two have dropped it", || (1..=2).all(|number| cluster.range_dirs(number).len() == 1)).await;
+    (1..=2).for_each(|number| cluster.kill(number));
+    empty(&cluster.service).await;
+    let dropped = [table.id.0];
+    let known =
+        |exports: &[Export], known| recover::plan(exports, known).map(|plan| plan.describe().join("\n"));
+    let refused = known(&export_all(&cluster), Known::default()).unwrap_err();
+    assert!(refused.contains("is not on n1, n2, a majority or half of its members"), "{refused}");
+
+    // Only one had dropped it when the coordinator was lost: the drop was not answered, and may have been.
+    let aside = |number: usize| cluster.data_dir(number).join(format!("r-{range}"));
+    copy_dir(&aside(3), &aside(2));
+    let refused = known(&export_all(&cluster), Known::default()).unwrap_err();
+    assert!(refused.contains("is not on n1: if the table was dropped"), "{refused}");
+    let said = known(&export_all(&cluster), Known { kept: &dropped, ..Known::default() }).unwrap();
+    assert!(said.contains("; n1 does not have it"), "{said}");
+    std::fs::remove_dir_all(aside(2)).unwrap();
+
+    let plan = recover::plan(&export_all(&cluster), Known { dropped: &dropped, ..Known::default() }).unwrap();
+    assert!(plan.describe().join("\n").contains("stays dropped: n3 will delete its data"));
+    recover::write(cluster.service.client(), &plan).await.unwrap();
+    for number in 1..=3 {
+        cluster.restart(number).await;
+    }
+    assert_eq!(read(&cluster.kv(3), stays.id, "k").await, Ok(Some("1".into())));
+    eventually("it is dropped", || (1..=3).all(|number| cluster.range_dirs(number).len() == 1)).await;
+    assert_eq!(cluster.kv(3).tables(true).await.unwrap(), [stays]);
+}
+
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
