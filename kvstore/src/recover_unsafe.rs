@@ -132,9 +132,13 @@ pub async fn plan(paths: &[PathBuf], coordinator: &dyn Coordinator) -> Result<Pl
 
 impl Directory {
     fn open(path: &Path) -> Result<Directory, String> {
-        let Stopped { disk, me, cluster: name, writer, cohorts, damaged } =
-            Stopped::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Directory { path: path.to_owned(), disk, me, name, writer, cohorts, damaged })
+        let stopped = Stopped::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Directory::of(path, stopped))
+    }
+
+    fn of(path: &Path, stopped: Stopped) -> Directory {
+        let Stopped { disk, me, cluster: name, writer, cohorts, damaged } = stopped;
+        Directory { path: path.to_owned(), disk, me, name, writer, cohorts, damaged }
     }
 
     /// Whether it belongs to the cluster, and has its node's number there.
@@ -403,3 +407,6 @@ fn copy_file(from: &dyn Disk, to: &dyn Disk, path: &str) -> std::io::Result<()> 
     }
     copy.sync()
 }
+
+#[cfg(test)]
+mod tests;

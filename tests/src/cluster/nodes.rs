@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -132,8 +133,8 @@ impl Nodes {
         command
             .args(["start", "--node-id", &number.to_string()])
             .arg("--data-dir")
-            .arg(self.dir.path().join(format!("node-{number}")))
-            .args(["--zookeeper", &format!("{}/spinnaker-e2e", self.zookeeper.address())])
+            .arg(self.data_dir(number))
+            .args(["--zookeeper", &self.coordinator()])
             .args(["--listen", &node.listen, "--http-listen", &node.http_listen])
             .args(&self.flags);
         if self.binary == "spinnaker" {
@@ -142,9 +143,19 @@ impl Nodes {
         command
     }
 
+    /// Data directory of a node.
+    pub fn data_dir(&self, number: usize) -> PathBuf {
+        self.dir.path().join(format!("node-{number}"))
+    }
+
+    /// Where the nodes find ZooKeeper.
+    pub fn coordinator(&self) -> String {
+        format!("{}/spinnaker-e2e", self.zookeeper.address())
+    }
+
     /// The disk of a node that does not run is lost.
     pub fn lose_disk(&self, number: usize) {
-        std::fs::remove_dir_all(self.dir.path().join(format!("node-{number}"))).expect("its directory");
+        std::fs::remove_dir_all(self.data_dir(number)).expect("its directory");
     }
 
     /// Starts a node whose disk was lost, as an operator does.
