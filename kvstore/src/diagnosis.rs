@@ -124,7 +124,16 @@ fn no_leader(
     let counting = replicas.values().filter(|one| one.refusal.is_empty() && !one.learner).count();
     if counting < majority {
         let what = format!("{what}, and only {counting} of them count");
-        return Lack::new("no_leader", what, "start all members: a learner needs the answers of all others");
+        let learners = replicas.values().filter(|one| one.learner).count();
+        // Each waits for the answers of all others, and takes none from another that waits.
+        let advice = match learners > all - majority {
+            true => {
+                "learners wait for each other: bring back the disks that they had before; if those are lost for good, see \
+                 `spinnaker recover --unsafe`"
+            }
+            false => "start all members: a learner needs the answers of all others",
+        };
+        return Lack::new("no_leader", what, advice);
     }
     Lack::new("no_leader", what, "wait for their election; if it stays, see whether they reach ZooKeeper")
 }
@@ -223,6 +232,11 @@ mod tests {
             lacks(&[node(1, suspended), follower(2), follower(3)]),
             ["its leader n1 hears no majority; look at the network between the nodes"]
         );
+        let learner = |number| node(number, v1::ReplicaStatus { learner: true, ..replica("follower") });
+        let (one, two) = ([follower(1), learner(2), silent(3)], [learner(1), follower(2), learner(3)]);
+        assert!(lacks(&one)[0].contains("only 1 of them count; start all members: a learner needs"));
+        assert!(lacks(&two)[0].contains("only 1 of them count; learners wait for each other: bring back"));
+        assert!(lacks(&two)[0].ends_with("see `spinnaker recover --unsafe`"));
         let few = v1::ReplicaStatus { members: vec![1], ..replica("leader") };
         assert_eq!(
             lacks(&[node(1, few)]),
