@@ -19,10 +19,13 @@ use replication::coordination::Coordinator;
 use replication::coordination::zookeeper::{ZooKeeper, ZooKeeperOptions};
 use replication::runtime::{check_threads, threads};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::accept;
 use crate::config::{GRPC_PORT, NodeConfig, StartArgs};
+use crate::error_lines::ErrorLines;
 use crate::node::{Node, Starting};
 use crate::recover::{self, Export};
 use crate::recover_unsafe;
@@ -150,11 +153,11 @@ fn start_log(default: &str) -> Result<(), Failure> {
             .map_err(|error| Failure::usage(format!("{LOG_VARIABLE}={chosen}: {error}")))?,
         Err(_) => EnvFilter::new(default),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .init();
+        .with_filter(filter);
+    tracing_subscriber::registry().with(lines).with(ErrorLines).init();
     Ok(())
 }
 

@@ -56,6 +56,7 @@ mod space;
 mod cluster;
 pub mod accept;
 mod metrics;
+mod error_lines;
 pub mod proto;
 pub mod config;
 mod memory;

@@ -12,6 +12,7 @@ mod order;
 mod words;
 mod source;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -78,6 +79,11 @@ pub fn structure_findings(workspace: &Path) -> Vec<String> {
     for source in sources.iter().filter(|source| is_of_a_node(&source.path)) {
         messages::check_messages(source, &listed, &mut found);
     }
+    let mut said = BTreeSet::new();
+    for source in sources.iter().filter(|source| is_of_a_node(&source.path)) {
+        messages::texts(source, &mut said);
+    }
+    messages::check_rows(&manual, &said, &mut found);
     for crate_dir in CRATES {
         order::check_order(crate_dir, &sources, &mut found);
     }
