@@ -255,3 +255,20 @@ async fn a_mark_that_is_not_understood_or_of_a_table_that_stands_deletes_nothing
         assert_eq!(cluster.range_dirs(number).len(), 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_table_ends_at_its_deadline_when_the_coordinator_is_silent() {
+    let mut cluster = Cluster::start(3).await;
+    let coordinator = Interposed::new(cluster.service.client());
+    cluster.add(coordinator.clone()).await;
+    let silent = tokio::time::sleep(Duration::from_secs(600));
+    coordinator.before_list("/spinnaker/default/registry", silent);
+    let begun = Instant::now();
+    let deadline = begun + Duration::from_millis(300);
+    let late = cluster.kv(4).create_table("t", Default::default(), Vec::new(), deadline).await;
+    assert!(matches!(late, Err(KvError::OutcomeUnknown(_))), "{late:?}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "it took {:?}", begun.elapsed());
+    // It has made nothing later on, and nothing of it is left.
+    create(&cluster.kv(4), "t").await.unwrap();
+    cluster.stop_added();
+}
