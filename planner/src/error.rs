@@ -101,6 +101,12 @@ pub mod sqlstate {
     pub const INVALID_TABLE: &str = "42P16";
     /// indeterminate_datatype.
     pub const INDETERMINATE_TYPE: &str = "42P18";
+    /// duplicate_cursor.
+    pub const DUPLICATE_CURSOR: &str = "42P03";
+    /// invalid_cursor_name.
+    pub const UNKNOWN_CURSOR: &str = "34000";
+    /// invalid_cursor_definition.
+    pub const INVALID_CURSOR: &str = "42P11";
     /// invalid_schema_name.
     pub const INVALID_SCHEMA: &str = "3F000";
     /// invalid_catalog_name.

@@ -148,6 +148,12 @@ impl HeldRows {
         Ok(())
     }
 
+    /// Holds none any more.
+    pub(crate) fn clear(&mut self) {
+        self.rows = Vec::new();
+        self.held = self.held.memory.hold();
+    }
+
     /// Adds rows.
     pub(crate) fn extend(&mut self, rows: impl IntoIterator<Item = Row>) -> Result<(), SqlError> {
         rows.into_iter().try_for_each(|row| self.push(row))

@@ -9,7 +9,7 @@ use crate::expression::Expr;
 use crate::query::SelectPlan;
 use crate::result::Column;
 use crate::settings::Settings;
-use crate::statement::{CopyOptions, Name, Statement};
+use crate::statement::{CopyOptions, Direction, Name, Statement};
 use crate::types::Type;
 
 /// What a statement will do.
@@ -32,6 +32,15 @@ pub(crate) enum Plan {
     CopyOut {
         select: Arc<SelectPlan>,
         options: Box<CopyOptions>,
+    },
+    Declare(Box<DeclarePlan>),
+    Fetch {
+        name: String,
+        direction: Direction,
+    },
+    Move {
+        name: String,
+        direction: Direction,
     },
     Explain {
         analyze: bool,
@@ -129,6 +138,32 @@ pub(crate) struct ChangePlan {
     pub(crate) command: &'static str,
 }
 
+/// DECLARE.
+#[derive(Debug)]
+pub(crate) struct DeclarePlan {
+    pub(crate) name: String,
+    /// The statement's text.
+    pub(crate) sql: String,
+    /// FETCH gives values in binary format.
+    pub(crate) binary: bool,
+    /// What is kept for going back.
+    pub(crate) scroll: Scroll,
+    /// It outlives its transaction.
+    pub(crate) hold: bool,
+    pub(crate) select: Arc<SelectPlan>,
+}
+
+/// What a cursor keeps of the rows that it has read, to go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scroll {
+    /// Nothing: it goes forward only.
+    No,
+    /// As long as they take little memory.
+    Little,
+    /// All rows.
+    All,
+}
+
 /// CREATE TABLE.
 #[derive(Debug)]
 pub(crate) struct CreateTablePlan {
@@ -163,7 +198,13 @@ impl Plan {
             | Plan::Execute { .. } => true,
             Plan::Explain { analyze, plan } => *analyze && plan.writes(),
             Plan::Session(statement) => matches!(**statement, Statement::Commit),
-            Plan::Empty | Plan::Select(_) | Plan::CopyOut { .. } | Plan::Prepare { .. } => false,
+            Plan::Empty
+            | Plan::Select(_)
+            | Plan::CopyOut { .. }
+            | Plan::Declare(_)
+            | Plan::Fetch { .. }
+            | Plan::Move { .. }
+            | Plan::Prepare { .. } => false,
         }
     }
 

@@ -99,7 +99,20 @@ impl Planner {
     ) -> Result<Arc<Prepared>, SqlError> {
         let interrupt = Interrupt::at(session.deadline());
         let prepared = self.plans.prepare(&self.context, sql, hints, &interrupt).await;
-        let prepared = prepared.and_then(|prepared| check_allowed(session, &prepared).map(|()| prepared));
+        let prepared = prepared.and_then(|prepared| {
+            check_allowed(session, &prepared)?;
+            Ok(match &prepared.plan {
+                Plan::Fetch { name, .. } => {
+                    let columns = session.cursor_columns(name);
+                    prepared.with_columns(columns)
+                }
+                Plan::Execute { name, .. } => {
+                    let inner = session.statement(name).ok();
+                    prepared.with_columns(inner.and_then(|inner| inner.columns().cloned()))
+                }
+                _ => prepared,
+            })
+        });
         if prepared.is_err() {
             session.fail_block();
         }

@@ -72,7 +72,8 @@ impl Prepared {
         &self.parameters
     }
 
-    /// Columns of the result; `None` if it gives no rows (NoData). Those of EXECUTE are known only when it runs.
+    /// Columns of the result; `None` if it gives no rows (NoData). Those of FETCH and EXECUTE are as they were when it was
+    /// prepared.
     pub fn columns(&self) -> Option<&Arc<[Column]>> {
         self.columns.as_ref()
     }
@@ -96,7 +97,18 @@ impl Prepared {
 
     /// Does the plan still fit the tables?
     pub(crate) fn is_current(&self, context: &Context) -> bool {
-        self.snapshot.version == context.kv.catalog_version()
+        // FETCH and EXECUTE have no tables of their own.
+        matches!(self.plan, Plan::Fetch { .. } | Plan::Execute { .. })
+            || self.snapshot.version == context.kv.catalog_version()
+    }
+
+    /// The same statement, with the columns that the session knows of (FETCH, EXECUTE).
+    pub(crate) fn with_columns(self: Arc<Self>, columns: Option<Arc<[Column]>>) -> Arc<Prepared> {
+        match Arc::try_unwrap(self) {
+            Ok(own) => Arc::new(Prepared { columns, ..own }),
+            // Somebody else has it, too.
+            Err(shared) => shared,
+        }
     }
 
     /// The same statement, planned again for the tables as they are now. 0A000 if its parameters or columns

@@ -36,11 +36,13 @@ pub struct Rows {
     pub rows: RowStream,
     /// The command tag without the count ("SELECT", "INSERT 0", "UPDATE").
     verb: &'static str,
+    /// Whether they go out in binary format where the client has chosen none (FETCH from a binary cursor).
+    pub binary: bool,
 }
 
 impl Rows {
     pub(crate) fn new(columns: Arc<[Column]>, rows: RowStream, verb: &'static str) -> Rows {
-        Rows { columns, rows, verb }
+        Rows { columns, rows, verb, binary: false }
     }
 
     /// The command tag after `count` rows were sent.

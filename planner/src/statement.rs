@@ -69,6 +69,18 @@ pub(crate) enum Statement {
         /// For all later transactions of the session, not for this one.
         session: bool,
     },
+    /// DECLARE.
+    Declare(Box<Declare>),
+    Fetch {
+        name: String,
+        direction: Direction,
+    },
+    Move {
+        name: String,
+        direction: Direction,
+    },
+    /// CLOSE. `None`: ALL.
+    Close(Option<String>),
     /// `None`: ALL.
     Show(Option<String>),
     /// `None`: ALL.
@@ -100,6 +112,33 @@ pub(crate) enum Statement {
     DiscardAll,
     /// Accepted without effect: the command tag.
     NoEffect(&'static str),
+}
+
+/// DECLARE.
+#[derive(Clone, Debug)]
+pub(crate) struct Declare {
+    pub(crate) name: String,
+    /// The statement's text.
+    pub(crate) sql: String,
+    /// FETCH gives values in binary format.
+    pub(crate) binary: bool,
+    /// SCROLL or NO SCROLL, if it is said.
+    pub(crate) scroll: Option<bool>,
+    /// WITH HOLD: it outlives its transaction.
+    pub(crate) hold: bool,
+    pub(crate) query: Query,
+}
+
+/// Where FETCH and MOVE go, and which of the rows on the way they show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// So many rows (`None`: all) are shown as they come.
+    Forward(Option<u64>),
+    Backward(Option<u64>),
+    /// The row of this number is shown, counted from the end if it is negative. 0 is before the first.
+    Absolute(i64),
+    /// The row so far on is shown.
+    Relative(i64),
 }
 
 /// A query with its order and limits.

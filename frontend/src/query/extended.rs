@@ -48,7 +48,12 @@ pub(crate) fn bind(
     bind: &Bind,
 ) -> Result<(), SqlError> {
     let prepared = session.statement(&bind.statement)?;
-    portals.bind(&bind.portal, portal(prepared, bind)?)?;
+    if session.has_cursor(&bind.portal) {
+        return Err(Portals::duplicate(&bind.portal));
+    }
+    let portal = portal(prepared, bind)?;
+    let bytes = portal.bytes(bind);
+    portals.bind(&bind.portal, portal, bytes)?;
     replies.bind_complete();
     Ok(())
 }

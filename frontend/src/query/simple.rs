@@ -19,6 +19,8 @@ use crate::query::rows::{self, Sent};
 
 /// The simple protocol knows no other.
 const TEXT: Formats = Formats::Uniform { count: 0, binary: false };
+/// What a binary cursor is fetched in.
+const BINARY: Formats = Formats::Uniform { count: 1, binary: true };
 
 /// Query: runs the statements of a text up to the first that fails.
 pub(crate) async fn query<S: AsyncRead + AsyncWrite + Unpin>(
@@ -63,8 +65,9 @@ async fn statement<S: AsyncRead + AsyncWrite + Unpin>(
         Execution::Rows(rows) => {
             let mut cursor = Cursor::new(rows);
             let columns = Arc::clone(&cursor.rows.columns);
-            stream.replies().row_description(&columns, &TEXT);
-            match rows::send(stream, &mut cursor, &TEXT, None, scope).await? {
+            let formats = if cursor.rows.binary { BINARY } else { TEXT };
+            stream.replies().row_description(&columns, &formats);
+            match rows::send(stream, &mut cursor, &formats, None, scope).await? {
                 Sent::All(count) => cursor.rows.tag(count),
                 Sent::Limit => cursor.rows.tag(0),
             }

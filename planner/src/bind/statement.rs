@@ -7,8 +7,8 @@ use super::{create_table, write};
 use crate::catalog::Snapshot;
 use crate::error::{SqlError, sqlstate};
 use crate::interrupt::Interrupt;
-use crate::plan::{CopyInPlan, Plan};
-use crate::statement::{Copy, CopySource, Item, Query, Statement, Syntax};
+use crate::plan::{CopyInPlan, DeclarePlan, Plan, Scroll};
+use crate::statement::{Copy, CopySource, Declare, Item, Query, Statement, Syntax};
 use crate::types::Type;
 
 /// A bound statement.
@@ -63,6 +63,18 @@ fn plan(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
             }
             Plan::Explain { analyze, plan: Box::new(plan) }
         }
+        Statement::Declare(declare) => {
+            let Declare { name, sql, binary, scroll, hold, query } = *declare;
+            let scroll = match scroll {
+                None => Scroll::Little,
+                Some(false) => Scroll::No,
+                Some(true) => Scroll::All,
+            };
+            let select = Arc::new(binder.top_query(&query)?);
+            Plan::Declare(Box::new(DeclarePlan { name, sql, binary, scroll, hold, select }))
+        }
+        Statement::Fetch { name, direction } => Plan::Fetch { name, direction },
+        Statement::Move { name, direction } => Plan::Move { name, direction },
         Statement::Prepare { name, types, sql } => Plan::Prepare { name, types, sql },
         Statement::Execute { name, arguments } => {
             let bound = arguments.iter().map(|syntax| Ok(binder.expr(syntax)?.expr));

@@ -2,6 +2,7 @@
 
 mod explain;
 mod session;
+mod cursor;
 mod ddl;
 mod insert;
 mod change;
@@ -68,6 +69,9 @@ pub(crate) async fn execute(
             let lines = lines.into_iter().map(|line| vec![Some(Value::Text(line))]).collect();
             Ok(rows(RowStream::ready(lines), "EXPLAIN"))
         }
+        Plan::Declare(declare) => Box::pin(cursor::declare(run, declare)).await,
+        Plan::Fetch { name, direction } => Box::pin(cursor::fetch(run, name, *direction)).await,
+        Plan::Move { name, direction } => Box::pin(cursor::skip(run, name, *direction)).await,
         Plan::Session(statement) => Box::pin(session::run(run, statement, columns)).await,
         Plan::Prepare { .. } | Plan::Execute { .. } => {
             Err(SqlError::internal("PREPARE and EXECUTE are the planner's"))

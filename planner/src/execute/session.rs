@@ -61,6 +61,8 @@ async fn command(run: &Run<'_>, statement: &Statement) -> Result<&'static str, S
         Statement::Savepoint(name) => session.savepoint(name)?,
         Statement::Release(name) => session.release(name)?,
         Statement::RollbackTo(name) => session.rollback_to(name)?,
+        Statement::Close(Some(name)) => session.close_cursor(name)?,
+        Statement::Close(None) => session.close_cursors(),
         Statement::Deallocate(Some(name)) => {
             session.statement(name)?;
             session.close_statement(name);
@@ -73,6 +75,7 @@ async fn command(run: &Run<'_>, statement: &Statement) -> Result<&'static str, S
                     "DISCARD ALL cannot run inside a transaction block",
                 ));
             }
+            session.close_cursors();
             session.close_statements();
             session.reset_all();
         }
@@ -90,6 +93,8 @@ fn tag(statement: &Statement) -> Result<&'static str, SqlError> {
         Statement::Rollback | Statement::RollbackTo(_) => "ROLLBACK",
         Statement::Savepoint(_) => "SAVEPOINT",
         Statement::Release(_) => "RELEASE",
+        Statement::Close(Some(_)) => "CLOSE CURSOR",
+        Statement::Close(None) => "CLOSE CURSOR ALL",
         Statement::Deallocate(Some(_)) => "DEALLOCATE",
         Statement::Deallocate(None) => "DEALLOCATE ALL",
         Statement::DiscardAll => "DISCARD ALL",

@@ -53,6 +53,26 @@ pub(crate) trait SessionView: Send + Sync {
 
     /// The names of the session's prepared statements with their texts, sorted by name.
     fn statement_names(&self) -> Vec<(String, String)>;
+
+    /// The session's cursors, sorted by name.
+    fn cursors(&self) -> Vec<CursorInfo>;
+}
+
+/// What pg_cursors tells of a cursor.
+#[derive(Clone, Debug)]
+pub(crate) struct CursorInfo {
+    /// Its name.
+    pub(crate) name: String,
+    /// The text of the statement that declared it.
+    pub(crate) statement: String,
+    /// Whether it outlives its transaction.
+    pub(crate) hold: bool,
+    /// Whether it gives values in binary format.
+    pub(crate) binary: bool,
+    /// Whether it was declared to go back.
+    pub(crate) scrolls: bool,
+    /// When it was declared, in microseconds since 2000.
+    pub(crate) created: i64,
 }
 
 /// A relation of pg_catalog or information_schema, as expressions see it: something with a number and a name, to which

@@ -18,7 +18,7 @@ mod env;
 
 pub(crate) use arithmetic::integer;
 pub(crate) use cast::{Strength, cast_value, castable, common_type};
-pub(crate) use env::{Env, SessionView, SystemRelation};
+pub(crate) use env::{CursorInfo, Env, SessionView, SystemRelation};
 pub(crate) use expr::Expr;
 pub(crate) use functions::{Accumulator, AggregateFunction, is_aggregate, resolve, resolve_aggregate};
 pub(crate) use object_names::{

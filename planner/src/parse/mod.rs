@@ -9,9 +9,11 @@ mod statement;
 mod write;
 mod create_table;
 mod copy;
+mod cursor;
 mod query;
 mod expression;
 mod data_type;
+mod words;
 mod converter;
 mod refuse;
 mod split;
@@ -27,6 +29,7 @@ use crate::depth::{DEPTH_MAX, with_stack};
 use crate::error::{SqlError, sqlstate};
 use crate::statement::{Statement, Syntax};
 use converter::Converter;
+use words::{is, table_as_select, word};
 
 /// Frames of code that is not optimized are so many times larger.
 const FRAMES: usize = if cfg!(debug_assertions) { 6 } else { 1 };
@@ -106,16 +109,15 @@ fn parse_here(converter: &Converter<'_>) -> Result<Statement, SqlError> {
         return Ok(noise);
     }
     check_numbers(converter, &tokens)?;
-    statement::check_command(converter.text)?;
-    if is(tokens.first(), "table") {
-        // TABLE t is SELECT * FROM t.
-        let [select, from] = ["SELECT", "FROM"].map(|word| TokenWithSpan::wrap(Token::make_keyword(word)));
-        tokens.splice(0..1, [select, TokenWithSpan::wrap(Token::Mul), from]);
+    refuse_locks(&tokens)?;
+    if let Some(cursor) = cursor::cursor(converter, &tokens)? {
+        return Ok(cursor);
     }
+    statement::check_command(converter.text)?;
+    table_as_select(&mut tokens);
     if let Some(prepare) = prepare(converter, &tokens)? {
         return Ok(prepare);
     }
-    refuse_current_of(&tokens)?;
     end_select_before_conflict(&mut tokens);
     let upsert = rewrite_upsert(&mut tokens);
     let splits = cut_splits(converter, &mut tokens)?;
@@ -128,17 +130,6 @@ fn parse_here(converter: &Converter<'_>) -> Result<Statement, SqlError> {
     converter.statement(statement, upsert, splits)
 }
 
-fn word(token: &TokenWithSpan) -> Option<&str> {
-    match &token.token {
-        Token::Word(word) if word.quote_style.is_none() => Some(&word.value),
-        _ => None,
-    }
-}
-
-fn is(token: Option<&TokenWithSpan>, keyword: &str) -> bool {
-    token.and_then(word).is_some_and(|word| word.eq_ignore_ascii_case(keyword))
-}
-
 /// Statements that are accepted without effect, and that the parser may not know in all their forms. There is nothing to
 /// clean, to count or to write down by hand, and nobody listens.
 fn noise(converter: &Converter<'_>, tokens: &[TokenWithSpan]) -> Result<Option<Statement>, SqlError> {
@@ -148,7 +139,6 @@ fn noise(converter: &Converter<'_>, tokens: &[TokenWithSpan]) -> Result<Option<S
         "ANALYZE" | "ANALYSE" => "ANALYZE",
         "CHECKPOINT" => "CHECKPOINT",
         "UNLISTEN" => "UNLISTEN",
-        "CLOSE" => return close(converter, tokens).map(Some),
         _ => return Ok(None),
     };
     let allowed = |token: &Token| match token {
@@ -160,20 +150,6 @@ fn noise(converter: &Converter<'_>, tokens: &[TokenWithSpan]) -> Result<Option<S
     match tokens[1..].iter().find(|token| !allowed(&token.token)) {
         Some(token) => Err(converter.near(token)),
         None => Ok(Some(Statement::NoEffect(tag))),
-    }
-}
-
-/// CLOSE: there are no cursors, so only ALL of them can be closed.
-fn close(converter: &Converter<'_>, tokens: &[TokenWithSpan]) -> Result<Statement, SqlError> {
-    match tokens.get(1).map(|token| &token.token) {
-        Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("all") => {
-            Ok(Statement::NoEffect("CLOSE CURSOR ALL"))
-        }
-        Some(Token::Word(word)) => {
-            Err(SqlError::new("34000", format!("cursor \"{}\" does not exist", word.value)))
-        }
-        Some(_) => Err(converter.near(&tokens[1])),
-        None => Err(converter.end_of_input()),
     }
 }
 
@@ -275,15 +251,23 @@ fn end_select_before_conflict(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
-/// 0A000 for UPDATE and DELETE .. WHERE CURRENT OF a cursor.
-fn refuse_current_of(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
-    let found = tokens
-        .windows(3)
-        .any(|three| is(three.first(), "where") && is(three.get(1), "current") && is(three.get(2), "of"));
-    if found {
-        return Err(
-            SqlError::unsupported("WHERE CURRENT OF a cursor").hint("Name the row by its primary key.")
-        );
+/// What there is in place of row locks.
+const LOCKS_HINT: &str = "Read _version and write back with a WHERE on the old values, or use UPDATE with expressions: it \
+                          is atomic for its row.";
+
+/// 0A000 for what locks rows, or goes by the row at which a cursor stands.
+fn refuse_locks(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
+    for at in 0..tokens.len() {
+        let next = |by: usize, word: &str| is(tokens.get(at + by), word);
+        if next(0, "where") && next(1, "current") && next(2, "of") {
+            return Err(
+                SqlError::unsupported("WHERE CURRENT OF a cursor").hint("Name the row by its primary key.")
+            );
+        }
+        let locks = next(1, "update") || next(1, "share") || next(1, "key") && next(2, "share");
+        if next(0, "for") && (locks || next(1, "no") && next(2, "key")) {
+            return Err(SqlError::unsupported("FOR UPDATE / FOR SHARE").hint(LOCKS_HINT));
+        }
     }
     Ok(())
 }

@@ -270,7 +270,7 @@ fn setting_word(value: &Expr) -> Result<String, SqlError> {
 
 /// Commands of PostgreSQL that the parser does not know, or only in forms of other systems.
 const UNKNOWN_TO_PARSER: &[&str] =
-    &["CLUSTER", "DO", "FETCH", "IMPORT", "LOAD", "MOVE", "REASSIGN", "REFRESH", "REINDEX", "SECURITY"];
+    &["CLUSTER", "DO", "IMPORT", "LOAD", "REASSIGN", "REFRESH", "REINDEX", "SECURITY"];
 
 /// Commands that the parser knows and PostgreSQL does not.
 const UNKNOWN_TO_POSTGRESQL: &[&str] = &[
@@ -292,9 +292,8 @@ pub(super) fn check_command(sql: &str) -> Result<(), SqlError> {
 /// What there is in place of a command, by its first word.
 fn hint(word: &str) -> &'static str {
     match word {
-        "FETCH" | "MOVE" | "DECLARE" => {
-            "Use a portal with a row limit (a server-side cursor of the driver), or read by key ranges."
-        }
+        "LISTEN" | "NOTIFY" => "There are no notifications between sessions: poll a table.",
+        "DO" => "There is no procedural language: run the statements one by one.",
         _ => {
             "Supported: CREATE TABLE, DROP TABLE, SELECT, INSERT, UPSERT, UPDATE, DELETE, COPY, PREPARE, EXECUTE, \
              EXPLAIN, SET, SHOW, RESET, BEGIN, COMMIT, ROLLBACK, SAVEPOINT."

@@ -12,6 +12,7 @@ mod pg_attrdef;
 mod pg_attribute;
 mod pg_class;
 mod pg_constraint;
+mod pg_cursors;
 mod pg_database;
 mod pg_index;
 mod pg_indexes;
@@ -49,6 +50,7 @@ pub(crate) static RELATIONS: &[&dyn SystemRelation] = &[
     &pg_tables::PG_TABLES,
     &pg_indexes::PG_INDEXES,
     &pg_prepared_statements::PG_PREPARED_STATEMENTS,
+    &pg_cursors::PG_CURSORS,
     &pg_collation::PG_COLLATION,
     &empty::PG_POLICY,
     &empty::PG_STATISTIC_EXT,

@@ -5,6 +5,7 @@
 
 mod statements;
 mod transaction;
+mod cursors;
 mod notice;
 
 use std::collections::HashMap;
@@ -15,10 +16,12 @@ use kvstore::request::{ReadOptions, SessionToken, Write};
 
 use crate::context::ServerInfo;
 use crate::error::{SqlError, sqlstate};
-use crate::expression::SessionView;
+use crate::expression::{CursorInfo, SessionView};
 use crate::prepared::Prepared;
+use crate::result::Column;
 use crate::settings::Settings;
 
+pub(crate) use cursors::Cursor;
 pub use notice::Notice;
 use statements::Statements;
 pub(crate) use transaction::Commit;
@@ -132,6 +135,10 @@ impl SessionView for Shared {
 
     fn statement_names(&self) -> Vec<(String, String)> {
         self.state().statements.names()
+    }
+
+    fn cursors(&self) -> Vec<CursorInfo> {
+        self.state().transaction.cursors.infos()
     }
 }
 
@@ -248,6 +255,11 @@ impl Session {
         self.state().statements.close(name)
     }
 
+    /// Has the session a cursor of that name?
+    pub fn has_cursor(&self, name: &str) -> bool {
+        !name.is_empty() && self.state().transaction.cursors.columns(name).is_some()
+    }
+
     /// The longest time of a statement.
     pub fn statement_timeout(&self) -> Duration {
         self.state().transaction.settings.statement_timeout
@@ -351,6 +363,41 @@ impl Session {
     /// RESET ALL.
     pub(crate) fn reset_all(&self) {
         self.state().transaction.settings.reset_all();
+    }
+
+    /// 42P03 if there is a cursor of that name.
+    pub(crate) fn check_new_cursor(&self, name: &str) -> Result<(), SqlError> {
+        self.state().transaction.cursors.check_new(name)
+    }
+
+    /// DECLARE.
+    pub(crate) fn add_cursor(&self, cursor: Cursor) -> Result<(), SqlError> {
+        self.state().transaction.cursors.add(cursor)
+    }
+
+    /// The columns of a cursor; `None` if there is none of that name.
+    pub(crate) fn cursor_columns(&self, name: &str) -> Option<Arc<[Column]>> {
+        self.state().transaction.cursors.columns(name)
+    }
+
+    /// Takes a cursor out to read it; [`Session::put_cursor_back`] ends that. 34000 if there is none.
+    pub(crate) fn take_cursor(&self, name: &str) -> Result<Cursor, SqlError> {
+        self.state().transaction.cursors.take(name)
+    }
+
+    /// Puts a cursor back that was taken out.
+    pub(crate) fn put_cursor_back(&self, cursor: Cursor) {
+        self.state().transaction.cursors.put_back(cursor);
+    }
+
+    /// CLOSE. 34000 if there is none of that name.
+    pub(crate) fn close_cursor(&self, name: &str) -> Result<(), SqlError> {
+        self.state().transaction.cursors.close(name)
+    }
+
+    /// CLOSE ALL.
+    pub(crate) fn close_cursors(&self) {
+        self.state().transaction.cursors.close_all();
     }
 
     /// DEALLOCATE ALL.

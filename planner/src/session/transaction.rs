@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use kvstore::request::Write;
 
+use super::cursors::Cursors;
 use super::notice::Notice;
 use crate::error::{SqlError, sqlstate};
 use crate::settings::Settings;
@@ -56,6 +57,8 @@ struct Savepoint {
     wrote: bool,
     /// The settings when the savepoint was made.
     settings: Settings,
+    /// How many cursors had ever been declared.
+    cursors: u64,
 }
 
 /// A block in progress.
@@ -71,12 +74,15 @@ struct Block {
     local: BTreeSet<String>,
     /// What now() gives in all of the block, in microseconds since 2000.
     started: i64,
+    /// How many cursors had ever been declared before.
+    cursors: u64,
 }
 
 /// The settings of a session, and its block if one is open.
 #[derive(Debug)]
 pub(super) struct Transaction {
     pub(super) settings: Settings,
+    pub(super) cursors: Cursors,
     block: Option<Block>,
     /// Grows with each block, and each return to a savepoint.
     stretch: u64,
@@ -85,7 +91,7 @@ pub(super) struct Transaction {
 impl Transaction {
     /// Outside of a block.
     pub(super) fn new(settings: Settings) -> Transaction {
-        Transaction { settings, block: None, stretch: 0 }
+        Transaction { settings, cursors: Cursors::default(), block: None, stretch: 0 }
     }
 
     /// The status between statements.
@@ -190,6 +196,7 @@ impl Transaction {
             before: self.settings.clone(),
             local: BTreeSet::new(),
             started: now_micros(),
+            cursors: self.cursors.declared(),
         });
     }
 
@@ -206,8 +213,10 @@ impl Transaction {
         let Some(block) = self.block.take() else { return Commit::NoBlock };
         if block.failed {
             self.settings = block.before;
+            self.cursors.undo(block.cursors);
             return Commit::RolledBack;
         }
+        self.cursors.end_transaction();
         for name in &block.local {
             // The old value was valid when it was set, so setting it again cannot fail.
             let _ = match block.before.show(name) {
@@ -222,6 +231,7 @@ impl Transaction {
     pub(super) fn rollback(&mut self) -> bool {
         let Some(block) = self.block.take() else { return false };
         self.settings = block.before;
+        self.cursors.undo(block.cursors);
         true
     }
 
@@ -232,6 +242,7 @@ impl Transaction {
             name: name.to_string(),
             wrote: block.deferred.is_some(),
             settings: self.settings.clone(),
+            cursors: self.cursors.declared(),
         });
         Ok(())
     }
@@ -246,7 +257,7 @@ impl Transaction {
     /// ROLLBACK TO SAVEPOINT: also a failed block goes on from there.
     pub(super) fn rollback_to(&mut self, name: &str) -> Result<(), SqlError> {
         let (block, at) = self.at_savepoint(name, "ROLLBACK TO SAVEPOINT")?;
-        let Savepoint { wrote, settings, .. } = block.savepoints[at].clone();
+        let Savepoint { wrote, settings, cursors, .. } = block.savepoints[at].clone();
         if wrote && block.deferred.is_none() {
             // The failure dropped a write that was made before the savepoint: it cannot be brought back.
             return Err(SqlError::unsupported("going back to a savepoint after which the block failed")
@@ -258,6 +269,7 @@ impl Transaction {
             block.deferred = None;
         }
         self.settings = settings;
+        self.cursors.undo(cursors);
         self.stretch += 1;
         Ok(())
     }

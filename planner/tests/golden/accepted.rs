@@ -126,6 +126,9 @@ const STATEMENTS: &[(&str, Fate)] = &[
     ("drop table t restrict", Done),
     // Queries.
     ("select v from t for update", Refused("0A000")),
+    ("select 1 for no key update", Refused("0A000")),
+    ("select v from t for key share of t nowait", Refused("0A000")),
+    ("select v from (select v from t for share skip locked) s", Refused("0A000")),
     ("select v from t tablesample system (1)", Refused("0A000")),
     ("with x as (select 1) select 1", Refused("0A000")),
     ("select distinct on (v) v from t", Refused("0A000")),
@@ -177,7 +180,15 @@ const STATEMENTS: &[(&str, Fate)] = &[
     ("copy t to stdout (freeze)", Refused("0A000")),
     ("table t", Done),
     ("do $$ begin end $$", Refused("0A000")),
-    ("fetch all from c", Refused("0A000")),
+    // Cursors.
+    ("fetch all from c", Refused("34000")),
+    ("declare c cursor for select 1", Refused("25P01")),
+    ("declare c binary insensitive cursor with hold for table t; fetch c; move all c; close c", Done),
+    ("declare c cursor with hold for select 1 for update", Refused("0A000")),
+    ("declare c cursor with hold for delete from t", Refused("42601")),
+    ("listen a", Refused("0A000")),
+    ("notify a, 'b'", Refused("0A000")),
+    ("unlisten *", Harmless("nobody listens")),
     ("refresh materialized view v", Refused("0A000")),
     ("select -2 ^ 2", Done),
 ];
