@@ -157,7 +157,7 @@ fn start_log(default: &str) -> Result<(), Failure> {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_filter(filter);
-    tracing_subscriber::registry().with(lines).with(ErrorLines).init();
+    tracing_subscriber::registry().with(lines).with(ErrorLines::layer()).init();
     Ok(())
 }
 
