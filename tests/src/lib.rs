@@ -9,6 +9,7 @@
 //! | `tests/cluster.rs` | three processes and ZooKeeper: the same story with `kill -9` |
 //! | `tests/kv.rs` | the gRPC service as a stranger's client sees it, through reflection |
 //! | `tests/differential.rs` | SQL answers as PostgreSQL 15 does, but for what is listed ([`differential`]) |
+//! | `tests/recover.rs` | two of three disks are lost, and `recover --unsafe` brings back what is left |
 //! | `tests/bad_input.rs` | what bad input gets: SQLSTATEs, one clear line, exit codes |
 //!
 //! What the suites need (a JVM and ZooKeeper, `psql`, a word list, Python's gRPC) they fetch themselves into
