@@ -6,7 +6,7 @@
 use crate::catalog::TableSchema;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Env, Expr, Scope, integer};
-use crate::key_encoding;
+use crate::key_encoding::{self, KeySpan};
 use crate::statement::Operator;
 use crate::types::{Datum, Type, Value};
 
@@ -35,16 +35,16 @@ pub(crate) enum Candidates {
 
 impl Candidates {
     /// The values, as the key column's type. Those that no row can have are left out.
-    fn values(&self, ty: &Type, env: &Env) -> Result<Vec<Value>, SqlError> {
+    fn values(&self, ty: &Type, scope: &Scope<'_>, env: &Env) -> Result<Vec<Value>, SqlError> {
         let mut values = Vec::new();
         match self {
             Candidates::List(list) => {
                 for expr in list {
-                    values.extend(fit(expr.eval(&Scope::EMPTY, env)?, ty));
+                    values.extend(fit(expr.eval(scope, env)?, ty));
                 }
             }
             Candidates::Array(array) => {
-                if let Some(Value::Array(array)) = array.eval(&Scope::EMPTY, env)? {
+                if let Some(Value::Array(array)) = array.eval(scope, env)? {
                     values.extend(array.items.iter().filter_map(|item| fit(item.clone(), ty)));
                 }
             }
@@ -77,8 +77,8 @@ enum Edge {
 
 impl Bound {
     /// Where the bound lies, behind the encoding of the columns before its own.
-    fn edge(&self, fixed: &[u8], ty: &Type, env: &Env) -> Result<Edge, SqlError> {
-        let Some(value) = self.value.eval(&Scope::EMPTY, env)? else { return Ok(Edge::Null) };
+    fn edge(&self, fixed: &[u8], ty: &Type, scope: &Scope<'_>, env: &Env) -> Result<Edge, SqlError> {
+        let Some(value) = self.value.eval(scope, env)? else { return Ok(Edge::Null) };
         let Some(value) = fit(Some(value), ty) else { return Ok(Edge::BeyondType) };
         let mut key = fixed.to_vec();
         key_encoding::encode(&value, &mut key)?;
@@ -177,7 +177,8 @@ pub(crate) fn joined_key(
     Ok(Some(bytes))
 }
 
-fn flatten(filter: Option<Expr>, out: &mut Vec<Expr>) {
+/// The conditions that all must hold.
+pub(crate) fn flatten(filter: Option<Expr>, out: &mut Vec<Expr>) {
     match filter {
         Some(Expr::And(items)) => items.into_iter().for_each(|item| flatten(Some(item), out)),
         Some(other) => out.push(other),
@@ -186,8 +187,12 @@ fn flatten(filter: Option<Expr>, out: &mut Vec<Expr>) {
 }
 
 fn rest(conjuncts: Vec<Expr>, used: &[usize]) -> Option<Expr> {
-    let mut left: Vec<Expr> =
-        conjuncts.into_iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(_, c)| c).collect();
+    let left = conjuncts.into_iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(_, c)| c);
+    all_of(left.collect())
+}
+
+/// One condition that holds if all of these do; `None` if there are none.
+pub(crate) fn all_of(mut left: Vec<Expr>) -> Option<Expr> {
     match left.len() {
         0 => None,
         1 => left.pop(),
@@ -208,9 +213,9 @@ fn is_column(expr: &Expr, position: usize, ty: &Type) -> bool {
 
 fn comparison(expr: &Expr, position: usize, ty: &Type) -> Option<(Operator, Expr)> {
     let Expr::Compare { op, left, right } = expr else { return None };
-    if is_column(left, position, ty) && right.is_constant() {
+    if is_column(left, position, ty) && right.is_fixed() {
         Some((*op, (**right).clone()))
-    } else if is_column(right, position, ty) && left.is_constant() {
+    } else if is_column(right, position, ty) && left.is_fixed() {
         Some((op.flipped(), (**left).clone()))
     } else {
         None
@@ -224,10 +229,10 @@ fn equality(expr: &Expr, position: usize, ty: &Type) -> Option<Candidates> {
             _ => None,
         },
         Expr::In { arg, list, negated: false } if is_column(arg, position, ty) => {
-            list.iter().all(Expr::is_constant).then(|| Candidates::List(list.clone()))
+            list.iter().all(Expr::is_fixed).then(|| Candidates::List(list.clone()))
         }
         Expr::Quantified { left, op: Operator::Eq, array, all: false } if is_column(left, position, ty) => {
-            array.is_constant().then(|| Candidates::Array((**array).clone()))
+            array.is_fixed().then(|| Candidates::Array((**array).clone()))
         }
         Expr::Or(items) => {
             // k = 1 OR k = 2 is an IN list.
@@ -244,6 +249,45 @@ fn equality(expr: &Expr, position: usize, ty: &Type) -> Option<Candidates> {
     }
 }
 
+/// The key's columns as values of a joined row: which conditions fix them all. The conditions are over rows in which the
+/// table's columns begin at `offset`; `known` tells which expressions can be computed before its row is read.
+pub(crate) fn look_up(
+    table: &TableSchema,
+    offset: usize,
+    conditions: &[Expr],
+    known: impl Fn(&Expr) -> bool,
+) -> Option<(Vec<Expr>, Vec<usize>)> {
+    let (mut values, mut used) = (Vec::new(), Vec::new());
+    for position in &table.key {
+        let ty = &table.columns[*position].ty;
+        let found = conditions.iter().enumerate().find_map(|(at, condition)| {
+            let Expr::Compare { op: Operator::Eq, left, right } = condition else { return None };
+            let sides = [(left, right), (right, left)];
+            let other = sides
+                .into_iter()
+                .find(|(own, other)| is_column(own, position + offset, ty) && known(other))
+                .map(|(_, other)| (**other).clone())?;
+            Some((at, other))
+        });
+        let (at, value) = found?;
+        used.push(at);
+        values.push(value);
+    }
+    Some((values, used))
+}
+
+/// The key of values that [`look_up`] found; `None` if no row can have it.
+pub(crate) fn key_of(table: &TableSchema, values: Vec<Datum>) -> Result<Option<Vec<u8>>, SqlError> {
+    let mut key = Vec::with_capacity(KEY_BYTES_USUAL);
+    for (position, value) in table.key.iter().zip(values) {
+        match fit(value, &table.columns[*position].ty) {
+            Some(value) => key_encoding::encode(&value, &mut key)?,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(key))
+}
+
 /// The value as the key column's type; `None` if it is NULL or no value of it can be equal.
 fn fit(value: Datum, ty: &Type) -> Option<Value> {
     let value = value?;
@@ -253,25 +297,26 @@ fn fit(value: Datum, ty: &Type) -> Option<Value> {
     }
 }
 
-/// Key bytes from `start` (inclusive) to `end` (exclusive; `None`: to the end of the table).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KeySpan {
-    pub(crate) start: Vec<u8>,
-    pub(crate) end: Option<Vec<u8>>,
-}
-
-impl KeySpan {
-    /// The keys from `first` to `last`, both inclusive.
-    pub(crate) fn between(first: &[u8], last: &[u8]) -> KeySpan {
-        // Nothing lies between a key and the same key with a zero byte behind it.
-        KeySpan { start: first.to_vec(), end: Some([last, &[0]].concat()) }
-    }
-}
-
 impl Access {
     /// All rows of a table, in key order.
     pub(crate) const ALL: Access =
         Access::Range { prefix: Vec::new(), lower: None, upper: None, reverse: false };
+
+    /// How few rows it gives, as far as that can be told: 0 is one row, 4 all of them.
+    pub(crate) fn rank(&self) -> u8 {
+        match self {
+            Access::Points(_) if self.is_single_point() => 0,
+            Access::Points(_) => 1,
+            Access::Range { prefix, .. } if !prefix.is_empty() => 2,
+            Access::Range { lower: None, upper: None, .. } => 4,
+            Access::Range { .. } => 3,
+        }
+    }
+
+    /// Does it give rows from the last key to the first?
+    pub(crate) fn is_reverse(&self) -> bool {
+        matches!(self, Access::Range { reverse: true, .. })
+    }
 
     /// Does it name single keys?
     pub(crate) fn is_points(&self) -> bool {
@@ -288,6 +333,10 @@ impl Access {
 
     /// The key of an access that names exactly one; `None` if no row can have it (NULL, or beyond the type).
     pub(crate) fn key(&self, table: &TableSchema, env: &Env) -> Result<Option<Vec<u8>>, SqlError> {
+        self.key_in(table, &Scope::EMPTY, env)
+    }
+
+    fn key_in(&self, table: &TableSchema, scope: &Scope<'_>, env: &Env) -> Result<Option<Vec<u8>>, SqlError> {
         let Access::Points(columns) = self else {
             return Err(SqlError::internal("a key range has no single key"));
         };
@@ -299,7 +348,7 @@ impl Access {
             let [expr] = list.as_slice() else {
                 return Err(SqlError::internal("a list is no single value"));
             };
-            match fit(expr.eval(&Scope::EMPTY, env)?, &table.columns[*position].ty) {
+            match fit(expr.eval(scope, env)?, &table.columns[*position].ty) {
                 Some(value) => key_encoding::encode(&value, &mut key)?,
                 None => return Ok(None),
             }
@@ -309,15 +358,25 @@ impl Access {
 
     /// The keys of a point access, sorted and without duplicates.
     pub(crate) fn keys(&self, table: &TableSchema, env: &Env) -> Result<Vec<Vec<u8>>, SqlError> {
+        self.keys_in(table, &Scope::EMPTY, env)
+    }
+
+    /// The keys inside of queries whose rows are those of `scope.outer`.
+    pub(crate) fn keys_in(
+        &self,
+        table: &TableSchema,
+        scope: &Scope<'_>,
+        env: &Env,
+    ) -> Result<Vec<Vec<u8>>, SqlError> {
         if self.is_single_point() {
-            return Ok(self.key(table, env)?.into_iter().collect());
+            return Ok(self.key_in(table, scope, env)?.into_iter().collect());
         }
         let Access::Points(columns) = self else {
             return Err(SqlError::internal("a key range has no single keys"));
         };
         let mut keys: Vec<Vec<u8>> = vec![Vec::new()];
         for (position, candidates) in table.key.iter().zip(columns) {
-            let values = candidates.values(&table.columns[*position].ty, env)?;
+            let values = candidates.values(&table.columns[*position].ty, scope, env)?;
             if keys.len().saturating_mul(values.len()) > POINTS_MAX {
                 return Err(SqlError::new(
                     sqlstate::LIMIT_EXCEEDED,
@@ -341,12 +400,22 @@ impl Access {
 
     /// The span of a range access; `None` if it is empty.
     pub(crate) fn span(&self, table: &TableSchema, env: &Env) -> Result<Option<KeySpan>, SqlError> {
+        self.span_in(table, &Scope::EMPTY, env)
+    }
+
+    /// The span inside of queries whose rows are those of `scope.outer`.
+    pub(crate) fn span_in(
+        &self,
+        table: &TableSchema,
+        scope: &Scope<'_>,
+        env: &Env,
+    ) -> Result<Option<KeySpan>, SqlError> {
         let Access::Range { prefix, lower, upper, .. } = self else {
             return Err(SqlError::internal("single keys have no range"));
         };
         let mut fixed = Vec::new();
         for (position, expr) in table.key.iter().zip(prefix) {
-            match fit(expr.eval(&Scope::EMPTY, env)?, &table.columns[*position].ty) {
+            match fit(expr.eval(scope, env)?, &table.columns[*position].ty) {
                 Some(value) => key_encoding::encode(&value, &mut fixed)?,
                 None => return Ok(None),
             }
@@ -355,7 +424,7 @@ impl Access {
         let Some(next) = table.key.get(prefix.len()) else { return Ok(Some(span)) };
         let ty = &table.columns[*next].ty;
         if let Some(lower) = lower {
-            match lower.edge(&fixed, ty, env)? {
+            match lower.edge(&fixed, ty, scope, env)? {
                 Edge::Null => return Ok(None),
                 Edge::BeyondType => {}
                 Edge::Key(key) if lower.inclusive => span.start = key,
@@ -366,7 +435,7 @@ impl Access {
             }
         }
         if let Some(upper) = upper {
-            match upper.edge(&fixed, ty, env)? {
+            match upper.edge(&fixed, ty, scope, env)? {
                 Edge::Null => return Ok(None),
                 Edge::BeyondType => {}
                 Edge::Key(key) if upper.inclusive => span.end = key_encoding::successor(&key),

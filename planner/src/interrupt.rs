@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use crate::error::{SqlError, sqlstate};
 
 /// Work that computes lets others have their turn after so long.
@@ -14,7 +16,14 @@ const TURN: Duration = Duration::from_millis(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt {
     deadline: Option<Instant>,
-    gone: Arc<AtomicBool>,
+    gone: Arc<Gone>,
+}
+
+/// Whether the statement's caller has left.
+#[derive(Debug, Default)]
+struct Gone {
+    has_left: AtomicBool,
+    told: Notify,
 }
 
 impl Interrupt {
@@ -35,12 +44,23 @@ impl Interrupt {
 
     /// 57014 if the statement must end. Cheap enough for every row.
     pub(crate) fn check(&self) -> Result<(), SqlError> {
-        if self.gone.load(Ordering::Relaxed) {
+        if self.gone.has_left.load(Ordering::Acquire) {
             return Err(SqlError::new(sqlstate::CANCELED, "canceling statement due to user request"));
         }
         match self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             true => Err(timed_out()),
             false => Ok(()),
+        }
+    }
+
+    /// Waits until the statement's caller has left.
+    pub(crate) async fn given_up(&self) {
+        loop {
+            let told = self.gone.told.notified();
+            if self.gone.has_left.load(Ordering::Acquire) {
+                return;
+            }
+            told.await;
         }
     }
 
@@ -68,12 +88,13 @@ pub(crate) fn timed_out() -> SqlError {
 }
 
 /// Tells the work, when its caller is dropped before it is done.
-struct Leaving<'a>(Option<&'a AtomicBool>);
+struct Leaving<'a>(Option<&'a Gone>);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         if let Some(gone) = self.0 {
-            gone.store(true, Ordering::Relaxed);
+            gone.has_left.store(true, Ordering::Release);
+            gone.told.notify_waiters();
         }
     }
 }

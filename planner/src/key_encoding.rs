@@ -228,6 +228,21 @@ pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(next)
 }
 
+/// Key bytes from `start` (inclusive) to `end` (exclusive; `None`: to the end of the table).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeySpan {
+    pub(crate) start: Vec<u8>,
+    pub(crate) end: Option<Vec<u8>>,
+}
+
+impl KeySpan {
+    /// The keys from `first` to `last`, both inclusive.
+    pub(crate) fn between(first: &[u8], last: &[u8]) -> KeySpan {
+        // Nothing lies between a key and the same key with a zero byte behind it.
+        KeySpan { start: first.to_vec(), end: Some([last, &[0]].concat()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,8 +15,9 @@
 //! 6. `Planner::execute` takes the parameters' values. If the plan touches one row, `execute/target.rs` computes its
 //!    key (`key_encoding.rs`), once.
 //! 7. `execute/` makes the store calls: `read.rs` and `scan.rs` for SELECT, `insert.rs`, `change.rs` and `writer.rs`
-//!    for writes. `row_encoding.rs` turns cells into values and back.
-//! 8. `expression/` computes the select list, new values, and what is left of WHERE; `query/` groups and sorts.
+//!    for writes. `row_encoding.rs` turns cells into values and back. A query of more than one table (`query/`) pulls
+//!    its rows itself, on a thread that may wait (`tables.rs`).
+//! 8. `expression/` computes the select list, new values, and what is left of WHERE; `query/` joins, groups and sorts.
 //! 9. Rows go out in batches through a [`RowStream`]; errors are [`SqlError`]s with PostgreSQL's SQLSTATEs.
 //!
 //! Inside of a transaction block the write of step 7 waits in the session (`session/transaction.rs`) until COMMIT.
@@ -40,6 +41,8 @@ mod access;
 mod pg_catalog;
 mod row_check;
 mod expression;
+mod row_index;
+mod row_order;
 mod row_encoding;
 mod key_encoding;
 mod result;

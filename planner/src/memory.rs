@@ -120,6 +120,13 @@ impl Held {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
+    /// Gives a part of it back.
+    fn release(&mut self, bytes: u64) {
+        let released = bytes.min(self.bytes);
+        self.bytes -= released;
+        self.memory.give_back(released);
+    }
+
     /// Holds a value while an expression is computed; whether it is a large one.
     pub(crate) fn add_value(&mut self, value: &Datum) -> Result<bool, SqlError> {
         let bytes = heap_bytes(value);
@@ -152,6 +159,13 @@ impl HeldRows {
     pub(crate) fn clear(&mut self) {
         self.rows = Vec::new();
         self.held = self.held.memory.hold();
+    }
+
+    /// Drops all rows from that position on, and what they took.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        let dropped: u64 = self.rows.iter().skip(rows).map(row_bytes).sum();
+        self.rows.truncate(rows);
+        self.held.release(dropped);
     }
 
     /// Adds rows.

@@ -144,6 +144,11 @@ pub(crate) enum Direction {
 /// A query with its order and limits.
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
+    /// WITH.
+    pub(crate) with: Vec<CommonTable>,
+    /// WITH RECURSIVE.
+    #[allow(dead_code, reason = "not bound yet")]
+    pub(crate) recursive: bool,
     pub(crate) body: Body,
     pub(crate) order_by: Vec<OrderBy>,
     /// `None`: no limit.
@@ -154,7 +159,7 @@ pub(crate) struct Query {
 impl Query {
     /// A query without order and limits.
     pub(crate) fn plain(body: Body) -> Query {
-        Query { body, order_by: Vec::new(), limit: None, offset: None }
+        Query { with: Vec::new(), recursive: false, body, order_by: Vec::new(), limit: None, offset: None }
     }
 
     /// `SELECT items FROM name`.
@@ -162,10 +167,19 @@ impl Query {
         Query::plain(Body::Select(Box::new(Select::over_table(name, items))))
     }
 
-    /// Has it neither order nor limits?
+    /// Has it neither WITH nor order nor limits?
     pub(crate) fn is_plain(&self) -> bool {
-        self.order_by.is_empty() && self.limit.is_none() && self.offset.is_none()
+        self.with.is_empty() && self.order_by.is_empty() && self.limit.is_none() && self.offset.is_none()
     }
+}
+
+/// An entry of WITH.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "not bound yet")]
+pub(crate) struct CommonTable {
+    /// Its name, and new names of its first columns.
+    pub(crate) alias: Alias,
+    pub(crate) query: Box<Query>,
 }
 
 /// What gives a query its rows.
@@ -196,7 +210,7 @@ pub(crate) enum SetOp {
 /// SELECT without order and limits.
 #[derive(Clone, Debug)]
 pub(crate) struct Select {
-    pub(crate) distinct: bool,
+    pub(crate) distinct: Distinct,
     pub(crate) items: Vec<Item>,
     /// Separated by commas: their product.
     pub(crate) from: Vec<From>,
@@ -204,18 +218,31 @@ pub(crate) struct Select {
     pub(crate) filter: Option<Syntax>,
     pub(crate) group_by: Vec<Syntax>,
     pub(crate) having: Option<Syntax>,
+    /// WINDOW: names of windows.
+    pub(crate) windows: Vec<(String, Window)>,
+}
+
+/// DISTINCT.
+#[derive(Clone, Debug)]
+pub(crate) enum Distinct {
+    No,
+    /// Of all output columns.
+    Rows,
+    /// DISTINCT ON.
+    On(Vec<Syntax>),
 }
 
 impl Select {
     /// `SELECT items FROM name`.
     pub(crate) fn over_table(name: Name, items: Vec<Item>) -> Select {
         Select {
-            distinct: false,
+            distinct: Distinct::No,
             items,
             from: vec![From::Table { name, alias: None }],
             filter: None,
             group_by: Vec::new(),
             having: None,
+            windows: Vec::new(),
         }
     }
 }
@@ -234,12 +261,33 @@ pub(crate) enum Item {
 pub(crate) enum From {
     /// A stored table or a system relation.
     Table { name: Name, alias: Option<Alias> },
-    /// A subquery.
-    Query { query: Box<Query>, alias: Option<Alias> },
-    /// A function that returns rows.
-    Function { name: Name, arguments: Vec<Syntax>, alias: Option<Alias> },
-    /// INNER or LEFT OUTER, on a condition or on columns of the same name.
-    Join { left: Box<From>, right: Box<From>, outer: bool, on: Option<Syntax>, using: Vec<String> },
+    /// A subquery; LATERAL ones see the entries before them.
+    Query { query: Box<Query>, alias: Option<Alias>, lateral: bool },
+    /// A function; WITH ORDINALITY counts its rows in a last column.
+    Function { name: Name, arguments: Vec<Syntax>, alias: Option<Alias>, ordinality: bool },
+    /// On a condition, or on columns of the same name.
+    Join { left: Box<From>, right: Box<From>, kind: JoinKind, on: JoinOn },
+}
+
+/// Which rows without a partner stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JoinKind {
+    Inner,
+    Left,
+    Right,
+    Full,
+}
+
+/// What makes rows partners.
+#[derive(Clone, Debug)]
+pub(crate) enum JoinOn {
+    /// CROSS JOIN: all are.
+    Nothing,
+    Condition(Syntax),
+    /// USING: equal values in columns of these names.
+    Using(Vec<String>),
+    /// NATURAL: in all columns that have the same name.
+    Natural,
 }
 
 /// `AS t (a, b)`.
@@ -578,4 +626,46 @@ pub(crate) struct Call {
     pub(crate) order_by: Vec<OrderBy>,
     /// FILTER (WHERE ..) of an aggregate.
     pub(crate) filter: Option<Syntax>,
+    /// OVER: it is a window function.
+    pub(crate) over: Option<Window>,
+}
+
+/// A window: which rows a window function sees.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "not bound yet")]
+pub(crate) struct Window {
+    /// The named window that it is, or that it adds to.
+    pub(crate) name: Option<Name>,
+    /// Is it nothing but that name (OVER w)?
+    pub(crate) is_name: bool,
+    pub(crate) partition_by: Vec<Syntax>,
+    pub(crate) order_by: Vec<OrderBy>,
+    /// `None`: from the start of the partition to the current row and its peers.
+    pub(crate) frame: Option<Frame>,
+}
+
+/// The part of a partition that a window function sees.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "not bound yet")]
+pub(crate) struct Frame {
+    pub(crate) units: FrameUnits,
+    pub(crate) start: FrameBound,
+    pub(crate) end: FrameBound,
+}
+
+/// What a frame counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameUnits {
+    Rows,
+    Range,
+    Groups,
+}
+
+/// An end of a frame; `None`: unbounded.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "not bound yet")]
+pub(crate) enum FrameBound {
+    Preceding(Option<Box<Syntax>>),
+    CurrentRow,
+    Following(Option<Box<Syntax>>),
 }

@@ -1,5 +1,6 @@
 //! The state of binding one statement: the tables, the scopes of the queries around, and the parameter types.
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::catalog::{Snapshot, TableSchema};
@@ -22,12 +23,29 @@ pub(super) struct ScopeColumn {
     pub(super) hidden: bool,
     /// (table oid, column number) of a column of a table.
     pub(super) origin: (u32, i16),
+    /// Does another column stand for it where it is not qualified (USING)?
+    pub(super) merged: bool,
+    /// Its position in `*`.
+    pub(super) rank: usize,
 }
 
 impl ScopeColumn {
     /// A visible column that belongs to no table of the store.
     pub(super) fn new(table: &str, name: &str, ty: Type) -> ScopeColumn {
-        ScopeColumn { table: table.to_string(), name: name.to_string(), ty, hidden: false, origin: (0, 0) }
+        ScopeColumn {
+            table: table.to_string(),
+            name: name.to_string(),
+            ty,
+            hidden: false,
+            origin: (0, 0),
+            merged: false,
+            rank: 0,
+        }
+    }
+
+    /// A column that no name refers to.
+    pub(super) fn unseen() -> ScopeColumn {
+        ScopeColumn { hidden: true, merged: true, ..ScopeColumn::new("", "", Type::Unknown) }
     }
 }
 
@@ -61,6 +79,31 @@ const NODES_MAX: u32 = 1_000_000;
 /// Nodes that are bound between two looks at the clock.
 const NODES_IN_TURN: u32 = 64;
 
+/// A query that is being bound.
+pub(super) struct Frame {
+    /// How many scopes are around it.
+    pub(super) scopes: usize,
+    /// The outermost scope that it refers to.
+    lowest: Cell<usize>,
+}
+
+impl Frame {
+    /// A query inside of so many scopes.
+    pub(super) fn new(scopes: usize) -> Frame {
+        Frame { scopes, lowest: Cell::new(usize::MAX) }
+    }
+
+    /// Does it refer to a scope around it?
+    pub(super) fn is_correlated(&self) -> bool {
+        self.lowest.get() < self.scopes
+    }
+
+    /// Something in it is of a scope.
+    fn refers_to(&self, scope: usize) {
+        self.lowest.set(self.lowest.get().min(scope));
+    }
+}
+
 /// Binds one statement.
 pub(super) struct Binder {
     snapshot: Arc<Snapshot>,
@@ -73,6 +116,12 @@ pub(super) struct Binder {
     pub(super) scopes: Vec<Vec<ScopeColumn>>,
     /// Aggregates of the query at hand; `None` where none are allowed.
     pub(super) aggregates: Option<Vec<Aggregate>>,
+    /// The queries around that are being bound, innermost last.
+    pub(super) frames: Vec<Frame>,
+    /// Columns of queries around that inner queries refer to: the scope, from 0, and the column.
+    pub(super) outer_uses: RefCell<Vec<(usize, usize)>>,
+    /// How many times stored tables are read, so far.
+    pub(super) tables_read: u32,
     /// A table was not found. It may have been created through another gateway a moment ago.
     pub(super) unknown_table: bool,
 }
@@ -97,6 +146,9 @@ impl Binder {
             params: hints.to_vec(),
             scopes: Vec::new(),
             aggregates: None,
+            frames: Vec::new(),
+            outer_uses: RefCell::default(),
+            tables_read: 0,
             unknown_table: false,
         }
     }
@@ -151,6 +203,8 @@ impl Binder {
                 ty,
                 hidden: at >= own,
                 origin: if at < own { (table.oid(), at as i16 + 1) } else { (0, 0) },
+                merged: false,
+                rank: at,
             })
             .collect()
     }
@@ -171,10 +225,13 @@ impl Binder {
     pub(super) fn find_column(&self, name: &Name) -> Result<Typed, SqlError> {
         let (table, column) = (name.qualifier(), name.last());
         for (level, scope) in self.scopes.iter().rev().enumerate() {
-            let mut found = scope
-                .iter()
-                .enumerate()
-                .filter(|(_, own)| own.name == column && table.is_none_or(|table| own.table == table));
+            let mut found = scope.iter().enumerate().filter(|(_, own)| {
+                own.name == column
+                    && match table {
+                        Some(table) => own.table == table,
+                        None => !own.merged,
+                    }
+            });
             if let Some((at, own)) = found.next() {
                 if !own.hidden && found.any(|(_, other)| !other.hidden) {
                     return Err(SqlError::new(
@@ -183,6 +240,7 @@ impl Binder {
                     )
                     .at_if_known(name.position));
                 }
+                self.refers_to(self.scopes.len() - 1 - level, at, level);
                 return Ok(Typed::new(Expr::Column { level, at }, own.ty.clone()));
             }
         }
@@ -200,6 +258,14 @@ impl Binder {
             ),
         };
         Err(error.at_if_known(name.position))
+    }
+
+    /// Notes that the query at hand refers to a column, and so do those between it and the column's.
+    fn refers_to(&self, scope: usize, at: usize, level: usize) {
+        self.frames.iter().for_each(|frame| frame.refers_to(scope));
+        if level > 0 {
+            self.outer_uses.borrow_mut().push((scope, at));
+        }
     }
 
     /// An undeclared parameter gets its type from what it meets first.

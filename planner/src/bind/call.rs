@@ -4,13 +4,13 @@ use super::binder::{Binder, Typed};
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength, is_aggregate, resolve, resolve_aggregate};
 use crate::query::{Aggregate, SortKey};
-use crate::statement::{Call, Syntax};
+use crate::statement::{Call, Name, Syntax};
 use crate::types::Type;
 
 impl Binder {
     pub(super) fn call(&mut self, call: &Call) -> Result<Typed, SqlError> {
         let name = call.name.last();
-        if is_aggregate(name) {
+        if is_aggregate(name) && call.over.is_none() {
             return self.aggregate(call);
         }
         let used = [
@@ -19,6 +19,9 @@ impl Binder {
             (!call.order_by.is_empty(), "ORDER BY"),
             (call.filter.is_some(), "FILTER"),
         ];
+        if call.over.is_some() {
+            return Err(SqlError::unsupported("a window function"));
+        }
         if let Some((_, what)) = used.iter().find(|(used, _)| *used) {
             let error =
                 SqlError::new("42809", format!("{what} specified, but {name} is not an aggregate function"));
@@ -28,8 +31,14 @@ impl Binder {
             let (items, ty) = self.same_type(&call.arguments)?;
             return Ok(Typed::new(Expr::Coalesce(items), ty));
         }
-        let (arguments, types) = self.arguments(&call.arguments)?;
-        let found = resolve(name, &types).ok_or_else(|| undefined(call, &types))?;
+        let (arguments, _) = self.arguments(&call.arguments)?;
+        self.scalar_call(&call.name, arguments)
+    }
+
+    /// Binds a call of a scalar function.
+    pub(super) fn scalar_call(&mut self, name: &Name, arguments: Vec<Typed>) -> Result<Typed, SqlError> {
+        let types: Vec<Type> = arguments.iter().map(|argument| argument.ty.clone()).collect();
+        let found = resolve(name.last(), &types).ok_or_else(|| undefined(name, &types))?;
         let arguments = self.cast_all(arguments, &found.arguments)?;
         Ok(Typed::new(Expr::Call { function: found.function, arguments }, found.result))
     }
@@ -54,7 +63,16 @@ impl Binder {
             let error = SqlError::new(sqlstate::GROUPING, "aggregate functions are not allowed here");
             return Err(error.at_if_known(call.name.position));
         };
-        let bound = self.aggregate_parts(call).map(|aggregate| {
+        let uses = self.outer_uses.borrow().len();
+        let parts = self.aggregate_parts(call);
+        // What subqueries in the arguments refer to need not be grouped.
+        let own = self.scopes.len().saturating_sub(1);
+        let mut at = 0;
+        self.outer_uses.borrow_mut().retain(|(scope, _)| {
+            at += 1;
+            at <= uses || *scope != own
+        });
+        let bound = parts.map(|aggregate| {
             let ty = aggregate.ty.clone();
             let at = aggregates.iter().position(|own| *own == aggregate).unwrap_or_else(|| {
                 aggregates.push(aggregate);
@@ -71,7 +89,7 @@ impl Binder {
         let (arguments, types) = self.arguments(&call.arguments)?;
         // Without arguments the table means `count(*)`, which must be written so.
         let found = (call.star || !types.is_empty()).then(|| resolve_aggregate(call.name.last(), &types));
-        let found = found.flatten().ok_or_else(|| undefined(call, &types))?;
+        let found = found.flatten().ok_or_else(|| undefined(&call.name, &types))?;
         let mut arguments = self.cast_all(arguments, &found.arguments)?;
         let order = self.aggregate_order(call, &mut arguments)?;
         let (function, ty) = (found.function, found.result);
@@ -103,14 +121,14 @@ impl Binder {
     }
 }
 
-fn undefined(call: &Call, types: &[Type]) -> SqlError {
+fn undefined(name: &Name, types: &[Type]) -> SqlError {
     let types: Vec<String> = types.iter().map(ToString::to_string).collect();
     let error = SqlError::new(
         sqlstate::UNDEFINED_FUNCTION,
-        format!("function {}({}) does not exist", call.name.dotted(), types.join(", ")),
+        format!("function {}({}) does not exist", name.dotted(), types.join(", ")),
     )
     .hint(
         "No function matches the given name and argument types. You might need to add explicit type casts.",
     );
-    error.at_if_known(call.name.position)
+    error.at_if_known(name.position)
 }

@@ -1,5 +1,7 @@
 //! Expressions: names to columns, literals to values, everything else to a typed node.
 
+use std::sync::Arc;
+
 use super::binder::{Binder, Typed};
 use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
@@ -73,7 +75,9 @@ impl Binder {
                 self.case(operand.as_deref(), whens, otherwise.as_deref())?
             }
             Syntax::Call(call) => self.call(call)?,
-            Syntax::Exists(query) => Typed::boolean(Expr::Exists(Subquery::new(self.inner_query(query)?))),
+            Syntax::Exists(query) => {
+                Typed::boolean(Expr::Exists(Subquery::new(Arc::new(self.inner_query(query)?))))
+            }
             Syntax::Subquery(query) => {
                 let (query, ty) = self.single_column(query)?;
                 Typed::new(Expr::Subquery(query), ty)
@@ -124,15 +128,29 @@ impl Binder {
     }
 
     fn in_query(&mut self, arg: &Syntax, query: &Query, negated: bool) -> Result<Typed, SqlError> {
-        let arg = self.expr(arg)?;
-        let plan = self.inner_query(query)?;
-        let [column] = plan.columns.as_slice() else {
-            return Err(SqlError::new(sqlstate::SYNTAX, "subquery has too many columns"));
+        let row = match arg {
+            Syntax::Row(items) => items.as_slice(),
+            other => std::slice::from_ref(other),
         };
-        // The argument meets the column's type.
-        let other = Typed::new(Expr::Const(None), column.ty.clone());
-        let (arg, _) = self.comparable(Operator::Eq, arg, other)?;
-        Ok(Typed::boolean(Expr::InQuery { arg, query: Subquery::new(plan), negated }))
+        let bound: Vec<Typed> = row.iter().map(|item| self.expr(item)).collect::<Result<_, _>>()?;
+        let mut plan = self.inner_query(query)?;
+        if plan.columns.len() != bound.len() {
+            let much = if plan.columns.len() > bound.len() { "many" } else { "few" };
+            return Err(SqlError::new(sqlstate::SYNTAX, format!("subquery has too {much} columns")));
+        }
+        // Both sides meet in a type.
+        let (mut arguments, mut values, mut cast) = (Vec::new(), Vec::new(), false);
+        for (at, (argument, column)) in bound.into_iter().zip(&plan.columns).enumerate() {
+            let other = Typed::column(at, &column.ty);
+            let (argument, value) = self.comparable(Operator::Eq, argument, other)?;
+            cast |= *value != Expr::column(at);
+            arguments.push(*argument);
+            values.push(*value);
+        }
+        if cast {
+            plan = plan.computed(values);
+        }
+        Ok(Typed::boolean(Expr::InQuery { arguments, query: Subquery::new(Arc::new(plan)), negated }))
     }
 
     /// A subquery that gives values, and the type of its only column.
@@ -141,7 +159,7 @@ impl Binder {
         match plan.columns.as_slice() {
             [column] => {
                 let ty = column.ty.clone();
-                Ok((Subquery::new(plan), ty))
+                Ok((Subquery::new(Arc::new(plan)), ty))
             }
             _ => Err(SqlError::new(sqlstate::SYNTAX, "subquery must return only one column")),
         }

@@ -53,9 +53,17 @@ impl Binder {
     /// The columns that `*` means, or `table.*`, with their positions.
     fn all_of(&self, table: Option<&Name>) -> Result<Vec<(usize, &ScopeColumn)>, SqlError> {
         let scope = self.scopes.last().map_or(&[][..], Vec::as_slice);
-        let shown =
-            |column: &ScopeColumn| !column.hidden && table.is_none_or(|table| *table.last() == column.table);
-        let found: Vec<_> = scope.iter().enumerate().filter(|(_, column)| shown(column)).collect();
+        let shown = |column: &ScopeColumn| {
+            !column.hidden
+                && match table {
+                    Some(table) => *table.last() == column.table,
+                    None => !column.merged,
+                }
+        };
+        let mut found: Vec<_> = scope.iter().enumerate().filter(|(_, column)| shown(column)).collect();
+        if table.is_none() {
+            found.sort_by_key(|(_, column)| column.rank);
+        }
         if !found.is_empty() {
             return Ok(found);
         }

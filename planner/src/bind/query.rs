@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use super::binder::{Binder, ScopeColumn, Typed};
-use super::from::Relation;
-use crate::access;
+use super::binder::{Binder, Frame, ScopeColumn, Typed};
+use super::from::{Joined, Relation, check_alias};
+use super::grouping::Groups;
+use super::joins::{self, Tree};
+use crate::catalog::TableSchema;
 use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength};
-use crate::query::{Grouping, Input, SelectPlan, SortKey};
+use crate::query::{Distinct, Input, SelectPlan, SetPlan, SortKey};
 use crate::result::Column;
-use crate::statement::{Body, Item, OrderBy, Query, Select, Syntax};
-use crate::types::Type;
+use crate::statement::{self, Body, From, Item, OrderBy, Query, Select, SetOp, Syntax};
+use crate::types::{Type, Value};
 
 impl Binder {
     /// Binds a top-level query, which may read a stored table.
     pub(super) fn top_query(&mut self, query: &Query) -> Result<SelectPlan, SqlError> {
-        let mut plan = self.query(query, true)?;
+        let mut plan = self.query(query)?;
         // Numbers of relations and types are shown by name, as text: a value does not know its name by itself.
         for (expr, column) in plan.projection.iter_mut().zip(&mut plan.columns) {
             if matches!(column.ty, Type::Regclass | Type::Regtype) {
@@ -31,18 +33,52 @@ impl Binder {
     /// Binds a query inside of an expression or FROM.
     pub(super) fn inner_query(&mut self, query: &Query) -> Result<SelectPlan, SqlError> {
         let aggregates = self.aggregates.take();
-        let plan = self.query(query, false);
+        let plan = self.query(query);
         self.aggregates = aggregates;
         plan
     }
 
-    fn query(&mut self, query: &Query, top: bool) -> Result<SelectPlan, SqlError> {
-        deeper(|| self.query_here(query, top))
+    /// Binds FROM of a statement that changes a table: a query for all its columns, which stand behind those of the
+    /// table.
+    pub(super) fn from_rows(
+        &mut self,
+        from: &[From],
+        table: &[ScopeColumn],
+    ) -> Result<(SelectPlan, Vec<ScopeColumn>), SqlError> {
+        let tables = self.tables_read;
+        let Joined { tree, mut columns, .. } = self.relations(from)?;
+        for column in &mut columns {
+            check_alias(table, std::slice::from_ref(column))?;
+            column.rank += table.len();
+        }
+        let (input, filter) = joins::place(tree, None);
+        let shown = columns.iter().map(|column| Column::computed(column.name.clone(), column.ty.clone()));
+        let projection = (0..columns.len()).map(Expr::column).collect();
+        let mut plan = SelectPlan::new(input, projection, shown.collect());
+        plan.filter = filter;
+        plan.tables = self.tables_read - tables;
+        Ok((plan, columns))
     }
 
-    fn query_here(&mut self, query: &Query, top: bool) -> Result<SelectPlan, SqlError> {
+    fn query(&mut self, query: &Query) -> Result<SelectPlan, SqlError> {
+        let (tables, scopes) = (self.tables_read, self.scopes.len());
+        self.frames.push(Frame::new(scopes));
+        let plan = deeper(|| self.query_here(query));
+        let frame = self.frames.pop();
+        let mut plan = plan?;
+        plan.tables = self.tables_read - tables;
+        plan.correlated = frame.is_some_and(|frame| frame.is_correlated());
+        Ok(plan)
+    }
+
+    fn query_here(&mut self, query: &Query) -> Result<SelectPlan, SqlError> {
+        if !query.with.is_empty() {
+            return Err(
+                SqlError::unsupported("WITH").hint("Write a subquery in FROM, or separate statements.")
+            );
+        }
         let mut plan = match &query.body {
-            Body::Select(select) => self.select(select, &query.order_by, top)?,
+            Body::Select(select) => self.select(select, &query.order_by)?,
             body => {
                 let Relation { input, columns: scope } = self.body(body)?;
                 let computed = scope.iter().map(|c| Column::computed(c.name.clone(), c.ty.clone()));
@@ -54,10 +90,10 @@ impl Binder {
             }
         };
         // LIMIT sees parameters and constants only.
-        let outer = std::mem::take(&mut self.scopes);
+        let (outer, frames) = (std::mem::take(&mut self.scopes), std::mem::take(&mut self.frames));
         plan.limit = self.row_count(&query.limit)?;
         plan.offset = self.row_count(&query.offset)?;
-        self.scopes = outer;
+        (self.scopes, self.frames) = (outer, frames);
         Ok(plan)
     }
 
@@ -71,36 +107,58 @@ impl Binder {
     /// Binds what gives a query its rows.
     fn body(&mut self, body: &Body) -> Result<Relation, SqlError> {
         match body {
-            Body::Select(select) => Ok(Relation::of_query(self.select(select, &[], false)?, "")),
+            Body::Select(select) => Ok(Relation::of_query(self.select(select, &[])?, "")),
             Body::Query(query) => Ok(Relation::of_query(self.inner_query(query)?, "")),
             Body::Values(rows) => self.values(rows),
             Body::Set { op, all, left, right } => {
-                let (left, right) = (deeper(|| self.body(left))?, deeper(|| self.body(right))?);
+                let literals = [untyped(left), untyped(right)];
+                let (mut left, mut right) = (deeper(|| self.body(left))?, deeper(|| self.body(right))?);
+                for (side, literals) in [&mut left, &mut right].into_iter().zip(&literals) {
+                    for (column, literal) in side.columns.iter_mut().zip(literals) {
+                        if literal.is_some() {
+                            column.ty = Type::Unknown;
+                        }
+                    }
+                }
                 if left.columns.len() != right.columns.len() {
-                    return Err(SqlError::new(
-                        sqlstate::SYNTAX,
-                        "each UNION query must have the same number of columns",
-                    ));
+                    let word = match op {
+                        SetOp::Union => "UNION",
+                        SetOp::Intersect => "INTERSECT",
+                        SetOp::Except => "EXCEPT",
+                    };
+                    let text = format!("each {word} query must have the same number of columns");
+                    return Err(SqlError::new(sqlstate::SYNTAX, text));
                 }
                 let pairs = left.columns.iter().zip(&right.columns);
                 let types: Vec<Type> =
                     pairs.map(|(a, b)| self.common_type(&a.ty, &b.ty)).collect::<Result<_, _>>()?;
                 let mut columns = left.columns.clone();
-                let left = Arc::new(self.as_types(left, &types)?);
-                let right = Arc::new(self.as_types(right, &types)?);
+                let left = Arc::new(self.as_types(left, &types, &literals[0])?);
+                let right = Arc::new(self.as_types(right, &types, &literals[1])?);
                 for (column, ty) in columns.iter_mut().zip(types) {
                     column.ty = if ty == Type::Unknown { Type::Text } else { ty };
                 }
-                Ok(Relation { input: Input::Set { op: *op, all: *all, left, right }, columns })
+                let set = SetPlan { op: *op, all: *all, left, right };
+                Ok(Relation { input: Input::Set(Arc::new(set)), columns })
             }
         }
     }
 
     /// A plan that gives a relation's columns as other types.
-    fn as_types(&mut self, relation: Relation, types: &[Type]) -> Result<SelectPlan, SqlError> {
+    fn as_types(
+        &mut self,
+        relation: Relation,
+        types: &[Type],
+        literals: &[Option<Expr>],
+    ) -> Result<SelectPlan, SqlError> {
         let (mut projection, mut columns) = (Vec::new(), Vec::new());
         for (at, (column, ty)) in relation.columns.into_iter().zip(types).enumerate() {
-            projection.push(self.coerce(Typed::column(at, &column.ty), ty, Strength::Implicit)?);
+            let ty = if *ty == Type::Unknown { &Type::Text } else { ty };
+            let value = match literals.get(at).cloned().flatten() {
+                Some(literal) => Typed::new(literal, Type::Unknown),
+                None => Typed::column(at, &column.ty),
+            };
+            projection.push(self.coerce(value, ty, Strength::Implicit)?);
             columns.push(Column::computed(column.name, ty.clone()));
         }
         Ok(SelectPlan::new(relation.input, projection, columns))
@@ -134,56 +192,57 @@ impl Binder {
         }
         let column = |(at, ty)| ScopeColumn::new("", &format!("column{}", at + 1), ty);
         let columns = types.into_iter().enumerate().map(column).collect();
-        Ok(Relation { input: Input::Values(bound), columns })
+        Ok(Relation { input: Input::Values(Arc::new(bound)), columns })
     }
 
-    fn select(&mut self, select: &Select, order_by: &[OrderBy], top: bool) -> Result<SelectPlan, SqlError> {
-        let Relation { input, columns } = self.relations(&select.from, top)?;
-        self.within(columns, |binder| binder.select_over(input, select, order_by))
+    fn select(&mut self, select: &Select, order_by: &[OrderBy]) -> Result<SelectPlan, SqlError> {
+        let Joined { tree, columns, tables } = self.relations(&select.from)?;
+        self.within(columns, |binder| binder.select_over(tree, &tables, select, order_by))
     }
 
     /// Binds the clauses of a SELECT in the scope of its FROM.
     fn select_over(
         &mut self,
-        mut input: Input,
+        tree: Tree,
+        tables: &[(usize, Arc<TableSchema>)],
         select: &Select,
         order_by: &[OrderBy],
     ) -> Result<SelectPlan, SqlError> {
-        self.aggregates = None;
-        let mut filter = select.filter.as_ref().map(|filter| self.condition(filter, "WHERE")).transpose()?;
-        if let Input::Table { table, access } = &mut input {
-            (*access, filter) = access::choose(table, filter);
+        if !select.windows.is_empty() {
+            return Err(SqlError::unsupported("WINDOW"));
         }
+        self.aggregates = None;
+        let filter = select.filter.as_ref().map(|filter| self.condition(filter, "WHERE")).transpose()?;
+        let (input, filter) = joins::place(tree, filter);
         let keys = select.group_by.iter().map(|syntax| self.group_key(syntax, &select.items));
         let keys = keys.collect::<Result<Vec<Expr>, _>>()?;
+        let uses = self.outer_uses.borrow().len();
         self.aggregates = Some(Vec::new());
         let (projection, columns) = self.items(&select.items)?;
         let having = select.having.as_ref().map(|having| self.condition(having, "HAVING")).transpose()?;
         let mut plan = SelectPlan::new(input, projection, columns);
         plan.filter = filter;
-        plan.distinct = select.distinct;
+        if let statement::Distinct::Rows = select.distinct {
+            plan.distinct = Distinct::Rows;
+        }
+        let on = match &select.distinct {
+            statement::Distinct::On(on) => {
+                let columns = on.iter().map(|syntax| self.order_column(&mut plan, syntax));
+                Some(columns.collect::<Result<Vec<usize>, _>>()?)
+            }
+            statement::Distinct::No | statement::Distinct::Rows => None,
+        };
         self.order(&mut plan, order_by)?;
+        if let Some(on) = on {
+            distinct_on(&mut plan, on)?;
+        }
         let aggregates = self.aggregates.take().unwrap_or_default();
         if aggregates.is_empty() && keys.is_empty() && having.is_none() {
             use_key_order(&mut plan);
         } else {
-            self.group(&mut plan, Grouping { keys, aggregates, having })?;
+            self.group(&mut plan, Groups { keys, aggregates, having, tables, uses })?;
         }
         Ok(plan)
-    }
-
-    /// Makes a plan group its rows.
-    fn group(&self, plan: &mut SelectPlan, mut grouping: Grouping) -> Result<(), SqlError> {
-        if matches!(plan.input, Input::Table { .. }) && !grouping.keys.is_empty() {
-            return Err(SqlError::unsupported("GROUP BY over a table")
-                .hint("Aggregates over the whole table or a key range are supported."));
-        }
-        let scope = self.scopes.last().map_or(&[][..], Vec::as_slice);
-        for expr in plan.projection.iter_mut().chain(grouping.having.as_mut()) {
-            regroup(expr, &grouping.keys, scope)?;
-        }
-        plan.grouping = Some(grouping);
-        Ok(())
     }
 
     /// An entry of GROUP BY: an expression, an output column's number, or its name.
@@ -219,7 +278,15 @@ impl Binder {
         match syntax {
             Syntax::Number(digits) => return position("ORDER BY", digits, plan.columns.len()),
             Syntax::Column(name) if name.parts.len() == 1 => {
-                if let Some(at) = plan.columns.iter().position(|column| column.name == name.last()) {
+                let mut named = (0..plan.columns.len()).filter(|at| plan.columns[*at].name == name.last());
+                if let Some(at) = named.next() {
+                    if named.any(|other| plan.projection[other] != plan.projection[at]) {
+                        return Err(SqlError::new(
+                            sqlstate::AMBIGUOUS_COLUMN,
+                            format!("ORDER BY \"{}\" is ambiguous", name.last()),
+                        )
+                        .at_if_known(name.position));
+                    }
                     return Ok(at);
                 }
             }
@@ -230,7 +297,7 @@ impl Binder {
         if let Some(at) = plan.projection.iter().position(|own| *own == expr) {
             return Ok(at);
         }
-        if plan.distinct {
+        if plan.distinct == Distinct::Rows {
             return Err(SqlError::new(
                 sqlstate::INVALID_COLUMN_REFERENCE,
                 "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
@@ -239,6 +306,23 @@ impl Binder {
         plan.projection.push(expr);
         Ok(plan.projection.len() - 1)
     }
+}
+
+/// The literals of a select list that have no type by themselves: in a set operation the other side may give them one.
+fn untyped(body: &Body) -> Vec<Option<Expr>> {
+    let Body::Select(select) = body else { return Vec::new() };
+    if select.items.iter().any(|item| matches!(item, Item::All(_))) {
+        // Positions are not known here.
+        return Vec::new();
+    }
+    let literal = |item: &Item| match item {
+        Item::Expression { syntax: Syntax::Null, .. } => Some(Expr::Const(None)),
+        Item::Expression { syntax: Syntax::String(text), .. } => {
+            Some(Expr::Const(Some(Value::text(text.clone()))))
+        }
+        _ => None,
+    };
+    select.items.iter().map(literal).collect()
 }
 
 /// The position that a number in ORDER BY or GROUP BY means, counted from 0. 42P10 if there is none.
@@ -254,36 +338,27 @@ fn no_position(clause: &str, digits: &str) -> SqlError {
     )
 }
 
-/// Rewrites an expression over input rows into one over group rows.
-fn regroup(expr: &mut Expr, keys: &[Expr], scope: &[ScopeColumn]) -> Result<(), SqlError> {
-    if let Some(at) = keys.iter().position(|key| key == expr) {
-        *expr = Expr::column(at);
-        return Ok(());
+/// Makes a plan keep the first row of each value of some columns. 42P10 unless ORDER BY begins with them.
+fn distinct_on(plan: &mut SelectPlan, on: Vec<usize>) -> Result<(), SqlError> {
+    let ordered = |column: &usize| plan.order.iter().any(|key| key.at == *column);
+    let leading = plan.order.iter().take_while(|key| on.contains(&key.at)).count();
+    let early = plan.order[..leading].iter().map(|key| key.at).collect::<Vec<_>>();
+    if plan.order.len() > leading && on.iter().any(|column| !early.contains(column)) {
+        return Err(SqlError::new(
+            sqlstate::INVALID_COLUMN_REFERENCE,
+            "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
+        ));
     }
-    match expr {
-        Expr::Aggregate(number) => *expr = Expr::column(keys.len() + *number),
-        Expr::Column { level: 0, at } => {
-            let name = scope.get(*at).map_or("?", |column| &column.name);
-            return Err(SqlError::new(
-                sqlstate::GROUPING,
-                format!(
-                    "column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function"
-                ),
-            ));
-        }
-        other => {
-            for part in other.parts_mut() {
-                deeper(|| regroup(part, keys, scope))?;
-            }
-        }
-    }
+    let missing: Vec<usize> = on.iter().copied().filter(|column| !ordered(column)).collect();
+    plan.order.extend(missing.into_iter().map(|at| SortKey { at, descending: false, nulls_first: false }));
+    plan.distinct = Distinct::On(on);
     Ok(())
 }
 
 /// Drops the sort if the access gives the rows in that order already.
 fn use_key_order(plan: &mut SelectPlan) {
     let Input::Table { table, access } = &mut plan.input else { return };
-    if plan.distinct || plan.order.is_empty() {
+    if plan.distinct != Distinct::No || plan.order.is_empty() {
         return;
     }
     let descending = plan.order[0].descending;

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use super::binder::{Binder, ScopeColumn, Typed};
-use super::from::{Relation, check_aliases};
 use crate::access;
 use crate::catalog::TableSchema;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::Expr;
 use crate::plan::{ChangeFrom, ChangePlan, InsertPlan, InsertSource, OnConflict, Returning};
 use crate::query::SelectPlan;
-use crate::result::Column;
 use crate::row_encoding::{has_spellings, table_columns};
 use crate::statement::{
     Assignment, Body, ConflictClause, ConflictTarget, Delete, From, Insert, Item, Name, Query, Syntax, Update,
@@ -310,10 +308,7 @@ fn change(
 
 /// Binds FROM or USING; its columns are added to the scope of the table that is changed.
 fn beside(binder: &mut Binder, from: &[From], scope: &mut Vec<ScopeColumn>) -> Result<SelectPlan, SqlError> {
-    let Relation { input, columns } = binder.relations(from, true)?;
-    check_aliases(scope, &columns)?;
-    let computed = columns.iter().map(|column| Column::computed(column.name.clone(), column.ty.clone()));
-    let source = SelectPlan::new(input, (0..columns.len()).map(Expr::column).collect(), computed.collect());
+    let (source, columns) = binder.from_rows(from, scope)?;
     scope.extend(columns);
     Ok(source)
 }

@@ -13,11 +13,12 @@ use kvstore::request::{Columns, Condition, Mutation, Row as StoredRow, Scan, Sou
 use super::beside::Beside;
 use super::run::Run;
 use super::writer::{Change, Changed, Step, Writer, check_single};
-use crate::access::{Access, KeySpan};
+use crate::access::Access;
 use crate::catalog::TableSchema;
 use crate::error::SqlError;
 use crate::expression::{Env, Expr, Scope};
 use crate::interrupt::Pace;
+use crate::key_encoding::KeySpan;
 use crate::memory::Held;
 use crate::plan::ChangePlan;
 use crate::row_encoding;

@@ -1,6 +1,8 @@
 //! Executes plans: store calls out, rows back.
 
 mod explain;
+mod explain_query;
+mod explain_access;
 mod session;
 mod cursor;
 mod ddl;
@@ -9,9 +11,11 @@ mod change;
 mod beside;
 mod read;
 mod scan;
-mod overlay;
 mod writer;
 mod run;
+mod tables;
+mod scanner;
+mod overlay;
 mod target;
 
 use std::sync::Arc;

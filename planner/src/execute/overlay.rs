@@ -1,11 +1,13 @@
 //! A block's own write, laid over what the store returns, so that the block reads it.
 
 use bytes::Bytes;
-use kvstore::request::{Mutation, Row as StoredRow};
+use kvstore::request::{Mutation, ReadRow, Row as StoredRow};
 
 use crate::catalog::TableSchema;
+use crate::error::SqlError;
 use crate::row_encoding;
 use crate::session::Session;
+use crate::types::Row;
 
 /// A block's own write of a row.
 pub(super) struct Overlay {
@@ -27,4 +29,17 @@ impl Overlay {
         let row = row_encoding::overlay(row, &self.mutations);
         (!row.cells.is_empty()).then_some(row)
     }
+}
+
+/// What was read as a row, the block's own write laid over it; `None` if there is no row.
+pub(super) fn row(
+    table: &TableSchema,
+    overlay: &Option<Overlay>,
+    read: ReadRow,
+) -> Result<Option<Row>, SqlError> {
+    let stored = match overlay {
+        Some(overlay) if overlay.key == read.row.key => overlay.apply(&read.row),
+        _ => (!read.row.cells.is_empty()).then_some(read.row),
+    };
+    stored.map(|stored| row_encoding::read_row(table, &stored, &read.source)).transpose()
 }

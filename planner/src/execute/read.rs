@@ -3,22 +3,32 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kvstore::request::{Columns, ReadRow};
+use futures::StreamExt;
+use kvstore::request::Columns;
+use tokio::sync::Semaphore;
 
-use super::overlay::Overlay;
+use super::overlay::{Overlay, row};
 use super::run::Run;
 use super::scan;
 use crate::access::Access;
 use crate::catalog::TableSchema;
 use crate::error::SqlError;
+use crate::expression::Env;
 use crate::memory::HeldRows;
-use crate::query::SelectPlan;
+use crate::query::{Distinct, SelectPlan, SelectRows};
 use crate::result::RowStream;
-use crate::row_encoding;
+use crate::session::Session;
 use crate::types::Row;
 
 /// Keys that are read together.
 const KEYS_IN_STEP: usize = 2_000;
+
+/// Rows of a computed query that are given together, ..
+const BATCH_ROWS: usize = 1_000;
+/// .. unless they take more bytes.
+const BATCH_BYTES: u64 = 1 << 20;
+/// Queries that may keep a thread each while they wait for the store. There are threads for more, which the store needs.
+static READING: Semaphore = Semaphore::const_new(256);
 
 /// All rows of a query.
 pub(super) async fn collect(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<Vec<Row>, SqlError> {
@@ -27,13 +37,11 @@ pub(super) async fn collect(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<V
 
 /// Runs a query.
 pub(super) async fn stream(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<RowStream, SqlError> {
-    let Some((table, access)) = select.stored() else {
+    let Some((table, access)) = select.stored().filter(|_| select.distinct != Distinct::Rows) else {
         if select.is_quick() {
-            return Ok(RowStream::held(select.run(&run.env, None)?));
+            return Ok(RowStream::held(SelectRows::new(select).collect(&run.env)?));
         }
-        let (select, env) = (select.clone(), run.env.clone());
-        let rows = run.env.interrupt.compute(move || select.run(&env, None)).await?;
-        return Ok(RowStream::held(rows));
+        return computed(run, SelectRows::new(select), select.tables > 0).await;
     };
     // A bad LIMIT fails before anything is read.
     select.limits(&run.env)?;
@@ -44,11 +52,63 @@ pub(super) async fn stream(run: &Run<'_>, select: &Arc<SelectPlan>) -> Result<Ro
             None => run.env.memory.rows(),
         },
     };
-    if found.rows.len() <= scan::GATHERED_INLINE_MAX {
-        return Ok(RowStream::held(select.over(found, &run.env, None)?));
+    let few = found.rows.len() <= scan::GATHERED_INLINE_MAX;
+    let rows = SelectRows::over(select, found);
+    if few { Ok(RowStream::held(rows.collect(&run.env)?)) } else { computed(run, rows, false).await }
+}
+
+/// A query whose rows are computed on threads that may wait, batch after batch as they are asked for.
+struct Computed {
+    rows: SelectRows,
+    env: Env,
+    session: Session,
+    stretch: Option<u64>,
+    /// Does it read stored tables on the way?
+    reads: bool,
+}
+
+async fn computed(run: &Run<'_>, rows: SelectRows, reads: bool) -> Result<RowStream, SqlError> {
+    let (session, env) = (run.session.clone(), run.env.clone());
+    let query = Computed { rows, env, stretch: session.stretch(), session, reads };
+    let (first, query) = query.batch().await?;
+    let Some(query) = query else { return Ok(RowStream::held(first)) };
+    let rest = futures::stream::unfold(Some(query), async |query: Option<Computed>| {
+        let query = query?;
+        let (session, stretch) = (query.session.clone(), query.stretch);
+        Some(match query.batch().await {
+            Ok((batch, query)) => (Ok(batch.rows), query),
+            Err(error) => {
+                session.fail_stretch(stretch);
+                (Err(error), None)
+            }
+        })
+    });
+    let first = futures::stream::once(async move { Ok(first.rows) });
+    Ok(RowStream::streaming(first.chain(rest).boxed()))
+}
+
+impl Computed {
+    /// The next rows, and the query if there may be more.
+    async fn batch(mut self) -> Result<(HeldRows, Option<Computed>), SqlError> {
+        // The semaphore is never closed.
+        let permit = match self.reads {
+            true => Some(READING.acquire().await.map_err(|_| SqlError::internal("no more readers"))?),
+            false => None,
+        };
+        let interrupt = self.env.interrupt.clone();
+        let work = move || {
+            let _permit = permit;
+            let mut batch = self.env.memory.rows();
+            while batch.rows.len() < BATCH_ROWS && batch.held.bytes() < BATCH_BYTES {
+                match self.rows.next(&self.env, None)? {
+                    Some(row) => batch.push(row)?,
+                    None => return Ok((batch, None)),
+                }
+            }
+            Ok((batch, Some(self)))
+        };
+        interrupt.compute(work).await
     }
-    let (select, env) = (select.clone(), run.env.clone());
-    Ok(RowStream::held(run.env.interrupt.compute(move || select.over(found, &env, None)).await?))
 }
 
 /// The rows of some keys, in key order.
@@ -70,13 +130,4 @@ async fn points(run: &Run<'_>, table: &Arc<TableSchema>, access: &Access) -> Res
         }
     }
     Ok(rows)
-}
-
-/// What was read as a row, the block's own write laid over it; `None` if there is no row.
-fn row(table: &TableSchema, overlay: &Option<Overlay>, read: ReadRow) -> Result<Option<Row>, SqlError> {
-    let stored = match overlay {
-        Some(overlay) if overlay.key == read.row.key => overlay.apply(&read.row),
-        _ => (!read.row.cells.is_empty()).then_some(read.row),
-    };
-    stored.map(|stored| row_encoding::read_row(table, &stored, &read.source)).transpose()
 }

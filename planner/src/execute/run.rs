@@ -1,5 +1,8 @@
 //! One run of a plan: what the files that execute it need.
 
+use std::sync::Arc;
+
+use super::tables::Tables;
 use super::target::Target;
 use crate::context::Context;
 use crate::expression::Env;
@@ -36,6 +39,7 @@ impl<'a> Run<'a> {
 
 /// What the expressions of a statement that starts now see.
 pub(crate) fn env(context: &Context, session: &Session, prepared: &Prepared, params: Vec<Datum>) -> Env {
+    let memory = Memory::of(&context.memory);
     Env {
         params,
         session: session.view(),
@@ -43,7 +47,8 @@ pub(crate) fn env(context: &Context, session: &Session, prepared: &Prepared, par
         system_relations: pg_catalog::RELATIONS,
         info: context.info.clone(),
         now: session.now(),
+        tables: Arc::new(Tables::new(&context.kv, session, &memory)),
         interrupt: Interrupt::at(session.deadline()),
-        memory: Memory::of(&context.memory),
+        memory,
     }
 }

@@ -3,11 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::catalog::Snapshot;
+use bytes::Bytes;
+
+use super::results::Results;
+use crate::catalog::{Snapshot, TableSchema};
 use crate::context::ServerInfo;
 use crate::error::SqlError;
 use crate::interrupt::Interrupt;
-use crate::memory::Memory;
+use crate::key_encoding::KeySpan;
+use crate::memory::{HeldRows, Memory};
 use crate::types::{Datum, Row, Type};
 
 /// What an execution gives its expressions besides rows. A clone shares the session and the tables.
@@ -25,6 +29,8 @@ pub(crate) struct Env {
     pub(crate) info: Arc<ServerInfo>,
     /// The time that now() gives, in microseconds since 2000.
     pub(crate) now: i64,
+    /// The stored tables, for queries inside.
+    pub(crate) tables: Arc<dyn StoredTables>,
     /// When the statement must end.
     pub(crate) interrupt: Interrupt,
     /// What it holds in rows and values.
@@ -73,6 +79,38 @@ pub(crate) struct CursorInfo {
     pub(crate) scrolls: bool,
     /// When it was declared, in microseconds since 2000.
     pub(crate) created: i64,
+}
+
+/// The stored tables, as queries read them in the middle of a computation. The calls wait for the store: they are for
+/// threads that may wait.
+pub(crate) trait StoredTables: Send + Sync {
+    /// Begins to read the rows of a key span, at most so many if there is a limit. The rows have the table's columns,
+    /// then the system columns.
+    fn scan(
+        &self,
+        table: &Arc<TableSchema>,
+        span: KeySpan,
+        reverse: bool,
+        limit: Option<u64>,
+        interrupt: &Interrupt,
+    ) -> Box<dyn StoredScan>;
+
+    /// The rows of these keys, in their order; `None` for one that does not exist.
+    fn get(
+        &self,
+        table: &Arc<TableSchema>,
+        keys: Vec<Bytes>,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Option<Row>>, SqlError>;
+
+    /// What subqueries of the execution have given that run once.
+    fn results(&self) -> &Results;
+}
+
+/// A scan of a stored table. It ends when it is dropped.
+pub(crate) trait StoredScan: Send {
+    /// The next rows, never none; `None` at the end.
+    fn next(&mut self, interrupt: &Interrupt) -> Result<Option<HeldRows>, SqlError>;
 }
 
 /// A relation of pg_catalog or information_schema, as expressions see it: something with a number and a name, to which

@@ -6,14 +6,13 @@ use super::cast::cast;
 use super::env::Env;
 use super::expr::Expr;
 use super::scope::Scope;
-use super::subquery::Subquery;
 use super::value_limit::check_value_bytes;
 use super::{arithmetic, pattern};
 use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
-use crate::memory::{Held, HeldRows, heap_bytes};
+use crate::memory::{Held, heap_bytes};
 use crate::statement::Operator;
-use crate::types::{Array, Datum, JsonKey, Row, Type, Value, json_member};
+use crate::types::{Array, Datum, JsonKey, Type, Value, json_member};
 
 impl Expr {
     /// The value for a row.
@@ -94,16 +93,16 @@ impl Expr {
     /// The value of a node with a subquery.
     fn eval_query(&self, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
         match self {
-            Expr::Exists(query) => Ok(boolean(Some(!query.rows(scope, env)?.rows.is_empty()))),
-            Expr::Subquery(query) => single(query, scope, env),
+            Expr::Exists(query) => Ok(boolean(Some(query.exists(scope, env)?))),
+            Expr::Subquery(query) => query.value(scope, env),
             Expr::ArrayQuery { element, query } => {
-                let found = query.rows(scope, env)?;
-                array(element, first_column(found.rows), env)
+                array(element, query.column(scope, env)?.into_iter().map(Ok), env)
             }
-            Expr::InQuery { arg, query, negated } => {
-                let arg = arg.eval(scope, env)?;
-                let found = query.rows(scope, env)?;
-                contains(&arg, first_column(found.rows), *negated)
+            Expr::InQuery { arguments, query, negated } => {
+                let values: Vec<Datum> =
+                    arguments.iter().map(|argument| argument.eval(scope, env)).collect::<Result<_, _>>()?;
+                let found = query.contains(&values, scope, env)?;
+                Ok(boolean(found.map(|found| found != *negated)))
             }
             _ => Err(SqlError::internal("an expression of no kind")),
         }
@@ -352,21 +351,4 @@ fn json_get(document: &str, key: &Value, text: bool) -> Result<Datum, SqlError> 
     let key = key.as_i64().map_or(JsonKey::Member(&name), JsonKey::Element);
     let found = json_member(document, key, text)?;
     Ok(found.map(|found| if text { Value::Text(found) } else { Value::Jsonb(found) }))
-}
-
-fn first_column(rows: Vec<Row>) -> impl Iterator<Item = Result<Datum, SqlError>> {
-    let outside = || SqlError::internal("a subquery without a column");
-    rows.into_iter().map(move |row| row.into_iter().next().ok_or_else(outside))
-}
-
-/// The value of a subquery of one row and one column; NULL if there is no row.
-fn single(query: &Subquery, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
-    let HeldRows { rows, held: _held } = query.rows(scope, env)?;
-    if rows.len() > 1 {
-        return Err(SqlError::new(
-            sqlstate::CARDINALITY_VIOLATION,
-            "more than one row returned by a subquery used as an expression",
-        ));
-    }
-    first_column(rows).next().unwrap_or(Ok(None))
 }

@@ -129,9 +129,9 @@ pub(crate) enum Expr {
         element: Type,
         query: Subquery,
     },
-    /// IN (subquery).
+    /// IN (subquery): one argument for each of its columns.
     InQuery {
-        arg: Box<Expr>,
+        arguments: Vec<Expr>,
         query: Subquery,
         negated: bool,
     },
@@ -147,10 +147,9 @@ macro_rules! parts {
             | Expr::Negate(arg)
             | Expr::IsNull { arg, .. }
             | Expr::IsBool { arg, .. }
-            | Expr::Cast { arg, .. }
-            | Expr::InQuery { arg, .. } => vec![arg.$as_ref()],
+            | Expr::Cast { arg, .. } => vec![arg.$as_ref()],
             Expr::And(items) | Expr::Or(items) | Expr::Coalesce(items) => items.$iter().collect(),
-            Expr::Call { arguments, .. } => arguments.$iter().collect(),
+            Expr::Call { arguments, .. } | Expr::InQuery { arguments, .. } => arguments.$iter().collect(),
             Expr::Array { items, .. } => items.$iter().collect(),
             Expr::Compare { left, right, .. }
             | Expr::Arithmetic { left, right, .. }
@@ -180,7 +179,7 @@ impl Expr {
     }
 
     /// The direct parts. Those of a subquery are not among them: its correlated columns count levels of their own.
-    fn parts(&self) -> Vec<&Expr> {
+    pub(crate) fn parts(&self) -> Vec<&Expr> {
         parts!(self, iter, as_ref)
     }
 
@@ -193,11 +192,7 @@ impl Expr {
     pub(crate) fn is_quick(&self, left: &mut usize) -> bool {
         let Some(rest) = left.checked_sub(1) else { return false };
         *left = rest;
-        let subquery = matches!(
-            self,
-            Expr::Exists(_) | Expr::Subquery(_) | Expr::ArrayQuery { .. } | Expr::InQuery { .. }
-        );
-        !subquery && self.parts().into_iter().all(|part| part.is_quick(left))
+        self.subquery().is_none() && self.parts().into_iter().all(|part| part.is_quick(left))
     }
 
     /// Does `test` hold for this node or one below it?
@@ -207,21 +202,54 @@ impl Expr {
 
     /// Is a subquery a part of it?
     pub(crate) fn has_subquery(&self) -> bool {
-        self.any(&|expr| {
-            matches!(
-                expr,
-                Expr::Exists(_) | Expr::Subquery(_) | Expr::ArrayQuery { .. } | Expr::InQuery { .. }
-            )
+        self.any(&|expr| expr.subquery().is_some())
+    }
+
+    /// Is it the same for all rows of a query, whatever the rows of the queries around it are?
+    pub(crate) fn is_fixed(&self) -> bool {
+        !self.any(&|expr| match expr {
+            Expr::Column { level, .. } => *level == 0,
+            Expr::Aggregate(_) => true,
+            Expr::Call { function, .. } => function.is_volatile(),
+            other => other.subquery().is_some_and(Subquery::is_correlated),
         })
+    }
+
+    /// The subquery of this node.
+    pub(crate) fn subquery(&self) -> Option<&Subquery> {
+        match self {
+            Expr::Exists(query) | Expr::Subquery(query) => Some(query),
+            Expr::ArrayQuery { query, .. } | Expr::InQuery { query, .. } => Some(query),
+            _ => None,
+        }
+    }
+
+    /// Calls `change` for each column of the row at hand. Those that subqueries refer to are not among them.
+    pub(crate) fn change_columns(&mut self, change: &mut impl FnMut(&mut usize)) {
+        if let Expr::Column { level: 0, at } = self {
+            change(at);
+        }
+        for part in self.parts_mut() {
+            deeper(|| part.change_columns(change));
+        }
+    }
+
+    /// Calls `change` for each column, with the query that it is of. Those in subqueries are not among them.
+    pub(crate) fn change_all_columns(&mut self, change: &mut impl FnMut(&mut usize, &mut usize)) {
+        if let Expr::Column { level, at } = self {
+            change(level, at);
+        }
+        for part in self.parts_mut() {
+            deeper(|| part.change_all_columns(change));
+        }
     }
 
     /// Is it the same for all rows of an execution: no column, no subquery (which may refer to one)?
     pub(crate) fn is_constant(&self) -> bool {
         !self.any(&|expr| match expr {
             Expr::Column { .. } | Expr::Aggregate(_) => true,
-            Expr::Exists(_) | Expr::Subquery(_) | Expr::ArrayQuery { .. } | Expr::InQuery { .. } => true,
             Expr::Call { function, .. } => function.is_volatile(),
-            _ => false,
+            other => other.subquery().is_some(),
         })
     }
 }

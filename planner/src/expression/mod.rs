@@ -1,8 +1,8 @@
 //! Bound expressions and their evaluation: what is left of a SELECT list or WHERE once names have a meaning.
 //!
 //! An expression ([`Expr`]) is evaluated over the current row ([`Scope`]), rows of enclosing queries, the statement's
-//! parameters, and the session ([`Env`]). Evaluation is synchronous: nothing in it touches the store; subqueries read
-//! system relations only.
+//! parameters, and the session ([`Env`]). Evaluation is synchronous. Nothing in it touches the store but subqueries,
+//! which wait for it: an expression with one is evaluated where a thread may wait.
 
 mod eval;
 mod expr;
@@ -15,14 +15,16 @@ mod value_limit;
 mod subquery;
 mod scope;
 mod env;
+mod results;
 
 pub(crate) use arithmetic::integer;
 pub(crate) use cast::{Strength, cast_value, castable, common_type};
-pub(crate) use env::{CursorInfo, Env, SessionView, SystemRelation};
+pub(crate) use env::{CursorInfo, Env, SessionView, StoredScan, StoredTables, SystemRelation};
 pub(crate) use expr::Expr;
 pub(crate) use functions::{Accumulator, AggregateFunction, is_aggregate, resolve, resolve_aggregate};
 pub(crate) use object_names::{
     INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, PUBLIC_OID, SCHEMAS, index_definition,
 };
+pub(crate) use results::Results;
 pub(crate) use scope::Scope;
-pub(crate) use subquery::{RunQuery, Subquery};
+pub(crate) use subquery::{OpenQuery, RunQuery, Subquery};

@@ -283,7 +283,6 @@ impl Converter<'_> {
         let own = self.name(&name)?;
         foreign(&[(uses_odbc_syntax, "{fn"), (!matches!(parameters, FunctionArguments::None), "(")])?;
         unsupported(&[
-            (over.is_some(), "a window function"),
             (!within_group.is_empty(), "WITHIN GROUP"),
             (null_treatment.is_some(), "IGNORE NULLS"),
         ])?;
@@ -294,6 +293,7 @@ impl Converter<'_> {
             distinct: false,
             order_by: Vec::new(),
             filter: filter.map(|filter| self.expr(*filter)).transpose()?,
+            over: over.map(|over| self.over(over)).transpose()?,
         };
         match args {
             FunctionArguments::None => {}
@@ -382,6 +382,7 @@ fn call(name: &str, arguments: Vec<Syntax>) -> Syntax {
         distinct: false,
         order_by: Vec::new(),
         filter: None,
+        over: None,
     }))
 }
 

@@ -12,6 +12,7 @@ mod copy;
 mod cursor;
 mod query;
 mod expression;
+mod window;
 mod data_type;
 mod words;
 mod converter;

@@ -1,15 +1,17 @@
 //! Queries from the parser's tree into ours.
 
 use sqlparser::ast::{
-    self, Distinct, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator,
-    LimitClause, OrderByExpr, OrderByKind, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator,
+    self, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, LimitClause,
+    OrderByExpr, OrderByKind, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator,
     SetQuantifier, TableAlias, TableFactor, TableFunctionArgs, TableWithJoins, WildcardAdditionalOptions,
 };
 
 use super::converter::{Converter, fold};
 use super::refuse::{foreign, foreign_word, unsupported};
 use crate::error::{SqlError, sqlstate};
-use crate::statement::{Alias, Body, From, Item, OrderBy, Query, Select, SetOp, Syntax};
+use crate::statement::{
+    Alias, Body, CommonTable, Distinct, From, Item, JoinKind, JoinOn, OrderBy, Query, Select, SetOp, Syntax,
+};
 
 impl Converter<'_> {
     /// Converts a query.
@@ -36,11 +38,8 @@ impl Converter<'_> {
             (format_clause.is_some(), "format"),
             (!pipe_operators.is_empty(), "|>"),
         ])?;
-        if with.is_some() {
-            return Err(
-                SqlError::unsupported("WITH").hint("Write a subquery in FROM, or separate statements.")
-            );
-        }
+        let recursive = with.as_ref().is_some_and(|with| with.recursive);
+        let with = self.common_tables(with)?;
         if !locks.is_empty() {
             return Err(SqlError::unsupported("FOR UPDATE / FOR SHARE").hint(
                 "Read _version and write back with a WHERE on the old values, or use UPDATE with expressions: it is \
@@ -60,7 +59,23 @@ impl Converter<'_> {
                 }
             }
         };
-        Ok(Query { body: self.body(*body)?, order_by, limit, offset })
+        Ok(Query { with, recursive, body: self.body(*body)?, order_by, limit, offset })
+    }
+
+    /// The entries of WITH.
+    fn common_tables(&self, with: Option<ast::With>) -> Result<Vec<CommonTable>, SqlError> {
+        let Some(ast::With { with_token: _, recursive: _, cte_tables }) = with else { return Ok(Vec::new()) };
+        // Each may read the one before it.
+        self.check_chain(cte_tables.len())?;
+        let convert = |table: ast::Cte| {
+            // Whether it is computed once is left to the planner.
+            let ast::Cte { alias: own, query, from, materialized: _, closing_paren_token: _ } = table;
+            foreign(&[(from.is_some(), "from")])?;
+            let alias =
+                alias(Some(own))?.ok_or_else(|| SqlError::internal("a query in WITH without a name"))?;
+            Ok(CommonTable { alias, query: Box::new(self.query(*query)?) })
+        };
+        cte_tables.into_iter().map(convert).collect()
     }
 
     /// LIMIT, OFFSET and FETCH.
@@ -202,11 +217,13 @@ impl Converter<'_> {
             (value_table_mode.is_some(), "as"),
             (flavor != ast::SelectFlavor::Standard, "from"),
         ])?;
-        unsupported(&[(into.is_some(), "SELECT INTO"), (!named_window.is_empty(), "WINDOW")])?;
+        unsupported(&[(into.is_some(), "SELECT INTO")])?;
         let distinct = match distinct {
-            None | Some(Distinct::All) => false,
-            Some(Distinct::Distinct) => true,
-            Some(Distinct::On(_)) => return Err(SqlError::unsupported("DISTINCT ON")),
+            None | Some(ast::Distinct::All) => Distinct::No,
+            Some(ast::Distinct::Distinct) => Distinct::Rows,
+            Some(ast::Distinct::On(exprs)) => {
+                Distinct::On(exprs.into_iter().map(|expr| self.expr(expr)).collect::<Result<_, _>>()?)
+            }
         };
         let group_by = match group_by {
             GroupByExpr::Expressions(exprs, modifiers) if modifiers.is_empty() => {
@@ -223,6 +240,7 @@ impl Converter<'_> {
             filter: selection.map(|filter| self.expr(filter)).transpose()?,
             group_by,
             having: having.map(|having| self.expr(having)).transpose()?,
+            windows: self.named_windows(named_window)?,
         })
     }
 
@@ -279,23 +297,28 @@ impl Converter<'_> {
                     (!partitions.is_empty(), "partition"),
                     (json_path.is_some(), ":"),
                 ])?;
-                unsupported(&[(sample.is_some(), "TABLESAMPLE"), (with_ordinality, "WITH ORDINALITY")])?;
+                unsupported(&[(sample.is_some(), "TABLESAMPLE")])?;
                 let (name, alias) = (self.name(&own)?, alias(own_alias)?);
                 match args {
                     None => From::Table { name, alias },
                     Some(TableFunctionArgs { args, settings }) => {
                         foreign(&[(settings.is_some(), "settings")])?;
-                        From::Function { name, arguments: self.arguments(args)?, alias }
+                        From::Function {
+                            name,
+                            arguments: self.arguments(args)?,
+                            alias,
+                            ordinality: with_ordinality,
+                        }
                     }
                 }
             }
             // A function sees the entries before it, with LATERAL and without.
             TableFactor::Function { lateral: _, name: own, args, with_ordinality, alias: own_alias } => {
-                unsupported(&[(with_ordinality, "WITH ORDINALITY")])?;
                 From::Function {
                     name: self.name(&own)?,
                     arguments: self.arguments(args)?,
                     alias: alias(own_alias)?,
+                    ordinality: with_ordinality,
                 }
             }
             TableFactor::UNNEST {
@@ -306,16 +329,16 @@ impl Converter<'_> {
                 with_ordinality,
             } => {
                 foreign(&[(with_offset || with_offset_alias.is_some(), "offset")])?;
-                unsupported(&[(with_ordinality, "WITH ORDINALITY")])?;
                 From::Function {
                     name: crate::statement::Name { parts: vec!["unnest".into()], position: None },
                     arguments: array_exprs.into_iter().map(|e| self.expr(e)).collect::<Result<_, _>>()?,
                     alias: alias(own_alias)?,
+                    ordinality: with_ordinality,
                 }
             }
             TableFactor::Derived { lateral, subquery, alias: own_alias, sample } => {
-                unsupported(&[(lateral, "a LATERAL subquery"), (sample.is_some(), "TABLESAMPLE")])?;
-                From::Query { query: Box::new(self.query(*subquery)?), alias: alias(own_alias)? }
+                unsupported(&[(sample.is_some(), "TABLESAMPLE")])?;
+                From::Query { query: Box::new(self.query(*subquery)?), alias: alias(own_alias)?, lateral }
             }
             TableFactor::NestedJoin { table_with_joins, alias: None } => self.joins(*table_with_joins)?,
             _ => return Err(SqlError::unsupported("this form of FROM")),
@@ -334,29 +357,29 @@ impl Converter<'_> {
             foreign(&[(global, "global")])?;
             let right = self.factor(relation)?;
             let cross = matches!(join_operator, JoinOperator::CrossJoin(_));
-            let (outer, constraint, swapped) = match join_operator {
+            let (kind, constraint) = match join_operator {
                 JoinOperator::Join(c) | JoinOperator::Inner(c) | JoinOperator::CrossJoin(c) => {
-                    (false, c, false)
+                    (JoinKind::Inner, c)
                 }
-                JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => (true, c, false),
-                JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (true, c, true),
+                JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => (JoinKind::Left, c),
+                JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (JoinKind::Right, c),
+                JoinOperator::FullOuter(c) => (JoinKind::Full, c),
                 _ => return Err(SqlError::unsupported("this kind of join")),
             };
             if cross != matches!(constraint, JoinConstraint::None) {
                 let text = "a join takes ON or USING, and CROSS JOIN takes neither";
                 return Err(SqlError::new(sqlstate::SYNTAX, format!("syntax error: {text}")));
             }
-            let (on, using) = match constraint {
-                JoinConstraint::On(expr) => (Some(self.expr(expr)?), Vec::new()),
+            let on = match constraint {
+                JoinConstraint::On(expr) => JoinOn::Condition(self.expr(expr)?),
                 JoinConstraint::Using(names) => {
                     let names = names.iter().map(|own| Ok(self.name(own)?.last().to_string()));
-                    (None, names.collect::<Result<_, SqlError>>()?)
+                    JoinOn::Using(names.collect::<Result<_, SqlError>>()?)
                 }
-                JoinConstraint::None => (None, Vec::new()),
-                JoinConstraint::Natural => return Err(SqlError::unsupported("NATURAL JOIN")),
+                JoinConstraint::None => JoinOn::Nothing,
+                JoinConstraint::Natural => JoinOn::Natural,
             };
-            let (first, second) = if swapped { (right, left) } else { (left, right) };
-            left = From::Join { left: Box::new(first), right: Box::new(second), outer, on, using };
+            left = From::Join { left: Box::new(left), right: Box::new(right), kind, on };
         }
         Ok(left)
     }

@@ -110,11 +110,22 @@ impl Words<'_> {
     }
 }
 
-/// TABLE t is SELECT * FROM t.
+/// Turns `TABLE t`, where a query may begin, into `SELECT * FROM t`.
 pub(super) fn table_as_select(tokens: &mut Vec<TokenWithSpan>) {
-    if is(tokens.first(), "table") {
-        let [select, from] = ["SELECT", "FROM"].map(|word| TokenWithSpan::wrap(Token::make_keyword(word)));
-        tokens.splice(0..1, [select, TokenWithSpan::wrap(Token::Mul), from]);
+    const BEFORE: [&str; 5] = ["union", "intersect", "except", "all", "distinct"];
+    let mut at = 0;
+    while at < tokens.len() {
+        let begins = match at.checked_sub(1).map(|before| &tokens[before]) {
+            None => true,
+            Some(before) => before.token == Token::LParen || BEFORE.iter().any(|word| is(Some(before), word)),
+        };
+        let named = matches!(tokens.get(at + 1).map(|token| &token.token), Some(Token::Word(_)));
+        if begins && named && is(tokens.get(at), "table") {
+            let [select, from] =
+                ["SELECT", "FROM"].map(|word| TokenWithSpan::wrap(Token::make_keyword(word)));
+            tokens.splice(at..=at, [select, TokenWithSpan::wrap(Token::Mul), from]);
+        }
+        at += 1;
     }
 }
 

@@ -277,7 +277,7 @@ fn columns_of(query: &Query) -> Result<Vec<Syntax>, SqlError> {
         let item = Item::Expression { syntax: Syntax::Column(own.clone()), alias: None };
         let mut select = Select::over_table(own, vec![item]);
         let alias = Some(Alias { name: "source".into(), columns: names.clone() });
-        select.from = vec![From::Query { query: Box::new(query.clone()), alias }];
+        select.from = vec![From::Query { query: Box::new(query.clone()), alias, lateral: false }];
         Syntax::Subquery(Box::new(Query::plain(Body::Select(Box::new(select)))))
     };
     Ok(names.iter().map(column).collect())

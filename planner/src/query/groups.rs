@@ -1,17 +1,19 @@
 //! Rows gathered into groups, each with its aggregates.
 
+use std::sync::Arc;
+
 use super::plan::{Aggregate, Grouping};
-use super::row_index::RowIndex;
 use super::row_sets::{order_all, sort};
 use crate::error::SqlError;
 use crate::expression::{Accumulator, Env, Scope};
 use crate::interrupt::Interrupt;
-use crate::memory::{Held, HeldRows, row_bytes};
+use crate::memory::{Held, row_bytes};
+use crate::row_index::RowIndex;
 use crate::types::{Datum, Row};
 
 /// Groups in order of first appearance.
-pub(crate) struct Groups<'a> {
-    grouping: &'a Grouping,
+pub(super) struct Groups {
+    grouping: Arc<Grouping>,
     groups: Vec<Group>,
     /// The groups by their keys.
     index: RowIndex,
@@ -53,18 +55,18 @@ impl Group {
     }
 }
 
-impl<'a> Groups<'a> {
+impl Groups {
     /// No groups yet; one empty group if there are no keys.
-    pub(crate) fn new(grouping: &'a Grouping, env: &Env) -> Groups<'a> {
+    pub(super) fn new(grouping: &Arc<Grouping>, env: &Env) -> Groups {
         let mut groups = Vec::new();
         if grouping.keys.is_empty() {
             groups.push(Group::new(Vec::new(), &grouping.aggregates));
         }
-        Groups { grouping, groups, index: RowIndex::default(), held: env.memory.hold() }
+        Groups { grouping: grouping.clone(), groups, index: RowIndex::default(), held: env.memory.hold() }
     }
 
     /// Adds a row to its group.
-    pub(crate) fn add(&mut self, scope: &Scope<'_>, env: &Env) -> Result<(), SqlError> {
+    pub(super) fn add(&mut self, scope: &Scope<'_>, env: &Env) -> Result<(), SqlError> {
         let at = self.group_of(scope, env)?;
         for (aggregate, gathered) in self.grouping.aggregates.iter().zip(&mut self.groups[at].gathered) {
             gathered.add(aggregate, scope, env, &mut self.held)?;
@@ -88,17 +90,30 @@ impl<'a> Groups<'a> {
         Ok(self.groups.len() - 1)
     }
 
-    /// One row for each group: its keys, then its aggregates.
-    pub(crate) fn finish(self, env: &Env) -> Result<HeldRows, SqlError> {
-        let mut rows = env.memory.rows();
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Gives the row of each group to `each`.
+    pub(super) fn finish(
+        self,
+        env: &Env,
+        mut each: impl FnMut(Row) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
+        let grouping = self.grouping;
         for group in self.groups {
-            let mut row = group.key;
-            for (aggregate, gathered) in self.grouping.aggregates.iter().zip(group.gathered) {
+            env.interrupt.check()?;
+            let mut row: Row = vec![None; grouping.aggregates_at];
+            for (place, value) in grouping.places.iter().zip(group.key) {
+                row[*place] = value;
+            }
+            for (aggregate, gathered) in grouping.aggregates.iter().zip(group.gathered) {
                 row.push(gathered.finish(aggregate, &env.interrupt)?);
             }
-            rows.push(row)?;
+            each(row)?;
         }
-        Ok(rows)
+        Ok(())
     }
 }
 

@@ -1,15 +1,27 @@
-//! Queries: a SELECT as data ([`SelectPlan`]), and what runs it in memory.
+//! Queries: a SELECT as data ([`SelectPlan`]), and what runs it, row by row ([`SelectRows`]).
 //!
-//! Over system relations a query runs here, whole ([`SelectPlan::run`]). Over a stored table the executor brings the
-//! rows and uses the same pieces: filter and projection per batch, or [`Groups`] and [`SelectPlan::finish`] where all
-//! rows are needed.
+//! A plan is a source of rows (a table, a join, a set operation, ..) and what becomes of them: filter, groups, output
+//! columns, DISTINCT, order, limits. Rows are pulled: what needs no more of them stops reading. Whatever reads stored
+//! tables waits for the store, so it runs where a thread may wait. A query over one stored table alone is run by the
+//! executor, which brings the rows itself and uses the same pieces ([`Gather`]).
 
-mod run;
+mod rows;
+mod source;
+mod join;
+mod hash_join;
+mod look_up;
+mod node;
+mod set;
+mod function;
+mod gather;
 mod groups;
 mod row_sets;
-mod row_index;
-mod row_order;
+mod open_rows;
 mod plan;
 
-pub(crate) use groups::Groups;
-pub(crate) use plan::{Aggregate, Grouping, Input, SelectPlan, SortKey};
+pub(crate) use gather::Gather;
+pub(crate) use plan::{
+    Aggregate, Distinct, FunctionRows, Grouping, Input, Join, JoinKind, Leaf, Method, Node, SelectPlan,
+    SetPlan, SortKey, TableFunction,
+};
+pub(crate) use rows::SelectRows;

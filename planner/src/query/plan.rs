@@ -14,7 +14,7 @@ use crate::types::Type;
 pub(crate) enum Input {
     /// One row without columns (SELECT without FROM).
     Nothing,
-    /// A table of the store: only as the sole input of a top-level query.
+    /// A table of the store.
     Table {
         /// The table.
         table: Arc<TableSchema>,
@@ -24,44 +24,153 @@ pub(crate) enum Input {
     /// A relation of pg_catalog or information_schema.
     System(&'static dyn SystemRelation),
     /// A query in FROM.
-    Query(Arc<SelectPlan>),
-    /// generate_series(first, last): both bounds are among the rows.
+    Query {
+        /// The query.
+        plan: Arc<SelectPlan>,
+        /// Does it see the row before it in FROM, one query out?
+        lateral: bool,
+    },
+    /// A function in FROM.
+    Function(Arc<TableFunction>),
+    /// VALUES: rows of expressions.
+    Values(Arc<Vec<Vec<Expr>>>),
+    /// UNION, INTERSECT, EXCEPT.
+    Set(Arc<SetPlan>),
+    /// Several entries of FROM.
+    Join {
+        /// How they are joined.
+        join: Arc<Join>,
+        /// Columns of all of them.
+        width: usize,
+    },
+}
+
+/// UNION, INTERSECT, EXCEPT.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SetPlan {
+    /// Which of them.
+    pub(crate) op: SetOp,
+    /// Do equal rows stay?
+    pub(crate) all: bool,
+    /// The query on the left.
+    pub(crate) left: Arc<SelectPlan>,
+    /// The query on the right, with as many columns of the same types.
+    pub(crate) right: Arc<SelectPlan>,
+}
+
+/// A function in FROM. Its arguments see the row before it in FROM.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TableFunction {
+    /// Its rows.
+    pub(crate) rows: FunctionRows,
+    /// WITH ORDINALITY: a last column counts the rows.
+    pub(crate) ordinality: bool,
+}
+
+/// What gives the rows of a function.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FunctionRows {
+    /// generate_series(first, last, step): both bounds are among the rows.
     Series {
         /// The first number.
         first: Expr,
         /// The last number.
         last: Expr,
+        /// How much is added.
+        step: Expr,
+        /// The type of the numbers: integer or bigint.
+        ty: Type,
     },
-    /// unnest(array): a row for each element.
-    Unnest(Expr),
-    /// VALUES: rows of expressions.
-    Values(Vec<Vec<Expr>>),
-    /// UNION, INTERSECT, EXCEPT.
-    Set {
-        /// Which of them.
-        op: SetOp,
-        /// Do equal rows stay?
-        all: bool,
-        /// The query on the left.
-        left: Arc<SelectPlan>,
-        /// The query on the right, with as many columns of the same types.
-        right: Arc<SelectPlan>,
+    /// unnest(array, ..): a row for each element, a column for each array.
+    Unnest(Vec<Expr>),
+    /// A function that gives one value: one row.
+    Value(Expr),
+}
+
+/// A node of a tree of joins. The rows of the tree have places for the columns of all entries of FROM; a node fills in
+/// those of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Node {
+    /// An entry of FROM.
+    Leaf(Arc<Leaf>),
+    /// A join of two nodes.
+    Join(Arc<Join>),
+}
+
+/// An entry of FROM among others.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Leaf {
+    /// What it is.
+    pub(crate) input: Input,
+    /// The place of its first column.
+    pub(crate) at: usize,
+    /// How many columns it has.
+    pub(crate) width: usize,
+    /// Which of its rows are taken, over its own columns.
+    pub(crate) filter: Option<Expr>,
+    /// Does it depend on the row before it in FROM? Access and filter then see that row one query out.
+    pub(crate) lateral: bool,
+}
+
+/// Which rows without a partner stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JoinKind {
+    /// None.
+    Inner,
+    /// Those of the left side. (RIGHT JOIN is this with its sides changed.)
+    Left,
+    /// Those of both sides.
+    Full,
+}
+
+/// A join of two nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Join {
+    /// Which rows without a partner stay.
+    pub(crate) kind: JoinKind,
+    /// The side whose rows come first.
+    pub(crate) left: Node,
+    /// The other side. Its columns are side by side, from `right_at` on.
+    pub(crate) right: Node,
+    /// The place of the right side's first column.
+    pub(crate) right_at: usize,
+    /// How many columns the right side has.
+    pub(crate) right_width: usize,
+    /// How partners are found.
+    pub(crate) method: Method,
+    /// What else partners must fulfil.
+    pub(crate) condition: Option<Expr>,
+    /// Columns that are computed of both sides (USING of a FULL JOIN): their places and values.
+    pub(crate) merged: Vec<(usize, Expr)>,
+    /// Which of the joined rows stay.
+    pub(crate) filter: Option<Expr>,
+}
+
+/// How the partners of a row are found.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Method {
+    /// The right side is a stored table: by its key, whose columns have these values for a row of the left side.
+    LookUp(Vec<Expr>),
+    /// By values that must be equal.
+    Hash {
+        /// Of a row of the left side.
+        left: Vec<Expr>,
+        /// Of the right side's columns.
+        right: Vec<Expr>,
     },
-    /// A join, as a nested loop.
-    Join {
-        /// The outer loop.
-        left: Box<Input>,
-        /// The inner loop. A series or unnest in it sees the row of the left side.
-        right: Box<Input>,
-        /// Does a row of the left side without a partner stay (LEFT JOIN)?
-        outer: bool,
-        /// The condition; none for CROSS JOIN.
-        on: Option<Expr>,
-        /// How many columns of the same FROM stand before the join's own, in the row that `on` sees.
-        base: usize,
-        /// How many columns the right side has: so many NULLs stand for a missing partner.
-        right_width: usize,
-    },
+    /// By looking at all rows of the right side.
+    Loop,
+}
+
+/// DISTINCT.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Distinct {
+    /// All rows stay.
+    No,
+    /// Of equal output rows one stays.
+    Rows,
+    /// Of rows that are equal in these output columns (perhaps hidden ones) the first stays.
+    On(Vec<usize>),
 }
 
 /// A sort key.
@@ -85,30 +194,39 @@ pub(crate) struct SelectPlan {
     pub(crate) input: Input,
     /// WHERE (what is left of it, if the access to a table obeys a part).
     pub(crate) filter: Option<Expr>,
-    /// Group expressions and aggregates; the projection then sees the group's values, then the aggregates'.
-    pub(crate) grouping: Option<Grouping>,
+    /// Group expressions and aggregates; the projection then sees rows of groups.
+    pub(crate) grouping: Option<Arc<Grouping>>,
     /// The visible columns, then hidden ones that only sort.
     pub(crate) projection: Vec<Expr>,
     /// Names and types of the visible columns.
     pub(crate) columns: Vec<Column>,
-    /// Of equal output rows, does only one stay?
-    pub(crate) distinct: bool,
+    /// DISTINCT.
+    pub(crate) distinct: Distinct,
     /// ORDER BY, first key first. Empty: in the order of the input.
     pub(crate) order: Vec<SortKey>,
     /// LIMIT: a bigint without columns. NULL is no limit.
     pub(crate) limit: Option<Expr>,
     /// OFFSET: a bigint without columns. NULL is 0.
     pub(crate) offset: Option<Expr>,
+    /// How many times stored tables are read, in all parts.
+    pub(crate) tables: u32,
+    /// Does it refer to rows of queries around it?
+    pub(crate) correlated: bool,
 }
 
-/// GROUP BY, aggregates, HAVING.
+/// GROUP BY, aggregates, HAVING. A group's row has the places of the input's row, in which only columns that the rows of
+/// the group have in common hold values; behind them stand other keys, then the aggregates.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Grouping {
     /// What rows of a group have in common. Without keys all rows are one group, which may be empty.
     pub(crate) keys: Vec<Expr>,
+    /// The places of the keys in the group's row.
+    pub(crate) places: Vec<usize>,
+    /// The place of the first aggregate.
+    pub(crate) aggregates_at: usize,
     /// What is gathered of each group.
     pub(crate) aggregates: Vec<Aggregate>,
-    /// HAVING, over the group's keys and aggregates.
+    /// HAVING, over the group's row.
     pub(crate) having: Option<Expr>,
 }
 
@@ -132,16 +250,19 @@ pub(crate) struct Aggregate {
 impl SelectPlan {
     /// All rows of an input, computed into columns.
     pub(crate) fn new(input: Input, projection: Vec<Expr>, columns: Vec<Column>) -> SelectPlan {
+        let tables = u32::from(matches!(input, Input::Table { .. }));
         SelectPlan {
             input,
             filter: None,
             grouping: None,
             projection,
             columns,
-            distinct: false,
+            distinct: Distinct::No,
             order: Vec::new(),
             limit: None,
             offset: None,
+            tables,
+            correlated: false,
         }
     }
 
@@ -165,10 +286,22 @@ impl SelectPlan {
             .all(|expr| expr.is_quick(&mut left))
     }
 
-    /// The stored table that it reads, with its access.
+    /// Other columns, over the rows of this query.
+    pub(crate) fn computed(self, projection: Vec<Expr>) -> SelectPlan {
+        let (tables, correlated, columns) = (self.tables, self.correlated, self.columns.clone());
+        let input = Input::Query { plan: Arc::new(self), lateral: false };
+        SelectPlan { tables, correlated, ..SelectPlan::new(input, projection, columns) }
+    }
+
+    /// Must all its rows be there before the first can be given?
+    pub(crate) fn needs_all(&self) -> bool {
+        self.grouping.is_some() || matches!(self.distinct, Distinct::On(_)) || !self.order.is_empty()
+    }
+
+    /// The stored table that it reads, if that is all it reads, with its access.
     pub(crate) fn stored(&self) -> Option<(&Arc<TableSchema>, &Access)> {
         match &self.input {
-            Input::Table { table, access } => Some((table, access)),
+            Input::Table { table, access } if self.tables == 1 => Some((table, access)),
             _ => None,
         }
     }

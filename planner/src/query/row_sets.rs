@@ -1,15 +1,15 @@
-//! Lists of rows: sorted, without duplicates, and combined by set operations.
+//! Lists of rows: sorted, and without duplicates.
 
 use std::cmp::Ordering;
 
 use super::plan::SortKey;
-use super::row_index::RowIndex;
-use super::row_order::{order_rows, order_values, same};
 use crate::error::SqlError;
+use crate::expression::Env;
 use crate::interrupt::Interrupt;
 use crate::memory::HeldRows;
-use crate::statement::SetOp;
-use crate::types::Row;
+use crate::row_index::RowIndex;
+use crate::row_order::{order_rows, order_values};
+use crate::types::{Datum, Row};
 
 /// A sort asks once in so many comparisons whether its statement must end.
 const COMPARISONS: u32 = 1024;
@@ -58,47 +58,48 @@ pub(super) fn order_all(rows: &mut [Row], interrupt: &Interrupt) -> Result<(), S
     sort_by(rows, interrupt, |a, b| order_rows(a, b))
 }
 
-/// One of each: sorted, equal rows dropped.
-pub(super) fn distinct(mut rows: HeldRows, interrupt: &Interrupt) -> Result<HeldRows, SqlError> {
-    order_all(&mut rows.rows, interrupt)?;
-    let mut unique: Vec<Row> = Vec::new();
-    for row in rows.rows {
-        if !unique.last().map(|last| same(last, &row)).transpose()?.unwrap_or(false) {
-            unique.push(row);
-        }
-    }
-    Ok(HeldRows { rows: unique, held: rows.held })
-}
-
-/// UNION, INTERSECT, EXCEPT; with ALL, a row stays as often as the rule of the operation says.
-pub(super) fn combine(
-    op: SetOp,
-    all: bool,
-    mut left: HeldRows,
-    mut right: HeldRows,
+/// Of neighbours that are equal in some columns the first stays.
+pub(super) fn first_of_each(
+    rows: &mut HeldRows,
+    columns: &[usize],
     interrupt: &Interrupt,
-) -> Result<HeldRows, SqlError> {
-    if op == SetOp::Union {
-        left.rows.append(&mut right.rows);
-        left.held.take_over(right.held);
-        return if all { Ok(left) } else { distinct(left, interrupt) };
-    }
-    let mut index = RowIndex::default();
-    for (at, row) in right.rows.iter().enumerate() {
+) -> Result<(), SqlError> {
+    let mut kept: Vec<Row> = Vec::new();
+    for row in std::mem::take(&mut rows.rows) {
         interrupt.check()?;
-        index.insert(row, at, &mut right.held)?;
-    }
-    let left = if all { left } else { distinct(left, interrupt)? };
-    let mut kept = Vec::new();
-    for row in left.rows {
-        interrupt.check()?;
-        let found = index.find(&row, |at| &right.rows[at])?;
-        if let (Some(at), true) = (found, all) {
-            index.remove(&row, at);
-        }
-        if found.is_some() == (op == SetOp::Intersect) {
+        let again = match kept.last() {
+            Some(last) => columns.iter().try_fold(true, |equal, at| -> Result<bool, SqlError> {
+                Ok(equal && order_values(&last[*at], &row[*at], false)?.is_eq())
+            })?,
+            None => false,
+        };
+        if !again {
             kept.push(row);
         }
     }
-    Ok(HeldRows { rows: kept, held: left.held })
+    rows.rows = kept;
+    Ok(())
+}
+
+/// Rows that have come, to find those that come again. NULL is a value like others.
+pub(super) struct Seen {
+    rows: HeldRows,
+    index: RowIndex,
+}
+
+impl Seen {
+    /// None yet.
+    pub(super) fn new(env: &Env) -> Seen {
+        Seen { rows: env.memory.rows(), index: RowIndex::default() }
+    }
+
+    /// Is it the first of its kind? From now on it has come.
+    pub(super) fn is_new(&mut self, row: &[Datum]) -> Result<bool, SqlError> {
+        if self.index.find(row, |at| &self.rows.rows[at])?.is_some() {
+            return Ok(false);
+        }
+        self.index.insert(row, self.rows.rows.len(), &mut self.rows.held)?;
+        self.rows.push(row.to_vec())?;
+        Ok(true)
+    }
 }

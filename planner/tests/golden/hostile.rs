@@ -133,8 +133,28 @@ fn a_statement_does_not_execute_itself() {
 fn no_statement_takes_the_memory_of_the_process() {
     let series = |n: usize| format!("generate_series(1,{n})");
     let (few, many) = (series(1_000), series(100_000));
-    assert_eq!(state(&format!("select count(*) from {few} a, {few} b, {few} c")), "53200");
-    assert_eq!(state("select count(*) from generate_series(-2000000000, 2000000000)"), "53200");
+    assert_eq!(state(&format!("select * from {few} a, {few} b, {few} c order by 1")), "53200");
+    assert_eq!(state("select g from generate_series(-2000000000, 2000000000) g order by 1"), "53200");
+    assert_eq!(state("select count(distinct g) from generate_series(-2000000000, 2000000000) g"), "53200");
+    assert_eq!(
+        state(
+            "select 1 from generate_series(1, 2000000000) a join generate_series(1, 2000000000) b on a = b"
+        ),
+        "53200"
+    );
+    assert_eq!(
+        state("select g from generate_series(1, 2000000000) g union select 0 limit 1000000000"),
+        "53200"
+    );
+    assert_eq!(state("select g from generate_series(1, 2000000000) g except select 0 order by 1"), "53200");
+    assert_eq!(state("select 1 where 0 in (select g from generate_series(1, 2000000000) g)"), "53200");
+    // What gathers nothing needs no memory, and ends at its timeout.
+    let soon = "set statement_timeout = '300ms'";
+    assert_eq!(state(&format!("{soon}; select count(*) from {many} a, {many} b, {many} c")), "57014");
+    assert_eq!(
+        state(&format!("{soon}; select count(*) from generate_series(-2000000000, 2000000000)")),
+        "57014"
+    );
     assert_eq!(state(&format!("select a, repeat('x', 10000) from {many} a order by 1")), "53200");
     assert_eq!(state(&format!("select array_agg(repeat('x', 10000)) from {many} a")), "53200");
     assert_eq!(state(&format!("select count(distinct repeat('x', 10000) || a) from {many} a")), "53200");

@@ -6,12 +6,12 @@ use crate::error::SqlError;
 use crate::types::Datum;
 
 /// Are all values equal, NULL to NULL (as DISTINCT and set operations see it)?
-pub(super) fn same(a: &[Datum], b: &[Datum]) -> Result<bool, SqlError> {
+pub(crate) fn same(a: &[Datum], b: &[Datum]) -> Result<bool, SqlError> {
     Ok(order_rows(a, b)? == Ordering::Equal)
 }
 
 /// The order of rows by all their values, NULL behind all others.
-pub(super) fn order_rows(a: &[Datum], b: &[Datum]) -> Result<Ordering, SqlError> {
+pub(crate) fn order_rows(a: &[Datum], b: &[Datum]) -> Result<Ordering, SqlError> {
     for (x, y) in a.iter().zip(b) {
         let order = order_values(x, y, false)?;
         if order != Ordering::Equal {
@@ -22,7 +22,7 @@ pub(super) fn order_rows(a: &[Datum], b: &[Datum]) -> Result<Ordering, SqlError>
 }
 
 /// The order of two values.
-pub(super) fn order_values(a: &Datum, b: &Datum, nulls_first: bool) -> Result<Ordering, SqlError> {
+pub(crate) fn order_values(a: &Datum, b: &Datum, nulls_first: bool) -> Result<Ordering, SqlError> {
     Ok(match (a, b) {
         (Some(a), Some(b)) => a.compare(b)?,
         (None, None) => Ordering::Equal,

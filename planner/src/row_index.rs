@@ -3,24 +3,24 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use super::row_order::same;
 use crate::error::SqlError;
 use crate::memory::Held;
+use crate::row_order::same;
 use crate::types::{Datum, Row};
 
 /// What an entry takes, about.
 const ENTRY_BYTES: u64 = 64;
 
 /// The positions of rows in a list, by what they hold. NULL is a value like others.
-#[derive(Default)]
-pub(super) struct RowIndex {
+#[derive(Debug, Default)]
+pub(crate) struct RowIndex {
     state: RandomState,
     positions: HashMap<u64, Vec<usize>>,
 }
 
 impl RowIndex {
     /// The position of a row with these values; `rows` gives the row at a position.
-    pub(super) fn find<'r>(
+    pub(crate) fn find<'r>(
         &self,
         values: &[Datum],
         rows: impl Fn(usize) -> &'r Row,
@@ -33,21 +33,27 @@ impl RowIndex {
         Ok(None)
     }
 
+    /// The positions of all rows with these values, in the order in which they were added.
+    pub(crate) fn find_all<'s, 'r: 's>(
+        &'s self,
+        values: &'s [Datum],
+        rows: impl Fn(usize) -> &'r [Datum] + 's,
+    ) -> impl Iterator<Item = Result<usize, SqlError>> + 's {
+        let hash = self.hash(values);
+        let candidates = self.positions.get(&hash).into_iter().flatten().copied();
+        candidates.filter_map(move |at| match same(rows(at), values) {
+            Ok(true) => Some(Ok(at)),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
+
     /// Adds the row at a position.
-    pub(super) fn insert(&mut self, values: &[Datum], at: usize, held: &mut Held) -> Result<(), SqlError> {
+    pub(crate) fn insert(&mut self, values: &[Datum], at: usize, held: &mut Held) -> Result<(), SqlError> {
         held.add(ENTRY_BYTES)?;
         let hash = self.hash(values);
         self.positions.entry(hash).or_default().push(at);
         Ok(())
-    }
-
-    /// Takes out a position that was found.
-    pub(super) fn remove(&mut self, values: &[Datum], at: usize) {
-        let hash = self.hash(values);
-        if let Some(positions) = self.positions.get_mut(&hash) {
-            let own = positions.iter().position(|own| *own == at);
-            own.map(|own| positions.swap_remove(own));
-        }
     }
 
     fn hash(&self, values: &[Datum]) -> u64 {
@@ -93,7 +99,8 @@ mod tests {
         let mut index = RowIndex::default();
         index.insert(&rows[0], 0, &mut held).unwrap();
         assert_eq!(index.find(&[Some(Value::Int8(5))], |at| &rows[at]).unwrap(), Some(0));
-        index.remove(&rows[0], 0);
-        assert_eq!(index.find(&rows[0], |at| &rows[at]).unwrap(), None);
+        index.insert(&rows[0], 0, &mut held).unwrap();
+        let all: Result<Vec<usize>, _> = index.find_all(&rows[0], |at| &rows[at]).collect();
+        assert_eq!(all.unwrap(), [0, 0]);
     }
 }
