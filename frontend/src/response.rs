@@ -216,7 +216,10 @@ impl Outbox {
 
     /// NoticeResponse.
     pub(crate) fn notice(&mut self, notice: &Notice) {
-        let error = SqlError::new(notice.sqlstate, notice.message.clone());
+        let error = SqlError {
+            detail: notice.detail.clone(),
+            ..SqlError::new(notice.sqlstate, notice.message.clone())
+        };
         cold(&mut self.bytes, &NoticeResponse::new(fields(notice.severity, &error)));
     }
 

@@ -115,6 +115,14 @@ impl Opener {
                 }
             }
         }
+        let (seen, later) = view.barriers();
+        done &= !later;
+        for mark in seen {
+            if let Err(error) = self.map.forgot_range(mark, self.me.node).await {
+                tracing::warn!(%error, "could not confirm a change of the catalog; trying again");
+                done = false;
+            }
+        }
         let mut missing: Vec<(Arc<TableView>, Arc<RangeRoute>)> = Vec::new();
         for (table, range) in view.own(self.me.node) {
             let descriptor = &range.descriptor;
@@ -176,7 +184,7 @@ impl Opener {
             cluster,
             version: range.version,
             descriptor: (*range.descriptor).clone(),
-            table: TableDescriptor { table: table.table.clone(), ranges },
+            table: TableDescriptor { table: table.made.clone(), ranges },
         };
         let dir = directory(id);
         if matches!(KeptRange::read(&*self.disk, &dir, id), Ok(Some(known)) if known == kept) {

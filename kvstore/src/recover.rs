@@ -20,7 +20,7 @@ use replication::coordination::{Coordinator, CreateMode, Op};
 use wal::{CohortId, Epoch, NodeId, ReplicaId};
 
 use crate::cluster::layout::{self, ClusterId, Paths, RangeDescriptor, TableDescriptor};
-use crate::cluster::local::{self, KeptRange};
+use crate::cluster::local::{self, KeptObjects, KeptRange};
 use crate::cluster::map::ClusterMap;
 use crate::opening;
 use crate::request::TableId;
@@ -40,6 +40,7 @@ pub struct Export {
     /// The node and its disk.
     me: ReplicaId,
     ranges: Vec<(KeptRange, Epoch)>,
+    objects: KeptObjects,
 }
 
 /// Reads the data directory of a node that is stopped. The error is one line for the operator.
@@ -50,7 +51,8 @@ pub fn export(data_dir: &Path) -> Result<Export, String> {
     let cluster = local::read_cluster(&*disk).map_err(|error| named(&error))?.ok_or_else(|| {
         named(&"it was last used by a release that kept no metadata on the nodes: nothing can be recovered from it")
     })?;
-    let mut export = Export { name, cluster, me, ranges: Vec::new() };
+    let objects = KeptObjects::read(&*disk).map_err(|error| named(&error))?;
+    let mut export = Export { name, cluster, me, ranges: Vec::new(), objects };
     for dir in disk.list_dirs().map_err(|error| named(&error))? {
         let Some(id) = opening::range_of(&dir) else { continue };
         let kept = KeptRange::read(&*disk, &dir, id).map_err(|error| named(&error))?;
@@ -75,6 +77,9 @@ impl Export {
             let bytes = layout::hex(&kept.encode());
             writeln!(text, "range {} {epoch} {bytes}", kept.descriptor.id).unwrap_or_default();
         }
+        if self.objects.change > 0 {
+            writeln!(text, "objects {}", layout::hex(self.objects.to_text().as_bytes())).unwrap_or_default();
+        }
         let crc = crc32c::crc32c(text.as_bytes());
         writeln!(text, "end {crc:08x}").unwrap_or_default();
         text
@@ -93,8 +98,14 @@ impl Export {
         let [name, cluster, node, incarnation] = words[..] else { return None };
         let me = ReplicaId { node: NodeId(node.parse().ok()?), incarnation: incarnation.parse().ok()? };
         let (name, cluster) = (name.to_owned(), cluster.parse().ok()?);
-        let mut export = Export { name, cluster, me, ranges: Vec::new() };
+        let objects = KeptObjects::default();
+        let mut export = Export { name, cluster, me, ranges: Vec::new(), objects };
         for line in lines {
+            if let Some(text) = line.strip_prefix("objects ") {
+                let text = layout::unhex(text)?;
+                export.objects = KeptObjects::parse(std::str::from_utf8(&text).ok()?)?;
+                continue;
+            }
             let words: Vec<&str> = line.strip_prefix("range ")?.split(' ').collect();
             let [id, epoch, bytes] = words[..] else { return None };
             let kept = KeptRange::decode(id.parse().ok()?, layout::unhex(bytes)?)?;
@@ -113,6 +124,8 @@ pub struct Plan {
     nodes: Vec<ReplicaId>,
     tables: Vec<TableDescriptor>,
     ranges: Vec<(RangeDescriptor, Epoch)>,
+    /// The catalog's objects, of the node that has seen the newest change.
+    objects: KeptObjects,
     /// Ranges of tables that are to stay dropped, and who holds data of them.
     dropped: Vec<(CohortId, Vec<NodeId>)>,
 }
@@ -159,7 +172,14 @@ pub fn plan(exports: &[Export], known: Known<'_>) -> Result<Plan, String> {
         tables: Vec::new(),
         ranges: Vec::new(),
         dropped: Vec::new(),
+        objects: exports
+            .iter()
+            .map(|export| &export.objects)
+            .max_by_key(|own| own.change)
+            .cloned()
+            .unwrap_or_default(),
     };
+    plan.objects.objects.retain(|object| !known.dropped.contains(&object.id.0));
     let mut tables: BTreeMap<TableId, &TableDescriptor> = BTreeMap::new();
     for (id, range) in &found {
         let table = &range.newest.table;
@@ -177,7 +197,7 @@ pub fn plan(exports: &[Export], known: Known<'_>) -> Result<Plan, String> {
         // Above whatever may have been promised: the next leader takes the one after it.
         plan.ranges.push((descriptor, Epoch(range.epoch.0.saturating_add(1))));
     }
-    check_tables(&tables, &found)?;
+    check_tables(&tables, &plan.objects, &found)?;
     plan.tables = tables.into_values().cloned().collect();
     Ok(plan)
 }
@@ -263,11 +283,17 @@ fn settle(
 /// Each table is whole, and no name stands for two.
 fn check_tables(
     tables: &BTreeMap<TableId, &TableDescriptor>,
+    objects: &KeptObjects,
     found: &BTreeMap<CohortId, Found<'_>>,
 ) -> Result<(), String> {
-    let mut names: BTreeMap<&str, TableId> = BTreeMap::new();
+    let mut names: BTreeMap<&str, TableId> = objects
+        .objects
+        .iter()
+        .filter(|object| !tables.contains_key(&object.id))
+        .map(|object| (&*object.name, object.id))
+        .collect();
     for (id, table) in tables {
-        let name = table.table.name.as_str();
+        let name = name_now(objects, table);
         if let Some(other) = names.insert(name, *id) {
             return Err(format!(
                 "there are two tables \"{name}\", number {} and number {}: one was dropped; say which with --dropped",
@@ -285,6 +311,12 @@ fn check_tables(
     Ok(())
 }
 
+/// The name that a table has now.
+fn name_now<'a>(objects: &'a KeptObjects, table: &'a TableDescriptor) -> &'a str {
+    let changed = objects.objects.iter().find(|object| object.id == table.table.id);
+    changed.map_or(&table.table.name, |changed| &changed.name)
+}
+
 impl Plan {
     /// What it would write, in lines for the operator.
     pub fn describe(&self) -> Vec<String> {
@@ -292,10 +324,14 @@ impl Plan {
         for table in &self.tables {
             lines.push(format!(
                 "table \"{}\" (number {}), {} ranges",
-                table.table.name,
+                name_now(&self.objects, table),
                 table.table.id.0,
                 table.ranges.len()
             ));
+        }
+        if !self.objects.objects.is_empty() {
+            let (objects, change) = (self.objects.objects.len(), self.objects.change);
+            lines.push(format!("{objects} other objects of the catalog, as of its change {change}"));
         }
         for (range, epoch) in &self.ranges {
             let nodes: Vec<String> = range.nodes().map(|node| node.to_string()).collect();
@@ -327,7 +363,7 @@ pub async fn write(coordinator: Arc<dyn Coordinator>, plan: &Plan) -> Result<(),
         ));
     }
     let begun = coordinator.get(&paths.recovering()).await.map_err(failed)?.is_some();
-    for dir in ["registry", "nodes", "names", "tables", "ranges", "dropped"] {
+    for dir in layout::DIRS {
         let dir = paths.dir(dir);
         if begun {
             map.clear(dir).await.map_err(failed)?;
@@ -358,7 +394,8 @@ fn steps(plan: &Plan, paths: &Paths) -> Vec<Vec<Op>> {
         .iter()
         .map(|node| persistent(paths.registry(node.node), layout::encode_registration(node.incarnation)));
     steps[0].extend(registrations);
-    let highest = plan.tables.iter().map(|table| table.table.id.0).max().unwrap_or(0);
+    let tables = plan.tables.iter().map(|table| table.table.id.0);
+    let highest = tables.chain(plan.objects.objects.iter().map(|object| object.id.0)).max().unwrap_or(0);
     let counter = format!("{}\n", highest.saturating_add(NUMBERS_SKIPPED)).into();
     steps[0].push(Op::Set { path: paths.dir("tables"), data: counter, version: None });
     for (range, epoch) in &plan.ranges {
@@ -371,10 +408,23 @@ fn steps(plan: &Plan, paths: &Paths) -> Vec<Vec<Op>> {
     for table in &plan.tables {
         let id = table.table.id;
         steps.push(vec![
-            persistent(paths.name(&table.table.name), format!("{}\n", id.0).into()),
+            persistent(paths.name(name_now(&plan.objects, table)), format!("{}\n", id.0).into()),
             persistent(paths.table(id), table.encode()),
         ]);
     }
+    let mut objects = Vec::new();
+    for object in &plan.objects.objects {
+        objects.push(persistent(paths.object(object.id), layout::encode_object(object)));
+        if !plan.tables.iter().any(|table| table.table.id == object.id) {
+            objects.push(persistent(paths.name(&object.name), format!("{}\n", object.id.0).into()));
+        }
+    }
+    if plan.objects.change > 0 {
+        // Above every change that a node has seen.
+        let data = layout::encode_change(plan.objects.change + 1, 0);
+        objects.push(Op::Set { path: paths.objects(), data, version: None });
+    }
+    steps.push(objects);
     for (range, nodes) in &plan.dropped {
         steps.push(vec![persistent(paths.dropped(*range), layout::encode_nodes(nodes.iter().copied()))]);
     }

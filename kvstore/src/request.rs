@@ -30,6 +30,49 @@ pub struct Table {
     pub schema: Bytes,
 }
 
+/// All tables and objects at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    /// The tables, sorted by name.
+    pub tables: Vec<Table>,
+    /// What has a name, unique together with those of the tables, and no rows.
+    pub objects: Vec<Table>,
+    /// The number of the newest change that is certainly in it, for [`Kv::change_catalog`].
+    pub change: u64,
+}
+
+/// A step of a change of the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatalogStep {
+    /// Makes a table, as [`Kv::create_table`] does.
+    CreateTable {
+        /// Its name.
+        name: String,
+        /// The schema of the layer above.
+        schema: Bytes,
+        /// Keys at which its ranges begin.
+        splits: Vec<Bytes>,
+    },
+    /// Makes an object.
+    CreateObject {
+        /// Its name.
+        name: String,
+        /// What the layer above keeps there.
+        content: Bytes,
+    },
+    /// Gives a table or an object another name or another schema.
+    Change {
+        /// Which one.
+        of: TableId,
+        /// Its name from now on; may be the old one.
+        name: String,
+        /// Its schema or content from now on.
+        content: Bytes,
+    },
+    /// Drops a table with its data, or an object.
+    Drop(TableId),
+}
+
 /// One column's value in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
@@ -385,6 +428,19 @@ pub trait Kv: Send + Sync + 'static {
 
     /// Drops a table and its data. [`KvError::NoTable`] if there is none.
     fn drop_table<'a>(&'a self, name: &'a str, deadline: Instant) -> BoxFuture<'a, Result<(), KvError>>;
+
+    /// Changes the catalog in several steps at once, or not at all. `None`: somebody else has changed it since `based_on`
+    /// ([`Catalog::change`]), and nothing was done: look again. Gives what was made, in the order of the steps. Returns
+    /// when the live nodes know of it, and new tables have open leaders. [`KvError::TableExists`] if a name is taken.
+    fn change_catalog(
+        &self,
+        steps: Vec<CatalogStep>,
+        based_on: u64,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Option<Vec<Table>>, KvError>>;
+
+    /// All tables and objects as this node knows them; fresh from the coordinator if `fresh`.
+    fn catalog(&self, fresh: bool) -> BoxFuture<'_, Result<Catalog, KvError>>;
 
     /// All tables, sorted by name, as this node knows them; fresh from the coordinator if `fresh`.
     fn tables(&self, fresh: bool) -> BoxFuture<'_, Result<Vec<Table>, KvError>>;

@@ -10,6 +10,7 @@ use futures::future::join_all;
 use kvstore::NodeId;
 use kvstore::coordination::Coordinator;
 use kvstore::error::KvError;
+use kvstore::request::CatalogStep;
 
 use self::nodes::interposed::Interposed;
 use self::nodes::{Cluster, create, eventually, read, soon, write};
@@ -38,6 +39,66 @@ async fn a_table_made_at_one_gateway_is_there_at_the_next_at_once_even_if_its_se
     assert_eq!(tables.iter().map(|table| table.id).collect::<Vec<_>>(), [again.id]);
     write(&cluster.kv(2), again.id, "k", "3").await.unwrap();
     assert_eq!(read(&cluster.kv(1), again.id, "k").await, Ok(Some("3".into())));
+}
+
+/// The catalog changes by several steps at once, or not at all, and only as its last reader knows it; every gateway knows
+/// of it without asking when it is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_catalog_is_done_as_a_whole_and_known_at_every_gateway() {
+    let cluster = Cluster::start(3).await;
+    let object = |name: &str| CatalogStep::CreateObject { name: name.into(), content: "o".into() };
+    let table = |name: &str| {
+        let (name, schema, splits) = (name.into(), "s".into(), vec!["m".into()]);
+        CatalogStep::CreateTable { name, schema, splits }
+    };
+    let change = async |at: usize, steps: Vec<CatalogStep>, on: u64| {
+        cluster.kv(at).change_catalog(steps, on, soon()).await
+    };
+    assert_eq!(cluster.kv(3).catalog(true).await.unwrap().change, 0);
+    let made = change(1, vec![object("s."), table("s.t")], 0).await.unwrap().unwrap();
+    let [schema, tenant] = &made[..] else { panic!("{made:?}") };
+    for gateway in 1..=3 {
+        let known = cluster.kv(gateway).catalog(false).await.unwrap();
+        assert_eq!((&known.tables[..], &known.objects[..], known.change), (&made[1..], &made[..1], 1));
+        write(&cluster.kv(gateway), tenant.id, "k", "1").await.unwrap();
+    }
+
+    // What was worked out over an older catalog is not done, nor is half of a change.
+    assert_eq!(change(2, vec![CatalogStep::Drop(schema.id)], 0).await, Ok(None));
+    let taken = change(2, vec![object("x"), table("s.t")], 1).await;
+    assert_eq!(taken, Err(KvError::TableExists("s.t".into())));
+    assert_eq!(create(&cluster.kv(3), "s.").await, Err(KvError::TableExists("s.".into())));
+    let known = cluster.kv(2).catalog(true).await.unwrap();
+    assert_eq!((known.objects.len(), known.change), (1, 1));
+
+    // A table gets another name and schema; its rows stay.
+    let renamed = CatalogStep::Change { of: tenant.id, name: "u".into(), content: "new".into() };
+    assert_eq!(change(3, vec![renamed], 1).await, Ok(Some(vec![])));
+    for gateway in 1..=3 {
+        let known = cluster.kv(gateway).catalog(false).await.unwrap().tables;
+        assert_eq!((known[0].id, &*known[0].name, &known[0].schema[..]), (tenant.id, "u", &b"new"[..]));
+        assert_eq!(read(&cluster.kv(gateway), tenant.id, "k").await, Ok(Some("1".into())));
+    }
+    create(&cluster.kv(1), "s.t").await.unwrap();
+
+    let all = vec![CatalogStep::Drop(tenant.id), CatalogStep::Drop(schema.id)];
+    assert_eq!(change(2, all, 2).await, Ok(Some(vec![])));
+    for gateway in 1..=3 {
+        let known = cluster.kv(gateway).catalog(false).await.unwrap();
+        assert_eq!((known.tables.len(), known.objects.len()), (1, 0));
+        assert!(matches!(read(&cluster.kv(gateway), tenant.id, "k").await, Err(KvError::NoTable(_))));
+    }
+    let client: Arc<dyn Coordinator> = cluster.service.client();
+    soon_empty(&*client, "/spinnaker/default/objects").await;
+    soon_empty(&*client, "/spinnaker/default/dropped").await;
+}
+
+async fn soon_empty(client: &dyn Coordinator, path: &str) {
+    let until = soon();
+    while !client.list(path).await.unwrap().is_empty() {
+        assert!(Instant::now() < until, "{path} is not empty: {:?}", client.list(path).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

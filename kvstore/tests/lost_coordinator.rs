@@ -10,6 +10,7 @@ use kvstore::coordination::Coordinator;
 use kvstore::coordination::embedded::Embedded;
 use kvstore::error::KvError;
 use kvstore::recover::{self, Export, Known};
+use kvstore::request::CatalogStep;
 
 use self::nodes::{Cluster, create, eventually, read, soon, write};
 
@@ -55,6 +56,16 @@ async fn an_emptied_coordinator_stops_nothing_is_told_and_is_written_anew_from_t
     let other = create(&cluster.kv(1), "other").await.unwrap();
     write(&cluster.kv(1), table.id, "k", "1").await.unwrap();
     write(&cluster.kv(1), other.id, "k", "other").await.unwrap();
+    let steps = vec![
+        CatalogStep::CreateObject { name: "app.".into(), content: "schema".into() },
+        CatalogStep::Change { of: other.id, name: "renamed".into(), content: "changed".into() },
+    ];
+    cluster.kv(2).change_catalog(steps, 0, soon()).await.unwrap().unwrap();
+    // The disks keep it a moment later.
+    for number in 1..=3 {
+        let kept = cluster.data_dir(number).join("OBJECTS");
+        eventually("the objects are kept", || kept.is_file()).await;
+    }
 
     empty(&cluster.service).await;
     for number in 1..=3 {
@@ -95,9 +106,14 @@ async fn an_emptied_coordinator_stops_nothing_is_told_and_is_written_anew_from_t
         assert_eq!(read(&cluster.kv(number), table.id, "k").await, Ok(Some("3".into())));
         assert_eq!(read(&cluster.kv(number), other.id, "k").await, Ok(Some("other".into())));
     }
+    let known = cluster.kv(3).catalog(true).await.unwrap();
+    assert_eq!((&*known.objects[0].name, &known.objects[0].schema[..]), ("app.", &b"schema"[..]));
+    assert!(known.change > 1);
+    let renamed = known.tables.iter().find(|table| table.name == "renamed").unwrap();
+    assert_eq!((renamed.id, &renamed.schema[..]), (other.id, &b"changed"[..]));
     let new = create(&cluster.kv(2), "new").await.unwrap();
-    assert!(new.id > other.id);
-    cluster.kv(2).drop_table("other", soon()).await.unwrap();
+    assert!(new.id > known.objects[0].id);
+    cluster.kv(2).drop_table("renamed", soon()).await.unwrap();
 }
 
 /// A run that was cut off at any step is begun anew, and no node starts on half of it.

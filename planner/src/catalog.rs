@@ -11,6 +11,7 @@ use kvstore::request::{Kv, Table, TableId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{SqlError, sqlstate};
+use crate::search_path::{PG_CATALOG, PUBLIC, SearchPath};
 use crate::statement::Name;
 use crate::types::Type;
 
@@ -42,6 +43,8 @@ pub(crate) struct ColumnSchema {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TableSchema {
     pub(crate) id: TableId,
+    /// The schema that it is in.
+    pub(crate) schema: String,
     pub(crate) name: String,
     pub(crate) columns: Vec<ColumnSchema>,
     /// Positions in `columns` of the primary key's columns, in key order.
@@ -53,6 +56,12 @@ pub(crate) struct TableSchema {
 #[derive(Serialize, Deserialize)]
 struct SchemaJson {
     version: u32,
+    /// The schema that the table is in, and its name there. Without them it is in public, and its name in the store is
+    /// its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    name: Option<String>,
     columns: Vec<ColumnJson>,
     key: Vec<usize>,
     key_name: String,
@@ -122,6 +131,8 @@ impl TableSchema {
         });
         let json = SchemaJson {
             version: SCHEMA_VERSION,
+            namespace: (self.stored_name() != self.name).then(|| self.schema.clone()),
+            name: (self.stored_name() != self.name).then(|| self.name.clone()),
             columns: columns.collect(),
             key: self.key.clone(),
             key_name: self.key_name.clone(),
@@ -155,17 +166,23 @@ impl TableSchema {
         }
         Some(TableSchema {
             id: table.id,
-            name: table.name.clone(),
+            schema: json.namespace.unwrap_or_else(|| PUBLIC.into()),
+            name: json.name.unwrap_or_else(|| table.name.clone()),
             columns,
             key: json.key,
             key_name: json.key_name,
         })
     }
 
+    /// Its name in the store.
+    pub(crate) fn stored_name(&self) -> String {
+        stored_name(&self.schema, &self.name)
+    }
+
     /// pg_class.oid.
     pub(crate) fn oid(&self) -> u32 {
         // Two relations per table: the table and its primary key index.
-        FIRST_USER_OID.wrapping_add((self.id.0 as u32).wrapping_mul(2))
+        oid_of(self.id)
     }
 
     /// pg_class.oid of the primary key's index.
@@ -203,17 +220,98 @@ impl TableSchema {
     }
 }
 
-/// The tables at one catalog version.
-#[derive(Debug, Default)]
+/// What is in the catalog besides tables, as the store keeps it.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum ObjectJson {
+    /// A schema.
+    Schema { name: String },
+}
+
+impl ObjectJson {
+    /// The form kept in the store.
+    pub(crate) fn to_bytes(&self) -> Result<Bytes, SqlError> {
+        serde_json::to_vec(self).map(Bytes::from).map_err(SqlError::internal)
+    }
+}
+
+/// The name in the store of what is called so in a schema. In `public` it is its own, as it was before there were
+/// others. A dot between schema and name is the only one: those in names are written `%2e`.
+pub(crate) fn stored_name(schema: &str, name: &str) -> String {
+    if schema == PUBLIC && !name.contains('.') {
+        return name.to_string();
+    }
+    let plain = |text: &str| text.replace('%', "%25").replace('.', "%2e");
+    format!("{}.{}", plain(schema), plain(name))
+}
+
+/// The number in the system's relations of what has this one in the store. The next one is free for its index.
+fn oid_of(id: TableId) -> u32 {
+    FIRST_USER_OID.wrapping_add((id.0 as u32).wrapping_mul(2))
+}
+
+/// The numbers of the schemas that always stand.
+const SYSTEM_SCHEMAS: [(&str, u32); 3] = [(PG_CATALOG, 11), (PUBLIC, 2200), ("information_schema", 13_000)];
+
+/// A schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Namespace {
+    /// pg_namespace.oid.
+    pub(crate) oid: u32,
+    /// `None`: it always stands.
+    pub(crate) id: Option<TableId>,
+}
+
+/// The catalog at one version.
+#[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
-    pub(crate) tables: BTreeMap<String, Arc<TableSchema>>,
+    /// The newest change that is certainly in it, on which a change of the catalog is based.
+    pub(crate) change: u64,
+    /// By schema and name.
+    pub(crate) tables: BTreeMap<(String, String), Arc<TableSchema>>,
+    /// By name.
+    pub(crate) schemas: BTreeMap<String, Namespace>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Snapshot {
+        let schemas = SYSTEM_SCHEMAS.map(|(name, oid)| (name.to_string(), Namespace { oid, id: None }));
+        Snapshot { version: 0, change: 0, tables: BTreeMap::new(), schemas: schemas.into() }
+    }
 }
 
 impl Snapshot {
-    /// A table by name.
-    pub(crate) fn table(&self, name: &str) -> Option<&Arc<TableSchema>> {
-        self.tables.get(name)
+    /// A table by its schema and name.
+    pub(crate) fn table(&self, schema: &str, name: &str) -> Option<&Arc<TableSchema>> {
+        self.tables.get(&(schema.to_string(), name.to_string()))
+    }
+
+    /// pg_namespace.oid of a schema; 0 if it is gone.
+    pub(crate) fn schema_oid(&self, name: &str) -> u32 {
+        self.schemas.get(name).map_or(0, |schema| schema.oid)
+    }
+
+    /// The tables of a schema.
+    pub(crate) fn tables_in<'a>(&'a self, schema: &'a str) -> impl Iterator<Item = &'a Arc<TableSchema>> {
+        self.tables.values().filter(move |table| table.schema == schema)
+    }
+
+    /// The schemas of a path that exist.
+    pub(crate) fn existing<'a>(&self, path: &'a SearchPath) -> Vec<&'a str> {
+        let schemas = path.schemas().iter().map(String::as_str);
+        schemas.filter(|schema| self.schemas.contains_key(*schema)).collect()
+    }
+
+    /// Takes in an object of the store; one of a newer server is left out.
+    fn add_object(&mut self, object: &Table) {
+        match serde_json::from_slice(&object.schema) {
+            Ok(ObjectJson::Schema { name }) => {
+                let schema = Namespace { oid: oid_of(object.id), id: Some(object.id) };
+                self.schemas.insert(name, schema);
+            }
+            Err(_) => {}
+        }
     }
 }
 
@@ -242,15 +340,18 @@ impl Catalog {
     pub(crate) async fn load(&self, fresh: bool) -> Result<Arc<Snapshot>, SqlError> {
         // The version is read first: a change in between makes the snapshot look old, never the other way.
         let mut version = self.kv.catalog_version();
-        let mut tables = self.kv.tables(fresh).await?;
+        let mut catalog = self.kv.catalog(fresh).await?;
         if fresh && self.kv.catalog_version() != version {
             // The fresh read itself brought news.
             version = self.kv.catalog_version();
-            tables = self.kv.tables(false).await?;
+            catalog = self.kv.catalog(false).await?;
         }
-        let tables = tables.iter().filter_map(TableSchema::from_table);
-        let tables = tables.map(|schema| (schema.name.clone(), Arc::new(schema))).collect();
-        let snapshot = Arc::new(Snapshot { version, tables });
+        let tables = catalog.tables.iter().filter_map(TableSchema::from_table);
+        let tables = tables.map(|table| ((table.schema.clone(), table.name.clone()), Arc::new(table)));
+        let (tables, change) = (tables.collect(), catalog.change);
+        let mut snapshot = Snapshot { version, change, tables, ..Snapshot::default() };
+        catalog.objects.iter().for_each(|object| snapshot.add_object(object));
+        let snapshot = Arc::new(snapshot);
         *self.current.write().unwrap_or_else(|e| e.into_inner()) = Some(snapshot.clone());
         Ok(snapshot)
     }
@@ -272,6 +373,7 @@ mod tests {
         };
         let schema = TableSchema {
             id: TableId(7),
+            schema: "s".into(),
             name: "t".into(),
             columns: vec![
                 column(1, "k", Type::Varchar(Some(10))),
@@ -281,10 +383,20 @@ mod tests {
             key: vec![0],
             key_name: "t_pkey".into(),
         };
-        let table = Table { id: TableId(7), name: "t".into(), schema: schema.to_bytes().unwrap() };
+        let table = Table { id: TableId(7), name: schema.stored_name(), schema: schema.to_bytes().unwrap() };
         assert_eq!(TableSchema::from_table(&table), Some(schema));
         let foreign = Table { id: TableId(8), name: "kv".into(), schema: Bytes::new() };
         assert_eq!(TableSchema::from_table(&foreign), None);
+    }
+
+    #[test]
+    fn no_two_names_are_one_in_the_store() {
+        let names =
+            [("public", "t"), ("s", "t"), ("public", "s.t"), ("s.t", "u"), ("s", "t.u"), ("s%2et", "u")];
+        let stored: std::collections::BTreeSet<_> =
+            names.map(|(schema, name)| stored_name(schema, name)).into();
+        assert_eq!(stored.len(), names.len(), "{stored:?}");
+        assert_eq!(stored_name("public", "t"), "t");
     }
 
     #[test]

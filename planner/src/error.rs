@@ -109,6 +109,16 @@ pub mod sqlstate {
     pub const INVALID_CURSOR: &str = "42P11";
     /// invalid_schema_name.
     pub const INVALID_SCHEMA: &str = "3F000";
+    /// duplicate_schema.
+    pub const DUPLICATE_SCHEMA: &str = "42P06";
+    /// reserved_name.
+    pub const RESERVED_NAME: &str = "42939";
+    /// invalid_name.
+    pub const INVALID_NAME: &str = "42602";
+    /// insufficient_privilege.
+    pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    /// dependent_objects_still_exist.
+    pub const DEPENDENT_OBJECTS: &str = "2BP01";
     /// invalid_catalog_name.
     pub const INVALID_DATABASE: &str = "3D000";
     /// protocol_violation: the parameters do not fit the prepared statement.

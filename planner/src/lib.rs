@@ -50,6 +50,7 @@ mod context;
 mod catalog;
 mod statement;
 mod settings;
+mod search_path;
 mod memory;
 pub mod types;
 mod interrupt;

@@ -9,7 +9,7 @@ use crate::expression::Expr;
 use crate::query::SelectPlan;
 use crate::result::Column;
 use crate::settings::Settings;
-use crate::statement::{CopyOptions, Direction, Name, Statement};
+use crate::statement::{CopyOptions, CreateSchema, Direction, Drop, Name, Statement};
 use crate::types::Type;
 
 /// What a statement will do.
@@ -24,10 +24,8 @@ pub(crate) enum Plan {
     Change(Arc<ChangePlan>),
     Truncate(Vec<ChangePlan>),
     CreateTable(Box<CreateTablePlan>),
-    DropTable {
-        names: Vec<Name>,
-        if_exists: bool,
-    },
+    Drop(Drop),
+    CreateSchema(CreateSchema),
     CopyIn(Box<CopyInPlan>),
     CopyOut {
         select: Arc<SelectPlan>,
@@ -167,8 +165,12 @@ pub(crate) enum Scroll {
 /// CREATE TABLE.
 #[derive(Debug)]
 pub(crate) struct CreateTablePlan {
+    /// Its name: where it goes without a schema is found when it is made.
+    pub(crate) name: Name,
     /// The new table; the store chooses its id.
-    pub(crate) schema: TableSchema,
+    pub(crate) table: TableSchema,
+    /// The name that the statement gives the primary key; else one that is free is chosen.
+    pub(crate) key_name: Option<String>,
     /// Where the table is split into ranges: values of the first columns of the key.
     pub(crate) splits: Vec<Vec<Expr>>,
     pub(crate) if_not_exists: bool,
@@ -193,7 +195,8 @@ impl Plan {
             | Plan::Change(_)
             | Plan::Truncate(_)
             | Plan::CreateTable(_)
-            | Plan::DropTable { .. }
+            | Plan::Drop(_)
+            | Plan::CreateSchema(_)
             | Plan::CopyIn(_)
             | Plan::Execute { .. } => true,
             Plan::Explain { analyze, plan } => *analyze && plan.writes(),

@@ -98,7 +98,8 @@ impl Planner {
         hints: &[Type],
     ) -> Result<Arc<Prepared>, SqlError> {
         let interrupt = Interrupt::at(session.deadline());
-        let prepared = self.plans.prepare(&self.context, sql, hints, &interrupt).await;
+        let path = session.search_path();
+        let prepared = self.plans.prepare(&self.context, &path, sql, hints, &interrupt).await;
         let prepared = prepared.and_then(|prepared| {
             check_allowed(session, &prepared)?;
             Ok(match &prepared.plan {
@@ -149,7 +150,7 @@ impl Planner {
         if timeline_read
             || session.in_block()
             || parameters.len() != prepared.parameter_types().len()
-            || !prepared.is_current(&self.context)
+            || !prepared.is_current(&self.context, &session.search_path())
         {
             return Err(parameters);
         }
@@ -167,7 +168,7 @@ impl Planner {
         statement: OnOneRow,
     ) -> Result<Execution, SqlError> {
         let OnOneRow { prepared, env, target } = statement;
-        if !prepared.is_current(&self.context) {
+        if !prepared.is_current(&self.context, &session.search_path()) {
             // Tables changed meanwhile: the key may be another one.
             return self.execute(session, &prepared, env.params).await;
         }
@@ -196,11 +197,12 @@ impl Planner {
             ));
         }
         let fresh;
-        let prepared = if prepared.is_current(&self.context) {
+        let path = session.search_path();
+        let prepared = if prepared.is_current(&self.context, &path) {
             prepared
         } else {
             let interrupt = Interrupt::at(session.deadline());
-            fresh = prepared.refreshed(&self.context, &self.plans, &interrupt).await?;
+            fresh = prepared.refreshed(&self.context, &self.plans, &path, &interrupt).await?;
             &fresh
         };
         check_allowed(session, prepared)?;

@@ -16,6 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::parse::parse;
 use crate::plan::Plan;
 use crate::result::Column;
+use crate::search_path::SearchPath;
 use crate::statement::Statement;
 use crate::types::Type;
 
@@ -54,6 +55,8 @@ pub struct Prepared {
     pub(crate) plan: Plan,
     /// The tables that the plan was made for.
     pub(crate) snapshot: Arc<Snapshot>,
+    /// Where its names were looked up.
+    path: Arc<SearchPath>,
 }
 
 impl Prepared {
@@ -95,11 +98,15 @@ impl Prepared {
         self.plan.writes()
     }
 
-    /// Does the plan still fit the tables?
-    pub(crate) fn is_current(&self, context: &Context) -> bool {
+    /// Does the plan still fit the tables, and the session's way to look them up?
+    pub(crate) fn is_current(&self, context: &Context, path: &Arc<SearchPath>) -> bool {
         // FETCH and EXECUTE have no tables of their own.
         matches!(self.plan, Plan::Fetch { .. } | Plan::Execute { .. })
-            || self.snapshot.version == context.kv.catalog_version()
+            || self.snapshot.version == context.kv.catalog_version() && self.is_by(path)
+    }
+
+    fn is_by(&self, path: &Arc<SearchPath>) -> bool {
+        Arc::ptr_eq(&self.path, path) || self.path == *path
     }
 
     /// The same statement, with the columns that the session knows of (FETCH, EXECUTE).
@@ -117,9 +124,10 @@ impl Prepared {
         &self,
         context: &Context,
         plans: &PlanCache,
+        path: &Arc<SearchPath>,
         interrupt: &Interrupt,
     ) -> Result<Arc<Prepared>, SqlError> {
-        let fresh = plans.prepare(context, &self.sql, &self.hints, interrupt).await?;
+        let fresh = plans.prepare(context, path, &self.sql, &self.hints, interrupt).await?;
         if fresh.columns != self.columns || fresh.parameters != self.parameters {
             return Err(SqlError::new(
                 crate::error::sqlstate::FEATURE_NOT_SUPPORTED,
@@ -133,6 +141,7 @@ impl Prepared {
 /// What a plan is kept by: the statement's text and the declared parameter types.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
+    path: Arc<SearchPath>,
     sql: String,
     hints: Vec<Type>,
 }
@@ -140,13 +149,14 @@ struct Key {
 /// A borrowed [`Key`], so that a look-up allocates nothing. It hashes as a [`Key`] does.
 #[derive(Hash)]
 struct KeyRef<'a> {
+    path: &'a Arc<SearchPath>,
     sql: &'a str,
     hints: &'a [Type],
 }
 
 impl Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        self.sql == key.sql && self.hints == key.hints
+        self.sql == key.sql && self.hints == key.hints && *self.path == key.path
     }
 }
 
@@ -175,17 +185,21 @@ impl PlanCache {
     pub(crate) async fn prepare(
         &self,
         context: &Context,
+        path: &Arc<SearchPath>,
         sql: &str,
         hints: &[Type],
         interrupt: &Interrupt,
     ) -> Result<Arc<Prepared>, SqlError> {
-        let found = self.plans.get(&KeyRef { sql, hints });
-        if let Some(found) = found.filter(|found| found.is_current(context)) {
+        let found = self.plans.get(&KeyRef { path, sql, hints });
+        if let Some(found) = found.filter(|found| found.is_current(context, path)) {
             return Ok(found);
         }
-        let prepared = Arc::new(prepare(context, sql, hints, interrupt).await?);
+        let prepared = Arc::new(prepare(context, path, sql, hints, interrupt).await?);
         if sql.len() <= PLAN_TEXT_BYTES_MAX && prepared.plan.is_worth_caching() {
-            self.plans.insert(Key { sql: sql.to_string(), hints: hints.to_vec() }, prepared.clone());
+            self.plans.insert(
+                Key { path: path.clone(), sql: sql.to_string(), hints: hints.to_vec() },
+                prepared.clone(),
+            );
         }
         Ok(prepared)
     }
@@ -194,15 +208,16 @@ impl PlanCache {
 /// Parses and binds a statement. Long ones are planned elsewhere, so that others have their turn meanwhile.
 async fn prepare(
     context: &Context,
+    path: &Arc<SearchPath>,
     sql: &str,
     hints: &[Type],
     interrupt: &Interrupt,
 ) -> Result<Prepared, SqlError> {
     let mut snapshot = context.catalog.snapshot().await?;
-    let mut bound = plan(sql, &snapshot, hints, interrupt).await?;
+    let mut bound = plan(sql, &snapshot, path, hints, interrupt).await?;
     if let Err(BindError { unknown_table: true, .. }) = bound {
         snapshot = context.catalog.load(true).await?;
-        bound = plan(sql, &snapshot, hints, interrupt).await?;
+        bound = plan(sql, &snapshot, path, hints, interrupt).await?;
     }
     let Bound { plan, parameters, nodes } = bound.map_err(|failed| failed.error)?;
     Ok(Prepared {
@@ -213,6 +228,7 @@ async fn prepare(
         columns: plan.columns(),
         plan,
         snapshot,
+        path: path.clone(),
     })
 }
 
@@ -220,11 +236,12 @@ async fn prepare(
 async fn plan(
     sql: &str,
     snapshot: &Arc<Snapshot>,
+    path: &Arc<SearchPath>,
     hints: &[Type],
     interrupt: &Interrupt,
 ) -> Result<Result<Bound, BindError>, SqlError> {
     if sql.len() <= INLINE_BYTES_MAX {
-        return Ok(plan_here(sql, snapshot, hints, interrupt));
+        return Ok(plan_here(sql, snapshot, path, hints, interrupt));
     }
     let size = u32::try_from(sql.len() >> 10).unwrap_or(u32::MAX).clamp(1, PLANNED_KIB_MAX);
     // The semaphore is never closed.
@@ -232,9 +249,10 @@ async fn plan(
         PLANNED_KIB.acquire_many(size).await.map_err(|_| SqlError::internal("no more statements"))?;
     interrupt.check()?;
     let (sql, snapshot, hints, own) = (sql.to_string(), snapshot.clone(), hints.to_vec(), interrupt.clone());
+    let path = path.clone();
     let work = move || {
         let _permit = permit;
-        Ok(plan_here(&sql, &snapshot, &hints, &own))
+        Ok(plan_here(&sql, &snapshot, &path, &hints, &own))
     };
     interrupt.compute(work).await
 }
@@ -243,13 +261,14 @@ async fn plan(
 fn plan_here(
     sql: &str,
     snapshot: &Arc<Snapshot>,
+    path: &Arc<SearchPath>,
     hints: &[Type],
     interrupt: &Interrupt,
 ) -> Result<Bound, BindError> {
     let parsed = parse(sql).and_then(|parsed| interrupt.check().map(|()| parsed));
     let (statement, depth) = parsed.map_err(|error| BindError { error, unknown_table: false })?;
     let stack = BIND_BYTES + depth as usize * BIND_STEP_BYTES;
-    with_stack(stack, || bind(statement, snapshot.clone(), hints, interrupt))
+    with_stack(stack, || bind(statement, snapshot.clone(), path.clone(), hints, interrupt))
 }
 
 #[cfg(test)]
@@ -261,11 +280,14 @@ mod tests {
     #[test]
     fn a_borrowed_key_finds_its_owned_one() {
         let (sql, hints) = ("SELECT v FROM t WHERE k = $1", vec![Type::Int8, Type::Varchar(Some(3))]);
-        let borrowed = KeyRef { sql, hints: &hints };
-        let owned = Key { sql: sql.into(), hints: hints.clone() };
+        let path = Arc::new(SearchPath::new("s", "root", "db"));
+        let other = Arc::new(SearchPath::new("t", "root", "db"));
+        let borrowed = KeyRef { path: &path, sql, hints: &hints };
+        let owned = Key { path: path.clone(), sql: sql.into(), hints: hints.clone() };
         let state = RandomState::new();
         assert_eq!(state.hash_one(&borrowed), state.hash_one(&owned));
         assert!(borrowed.equivalent(&owned));
-        assert!(!KeyRef { sql, hints: &hints[..1] }.equivalent(&owned));
+        assert!(!KeyRef { path: &path, sql, hints: &hints[..1] }.equivalent(&owned));
+        assert!(!KeyRef { path: &other, sql, hints: &hints }.equivalent(&owned));
     }
 }

@@ -177,6 +177,7 @@ mod tests {
         };
         let schema = TableSchema {
             id: TableId(7),
+            schema: "public".into(),
             name: "t".into(),
             columns: vec![
                 column(1, "k", Type::Text, true),

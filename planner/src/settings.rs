@@ -6,12 +6,14 @@
 //! this server really has.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kvstore::request::Consistency;
 
 use crate::error::{SqlError, sqlstate};
+use crate::search_path::{self, SearchPath};
 use crate::types::parse_bool;
 
 /// How a setting's value is checked.
@@ -153,6 +155,10 @@ pub(crate) struct Settings {
     changed: BTreeMap<String, String>,
     /// What RESET goes back to: values of the startup packet.
     startup: BTreeMap<String, String>,
+    /// The database that the session is connected to.
+    database: String,
+    /// `search_path`.
+    pub(crate) search_path: Arc<SearchPath>,
     /// `consistency`.
     pub(crate) consistency: Consistency,
     /// `max_staleness`; `None` is off.
@@ -181,8 +187,10 @@ fn unrecognized(name: &str) -> SqlError {
 
 impl Settings {
     /// Settings at their defaults; `fixed` gives the read-only ones that only the server knows.
-    pub(crate) fn new(fixed: &[(&str, &str)]) -> Settings {
-        Settings {
+    pub(crate) fn new(fixed: &[(&str, &str)], database: &str) -> Settings {
+        let mut settings = Settings {
+            database: database.into(),
+            search_path: Arc::new(SearchPath::new("", "", "")),
             changed: BTreeMap::new(),
             startup: fixed.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             consistency: Consistency::Strong,
@@ -190,8 +198,10 @@ impl Settings {
             session_guarantees: true,
             statement_timeout: TIMEOUT_DEFAULT,
             timeout_is_set: false,
-            revision: REVISIONS.fetch_add(1, Ordering::Relaxed),
-        }
+            revision: 0,
+        };
+        settings.refresh();
+        settings
     }
 
     /// The value of a setting. 42704 if unknown.
@@ -258,7 +268,14 @@ impl Settings {
             "client_encoding" if encoding_is_utf8(value) => "UTF8".to_string(),
             "TimeZone" => time_zone(value)?,
             "DateStyle" => date_style(value)?,
-            "search_path" => search_path(value)?,
+            "search_path" => match search_path::list(value) {
+                Some(_) => value.to_string(),
+                None => {
+                    let message = format!("invalid value for parameter \"search_path\": \"{value}\"");
+                    let error = SqlError::new(sqlstate::INVALID_PARAMETER, message);
+                    return Err(error.detail("List syntax is invalid."));
+                }
+            },
             "role" | "session_authorization" => self.user(known, value)?,
             _ => check(known, value)?,
         };
@@ -301,9 +318,14 @@ impl Settings {
             "timeline" => Consistency::Timeline,
             _ => Consistency::Strong,
         };
+        let user = text("session_authorization");
+        let search_path = SearchPath::new(&text("search_path"), &user, &self.database);
         let max_staleness = parse_duration(&text("max_staleness"));
         let session_guarantees = text("session_guarantees") == "on";
         let timeout = parse_duration(&text("statement_timeout")).filter(|timeout| !timeout.is_zero());
+        if search_path != *self.search_path {
+            self.search_path = Arc::new(search_path);
+        }
         self.consistency = consistency;
         self.max_staleness = max_staleness;
         self.session_guarantees = session_guarantees;
@@ -353,18 +375,6 @@ fn date_style(value: &str) -> Result<String, SqlError> {
         }
     }
     Ok(format!("ISO, {order}"))
-}
-
-/// A search path that finds what is in schema public. 0A000 for another one: names would mean other tables than the
-/// client believes.
-fn search_path(value: &str) -> Result<String, SqlError> {
-    let schemas: Vec<&str> = value.split(',').map(|word| word.trim().trim_matches('"')).collect();
-    let known = |schema: &&str| matches!(*schema, "public" | "$user" | "pg_catalog" | "pg_temp" | "");
-    if let Some(other) = schemas.iter().find(|schema| !known(schema)) {
-        return Err(SqlError::unsupported(format!("the schema \"{other}\" in search_path"))
-            .hint("There is one schema for tables, public."));
-    }
-    Ok(value.to_string())
 }
 
 /// 0A000 for a level of isolation that is not kept.

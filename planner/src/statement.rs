@@ -43,11 +43,8 @@ pub(crate) enum Statement {
     Delete(Delete),
     Truncate(Vec<Name>),
     CreateTable(CreateTable),
-    DropTable {
-        names: Vec<Name>,
-        /// That a table does not exist is a notice, not an error.
-        if_exists: bool,
-    },
+    Drop(Drop),
+    CreateSchema(CreateSchema),
     Copy(Copy),
     Explain {
         /// Run it, too, and say how long it took.
@@ -386,6 +383,31 @@ pub(crate) struct CreateTable {
     pub(crate) key_name: Option<String>,
     /// SPLIT AT VALUES: the first columns of the keys at which a new range begins.
     pub(crate) splits: Vec<Vec<Syntax>>,
+}
+
+/// CREATE SCHEMA.
+#[derive(Clone, Debug)]
+pub(crate) struct CreateSchema {
+    pub(crate) name: String,
+    pub(crate) if_not_exists: bool,
+}
+
+/// What a DROP drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DropKind {
+    Table,
+    Schema,
+}
+
+/// DROP.
+#[derive(Clone, Debug)]
+pub(crate) struct Drop {
+    pub(crate) kind: DropKind,
+    pub(crate) names: Vec<Name>,
+    /// That something does not exist is a notice, not an error.
+    pub(crate) if_exists: bool,
+    /// What depends on it goes, too.
+    pub(crate) cascade: bool,
 }
 
 /// A column of CREATE TABLE.

@@ -51,20 +51,7 @@ pub trait Holder {
 impl ClusterMap {
     /// Drops a table: it is gone for everyone who looks; its data goes when the members see the marks.
     pub(crate) async fn drop_table(&self, table: &TableView) -> Result<(), KvError> {
-        let mut ops = vec![
-            Op::Delete { path: self.paths.name(&table.table.name), version: None },
-            Op::Delete { path: self.paths.table(table.table.id), version: None },
-        ];
-        for (at, range) in table.ranges.iter().enumerate() {
-            let mut nodes: Vec<NodeId> = range.descriptor.nodes().collect();
-            if at == 0 {
-                // One mark names all live nodes: their gateways, too, must see that the table is gone.
-                nodes.extend(self.view().nodes.keys().filter(|node| !range.descriptor.has_node(**node)));
-            }
-            let nodes = layout::encode_nodes(nodes.into_iter());
-            ops.push(create(self.paths.dropped(range.descriptor.id), nodes));
-        }
-        match self.coordinator.multi(ops).await {
+        match self.coordinator.multi(self.drop_steps(table)).await {
             Ok(()) => Ok(()),
             Err(CoordinationError::NoNode(_)) => Err(KvError::NoTable(table.table.name.clone())),
             Err(error) => {
@@ -78,6 +65,27 @@ impl ClusterMap {
                 }
             }
         }
+    }
+
+    /// The steps that drop a table, to be done at once.
+    pub(super) fn drop_steps(&self, table: &TableView) -> Vec<Op> {
+        let mut ops = vec![
+            Op::Delete { path: self.paths.name(&table.table.name), version: None },
+            Op::Delete { path: self.paths.table(table.table.id), version: None },
+        ];
+        if table.table != table.made {
+            ops.push(Op::Delete { path: self.paths.object(table.table.id), version: None });
+        }
+        for (at, range) in table.ranges.iter().enumerate() {
+            let mut nodes: Vec<NodeId> = range.descriptor.nodes().collect();
+            if at == 0 {
+                // One mark names all live nodes: their gateways, too, must see that the table is gone.
+                nodes.extend(self.view().nodes.keys().filter(|node| !range.descriptor.has_node(**node)));
+            }
+            let nodes = layout::encode_nodes(nodes.into_iter());
+            ops.push(create(self.paths.dropped(range.descriptor.id), nodes));
+        }
+        ops
     }
 
     /// Drops the table of this name, and sees that it is gone. It stays to be awaited ([`ClusterMap::await_drop`]).

@@ -9,7 +9,11 @@
 //!                     /tables            number of the newest table
 //!                     /tables/<number>   name, ranges, schema
 //!                     /ranges/<id>       table, key bounds, members (below it replication keeps epoch, leader, ..)
-//!                     /dropped/<id>      members that still hold data of a dropped range
+//!                     /dropped/<id>      members that still hold data of a dropped range; or nodes that have not seen a
+//!                                        change of the catalog yet ([`barrier`])
+//!                     /objects           number of the newest change of the catalog, and whose it was
+//!                     /objects/<number>  name and content of an object: what has a name and no rows (a schema, a view), or
+//!                                        what a table has in place of what was written when it was made
 //! ```
 //!
 //! Every text is `word value` lines; a table's schema follows its lines as it is. Members are (node, incarnation), so
@@ -22,6 +26,9 @@ use bytes::Bytes;
 use wal::{CohortId, Incarnation, NodeId, ReplicaId};
 
 use crate::request::{Table, TableId};
+
+/// The directories that everything hangs in.
+pub(crate) const DIRS: [&str; 7] = ["registry", "nodes", "names", "tables", "ranges", "dropped", "objects"];
 
 /// Paths below `/spinnaker/<cluster>`.
 #[derive(Clone, Debug)]
@@ -77,6 +84,14 @@ impl Paths {
 
     pub(crate) fn dropped(&self, range: CohortId) -> String {
         format!("{}/dropped/{range}", self.root)
+    }
+
+    pub(crate) fn objects(&self) -> String {
+        self.dir("objects")
+    }
+
+    pub(crate) fn object(&self, object: TableId) -> String {
+        format!("{}/objects/{}", self.root, object.0)
     }
 }
 
@@ -277,6 +292,43 @@ impl NodeAddresses {
     }
 }
 
+/// The upper half of a mark's number that is of no range: its nodes have not seen the change yet whose number the lower
+/// half is. Numbers of ranges are random, so none of them begins so.
+const BARRIER: u128 = u64::from_be_bytes(*b"\xffbarrier") as u128;
+
+/// The mark in `dropped` of the nodes that have not seen a change of the catalog yet.
+pub(crate) fn barrier(change: u64) -> CohortId {
+    CohortId(BARRIER << 64 | u128::from(change))
+}
+
+/// The change that a mark in `dropped` is about; `None` if it is of a range.
+pub(crate) fn barrier_of(mark: CohortId) -> Option<u64> {
+    (mark.0 >> 64 == BARRIER).then_some(mark.0 as u64)
+}
+
+/// `objects`: the number of the newest change, and random words that tell whose it was.
+pub(crate) fn encode_change(change: u64, whose: u64) -> Bytes {
+    format!("change {change} {whose:016x}\n").into()
+}
+
+/// `objects`: the number of the newest change. None was made as long as it is empty.
+pub(crate) fn decode_change(data: &[u8]) -> Option<u64> {
+    match std::str::from_utf8(data).ok()?.trim() {
+        "" => Some(0),
+        text => text.strip_prefix("change ")?.split(' ').next()?.parse().ok(),
+    }
+}
+
+/// `objects/<number>`.
+pub(crate) fn encode_object(object: &Table) -> Bytes {
+    TableDescriptor { table: object.clone(), ranges: Vec::new() }.encode()
+}
+
+/// `objects/<number>`.
+pub(crate) fn decode_object(id: TableId, data: &Bytes) -> Option<Table> {
+    TableDescriptor::decode(id, data).map(|descriptor| descriptor.table)
+}
+
 /// `id`.
 pub(crate) fn encode_cluster(cluster: ClusterId) -> Bytes {
     format!("cluster {cluster}\n").into()
@@ -341,6 +393,7 @@ mod tests {
                 let _ = decode_registration(&data);
                 let _ = decode_cluster(&data);
                 let _ = decode_nodes(&data);
+                let _ = decode_change(&data);
             }
         }
     }
@@ -370,6 +423,10 @@ mod tests {
         assert_eq!(decode_cluster(&encode_cluster(ClusterId(77))), Some(ClusterId(77)));
         let nodes = vec![NodeId(1), NodeId(3)];
         assert_eq!(decode_nodes(&encode_nodes(nodes.iter().copied())), Some(nodes));
+        assert_eq!((decode_change(b""), decode_change(&encode_change(7, 1))), (Some(0), Some(7)));
+        let object = Table { id: TableId(4), name: "s.".into(), schema: Bytes::from_static(b"{}") };
+        assert_eq!(decode_object(TableId(4), &encode_object(&object)), Some(object));
+        assert_eq!((barrier_of(barrier(9)), barrier_of(CohortId(9))), (Some(9), None));
     }
 
     #[test]

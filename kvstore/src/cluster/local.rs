@@ -5,6 +5,7 @@
 //! <data-dir>/CLUSTER        id of the cluster that the node belongs to: one line of text
 //! <data-dir>/REBUILD        the directory takes the place of a lost one (`--rebuild`), and has not done so yet
 //! <data-dir>/NODES          where the nodes were reached last, for a start without a coordinator: lines of text
+//! <data-dir>/OBJECTS        the catalog's objects, and the number of the newest change: lines of text
 //! <data-dir>/r-<id>/range   the range's descriptor, its table with its schema, the cluster's id
 //!
 //! range:  magic "SPNKRANG" | CRC32C u32 LE of the rest | version u32 LE | cluster u128 LE | version of the range's znode
@@ -20,12 +21,15 @@ use bytes::{Buf, BufMut, Bytes};
 use wal::disk::Disk;
 use wal::{CohortId, NodeId};
 
-use super::layout::{ClusterId, RangeDescriptor, TableDescriptor};
+use super::layout::{ClusterId, RangeDescriptor, TableDescriptor, decode_object, encode_object, hex, unhex};
 use crate::encoding::{put_number, put_string, take_number, take_string};
-use crate::request::TableId;
+use crate::request::{Table, TableId};
 
 const CLUSTER: &str = "CLUSTER";
 const NODES: &str = "NODES";
+const OBJECTS: &str = "OBJECTS";
+/// First words of `OBJECTS`.
+const OBJECTS_HEAD: &str = "spinnaker-objects 1";
 const REBUILD: &str = "REBUILD";
 const RANGE: &str = "range";
 /// First line of `NODES`.
@@ -89,6 +93,53 @@ impl KeptRange {
         let table = TableId(take_number(&mut bytes)?);
         let table = TableDescriptor::decode(table, &take_string(&mut bytes)?)?;
         bytes.is_empty().then_some(KeptRange { cluster, version, descriptor, table })
+    }
+}
+
+/// The objects of the catalog as a node's disk keeps them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeptObjects {
+    /// The newest change of the catalog that is in it: of two, the larger one counts.
+    pub(crate) change: u64,
+    /// In the order of their numbers.
+    pub(crate) objects: Vec<Table>,
+}
+
+impl KeptObjects {
+    /// Reads what the disk holds: nothing, if it never kept any. An error if it cannot be understood.
+    pub(crate) fn read(disk: &dyn Disk) -> io::Result<KeptObjects> {
+        let Some(bytes) = read(disk, OBJECTS)? else { return Ok(KeptObjects::default()) };
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("{OBJECTS} is damaged"));
+        let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
+        KeptObjects::parse(text).ok_or_else(damaged)
+    }
+
+    /// Keeps them.
+    pub(crate) fn write(&self, disk: &dyn Disk) -> io::Result<()> {
+        replace(disk, "", OBJECTS, self.to_text().as_bytes())
+    }
+
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = format!("{OBJECTS_HEAD} {}\n", self.change);
+        for object in &self.objects {
+            text += &format!("{} {}\n", object.id.0, hex(&encode_object(object)));
+        }
+        text += &format!("end {:08x}\n", crc32c::crc32c(text.as_bytes()));
+        text
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<KeptObjects> {
+        let (body, end) = text.split_at(text.rfind("end ")?);
+        if end != format!("end {:08x}\n", crc32c::crc32c(body.as_bytes())) {
+            return None;
+        }
+        let mut lines = body.lines();
+        let change = lines.next()?.strip_prefix(OBJECTS_HEAD)?.trim().parse().ok()?;
+        let object = |line: &str| {
+            let (id, bytes) = line.split_once(' ')?;
+            decode_object(TableId(id.parse().ok()?), &unhex(bytes)?)
+        };
+        Some(KeptObjects { change, objects: lines.map(object).collect::<Option<_>>()? })
     }
 }
 

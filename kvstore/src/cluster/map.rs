@@ -15,13 +15,13 @@ use wal::{CohortId, Incarnation, NodeId, ReplicaId};
 
 use super::belonging::Belonging;
 use super::gone::Gone;
-use super::layout::{ClusterId, NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
-use super::local::KeptRange;
+use super::layout::{self, ClusterId, NodeAddresses, Paths, RangeDescriptor, TableDescriptor};
+use super::local::{KeptObjects, KeptRange};
 use super::route::RangeRoute;
 use super::time::{MachineTime, Time};
 use super::view::{TableView, View, covers_all_keys};
 use crate::error::KvError;
-use crate::request::TableId;
+use crate::request::{Table, TableId};
 
 /// Random, so that a restored coordinator cannot hand out an old one ([random-cohort-ids]).
 pub(super) fn random_range() -> CohortId {
@@ -50,6 +50,8 @@ pub struct ClusterMap {
     view: RwLock<Arc<View>>,
     /// What this node's disk kept of its ranges when it started.
     kept: Mutex<HashMap<CohortId, KeptRange>>,
+    /// The same of the objects.
+    kept_objects: Mutex<(u64, BTreeMap<TableId, Arc<Table>>)>,
     /// What waits at the coordinator go by.
     pub(super) time: Arc<dyn Time>,
     /// Makes identities of new ranges.
@@ -72,6 +74,7 @@ impl ClusterMap {
             fewer_replicas: false,
             view: RwLock::default(),
             kept: Mutex::default(),
+            kept_objects: Mutex::default(),
             time: Arc::new(MachineTime),
             new_range: Arc::new(random_range),
             last_addresses: Mutex::default(),
@@ -98,15 +101,17 @@ impl ClusterMap {
 
     /// Makes the directories that everything hangs in.
     pub async fn ensure(&self) -> Result<(), CoordinationError> {
-        for dir in ["registry", "nodes", "names", "tables", "ranges", "dropped"] {
+        for dir in layout::DIRS {
             self.coordinator.ensure(&self.paths.dir(dir)).await?;
         }
         Ok(())
     }
 
     /// What this node's disk keeps of the ranges of its cluster, for when the coordinator does not say it.
-    pub(crate) fn remember(&self, kept: Vec<KeptRange>) {
+    pub(crate) fn remember(&self, kept: Vec<KeptRange>, objects: KeptObjects) {
         *lock(&self.kept) = kept.into_iter().map(|kept| (kept.descriptor.id, kept)).collect();
+        let all = objects.objects.into_iter().map(|object| (object.id, Arc::new(object)));
+        *lock(&self.kept_objects) = (objects.change, all.collect());
     }
 
     /// Knows, until the coordinator has been read, what was remembered of its cluster: the tables of which it has all
@@ -119,7 +124,9 @@ impl ClusterMap {
     ) -> bool {
         let tables: BTreeSet<TableId> = lock(&self.kept).values().map(|kept| kept.table.table.id).collect();
         let mut view = View::default();
+        (view.change, view.objects) = lock(&self.kept_objects).clone();
         for (id, table) in tables.into_iter().filter_map(|id| Some((id, self.kept_view(id)?))) {
+            let table = table.as_it_is_now(view.objects.get(&id));
             // Of two with one name, the one with the lower number was dropped before the other was made.
             view.by_name.insert(table.table.name.clone(), table.clone());
             view.by_id.insert(id, table);
@@ -142,7 +149,7 @@ impl ClusterMap {
             |range: &&KeptRange| Arc::new(RangeRoute::new(Arc::new(range.descriptor.clone()), range.version));
         let mut ranges: Vec<_> = kept.iter().map(route).collect();
         ranges.sort_by(|a, b| a.descriptor.start.cmp(&b.descriptor.start));
-        covers_all_keys(&ranges).then(|| Arc::new(TableView { table, ranges }))
+        covers_all_keys(&ranges).then(|| Arc::new(TableView { made: table.clone(), table, ranges }))
     }
 
     /// The view now.
@@ -212,6 +219,7 @@ impl ClusterMap {
         self.check_cluster().await?;
         let old = self.view();
         let mut new = View::default();
+        self.load_objects(&old, &mut new).await?;
         let mut disks = Vec::new();
         for node in self.coordinator.list(&self.paths.dir("nodes")).await? {
             let Ok(node) = node.parse().map(NodeId) else { continue };
@@ -226,6 +234,7 @@ impl ClusterMap {
         for id in self.coordinator.list(&self.paths.dir("tables")).await? {
             let Ok(id) = id.parse().map(TableId) else { continue };
             if let Some(table) = self.table_view(id, &old, &mut new, &disks).await? {
+                let table = table.as_it_is_now(new.objects.get(&id));
                 new.by_name.insert(table.table.name.clone(), table.clone());
                 new.by_id.insert(id, table);
             }
@@ -234,7 +243,7 @@ impl ClusterMap {
             new.dropped.extend(range.parse::<CohortId>());
         }
         self.keep_lost(&old, &mut new);
-        let mut changed = false;
+        let mut changed = new.objects != old.objects;
         for (id, table) in &new.by_id {
             if !old.by_id.contains_key(id) {
                 changed = true;
@@ -251,6 +260,34 @@ impl ClusterMap {
         self.belonging.confirm();
         if changed {
             self.version.send_modify(|version| *version += 1);
+        }
+        Ok(())
+    }
+
+    /// Reads the objects, unless nothing has changed. The number of the newest change is read first: what was changed up
+    /// to it is seen, and perhaps more.
+    async fn load_objects(&self, old: &View, new: &mut View) -> Result<(), CoordinationError> {
+        let path = self.paths.objects();
+        let found = self.coordinator.get(&path).await?;
+        let change = found.and_then(|found| layout::decode_change(&found.data));
+        new.change = change.unwrap_or(0);
+        if change == Some(old.change) && self.belonging.is_confirmed() {
+            new.objects = old.objects.clone();
+            return Ok(());
+        }
+        for id in self.coordinator.list(&path).await? {
+            let Ok(id) = id.parse().map(TableId) else { continue };
+            let path = self.paths.object(id);
+            let Some(found) = self.coordinator.get(&path).await? else { continue };
+            if let Some(object) = layout::decode_object(id, &found.data) {
+                new.objects.insert(id, Arc::new(object));
+                continue;
+            }
+            tracing::error!(
+                path,
+                "an object of the catalog cannot be read at the coordinator: restore its text"
+            );
+            new.objects.extend(old.objects.get(&id).map(|known| (id, known.clone())));
         }
         Ok(())
     }
@@ -363,7 +400,7 @@ impl ClusterMap {
                 "the ranges of {path} leave a gap or overlap: restore them"
             )));
         }
-        Ok(Loaded::Table(Arc::new(TableView { table: table.table, ranges })))
+        Ok(Loaded::Table(Arc::new(TableView { made: table.table.clone(), table: table.table, ranges })))
     }
 
     /// Writes a table's text anew where somebody has written something else, if the disk keeps it: it never changes.

@@ -1,5 +1,6 @@
 //! The cluster as a node knows it: which tables, ranges and nodes there are, and how to reach them.
 //!
+//! - `changing`: several changes of tables and objects in one atomic step.
 //! - `dropping`: dropping a table: one atomic step, then each member gives its data back.
 //! - `tables`: making a table, one atomic step at the coordinator.
 //! - `identity`: whether the coordinator holds this node's cluster.
@@ -11,6 +12,7 @@
 //! - `layout`: the texts of the znodes.
 //! - `peers`: one stream of requests to each other node. `silence`: which of them are not heard of.
 
+pub(crate) mod changing;
 pub(crate) mod dropping;
 pub(crate) mod tables;
 pub(crate) mod identity;

@@ -13,13 +13,13 @@ use crate::request::{Table, TableId};
 /// Replicas of a range.
 pub(crate) const REPLICAS: usize = 3;
 /// ZooKeeper takes 1 MiB per request; this leaves room for its own words.
-const MULTI_BYTES_MAX: usize = 768 << 10;
+pub(super) const MULTI_BYTES_MAX: usize = 768 << 10;
 /// Longest table name, in bytes.
 const NAME_BYTES_MAX: usize = 255;
 /// Largest number of a table: nobody makes so many, so a larger one was never given.
 const NUMBER_MAX: u64 = 1 << 48;
 /// Tries against others that make tables at the same time.
-const TRIES_MAX: usize = 50;
+pub(super) const TRIES_MAX: usize = 50;
 
 /// Members of `count` ranges by chained declustering: a first node and the next two, each range one further.
 pub(crate) fn place(nodes: &[ReplicaId], count: usize, first: usize) -> Vec<Vec<ReplicaId>> {
@@ -32,21 +32,12 @@ impl ClusterMap {
     /// Makes a table. Returns when it stands at the coordinator; its replicas open by themselves.
     pub async fn create_table(&self, name: &str, schema: Bytes, splits: &[Bytes]) -> Result<Table, KvError> {
         check_name(name)?;
-        if splits.first().is_some_and(|split| split.is_empty()) || !splits.is_sorted_by(|a, b| a < b) {
-            return Err(KvError::Invalid("split keys must be sorted, distinct and not empty".into()));
-        }
+        check_splits(splits)?;
         self.coordinator.sync().await.map_err(coordination)?;
         self.check_cluster().await.map_err(coordination)?;
         for _ in 0..TRIES_MAX {
             let nodes = self.nodes_for_replicas().await?;
-            let counter = self.paths.dir("tables");
-            let found = self.coordinator.get(&counter).await.map_err(coordination)?;
-            let found = found.ok_or_else(|| KvError::Coordination(format!("no node {counter}")))?;
-            let last = last_number(&found.data).ok_or_else(|| {
-                KvError::Coordination(format!(
-                    "{counter} does not hold the number of the newest table: restore it, larger than any below it"
-                ))
-            })?;
+            let (last, version) = self.last_table().await?;
             let table = Table { id: TableId(last + 1), name: name.to_owned(), schema: schema.clone() };
             let members = nodes.place(splits.len() + 1, last as usize);
             let ranges = new_ranges(table.id, splits, members, &*self.new_range);
@@ -58,9 +49,9 @@ impl ClusterMap {
             let mut ops = nodes.checks.clone();
             ops.extend([
                 Op::Set {
-                    path: counter,
+                    path: self.paths.dir("tables"),
                     data: format!("{}\n", table.id.0).into(),
-                    version: Some(found.version),
+                    version: Some(version),
                 },
                 create(self.paths.name(name), format!("{}\n", table.id.0).into()),
             ]);
@@ -95,6 +86,19 @@ impl ClusterMap {
         Err(KvError::Overloaded("too many tables are being created at once".into()))
     }
 
+    /// The number of the newest table or object, and the version of the znode that holds it.
+    pub(super) async fn last_table(&self) -> Result<(u64, i32), KvError> {
+        let counter = self.paths.dir("tables");
+        let found = self.coordinator.get(&counter).await.map_err(coordination)?;
+        let found = found.ok_or_else(|| KvError::Coordination(format!("no node {counter}")))?;
+        let last = last_number(&found.data).ok_or_else(|| {
+            KvError::Coordination(format!(
+                "{counter} does not hold the number of the newest table: restore it, larger than any below it"
+            ))
+        })?;
+        Ok((last, found.version))
+    }
+
     async fn name_taken(&self, name: &str) -> Result<bool, KvError> {
         let found = self.coordinator.get(&self.paths.name(name)).await.map_err(coordination)?;
         Ok(found.is_some())
@@ -103,7 +107,7 @@ impl ClusterMap {
     /// The nodes that may be members of new ranges, by the registry: whether a member lives now is a question of where
     /// it is best, not of whether it is one. Fewer than three are refused unless that was asked for: a range's members
     /// do not change.
-    async fn nodes_for_replicas(&self) -> Result<Candidates, KvError> {
+    pub(super) async fn nodes_for_replicas(&self) -> Result<Candidates, KvError> {
         let registered = self.coordinator.list(&self.paths.dir("registry")).await.map_err(coordination)?;
         let announced = self.coordinator.list(&self.paths.dir("nodes")).await.map_err(coordination)?;
         let (mut live, mut away, mut checks) = (Vec::new(), Vec::new(), Vec::new());
@@ -124,11 +128,11 @@ impl ClusterMap {
 
 /// The nodes that new ranges can be placed on.
 #[derive(Debug)]
-struct Candidates {
+pub(super) struct Candidates {
     live: Vec<ReplicaId>,
     away: Vec<ReplicaId>,
     /// That their registrations are as they were read.
-    checks: Vec<Op>,
+    pub(super) checks: Vec<Op>,
 }
 
 impl Candidates {
@@ -158,7 +162,7 @@ impl Candidates {
     }
 
     /// Members of `count` ranges: live nodes; if they are too few, all of them and some that are away.
-    fn place(&self, count: usize, first: usize) -> Vec<Vec<ReplicaId>> {
+    pub(super) fn place(&self, count: usize, first: usize) -> Vec<Vec<ReplicaId>> {
         let replicas = (self.live.len() + self.away.len()).min(REPLICAS);
         let Some(missing) = replicas.checked_sub(self.live.len()).filter(|missing| *missing > 0) else {
             return place(&self.live, count, first);
@@ -179,7 +183,8 @@ fn last_number(data: &[u8]) -> Option<u64> {
     }
 }
 
-fn check_name(name: &str) -> Result<(), KvError> {
+/// Refuses a name that no table can have.
+pub(super) fn check_name(name: &str) -> Result<(), KvError> {
     if name.is_empty() {
         return Err(KvError::Invalid("a table needs a name".into()));
     }
@@ -189,7 +194,15 @@ fn check_name(name: &str) -> Result<(), KvError> {
     Ok(())
 }
 
-fn new_ranges(
+/// Refuses keys that divide nothing.
+pub(super) fn check_splits(splits: &[Bytes]) -> Result<(), KvError> {
+    if splits.first().is_some_and(|split| split.is_empty()) || !splits.is_sorted_by(|a, b| a < b) {
+        return Err(KvError::Invalid("split keys must be sorted, distinct and not empty".into()));
+    }
+    Ok(())
+}
+
+pub(super) fn new_ranges(
     table: TableId,
     splits: &[Bytes],
     members: Vec<Vec<ReplicaId>>,
@@ -214,7 +227,7 @@ pub(super) fn create(path: String, data: Bytes) -> Op {
     Op::Create { path, data, mode: CreateMode::Persistent }
 }
 
-fn op_bytes(op: &Op) -> usize {
+pub(super) fn op_bytes(op: &Op) -> usize {
     match op {
         Op::Create { path, data, .. } | Op::Set { path, data, .. } => path.len() + data.len() + 64,
         Op::Check { path, .. } | Op::Delete { path, .. } => path.len() + 64,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wal::{CohortId, NodeId, ReplicaId};
 
-use super::layout::NodeAddresses;
+use super::layout::{self, NodeAddresses};
 use super::route::RangeRoute;
 use crate::request::{Table, TableId};
 
@@ -14,6 +14,8 @@ use crate::request::{Table, TableId};
 pub struct TableView {
     /// Its number, name and schema.
     pub table: Table,
+    /// The same as they were when it was made: what stands in its descriptor forever.
+    pub(crate) made: Table,
     /// Its ranges.
     pub ranges: Vec<Arc<RangeRoute>>,
 }
@@ -31,6 +33,15 @@ impl TableView {
                 range.learn(known);
             }
         }
+    }
+
+    /// The same table with the name and the schema that a change has given it.
+    pub(super) fn as_it_is_now(self: Arc<TableView>, changed: Option<&Arc<Table>>) -> Arc<TableView> {
+        let table = changed.map_or(&self.made, |changed| changed);
+        if *table == self.table {
+            return self;
+        }
+        Arc::new(TableView { table: table.clone(), made: self.made.clone(), ranges: self.ranges.clone() })
     }
 
     /// The range that holds the key.
@@ -52,6 +63,10 @@ pub struct View {
     pub(crate) dropped: BTreeSet<CohortId>,
     /// Tables that stand at the coordinator and cannot be read there, and why.
     pub(crate) unreadable: BTreeMap<TableId, String>,
+    /// What has a name and no rows, and what tables have in place of their first name and schema.
+    pub(crate) objects: BTreeMap<TableId, Arc<Table>>,
+    /// The newest change of the catalog that this view is certain to show.
+    pub(crate) change: u64,
 }
 
 impl View {
@@ -69,9 +84,22 @@ impl View {
         let tables = self.by_id.values();
         let listed: HashSet<CohortId> =
             tables.flat_map(|table| table.ranges.iter().map(|range| range.range())).collect();
-        let (doubtful, certain): (Vec<_>, Vec<_>) =
-            self.dropped.iter().copied().partition(|range| listed.contains(range));
+        let ranges = self.dropped.iter().copied().filter(|mark| layout::barrier_of(*mark).is_none());
+        let (doubtful, certain): (Vec<_>, Vec<_>) = ranges.partition(|range| listed.contains(range));
         (certain, !doubtful.is_empty())
+    }
+
+    /// The marks of changes of the catalog that this view shows; and whether there are others that it may not show yet.
+    pub(crate) fn barriers(&self) -> (Vec<CohortId>, bool) {
+        let marks = self.dropped.iter().copied();
+        let marks = marks.filter_map(|mark| layout::barrier_of(mark).map(|change| (mark, change)));
+        let (seen, later): (Vec<_>, Vec<_>) = marks.partition(|(_, change)| *change <= self.change);
+        (seen.into_iter().map(|(mark, _)| mark).collect(), !later.is_empty())
+    }
+
+    /// Whether a number is a table's.
+    pub(crate) fn is_table(&self, id: TableId) -> bool {
+        self.by_id.contains_key(&id) || self.unreadable.contains_key(&id)
     }
 }
 

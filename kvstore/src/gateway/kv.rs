@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, join_all};
+use futures::future::{BoxFuture, join, join_all};
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use wal::{Lsn, NodeId};
@@ -20,8 +20,8 @@ use crate::cluster::map::coordination;
 use crate::error::KvError;
 use crate::operation::{Mode, Operation};
 use crate::request::{
-    Columns, Kv, RangeInfo, ReadOptions, ReadRow, RowCheck, Scan, ScanBatch, SessionToken, Table, TableId,
-    Write, WriteOutcome,
+    Catalog, CatalogStep, Columns, Kv, RangeInfo, ReadOptions, ReadRow, RowCheck, Scan, ScanBatch,
+    SessionToken, Table, TableId, Write, WriteOutcome,
 };
 
 /// Writes of one `write_many` under way at once.
@@ -173,6 +173,61 @@ impl Kv for Gateway {
                 }
                 Err(_) => Err(KvError::OutcomeUnknown(SILENT_COORDINATOR.into())),
             }
+        })
+    }
+
+    fn change_catalog(
+        &self,
+        steps: Vec<CatalogStep>,
+        based_on: u64,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Option<Vec<Table>>, KvError>> {
+        Box::pin(async move {
+            for step in &steps {
+                if let CatalogStep::CreateTable { splits, .. } = step {
+                    splits.iter().try_for_each(|split| limits::check_key(&self.limits, split))?;
+                }
+            }
+            let view = self.map.view();
+            let dropped = steps.iter().filter_map(|step| match step {
+                CatalogStep::Drop(id) => view.by_id.get(id).cloned(),
+                _ => None,
+            });
+            let dropped: Vec<_> = dropped.collect();
+            let late = |_| KvError::OutcomeUnknown(SILENT_COORDINATOR.into());
+            let changed = self.map.change_catalog(&steps, based_on);
+            let changed = tokio::time::timeout_at(deadline.into(), changed).await.map_err(late)??;
+            let Some(made) = changed else { return Ok(None) };
+            let done_but =
+                |error| KvError::Unavailable(format!("the catalog was changed, but {}", then_failed(error)));
+            self.map.refresh().await.map_err(done_but)?;
+            for table in &dropped {
+                self.map.await_drop(table, deadline).await;
+            }
+            let view = self.map.view();
+            let tables = made.iter().filter(|table| view.by_id.contains_key(&table.id));
+            let open = tables.map(|table| async {
+                let opened = self.await_leaders(table.id, deadline).await;
+                opened.map_err(|error| made_but(&table.name, error))
+            });
+            let (_, opened) = join(self.map.await_change(based_on + 1, deadline), join_all(open)).await;
+            opened.into_iter().collect::<Result<(), KvError>>()?;
+            Ok(Some(made))
+        })
+    }
+
+    fn catalog(&self, fresh: bool) -> BoxFuture<'_, Result<Catalog, KvError>> {
+        Box::pin(async move {
+            if fresh {
+                self.map.refresh_now().await.map_err(coordination)?;
+            }
+            let view = self.map.view();
+            let objects = view.objects.values().filter(|object| !view.is_table(object.id));
+            Ok(Catalog {
+                tables: view.by_name.values().map(|table| table.table.clone()).collect(),
+                objects: objects.map(|object| (**object).clone()).collect(),
+                change: view.change,
+            })
         })
     }
 

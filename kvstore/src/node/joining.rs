@@ -11,7 +11,7 @@ use wal::NodeId;
 use super::starting::Starting;
 use super::storage::Own;
 use crate::cluster::layout::{ClusterId, NodeAddresses, Paths};
-use crate::cluster::local;
+use crate::cluster::local::{self, KeptObjects};
 use crate::cluster::map::ClusterMap;
 use crate::cluster::membership::{self, JoinError, Rebuild};
 use crate::config::NodeConfig;
@@ -41,7 +41,11 @@ pub(super) async fn find_cluster(
     let map = Arc::new(map.with_fewer_replicas(config.allow_fewer_replicas));
     let kept = local::read_cluster(&*own.disk).map_err(damaged)?;
     if let Some(cluster) = kept {
-        map.remember(own.kept(cluster).map_err(damaged)?);
+        let objects = KeptObjects::read(&*own.disk).unwrap_or_else(|error| {
+            tracing::warn!(%error, "schemas, views and changes of tables are known when the coordinator is there");
+            KeptObjects::default()
+        });
+        map.remember(own.kept(cluster).map_err(damaged)?, objects);
     }
     let mut told: Option<Instant> = None;
     starting.wait_for(match own.rebuild {
@@ -102,10 +106,10 @@ async fn join_cluster(own: &Own, map: &ClusterMap, kept: Option<ClusterId>) -> R
 /// Keeps the map fresh, opens and drops ranges as it says, and keeps this node registered and announced, with each new
 /// session of the coordinator again.
 pub(super) async fn follow(map: Arc<ClusterMap>, opener: Arc<Opener>, addresses: NodeAddresses) {
-    let dirs = ["id", "registry", "tables", "nodes", "dropped"];
+    let dirs = ["id", "registry", "tables", "nodes", "dropped", "objects"];
     let mut watches: Vec<_> = dirs.iter().map(|dir| map.coordinator.watch(&map.paths.dir(dir))).collect();
     let mut session = map.coordinator.session();
-    let (mut told, mut kept) = (None, BTreeMap::new());
+    let (mut told, mut kept, mut kept_objects) = (None, BTreeMap::new(), None);
     loop {
         // Mark as seen before reading: a change while reading comes again.
         watches.iter_mut().for_each(|watch| {
@@ -120,6 +124,7 @@ pub(super) async fn follow(map: Arc<ClusterMap>, opener: Arc<Opener>, addresses:
         if read.is_ok() {
             told = None;
             keep_addresses(&map, &opener, &mut kept).await;
+            keep_objects(&map, &opener, &mut kept_objects).await;
         }
         let wait = match read {
             // Whatever kept something from being done may go away without a change at the coordinator.
@@ -151,6 +156,25 @@ pub(super) async fn follow(map: Arc<ClusterMap>, opener: Arc<Opener>, addresses:
         if let Ok(Err(_)) = tokio::time::timeout(wait, changed).await {
             return;
         }
+    }
+}
+
+/// Keeps the catalog's objects on the disk, from which a lost coordinator can be written anew.
+async fn keep_objects(map: &ClusterMap, opener: &Opener, kept: &mut Option<u64>) {
+    let view = map.view();
+    if *kept == Some(view.change) || view.change == 0 {
+        return;
+    }
+    let objects = view.objects.values().map(|object| (**object).clone()).collect();
+    let (disk, objects) = (opener.disk.clone(), KeptObjects { change: view.change, objects });
+    match opener.runtime.at_the_disk(move || objects.write(&*disk)).await {
+        Ok(Some(Ok(()))) => *kept = Some(view.change),
+        // The node has ended.
+        Ok(None) => {}
+        Ok(Some(Err(error))) => {
+            tracing::warn!(%error, "the catalog's objects could not be kept on this disk")
+        }
+        Err(error) => tracing::error!(%error, "keeping the catalog's objects panicked"),
     }
 }
 

@@ -18,14 +18,14 @@ use crate::conditions;
 use crate::config::Limits;
 use crate::error::KvError;
 use crate::request::{
-    Columns, Kv, Mutation, RangeInfo, ReadOptions, ReadRow, Row, Scan, ScanBatch, SessionToken, Source,
-    Table, TableId, Write, WriteOutcome, Written,
+    Catalog, CatalogStep, Columns, Kv, Mutation, RangeInfo, ReadOptions, ReadRow, Row, Scan, ScanBatch,
+    SessionToken, Source, Table, TableId, Write, WriteOutcome, Written,
 };
 
 /// Rows of a batch of a scan: few, so that every statement meets several batches.
 const BATCH_ROWS: usize = 3;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     /// By name, with the splits.
     tables: BTreeMap<String, (Table, Vec<Bytes>)>,
@@ -35,6 +35,63 @@ struct State {
     last: u64,
     newest_table: u64,
     catalog_version: u64,
+    objects: BTreeMap<TableId, Table>,
+    /// The number of the newest change of the catalog.
+    change: u64,
+}
+
+impl State {
+    fn name_of(&self, id: TableId) -> Result<String, KvError> {
+        let tables = self.tables.values().map(|(table, _)| table);
+        let named = tables.chain(self.objects.values()).find(|own| own.id == id);
+        named.map(|own| own.name.clone()).ok_or_else(|| KvError::NoTable(format!("number {}", id.0)))
+    }
+
+    fn is_taken(&self, name: &str) -> bool {
+        self.tables.contains_key(name) || self.objects.values().any(|own| own.name == name)
+    }
+
+    fn step(&mut self, step: CatalogStep) -> Result<Option<Table>, KvError> {
+        if let CatalogStep::CreateTable { name, .. } | CatalogStep::CreateObject { name, .. } = &step {
+            if self.is_taken(name) {
+                return Err(KvError::TableExists(name.clone()));
+            }
+            self.newest_table += 1;
+        }
+        let id = TableId(self.newest_table);
+        match step {
+            CatalogStep::CreateTable { name, schema, splits } => {
+                let table = Table { id, name: name.clone(), schema };
+                self.tables.insert(name, (table.clone(), splits));
+                Ok(Some(table))
+            }
+            CatalogStep::CreateObject { name, content } => {
+                let object = Table { id, name, schema: content };
+                self.objects.insert(id, object.clone());
+                Ok(Some(object))
+            }
+            CatalogStep::Change { of, name, content } => {
+                let old = self.name_of(of)?;
+                if old != name && self.is_taken(&name) {
+                    return Err(KvError::TableExists(name));
+                }
+                let now = Table { id: of, name: name.clone(), schema: content };
+                match self.tables.remove(&old).filter(|(table, _)| table.id == of) {
+                    Some((_, splits)) => drop(self.tables.insert(name, (now, splits))),
+                    None => drop(self.objects.insert(of, now)),
+                }
+                Ok(None)
+            }
+            CatalogStep::Drop(id) => {
+                let name = self.name_of(id)?;
+                if self.objects.remove(&id).is_none() {
+                    self.tables.remove(&name);
+                    self.rows.retain(|(of, _), _| *of != id);
+                }
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// The store: one replica, on node 1.
@@ -238,7 +295,7 @@ impl Kv for MemoryKv {
     ) -> BoxFuture<'a, Result<Table, KvError>> {
         async move {
             let mut state = self.state();
-            if state.tables.contains_key(name) {
+            if state.is_taken(name) {
                 return Err(KvError::TableExists(name.into()));
             }
             state.newest_table += 1;
@@ -257,6 +314,41 @@ impl Kv for MemoryKv {
             state.rows.retain(|(of, _), _| *of != table.id);
             state.catalog_version += 1;
             Ok(())
+        }
+        .boxed()
+    }
+
+    fn change_catalog(
+        &self,
+        steps: Vec<CatalogStep>,
+        based_on: u64,
+        _deadline: Instant,
+    ) -> BoxFuture<'_, Result<Option<Vec<Table>>, KvError>> {
+        async move {
+            let mut state = self.state();
+            if state.change != based_on {
+                return Ok(None);
+            }
+            // All or nothing.
+            let mut next = state.clone();
+            let made: Result<Vec<_>, KvError> = steps.into_iter().map(|step| next.step(step)).collect();
+            let made = made?;
+            next.change += 1;
+            next.catalog_version += 1;
+            *state = next;
+            Ok(Some(made.into_iter().flatten().collect()))
+        }
+        .boxed()
+    }
+
+    fn catalog(&self, _fresh: bool) -> BoxFuture<'_, Result<Catalog, KvError>> {
+        async move {
+            let state = self.state();
+            Ok(Catalog {
+                tables: state.tables.values().map(|(table, _)| table.clone()).collect(),
+                objects: state.objects.values().cloned().collect(),
+                change: state.change,
+            })
         }
         .boxed()
     }

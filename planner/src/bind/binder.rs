@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use crate::catalog::{Snapshot, TableSchema};
 use crate::error::{SqlError, sqlstate};
-use crate::expression::Expr;
+use crate::expression::{Expr, SystemRelation};
 use crate::interrupt::Interrupt;
+use crate::pg_catalog;
 use crate::query::Aggregate;
 use crate::row_encoding::table_columns;
+use crate::search_path::SearchPath;
 use crate::statement::Name;
 use crate::types::Type;
 
@@ -107,6 +109,7 @@ impl Frame {
 /// Binds one statement.
 pub(super) struct Binder {
     snapshot: Arc<Snapshot>,
+    path: Arc<SearchPath>,
     interrupt: Interrupt,
     /// Expressions bound so far.
     nodes: u32,
@@ -126,21 +129,25 @@ pub(super) struct Binder {
     pub(super) unknown_table: bool,
 }
 
-/// The name of a table without the schema `public`; `None` for another schema.
-pub(crate) fn public_name(name: &Name) -> Option<&str> {
-    match name.parts.as_slice() {
-        [table] => Some(table),
-        [schema, table] if schema == "public" => Some(table),
-        [_, schema, table] if schema == "public" => Some(table),
-        _ => None,
-    }
+/// What a name of a relation means.
+pub(super) enum Relation {
+    /// A table of the store.
+    Stored(Arc<TableSchema>),
+    /// One of pg_catalog or information_schema.
+    System(&'static dyn SystemRelation),
 }
 
 impl Binder {
     /// A binder with the parameter types that the client declared.
-    pub(super) fn new(snapshot: Arc<Snapshot>, hints: &[Type], interrupt: Interrupt) -> Binder {
+    pub(super) fn new(
+        snapshot: Arc<Snapshot>,
+        path: Arc<SearchPath>,
+        hints: &[Type],
+        interrupt: Interrupt,
+    ) -> Binder {
         Binder {
             snapshot,
+            path,
             interrupt,
             nodes: 0,
             params: hints.to_vec(),
@@ -180,14 +187,36 @@ impl Binder {
         self.params.iter().map(known).collect()
     }
 
-    /// A stored table. 42P01.
+    /// Where names are looked up.
+    pub(super) fn path(&self) -> &Arc<SearchPath> {
+        &self.path
+    }
+
+    /// What a name of a relation means. 42P01.
+    pub(super) fn named(&mut self, name: &Name) -> Result<Relation, SqlError> {
+        let (schema, own) = self.path.split(&name.parts).map_err(|error| error.at_if_known(name.position))?;
+        for schema in self.path.candidates(schema) {
+            if let Some(system) = pg_catalog::find(schema, own) {
+                return Ok(Relation::System(system));
+            }
+            if let Some(table) = self.snapshot.table(schema, own) {
+                return Ok(Relation::Stored(table.clone()));
+            }
+        }
+        self.unknown_table = true;
+        let message = format!("relation \"{}\" does not exist", name.dotted());
+        Err(SqlError::new(sqlstate::UNDEFINED_TABLE, message).at_if_known(name.position))
+    }
+
+    /// A stored table. 42P01, 42501 for a relation of the system.
     pub(super) fn table(&mut self, name: &Name) -> Result<Arc<TableSchema>, SqlError> {
-        let found = public_name(name).and_then(|own| self.snapshot.table(own)).cloned();
-        found.ok_or_else(|| {
-            self.unknown_table = true;
-            SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", name.dotted()))
-                .at_if_known(name.position)
-        })
+        match self.named(name)? {
+            Relation::Stored(table) => Ok(table),
+            Relation::System(system) => Err(SqlError::new(
+                sqlstate::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied: \"{}\" is a system catalog", system.name()),
+            )),
+        }
     }
 
     /// The columns of a stored table, as a scope.

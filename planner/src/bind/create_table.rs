@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use kvstore::request::TableId;
 
-use super::binder::{Binder, public_name};
+use super::binder::Binder;
 use crate::catalog::{ColumnSchema, PSEUDO_COLUMNS, TableSchema, cell_name};
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength};
-use crate::interrupt::Interrupt;
 use crate::key_encoding;
 use crate::plan::CreateTablePlan;
 use crate::statement::{ColumnDefinition, CreateTable, Name, Syntax};
@@ -20,8 +19,8 @@ const COLUMNS_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 63;
 
 /// Binds CREATE TABLE. Its expressions see no table and no parameter.
-pub(super) fn bind(create: &CreateTable, interrupt: &Interrupt) -> Result<CreateTablePlan, SqlError> {
-    let binder = &mut Binder::new(Arc::default(), &[], interrupt.clone());
+pub(super) fn bind(create: CreateTable, outer: &Binder) -> Result<CreateTablePlan, SqlError> {
+    let binder = &mut Binder::new(Arc::default(), outer.path().clone(), &[], outer.interrupt().clone());
     let name = table_name(&create.name)?.to_string();
     if create.columns.len() > COLUMNS_MAX {
         return Err(SqlError::new("54011", format!("tables can have at most {COLUMNS_MAX} columns")));
@@ -32,23 +31,18 @@ pub(super) fn bind(create: &CreateTable, interrupt: &Interrupt) -> Result<Create
         columns.push(column);
     }
     let key = key(&mut columns, &create.primary_key)?;
-    let key_name = create.key_name.clone().unwrap_or_else(|| format!("{name}_pkey"));
-    let schema = TableSchema { id: TableId::default(), name, columns, key, key_name };
-    let splits = split_values(binder, &schema, &create.splits)?;
+    let (schema, key_name) = (String::new(), String::new());
+    let table = TableSchema { id: TableId::default(), schema, name, columns, key, key_name };
+    let splits = split_values(binder, &table, &create.splits)?;
     if !binder.parameter_types().is_empty() {
         return Err(SqlError::new(sqlstate::UNDEFINED_PARAMETER, "CREATE TABLE takes no parameters"));
     }
-    Ok(CreateTablePlan { schema, splits, if_not_exists: create.if_not_exists })
+    let CreateTable { name, key_name, if_not_exists, .. } = create;
+    Ok(CreateTablePlan { name, table, key_name, splits, if_not_exists })
 }
 
 fn table_name(name: &Name) -> Result<&str, SqlError> {
-    let own = public_name(name).ok_or_else(|| {
-        SqlError::new(
-            sqlstate::INVALID_SCHEMA,
-            format!("schema \"{}\" does not exist", name.qualifier().unwrap_or("")),
-        )
-        .hint("There is one schema, public.")
-    })?;
+    let own = name.last();
     if own.len() > NAME_BYTES_MAX || own.is_empty() {
         return Err(SqlError::new("42622", format!("a table name has 1 to {NAME_BYTES_MAX} bytes")));
     }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::binder::{Binder, ScopeColumn, Typed};
+use super::binder::{Binder, Relation as Named, ScopeColumn, Typed};
 use super::joins::{Tree, TreeJoin, TreeLeaf};
 use crate::access::{self, Access};
 use crate::catalog::TableSchema;
 use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength};
-use crate::pg_catalog;
 use crate::query::{FunctionRows, Input, JoinKind, SelectPlan, TableFunction};
 use crate::statement::{self, Alias, From, JoinOn, Name, Operator, Syntax};
 use crate::types::Type;
@@ -186,11 +185,14 @@ impl Binder {
 
     fn table_relation(&mut self, name: &Name, alias: &Option<Alias>) -> Result<Relation, SqlError> {
         let own = alias.as_ref().map_or(name.last(), |alias| &alias.name);
-        if let Some(system) = pg_catalog::find(name) {
-            let columns = system.columns().into_iter().map(|(column, ty)| ScopeColumn::new(own, column, ty));
-            return Relation { input: Input::System(system), columns: columns.collect() }.renamed(alias);
-        }
-        let table = self.table(name)?;
+        let table = match self.named(name)? {
+            Named::Stored(table) => table,
+            Named::System(system) => {
+                let columns =
+                    system.columns().into_iter().map(|(column, ty)| ScopeColumn::new(own, column, ty));
+                return Relation { input: Input::System(system), columns: columns.collect() }.renamed(alias);
+            }
+        };
         self.tables_read += 1;
         let columns = Self::table_scope(&table, own);
         let input = Input::Table { table, access: Access::ALL };

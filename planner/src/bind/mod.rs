@@ -20,5 +20,4 @@ mod defaults;
 mod coerce;
 mod binder;
 
-pub(crate) use binder::public_name;
 pub(crate) use statement::{BindError, Bound, bind};

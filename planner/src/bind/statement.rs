@@ -8,6 +8,7 @@ use crate::catalog::Snapshot;
 use crate::error::{SqlError, sqlstate};
 use crate::interrupt::Interrupt;
 use crate::plan::{CopyInPlan, DeclarePlan, Plan, Scroll};
+use crate::search_path::SearchPath;
 use crate::statement::{Copy, CopySource, Declare, Item, Query, Statement, Syntax};
 use crate::types::Type;
 
@@ -32,10 +33,11 @@ pub(crate) struct BindError {
 pub(crate) fn bind(
     statement: Statement,
     snapshot: Arc<Snapshot>,
+    path: Arc<SearchPath>,
     hints: &[Type],
     interrupt: &Interrupt,
 ) -> Result<Bound, BindError> {
-    let mut binder = Binder::new(snapshot, hints, interrupt.clone());
+    let mut binder = Binder::new(snapshot, path, hints, interrupt.clone());
     match plan(&mut binder, statement) {
         Ok(plan) => Ok(Bound { plan, parameters: binder.parameter_types(), nodes: binder.nodes() }),
         Err(error) => Err(BindError { error, unknown_table: binder.unknown_table }),
@@ -50,10 +52,9 @@ fn plan(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
         Statement::Update(update) => Plan::Change(Arc::new(write::update(binder, update)?)),
         Statement::Delete(delete) => Plan::Change(Arc::new(write::delete(binder, delete)?)),
         Statement::Truncate(tables) => Plan::Truncate(write::truncate(binder, &tables)?),
-        Statement::CreateTable(create) => {
-            Plan::CreateTable(Box::new(create_table::bind(&create, binder.interrupt())?))
-        }
-        Statement::DropTable { names, if_exists } => Plan::DropTable { names, if_exists },
+        Statement::CreateTable(create) => Plan::CreateTable(Box::new(create_table::bind(create, binder)?)),
+        Statement::Drop(drop) => Plan::Drop(drop),
+        Statement::CreateSchema(create) => Plan::CreateSchema(create),
         Statement::Copy(copy) => plan_copy(binder, copy)?,
         Statement::Explain { analyze, statement } => {
             let plan = plan(binder, *statement)?;

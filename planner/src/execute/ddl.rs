@@ -1,18 +1,43 @@
-//! CREATE TABLE and DROP TABLE.
+//! Statements that change the catalog: CREATE and DROP.
+//!
+//! Each is one change of the catalog: it is worked out over the newest state, and done at once or not at all, if nobody
+//! has changed the catalog meanwhile; else it is worked out again.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use bytes::Bytes;
-use kvstore::error::KvError;
+use kvstore::request::{CatalogStep, Table};
 
 use super::run::Run;
-use crate::bind::public_name;
+use crate::catalog::{ObjectJson, Snapshot, TableSchema, stored_name};
 use crate::error::{SqlError, sqlstate};
 use crate::execution::Execution;
 use crate::expression::{Expr, Scope};
 use crate::key_encoding;
+use crate::pg_catalog;
 use crate::plan::CreateTablePlan;
-use crate::statement::Name;
+use crate::search_path::{PUBLIC, SearchPath, quote_ident};
+use crate::session::Notice;
+use crate::statement::{CreateSchema, Drop, DropKind, Name};
+
+/// Objects that a notice or an error lists at most, as in PostgreSQL.
+const LISTED_MAX: usize = 100;
+
+/// A change of the catalog, worked out over one state of it.
+#[derive(Default)]
+struct Change {
+    steps: Vec<CatalogStep>,
+    /// What the client is told if it is done.
+    notices: Vec<Notice>,
+}
+
+impl Change {
+    /// Something does not exist, and the statement allows that.
+    fn missing(&mut self, message: String) {
+        self.notices.push(Notice::plain(message));
+    }
+}
 
 fn outside_block(run: &Run<'_>, command: &str) -> Result<(), SqlError> {
     run.session.check_write(command)?;
@@ -21,6 +46,77 @@ fn outside_block(run: &Run<'_>, command: &str) -> Result<(), SqlError> {
             .hint("Run it outside of a block (autocommit on): it cannot be rolled back."));
     }
     Ok(())
+}
+
+/// Changes the catalog, as `work_out` says over its newest state. Gives what was made.
+async fn change_catalog(
+    run: &Run<'_>,
+    command: &str,
+    work_out: impl Fn(&Snapshot, &SearchPath) -> Result<Change, SqlError>,
+) -> Result<Vec<Table>, SqlError> {
+    outside_block(run, command)?;
+    let deadline = run.session.deadline();
+    loop {
+        let snapshot = run.context.catalog.load(true).await?;
+        let Change { steps, notices } = work_out(&snapshot, &run.session.search_path())?;
+        let changed = match steps.is_empty() {
+            true => Some(Vec::new()),
+            false => run.context.kv.change_catalog(steps, snapshot.change, deadline).await?,
+        };
+        if let Some(made) = changed {
+            run.session.tell(notices);
+            return Ok(made);
+        }
+        if Instant::now() >= deadline {
+            return Err(SqlError::new(sqlstate::CANCELED, "canceling statement due to statement timeout")
+                .detail("Others changed tables or schemas again and again; nothing was done."));
+        }
+    }
+}
+
+fn done(tag: &str) -> Execution {
+    Execution::Done { tag: tag.into() }
+}
+
+fn no_schema(name: &str) -> SqlError {
+    SqlError::new(sqlstate::INVALID_SCHEMA, format!("schema \"{name}\" does not exist"))
+}
+
+/// The schema in which a name is to be made, and the name there. 3F000, 42501 for one of the system.
+fn place<'a>(
+    name: &'a Name,
+    snapshot: &Snapshot,
+    path: &'a SearchPath,
+) -> Result<(&'a str, &'a str), SqlError> {
+    let placed = || {
+        let (schema, own) = path.split(&name.parts)?;
+        let schema = match schema {
+            Some(schema) if snapshot.schemas.contains_key(schema) => schema,
+            Some(schema) => return Err(no_schema(schema)),
+            None => snapshot.existing(path).first().copied().ok_or_else(|| {
+                SqlError::new(sqlstate::INVALID_SCHEMA, "no schema has been selected to create in")
+            })?,
+        };
+        Ok((schema, own))
+    };
+    let (schema, own) = placed().map_err(|error: SqlError| error.at_if_known(name.position))?;
+    if schema != PUBLIC && snapshot.schemas.get(schema).is_some_and(|schema| schema.id.is_none()) {
+        return Err(SqlError::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            format!("permission denied to create \"{schema}.{own}\""),
+        )
+        .detail("System catalog modifications are currently disallowed."));
+    }
+    Ok((schema, own))
+}
+
+/// Whether a schema has a relation of this name: a table, or the index of a key.
+fn is_taken(snapshot: &Snapshot, schema: &str, name: &str) -> bool {
+    snapshot.table(schema, name).is_some() || snapshot.tables_in(schema).any(|table| table.key_name == name)
+}
+
+fn exists(name: &str) -> SqlError {
+    SqlError::new(sqlstate::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"))
 }
 
 /// The keys at which a new table is split.
@@ -46,78 +142,183 @@ fn split_keys(run: &Run<'_>, splits: &[Vec<Expr>]) -> Result<Vec<Bytes>, SqlErro
 
 /// CREATE TABLE.
 pub(super) async fn create_table(run: &Run<'_>, plan: &CreateTablePlan) -> Result<Execution, SqlError> {
-    outside_block(run, "CREATE TABLE")?;
-    let CreateTablePlan { schema, splits, if_not_exists } = plan;
-    let splits = split_keys(run, splits)?;
-    let exists = run.context.catalog.load(true).await?.table(&schema.name).is_some();
-    let created = if exists {
-        Err(KvError::TableExists(schema.name.clone()))
-    } else {
-        let deadline = run.session.deadline();
-        run.context.kv.create_table(&schema.name, schema.to_bytes()?, splits, deadline).await
-    };
-    match created {
-        Ok(_) => {}
-        Err(KvError::TableExists(name)) if *if_not_exists => {
-            run.session.notice(format!("relation \"{name}\" already exists, skipping"));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(Execution::Done { tag: "CREATE TABLE".into() })
-}
-
-/// DROP TABLE.
-pub(super) async fn drop_table(
-    run: &Run<'_>,
-    names: &[Name],
-    if_exists: bool,
-) -> Result<Execution, SqlError> {
-    outside_block(run, "DROP TABLE")?;
-    let snapshot = run.context.catalog.load(true).await?;
-    let standing = |name| public_name(name).filter(|own| snapshot.table(own).is_some());
-    let missing =
-        |own: &str| SqlError::new(sqlstate::UNDEFINED_TABLE, format!("table \"{own}\" does not exist"));
-    // Each table is dropped by itself: what is known to fail must not come after others are gone.
-    if let Some(name) = names.iter().find(|name| !if_exists && standing(name).is_none()) {
-        return Err(missing(&name.dotted()));
-    }
-    let mut gone = Vec::new();
-    for name in names {
-        let own = name.dotted();
-        let dropped = match standing(name) {
-            Some(own) => run.context.kv.drop_table(own, run.session.deadline()).await.map_err(SqlError::from),
-            None => Err(missing(&own)),
-        };
-        match dropped {
-            Ok(()) => gone.push(own),
-            Err(error) if if_exists && error.sqlstate == sqlstate::UNDEFINED_TABLE => {
-                run.session.notice(format!("table \"{own}\" does not exist, skipping"));
+    let splits = split_keys(run, &plan.splits)?;
+    let work_out = |snapshot: &Snapshot, path: &SearchPath| {
+        let mut change = Change::default();
+        let (schema, name) = place(&plan.name, snapshot, path)?;
+        if is_taken(snapshot, schema, name) {
+            if !plan.if_not_exists {
+                return Err(exists(name));
             }
-            Err(error) => return Err(failed_at(error, &own, &gone)),
+            let message = format!("relation \"{name}\" already exists, skipping");
+            change.notices.push(Notice::skipped(sqlstate::DUPLICATE_TABLE, message));
+            return Ok(change);
+        }
+        let key_name = match &plan.key_name {
+            Some(own) if own == name || is_taken(snapshot, schema, own) => return Err(exists(own)),
+            Some(own) => own.clone(),
+            None => free_name(snapshot, schema, &format!("{name}_pkey")),
+        };
+        let table = TableSchema { schema: schema.into(), key_name, ..plan.table.clone() };
+        change.steps.push(CatalogStep::CreateTable {
+            name: table.stored_name(),
+            schema: table.to_bytes()?,
+            splits: splits.clone(),
+        });
+        Ok(change)
+    };
+    change_catalog(run, "CREATE TABLE", work_out).await?;
+    Ok(done("CREATE TABLE"))
+}
+
+/// The name, or the same with the first number that makes it free.
+fn free_name(snapshot: &Snapshot, schema: &str, name: &str) -> String {
+    let mut numbered = (1..).map(|number| format!("{name}{number}"));
+    match is_taken(snapshot, schema, name) {
+        true => numbered.find(|name| !is_taken(snapshot, schema, name)).unwrap_or_default(),
+        false => name.to_string(),
+    }
+}
+
+/// CREATE SCHEMA.
+pub(super) async fn create_schema(run: &Run<'_>, create: &CreateSchema) -> Result<Execution, SqlError> {
+    let name = &create.name;
+    if name.starts_with("pg_") {
+        return Err(SqlError::new(sqlstate::RESERVED_NAME, format!("unacceptable schema name \"{name}\""))
+            .detail("The prefix \"pg_\" is reserved for system schemas."));
+    }
+    let work_out = |snapshot: &Snapshot, _: &SearchPath| {
+        let mut change = Change::default();
+        if snapshot.schemas.contains_key(name) {
+            if !create.if_not_exists {
+                let message = format!("schema \"{name}\" already exists");
+                return Err(SqlError::new(sqlstate::DUPLICATE_SCHEMA, message));
+            }
+            let message = format!("schema \"{name}\" already exists, skipping");
+            change.notices.push(Notice::skipped(sqlstate::DUPLICATE_SCHEMA, message));
+            return Ok(change);
+        }
+        let content = ObjectJson::Schema { name: name.clone() }.to_bytes()?;
+        // No relation has an empty name.
+        change.steps.push(CatalogStep::CreateObject { name: stored_name(name, ""), content });
+        Ok(change)
+    };
+    change_catalog(run, "CREATE SCHEMA", work_out).await?;
+    Ok(done("CREATE SCHEMA"))
+}
+
+/// DROP.
+pub(super) async fn drop(run: &Run<'_>, drop: &Drop) -> Result<Execution, SqlError> {
+    let command = match drop.kind {
+        DropKind::Table => "DROP TABLE",
+        DropKind::Schema => "DROP SCHEMA",
+    };
+    let work_out = |snapshot: &Snapshot, path: &SearchPath| match drop.kind {
+        DropKind::Table => drop_tables(drop, snapshot, path),
+        DropKind::Schema => drop_schemas(drop, snapshot),
+    };
+    change_catalog(run, command, work_out).await?;
+    Ok(done(command))
+}
+
+fn drop_tables(drop: &Drop, snapshot: &Snapshot, path: &SearchPath) -> Result<Change, SqlError> {
+    let mut change = Change::default();
+    for name in &drop.names {
+        let (schema, own) = path.split(&name.parts)?;
+        if let Some(schema) = schema.filter(|schema| !snapshot.schemas.contains_key(*schema)) {
+            if !drop.if_exists {
+                return Err(no_schema(schema));
+            }
+            change.missing(format!("schema \"{schema}\" does not exist, skipping"));
+            continue;
+        }
+        let schemas = path.candidates(schema);
+        if let Some(system) = schemas.iter().find_map(|schema| pg_catalog::find(schema, own))
+            && !schemas.iter().any(|schema| snapshot.table(schema, own).is_some())
+        {
+            let message = format!("permission denied: \"{}\" is a system catalog", system.name());
+            return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+        }
+        match schemas.iter().find_map(|schema| snapshot.table(schema, own)) {
+            Some(table) => {
+                let step = CatalogStep::Drop(table.id);
+                // A table that is named twice is dropped once.
+                if !change.steps.contains(&step) {
+                    change.steps.push(step);
+                }
+            }
+            None if drop.if_exists => {
+                change.missing(format!("table \"{own}\" does not exist, skipping"));
+            }
+            None => {
+                let message = format!("table \"{own}\" does not exist");
+                return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, message));
+            }
         }
     }
-    Ok(Execution::Done { tag: "DROP TABLE".into() })
+    Ok(change)
 }
 
-/// The error of a DROP that failed at a table after it had dropped others.
-fn failed_at(error: SqlError, name: &str, gone: &[String]) -> SqlError {
-    if gone.is_empty() {
-        return error;
+fn drop_schemas(drop: &Drop, snapshot: &Snapshot) -> Result<Change, SqlError> {
+    let mut change = Change::default();
+    let (mut schemas, mut inside) = (Vec::new(), Vec::new());
+    for name in &drop.names {
+        let own = name.last();
+        match snapshot.schemas.get(own) {
+            None if drop.if_exists => change.missing(format!("schema \"{own}\" does not exist, skipping")),
+            None => return Err(no_schema(own)),
+            Some(_) if own == PUBLIC => {
+                return Err(SqlError::unsupported("dropping the schema public")
+                    .hint("Drop the tables in it instead: it is part of the database."));
+            }
+            Some(schema) => {
+                let Some(id) = schema.id else {
+                    return Err(SqlError::new(
+                        sqlstate::DEPENDENT_OBJECTS,
+                        format!("cannot drop schema {own} because it is required by the database system"),
+                    ));
+                };
+                schemas.push(own);
+                change.steps.push(CatalogStep::Drop(id));
+                inside.extend(snapshot.tables_in(own));
+            }
+        }
     }
-    let before = gone.join(", ");
-    let of_it = error.detail.as_deref().map(|detail| format!(" Of {name}: {detail}")).unwrap_or_default();
-    error.detail(format!("This is about {name}; {before} had been dropped before.{of_it}"))
+    let shown =
+        |table: &TableSchema| format!("table {}.{}", quote_ident(&table.schema), quote_ident(&table.name));
+    if !drop.cascade && !inside.is_empty() {
+        let what = match schemas[..] {
+            [schema] => {
+                format!("cannot drop schema {} because other objects depend on it", quote_ident(schema))
+            }
+            _ => "cannot drop desired object(s) because other objects depend on them".into(),
+        };
+        let depends = inside
+            .iter()
+            .map(|table| format!("{} depends on schema {}", shown(table), quote_ident(&table.schema)));
+        return Err(SqlError::new(sqlstate::DEPENDENT_OBJECTS, what)
+            .detail(listed(depends.collect()))
+            .hint("Use DROP ... CASCADE to drop the dependent objects too."));
+    }
+    let gone: Vec<String> = inside.iter().map(|table| format!("drop cascades to {}", shown(table))).collect();
+    match gone.len() {
+        0 => {}
+        1 => change.notices.extend(gone.into_iter().map(Notice::plain)),
+        count => {
+            let notice = Notice::plain(format!("drop cascades to {count} other objects"));
+            change.notices.push(Notice { detail: Some(listed(gone)), ..notice });
+        }
+    }
+    change.steps.extend(inside.iter().map(|table| CatalogStep::Drop(table.id)));
+    Ok(change)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_drop_that_failed_in_the_middle_says_what_is_gone() {
-        let failed = |gone: &[String]| failed_at(KvError::Coordination("away".into()).into(), "c", gone);
-        assert_eq!(failed(&[]).detail, None);
-        let detail = failed(&["a".to_owned(), "b".to_owned()]).detail;
-        assert_eq!(detail.as_deref(), Some("This is about c; a, b had been dropped before."));
+/// The lines of a detail: not more than PostgreSQL shows.
+fn listed(mut lines: Vec<String>) -> String {
+    let more = lines.len().saturating_sub(LISTED_MAX);
+    lines.truncate(LISTED_MAX);
+    if more > 0 {
+        lines.push(format!("and {more} other objects (see server log for list)"));
     }
+    lines.join("\n")
 }

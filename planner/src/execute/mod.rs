@@ -52,7 +52,8 @@ pub(crate) async fn execute(
             Ok(Execution::Done { tag: "TRUNCATE TABLE".into() })
         }
         Plan::CreateTable(create) => Box::pin(ddl::create_table(run, create)).await,
-        Plan::DropTable { names, if_exists } => Box::pin(ddl::drop_table(run, names, *if_exists)).await,
+        Plan::Drop(drop) => Box::pin(ddl::drop(run, drop)).await,
+        Plan::CreateSchema(create) => Box::pin(ddl::create_schema(run, create)).await,
         Plan::CopyIn(plan) => {
             run.session.check_write("COPY FROM")?;
             if run.session.in_block() {

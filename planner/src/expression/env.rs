@@ -12,6 +12,7 @@ use crate::error::SqlError;
 use crate::interrupt::Interrupt;
 use crate::key_encoding::KeySpan;
 use crate::memory::{HeldRows, Memory};
+use crate::search_path::SearchPath;
 use crate::types::{Datum, Row, Type};
 
 /// What an execution gives its expressions besides rows. A clone shares the session and the tables.
@@ -50,6 +51,9 @@ pub(crate) trait SessionView: Send + Sync {
 
     /// The value of a setting. 42704 if there is none of that name.
     fn show(&self, name: &str) -> Result<String, SqlError>;
+
+    /// Where names are looked up now.
+    fn search_path(&self) -> Arc<SearchPath>;
 
     /// All settings, sorted by name: name, value, description.
     fn show_all(&self) -> Vec<(String, String, &'static str)>;

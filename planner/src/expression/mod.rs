@@ -22,9 +22,7 @@ pub(crate) use cast::{Strength, cast_value, castable, common_type};
 pub(crate) use env::{CursorInfo, Env, SessionView, StoredScan, StoredTables, SystemRelation};
 pub(crate) use expr::Expr;
 pub(crate) use functions::{Accumulator, AggregateFunction, is_aggregate, resolve, resolve_aggregate};
-pub(crate) use object_names::{
-    INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, PUBLIC_OID, SCHEMAS, index_definition,
-};
+pub(crate) use object_names::{INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, index_definition};
 pub(crate) use results::Results;
 pub(crate) use scope::Scope;
 pub(crate) use subquery::{OpenQuery, RunQuery, Subquery};

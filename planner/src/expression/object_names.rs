@@ -4,29 +4,18 @@
 use super::env::Env;
 use crate::catalog::TableSchema;
 use crate::error::{SqlError, sqlstate};
+use crate::search_path::dotted;
+pub(crate) use crate::search_path::quote_ident;
 use crate::types::{Type, Value};
 
 /// pg_namespace.oid of pg_catalog.
 pub(crate) const PG_CATALOG_OID: u32 = 11;
-/// pg_namespace.oid of public.
-pub(crate) const PUBLIC_OID: u32 = 2200;
 /// pg_namespace.oid of information_schema.
 pub(crate) const INFORMATION_SCHEMA_OID: u32 = 13_000;
 /// pg_authid.oid of the only user.
 pub(crate) const OWNER_OID: u32 = 10;
 /// pg_type.oid of regnamespace.
 const REGNAMESPACE_OID: u32 = 4089;
-
-/// The schemas: pg_namespace.oid and name.
-pub(crate) const SCHEMAS: [(u32, &str); 3] =
-    [(PG_CATALOG_OID, "pg_catalog"), (PUBLIC_OID, "public"), (INFORMATION_SCHEMA_OID, "information_schema")];
-
-/// An identifier as it stands in a statement: quoted if it must be.
-pub(crate) fn quote_ident(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_string() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-}
 
 /// The columns of a table's key, as they stand in a definition.
 pub(crate) fn key_columns(table: &TableSchema) -> String {
@@ -37,8 +26,9 @@ pub(crate) fn key_columns(table: &TableSchema) -> String {
 /// The statement that would make the index of a table's key.
 pub(crate) fn index_definition(table: &TableSchema) -> String {
     format!(
-        "CREATE UNIQUE INDEX {} ON public.{} USING btree ({})",
+        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
         quote_ident(&table.key_name),
+        quote_ident(&table.schema),
         quote_ident(&table.name),
         key_columns(table)
     )
@@ -49,22 +39,42 @@ pub(crate) fn to_regclass(text: &str, env: &Env) -> Result<Value, SqlError> {
     if let Ok(oid) = text.parse() {
         return Ok(Value::Oid(oid));
     }
-    let plain = text.replace('"', "");
-    let (schema, name) = plain.rsplit_once('.').map_or((None, plain.as_str()), |(s, n)| (Some(s), n));
-    if schema.is_none_or(|schema| schema == "public") {
-        if let Some(table) = env.snapshot.table(name) {
-            return Ok(Value::Oid(table.oid()));
-        }
-        if let Some(table) = env.snapshot.tables.values().find(|table| table.key_name == name) {
-            return Ok(Value::Oid(table.key_oid()));
-        }
-    }
-    if schema.is_none_or(|schema| schema == "pg_catalog" || schema == "information_schema")
-        && let Some(relation) = env.system_relations.iter().find(|own| own.name() == name)
+    let parts = dotted(text).ok_or_else(|| SqlError::new(sqlstate::INVALID_NAME, "invalid name syntax"))?;
+    let path = env.session.search_path();
+    let (schema, name) = path.split(&parts)?;
+    if let Some(found) = path.candidates(schema).into_iter().find_map(|schema| relation_in(schema, name, env))
     {
-        return Ok(Value::Oid(relation.oid()));
+        return Ok(Value::Oid(found));
     }
-    Err(SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{text}\" does not exist")))
+    match schema {
+        Some(schema) if !env.snapshot.schemas.contains_key(schema) => {
+            Err(SqlError::new(sqlstate::INVALID_SCHEMA, format!("schema \"{schema}\" does not exist")))
+        }
+        _ => {
+            let text = parts.join(".");
+            Err(SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{text}\" does not exist")))
+        }
+    }
+}
+
+/// The number of a relation of a schema.
+fn relation_in(schema: &str, name: &str, env: &Env) -> Option<u32> {
+    if let Some(table) = env.snapshot.table(schema, name) {
+        return Some(table.oid());
+    }
+    if let Some(table) = env.snapshot.tables_in(schema).find(|table| table.key_name == name) {
+        return Some(table.key_oid());
+    }
+    let mut system = env.system_relations.iter();
+    system.find(|own| own.schema() == schema && own.name() == name).map(|own| own.oid())
+}
+
+/// Whether a name without a schema finds the relation of this number. `None`: there is none.
+pub(crate) fn is_visible(oid: u32, env: &Env) -> Option<bool> {
+    let (schema, name) = relation_of(oid, env)?;
+    let path = env.session.search_path();
+    let found = path.searched().iter().find_map(|schema| relation_in(schema, &name, env));
+    Some(path.searched().contains(&schema) && found == Some(oid))
 }
 
 /// A type's name to its number. 42704 if there is none of that name.
@@ -83,23 +93,33 @@ pub(crate) fn oid_text(oid: u32, ty: &Type, env: &Env) -> String {
         Type::Regtype => Type::from_oid(oid).map(|ty| ty.to_string()),
         Type::Regclass => relation_name(oid, env),
         Type::Opaque(REGNAMESPACE_OID, _) => {
-            SCHEMAS.iter().find(|(own, _)| *own == oid).map(|(_, name)| name.to_string())
+            let mut schemas = env.snapshot.schemas.iter();
+            schemas.find(|(_, own)| own.oid == oid).map(|(name, _)| quote_ident(name))
         }
         _ => None,
     };
     name.unwrap_or_else(|| oid.to_string())
 }
 
+/// A relation's name, with its schema where the search path does not find it.
 fn relation_name(oid: u32, env: &Env) -> Option<String> {
+    let (schema, name) = relation_of(oid, env)?;
+    let name = quote_ident(&name);
+    Some(if is_visible(oid, env)? { name } else { format!("{}.{name}", quote_ident(&schema)) })
+}
+
+/// The schema and the name of the relation of this number.
+fn relation_of(oid: u32, env: &Env) -> Option<(String, String)> {
     for table in env.snapshot.tables.values() {
         if table.oid() == oid {
-            return Some(quote_ident(&table.name));
+            return Some((table.schema.clone(), table.name.clone()));
         }
         if table.key_oid() == oid {
-            return Some(quote_ident(&table.key_name));
+            return Some((table.schema.clone(), table.key_name.clone()));
         }
     }
-    env.system_relations.iter().find(|own| own.oid() == oid).map(|own| own.name().to_string())
+    let mut system = env.system_relations.iter();
+    system.find(|own| own.oid() == oid).map(|own| (own.schema().to_string(), own.name().to_string()))
 }
 
 /// What format_type() gives: a type with its length or precision. `modifier` as in pg_attribute.atttypmod.

@@ -6,6 +6,7 @@
 //! dropped on a stack that fits the text, and never leaves this module.
 
 mod statement;
+mod catalog;
 mod write;
 mod create_table;
 mod copy;

@@ -1,14 +1,15 @@
 //! Statements from the parser's tree into ours. What has no arm here is refused with 0A000.
 
 use sqlparser::ast::{
-    self, ContextModifier, DiscardObject, Expr, Ident, ObjectType, Reset, Set, TransactionAccessMode,
-    TransactionMode, UtilityOption,
+    self, ContextModifier, DiscardObject, Expr, Ident, Reset, Set, TransactionAccessMode, TransactionMode,
+    UtilityOption,
 };
 
 use super::converter::{Converter, fold, is_default};
 use super::refuse::{foreign, unsupported};
 use super::split::first_words;
 use crate::error::{SqlError, sqlstate};
+use crate::search_path::quote_ident;
 use crate::settings::check_isolation;
 use crate::statement::{Statement, Syntax};
 
@@ -28,21 +29,6 @@ impl Converter<'_> {
             Ast::Delete(inner) => Statement::Delete(self.delete(inner)?),
             Ast::Truncate(inner) => Statement::Truncate(self.truncate(inner)?),
             Ast::CreateTable(inner) => Statement::CreateTable(self.create_table(inner, splits)?),
-            Ast::Drop {
-                object_type: ObjectType::Table,
-                if_exists,
-                names,
-                // Nothing depends on a table.
-                cascade: _,
-                restrict: _,
-                purge,
-                temporary,
-                table,
-            } => {
-                foreign(&[(purge, "purge"), (temporary, "temporary"), (table.is_some(), "on")])?;
-                let names = names.iter().map(|own| self.name(own)).collect::<Result<_, _>>()?;
-                Statement::DropTable { names, if_exists }
-            }
             Ast::Copy { source: from, to, target, options, legacy_options, values } => {
                 foreign(&[(!values.is_empty(), "copy data")])?;
                 Statement::Copy(self.copy(from, to, target, options, legacy_options)?)
@@ -65,12 +51,12 @@ impl Converter<'_> {
                 let inner = self.statement(*inner, upsert, splits)?;
                 Statement::Explain { analyze, statement: Box::new(inner) }
             }
-            other => return self.session(other),
+            other => return self.catalog(other),
         })
     }
 
     /// Converts a statement about the session.
-    fn session(&self, statement: ast::Statement) -> Result<Statement, SqlError> {
+    pub(super) fn session(&self, statement: ast::Statement) -> Result<Statement, SqlError> {
         use ast::Statement as Ast;
         Ok(match statement {
             Ast::Set(inner) => self.set(inner)?,
@@ -151,11 +137,12 @@ impl Converter<'_> {
         Ok(match set {
             Set::SingleAssignment { scope, hivevar, variable, values } => {
                 foreign(&[(hivevar, "hivevar"), (is_global(&scope), "global")])?;
-                Statement::Set {
-                    local: is_local(&scope),
-                    name: self.name(&variable)?.dotted(),
-                    value: setting_value(&values)?,
-                }
+                let name = self.name(&variable)?.dotted();
+                let value = match name.as_str() {
+                    "search_path" => schema_list(&values)?,
+                    _ => setting_value(&values)?,
+                };
+                Statement::Set { local: is_local(&scope), name, value }
             }
             Set::SetTimeZone { local, value } => {
                 Statement::Set { local, name: "TimeZone".into(), value: setting_value(&[value])? }
@@ -254,6 +241,19 @@ fn setting_value(values: &[Expr]) -> Result<Option<String>, SqlError> {
     }
 }
 
+/// The text of a search_path: its elements as identifiers.
+fn schema_list(values: &[Expr]) -> Result<Option<String>, SqlError> {
+    let word = |value: &Expr| match value {
+        Expr::Identifier(ident) => Ok(quote_ident(&fold(ident))),
+        value => setting_word(value).map(|word| quote_ident(&word)),
+    };
+    if setting_value(values)?.is_none() {
+        return Ok(None);
+    }
+    let words = values.iter().map(word).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(words.join(", ")))
+}
+
 /// A word, a string or a number. 42601 for an expression.
 fn setting_word(value: &Expr) -> Result<String, SqlError> {
     Ok(match value {
@@ -295,7 +295,7 @@ fn hint(word: &str) -> &'static str {
         "LISTEN" | "NOTIFY" => "There are no notifications between sessions: poll a table.",
         "DO" => "There is no procedural language: run the statements one by one.",
         _ => {
-            "Supported: CREATE TABLE, DROP TABLE, SELECT, INSERT, UPSERT, UPDATE, DELETE, COPY, PREPARE, EXECUTE, \
+            "Supported: CREATE and DROP TABLE and SCHEMA, SELECT, INSERT, UPSERT, UPDATE, DELETE, COPY, PREPARE, EXECUTE, \
              EXPLAIN, SET, SHOW, RESET, BEGIN, COMMIT, ROLLBACK, SAVEPOINT."
         }
     }
@@ -314,7 +314,6 @@ fn refused(sql: &str, statement: &ast::Statement) -> SqlError {
         Ast::AlterTable(_) => "Create a new table with the columns that you need, and copy the rows over.",
         Ast::CreateIndex(_) => "The primary key is the only index: choose it by the reads that you need.",
         Ast::CreateSequence { .. } => "Use uuid with DEFAULT gen_random_uuid().",
-        Ast::CreateSchema { .. } => "There is one schema, public.",
         _ => hint(words.first().map_or("", String::as_str)),
     };
     SqlError::unsupported(what).hint(hint)

@@ -8,8 +8,7 @@ use crate::catalog::TableSchema;
 use crate::expression::{Env, SystemRelation};
 use crate::types::{Array, Datum, DeclaredType, Row, Type, Value};
 
-/// The schema of most system relations; names without a schema are looked up in it.
-pub(super) const PG_CATALOG: &str = "pg_catalog";
+pub(super) use crate::search_path::PG_CATALOG;
 /// The schema of those that the SQL standard defines.
 pub(super) const INFORMATION_SCHEMA: &str = "information_schema";
 /// The numbers of relations of pg_catalog that are views in PostgreSQL, which gives those no fixed numbers.

@@ -29,7 +29,6 @@ mod pg_collation;
 mod definition;
 
 use crate::expression::SystemRelation;
-use crate::statement::Name;
 
 /// All of them, in the order in which pg_class lists them.
 pub(crate) static RELATIONS: &[&dyn SystemRelation] = &[
@@ -84,10 +83,9 @@ pub(crate) static RELATIONS: &[&dyn SystemRelation] = &[
     &empty::VIEWS,
 ];
 
-/// The relation of a name: of pg_catalog also without a schema.
-pub(crate) fn find(name: &Name) -> Option<&'static dyn SystemRelation> {
-    let schema = name.qualifier().unwrap_or(definition::PG_CATALOG);
-    RELATIONS.iter().copied().find(|own| own.schema() == schema && own.name() == name.last())
+/// The relation of that name in a schema.
+pub(crate) fn find(schema: &str, name: &str) -> Option<&'static dyn SystemRelation> {
+    RELATIONS.iter().copied().find(|own| own.schema() == schema && own.name() == name)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::definition::{Definition, PG_CATALOG, column, flag, int2, oid, text, unused};
 use super::definition::{INFORMATION_SCHEMA, VIEW_OIDS};
 use super::pg_am::{BTREE_OID, HEAP_OID};
-use crate::expression::{Env, INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, PUBLIC_OID, SystemRelation};
+use crate::expression::{Env, INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, SystemRelation};
 use crate::types::Value;
 use crate::types::declared::{BOOL, CHAR, FLOAT8, INT2, INT4, NAME, OID, TEXT, TEXTS};
 
@@ -65,7 +65,7 @@ fn classes(env: &Env) -> Vec<Class> {
             oid: table.oid(),
             name: table.name.clone(),
             kind: "r",
-            namespace: PUBLIC_OID,
+            namespace: env.snapshot.schema_oid(&table.schema),
             access_method: HEAP_OID,
             columns: table.columns.len(),
             has_index: true,
@@ -74,7 +74,7 @@ fn classes(env: &Env) -> Vec<Class> {
             oid: table.key_oid(),
             name: table.key_name.clone(),
             kind: "i",
-            namespace: PUBLIC_OID,
+            namespace: env.snapshot.schema_oid(&table.schema),
             access_method: BTREE_OID,
             columns: table.key.len(),
             has_index: false,

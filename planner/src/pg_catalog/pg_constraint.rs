@@ -3,7 +3,6 @@
 use super::definition::{Definition, PG_CATALOG, column, flag, oid, text, unused};
 use super::definition::{key_numbers, tables};
 use crate::catalog::TableSchema;
-use crate::expression::PUBLIC_OID;
 use crate::types::declared::{BOOL, CHAR, INT2S, INT4, NAME, OID, TEXT};
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ pub(super) static PG_CONSTRAINT: Definition<Arc<TableSchema>> = Definition {
     columns: &[
         column("oid", OID, |t, _| oid(t.constraint_oid())),
         column("conname", NAME, |t, _| text(&*t.key_name)),
-        column("connamespace", OID, |_, _| oid(PUBLIC_OID)),
+        column("connamespace", OID, |t, env| oid(env.snapshot.schema_oid(&t.schema))),
         column("contype", CHAR, |_, _| text("p")),
         unused("condeferrable", BOOL),
         unused("condeferred", BOOL),

@@ -12,7 +12,7 @@ pub(super) static PG_INDEXES: Definition<Arc<TableSchema>> = Definition {
     schema: PG_CATALOG,
     name: "pg_indexes",
     columns: &[
-        column("schemaname", NAME, |_, _| text("public")),
+        column("schemaname", NAME, |t, _| text(&*t.schema)),
         column("tablename", NAME, |t, _| text(&*t.name)),
         column("indexname", NAME, |t, _| text(&*t.key_name)),
         column("tablespace", NAME, |_, _| None),

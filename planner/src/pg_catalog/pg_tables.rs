@@ -11,7 +11,7 @@ pub(super) static PG_TABLES: Definition<Arc<TableSchema>> = Definition {
     schema: PG_CATALOG,
     name: "pg_tables",
     columns: &[
-        column("schemaname", NAME, |_, _| text("public")),
+        column("schemaname", NAME, |t, _| text(&*t.schema)),
         column("tablename", NAME, |t, _| text(&*t.name)),
         column("tableowner", NAME, |_, env| text(env.session.user())),
         column("tablespace", NAME, |_, _| None),

@@ -19,6 +19,7 @@ use crate::error::{SqlError, sqlstate};
 use crate::expression::{CursorInfo, SessionView};
 use crate::prepared::Prepared;
 use crate::result::Column;
+use crate::search_path::SearchPath;
 use crate::settings::Settings;
 
 pub(crate) use cursors::Cursor;
@@ -128,6 +129,10 @@ impl SessionView for Shared {
         self.state().transaction.settings.all()
     }
 
+    fn search_path(&self) -> Arc<SearchPath> {
+        self.state().transaction.settings.search_path.clone()
+    }
+
     fn set(&self, name: &str, value: Option<&str>, local: bool) -> Result<(), SqlError> {
         let state = &mut *self.state();
         state.transaction.set(name, value, local, &mut state.notices)
@@ -151,7 +156,7 @@ impl Session {
             ("server_version_num", info.server_version_num.as_str()),
             ("session_authorization", user),
         ];
-        let settings = Settings::new(&fixed);
+        let settings = Settings::new(&fixed, database);
         let state = State {
             reported: Reported::new(&settings),
             transaction: Transaction::new(settings),
@@ -273,6 +278,11 @@ impl Session {
         self.shared.clone()
     }
 
+    /// Where names are looked up now.
+    pub(crate) fn search_path(&self) -> Arc<SearchPath> {
+        self.shared.search_path()
+    }
+
     /// The session's token of LSNs seen, if `session_guarantees` is on.
     pub(crate) fn token(&self) -> Option<&SessionToken> {
         self.state().transaction.settings.session_guarantees.then_some(&self.shared.token)
@@ -332,9 +342,9 @@ impl Session {
         self.state().transaction.defer(write);
     }
 
-    /// A notice for the client.
-    pub(crate) fn notice(&self, message: impl Into<String>) {
-        self.state().notices.push(Notice::plain(message));
+    /// Notices for the client.
+    pub(crate) fn tell(&self, notices: Vec<Notice>) {
+        self.state().notices.extend(notices);
     }
 
     /// A warning for the client.

@@ -351,7 +351,7 @@ mod tests {
     /// A scan goes on while its rows are sent; its error may come when another block is open.
     #[test]
     fn a_late_error_fails_only_the_block_that_it_is_of() {
-        let mut transaction = Transaction::new(Settings::new(&[]));
+        let mut transaction = Transaction::new(Settings::new(&[], "db"));
         let mut notices = Vec::new();
         let outside = transaction.stretch();
         transaction.begin(None, &mut notices);

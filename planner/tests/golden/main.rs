@@ -1,5 +1,5 @@
 //! Golden scripts of SQL: `testdata/*`. A line `> statement` runs it in a session (a prefix names another one) and
-//! prints what a client would see. `copy` feeds lines to a COPY; `params` sets the values of `$1`, `$2`, ..
+//! prints what a client would see; one whose name begins with `other` is at a second gateway over the same store. `copy` feeds lines to a COPY; `params` sets the values of `$1`, `$2`, ..
 //! of the next statement.
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test -p planner` writes the outputs anew; review the difference.
@@ -11,7 +11,6 @@ mod hostile;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use goldenscript::{Command, Context, Runner};
 use kvstore::testing::MemoryKv;
@@ -21,16 +20,19 @@ use wal::golden::{self, Arguments};
 
 struct Script {
     runtime: tokio::runtime::Runtime,
-    planner: Planner,
+    /// Two gateways over one store.
+    planners: [Planner; 2],
     sessions: BTreeMap<String, Session>,
     params: Vec<Option<String>>,
 }
 
 impl Script {
     fn new() -> Script {
+        let kv = MemoryKv::new();
+        let planner = || Planner::new(kv.clone(), ServerInfo::new("spinnaker"));
         Script {
             runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap(),
-            planner: Planner::new(Arc::new(MemoryKv::default()), ServerInfo::new("spinnaker")),
+            planners: [planner(), planner()],
             sessions: BTreeMap::new(),
             params: Vec::new(),
         }
@@ -44,7 +46,8 @@ impl Runner for Script {
         let words = Arguments::of(command).words;
         let name = context.prefix.clone().unwrap_or_default();
         let count = self.sessions.len() as u32;
-        let info = self.planner.info().clone();
+        let planner = &self.planners[usize::from(name.starts_with("other"))];
+        let info = planner.info().clone();
         let session = self
             .sessions
             .entry(name)
@@ -56,11 +59,11 @@ impl Runner for Script {
             }
             "copy" => {
                 let (sql, data) = words.split_first().expect("copy 'statement' 'data'..");
-                self.runtime.block_on(copy(&self.planner, session, sql, data, &mut out));
+                self.runtime.block_on(copy(planner, session, sql, data, &mut out));
             }
             sql => {
                 let params = std::mem::take(&mut self.params);
-                self.runtime.block_on(statements(&self.planner, session, sql, &params, &mut out));
+                self.runtime.block_on(statements(planner, session, sql, &params, &mut out));
             }
         }
         Ok(out)
@@ -100,6 +103,9 @@ async fn statements(
         let failed = run(planner, session, &statement.sql, params, out).await.err();
         for notice in session.take_notices() {
             writeln!(out, "{}: {}", notice.severity, notice.message).unwrap();
+            if let Some(detail) = notice.detail {
+                writeln!(out, "  detail: {detail}").unwrap();
+            }
         }
         for (name, value) in session.take_changed_parameters() {
             writeln!(out, "{name} is now {value}").unwrap();

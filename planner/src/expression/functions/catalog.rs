@@ -4,7 +4,7 @@
 //! does not have (comments, sizes on disk, sequences, views) is NULL.
 
 use super::function::{Arguments, Code, Function, boolean, function, null, text};
-use crate::error::SqlError;
+use crate::error::{SqlError, sqlstate};
 use crate::expression::object_names::{self, quote_ident};
 use crate::types::declared::{ANY, BOOL, INT4, INT8, NAME, OID, REGCLASS, REGTYPE, TEXT};
 use crate::types::{Datum, Value};
@@ -37,12 +37,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("pg_relation_size", &[ANY, TEXT], INT8, null).optional(1),
     function("pg_size_pretty", &[ANY], TEXT, null),
     function("pg_statistics_obj_is_visible", &[OID], BOOL, ALWAYS).accepts_null(),
-    function("pg_table_is_visible", &[OID], BOOL, ALWAYS).accepts_null(),
+    function("pg_table_is_visible", &[OID], BOOL, pg_table_is_visible),
     function("pg_table_size", &[ANY], INT8, null),
     function("pg_total_relation_size", &[ANY], INT8, null),
     function("pg_type_is_visible", &[OID], BOOL, ALWAYS).accepts_null(),
     function("shobj_description", &[OID, TEXT], TEXT, null),
-    function("to_regclass", &[TEXT], REGCLASS, |a| Ok(object_names::to_regclass(&a.text(0), a.env).ok())),
+    function("to_regclass", &[TEXT], REGCLASS, to_regclass),
     function("to_regtype", &[TEXT], REGTYPE, |a| Ok(object_names::to_regtype(&a.text(0)).ok())),
 ];
 
@@ -77,6 +77,20 @@ fn pg_get_indexdef(a: &Arguments<'_>) -> Result<Datum, SqlError> {
             None => Ok(None),
         },
         _ => text(object_names::index_definition(table)),
+    }
+}
+
+fn pg_table_is_visible(a: &Arguments<'_>) -> Result<Datum, SqlError> {
+    Ok(oid(a).and_then(|oid| object_names::is_visible(oid, a.env)).map(Value::Bool))
+}
+
+/// to_regclass(name): NULL if there is no such relation.
+fn to_regclass(a: &Arguments<'_>) -> Result<Datum, SqlError> {
+    match object_names::to_regclass(&a.text(0), a.env) {
+        Err(error) if matches!(error.sqlstate, sqlstate::UNDEFINED_TABLE | sqlstate::INVALID_SCHEMA) => {
+            Ok(None)
+        }
+        found => found.map(Some),
     }
 }
 

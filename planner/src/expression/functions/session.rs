@@ -2,6 +2,7 @@
 
 use super::function::{Arguments, Function, boolean, function, null, text};
 use crate::error::SqlError;
+use crate::search_path::PG_CATALOG;
 use crate::types::declared::{BOOL, INT4, INT8, NAME, NAMES, OID, TEXT};
 use crate::types::{Array, Datum, Type, Value};
 
@@ -9,7 +10,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("current_catalog", &[], NAME, |a| text(a.env.session.database())),
     function("current_database", &[], NAME, |a| text(a.env.session.database())),
     function("current_role", &[], NAME, |a| text(a.env.session.user())),
-    function("current_schema", &[], NAME, |_| text("public")),
+    function("current_schema", &[], NAME, current_schema),
     function("current_schemas", &[BOOL], NAMES, current_schemas),
     function("current_setting", &[TEXT, BOOL], TEXT, current_setting).optional(1),
     function("current_user", &[], NAME, |a| text(a.env.session.user())),
@@ -26,10 +27,20 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("version", &[], TEXT, |a| text(a.env.info.version.as_str())),
 ];
 
+/// current_schema(): where new tables go.
+fn current_schema(a: &Arguments<'_>) -> Result<Datum, SqlError> {
+    let path = a.env.session.search_path();
+    Ok(a.env.snapshot.existing(&path).first().map(|name| Value::text(*name)))
+}
+
+/// current_schemas(implicit): with pg_catalog if it is searched though it is not named.
 fn current_schemas(a: &Arguments<'_>) -> Result<Datum, SqlError> {
-    let with_implicit = ["pg_catalog", "public"];
-    let schemas = if a.is_true(0) { &with_implicit[..] } else { &with_implicit[1..] };
-    let items = schemas.iter().map(|name| Some(Value::text(*name))).collect();
+    let path = a.env.session.search_path();
+    let mut schemas = a.env.snapshot.existing(&path);
+    if a.is_true(0) && !schemas.contains(&PG_CATALOG) {
+        schemas.insert(0, PG_CATALOG);
+    }
+    let items = schemas.into_iter().map(|name| Some(Value::text(name))).collect();
     Ok(Some(Value::Array(Array::new(Type::Name, items).into())))
 }
 

@@ -13,7 +13,7 @@ pub(crate) static COLUMNS: Definition<ColumnRow> = Definition {
     name: "columns",
     columns: &[
         column("table_catalog", NAME, |_, env| text(&*env.info.database)),
-        column("table_schema", NAME, |_, _| text("public")),
+        column("table_schema", NAME, |c, _| text(&*c.table.schema)),
         column("table_name", NAME, |c, _| text(&*c.table.name)),
         column("column_name", NAME, |c, _| text(&*c.schema().name)),
         column("ordinal_position", INT4, |c, _| int4(c.at as i32 + 1)),

@@ -12,10 +12,10 @@ pub(crate) static KEY_COLUMN_USAGE: Definition<KeyColumn> = Definition {
     name: "key_column_usage",
     columns: &[
         column("constraint_catalog", NAME, |_, env| text(&*env.info.database)),
-        column("constraint_schema", NAME, |_, _| text("public")),
+        column("constraint_schema", NAME, |k, _| text(&*k.table.schema)),
         column("constraint_name", NAME, |k, _| text(&*k.table.key_name)),
         column("table_catalog", NAME, |_, env| text(&*env.info.database)),
-        column("table_schema", NAME, |_, _| text("public")),
+        column("table_schema", NAME, |k, _| text(&*k.table.schema)),
         column("table_name", NAME, |k, _| text(&*k.table.name)),
         column("column_name", NAME, |k, _| text(&*k.table.columns[k.table.key[k.nth]].name)),
         column("ordinal_position", INT4, |k, _| int4(k.nth as i32 + 1)),

@@ -3,14 +3,14 @@
 use super::super::definition::{Definition, INFORMATION_SCHEMA, column, text};
 use crate::types::declared::NAME;
 
-pub(crate) static SCHEMATA: Definition<&str> = Definition {
+pub(crate) static SCHEMATA: Definition<String> = Definition {
     oid: 13_005,
     schema: INFORMATION_SCHEMA,
     name: "schemata",
     columns: &[
         column("catalog_name", NAME, |_, env| text(&*env.info.database)),
-        column("schema_name", NAME, |name, _| text(*name)),
+        column("schema_name", NAME, |name, _| text(&**name)),
         column("schema_owner", NAME, |_, env| text(env.session.user())),
     ],
-    items: |_| vec!["information_schema", "pg_catalog", "public"],
+    items: |env| env.snapshot.schemas.keys().cloned().collect(),
 };

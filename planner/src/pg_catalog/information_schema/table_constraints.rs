@@ -12,10 +12,10 @@ pub(crate) static TABLE_CONSTRAINTS: Definition<Arc<TableSchema>> = Definition {
     name: "table_constraints",
     columns: &[
         column("constraint_catalog", NAME, |_, env| text(&*env.info.database)),
-        column("constraint_schema", NAME, |_, _| text("public")),
+        column("constraint_schema", NAME, |t, _| text(&*t.schema)),
         column("constraint_name", NAME, |t, _| text(&*t.key_name)),
         column("table_catalog", NAME, |_, env| text(&*env.info.database)),
-        column("table_schema", NAME, |_, _| text("public")),
+        column("table_schema", NAME, |t, _| text(&*t.schema)),
         column("table_name", NAME, |t, _| text(&*t.name)),
         column("constraint_type", TEXT, |_, _| text("PRIMARY KEY")),
         column("is_deferrable", TEXT, |_, _| text("NO")),

@@ -10,7 +10,7 @@ pub(crate) static TABLES: Definition<TableRow> = Definition {
     name: "tables",
     columns: &[
         column("table_catalog", NAME, |_, env| text(&*env.info.database)),
-        column("table_schema", NAME, |t, _| text(t.schema)),
+        column("table_schema", NAME, |t, _| text(&*t.schema)),
         column("table_name", NAME, |t, _| text(&*t.name)),
         column("table_type", TEXT, |t, _| text(if t.stored { "BASE TABLE" } else { "VIEW" })),
         column("is_insertable_into", TEXT, |t, _| text(if t.stored { "YES" } else { "NO" })),
@@ -20,7 +20,7 @@ pub(crate) static TABLES: Definition<TableRow> = Definition {
 };
 
 pub(crate) struct TableRow {
-    schema: &'static str,
+    schema: String,
     name: String,
     /// Is it a table of the store?
     stored: bool,
@@ -28,10 +28,11 @@ pub(crate) struct TableRow {
 
 fn rows(env: &Env) -> Vec<TableRow> {
     let tables = env.snapshot.tables.values();
-    let mut rows: Vec<TableRow> =
-        tables.map(|table| TableRow { schema: "public", name: table.name.clone(), stored: true }).collect();
+    let mut rows: Vec<TableRow> = tables
+        .map(|table| TableRow { schema: table.schema.clone(), name: table.name.clone(), stored: true })
+        .collect();
     rows.extend(env.system_relations.iter().map(|relation| TableRow {
-        schema: relation.schema(),
+        schema: relation.schema().into(),
         name: relation.name().into(),
         stored: false,
     }));
