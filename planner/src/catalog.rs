@@ -97,11 +97,15 @@ fn type_text(ty: &Type) -> String {
         Type::Varchar(Some(length)) => format!("varchar({length})"),
         Type::Bpchar(Some(length)) => format!("bpchar({length})"),
         Type::Numeric(Some((precision, scale))) => format!("numeric({precision},{scale})"),
+        Type::Array(element) => format!("{}[]", type_text(element)),
         other => other.name(),
     }
 }
 
 fn type_of(text: &str) -> Option<Type> {
+    if let Some(element) = text.strip_suffix("[]") {
+        return Some(Type::Array(Box::new(type_of(element)?)));
+    }
     let (name, arguments) = match text.split_once('(') {
         Some((name, rest)) => (name, rest.strip_suffix(')')?),
         None => (text, ""),
@@ -379,6 +383,8 @@ mod tests {
                 column(1, "k", Type::Varchar(Some(10))),
                 column(2, "n", Type::Numeric(Some((10, 2)))),
                 column(300, "j", Type::Jsonb),
+                column(301, "a", Type::Array(Box::new(Type::Numeric(Some((5, -2)))))),
+                column(302, "c", Type::Bpchar(Some(3))),
             ],
             key: vec![0],
             key_name: "t_pkey".into(),

@@ -27,6 +27,8 @@ pub mod sqlstate {
     pub const DIVISION_BY_ZERO: &str = "22012";
     /// character_not_in_repertoire: broken UTF-8, or a zero byte in text.
     pub const BAD_ENCODING: &str = "22021";
+    /// null_value_not_allowed.
+    pub const NULL_NOT_ALLOWED: &str = "22004";
     /// invalid_parameter_value: a setting was given a value that it does not take.
     pub const INVALID_PARAMETER: &str = "22023";
     /// invalid_text_representation.
@@ -43,6 +45,8 @@ pub mod sqlstate {
     pub const INVALID_WIDTH_BUCKET: &str = "2201G";
     /// invalid_regular_expression.
     pub const INVALID_REGEX: &str = "2201B";
+    /// array_subscript_error.
+    pub const ARRAY_SUBSCRIPT: &str = "2202E";
     /// invalid_row_count_in_limit_clause.
     pub const INVALID_LIMIT: &str = "2201W";
     /// invalid_row_count_in_result_offset_clause.

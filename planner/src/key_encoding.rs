@@ -87,7 +87,7 @@ pub(crate) fn encode(value: &Value, out: &mut Vec<u8>) -> Result<(), SqlError> {
         Value::Bytea(v) => escape(v, out),
         Value::Uuid(v) => out.extend_from_slice(v.as_bytes()),
         Value::Numeric(v) => numeric(v, out),
-        Value::Jsonb(_) | Value::Oid(_) | Value::Array(_) => {
+        Value::Json(_) | Value::Jsonb(_) | Value::Oid(_) | Value::Array(_) => {
             return Err(SqlError::internal(format!("{} in a key", value.natural_type())));
         }
     }

@@ -183,7 +183,7 @@ pub(crate) fn row_bytes(row: &Row) -> u64 {
 /// What a value takes behind its fixed size.
 pub(crate) fn heap_bytes(value: &Datum) -> u64 {
     match value {
-        Some(Value::Text(text) | Value::Bpchar(text) | Value::Jsonb(text)) => {
+        Some(Value::Text(text) | Value::Bpchar(text) | Value::Json(text) | Value::Jsonb(text)) => {
             text.capacity() as u64 + ALLOCATION_BYTES
         }
         Some(Value::Bytea(bytes)) => bytes.len() as u64 + ALLOCATION_BYTES,

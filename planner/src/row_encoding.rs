@@ -95,7 +95,9 @@ fn cell_value(value: &Value) -> Bytes {
         Value::Float4(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
         Value::Float8(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
         Value::Oid(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
-        Value::Text(v) | Value::Bpchar(v) | Value::Jsonb(v) => Bytes::copy_from_slice(v.as_bytes()),
+        Value::Text(v) | Value::Bpchar(v) | Value::Json(v) | Value::Jsonb(v) => {
+            Bytes::copy_from_slice(v.as_bytes())
+        }
         Value::Bytea(v) => v.clone(),
         Value::Uuid(v) => Bytes::copy_from_slice(v.as_bytes()),
         Value::Numeric(v) => Bytes::from(v.to_string()),
@@ -120,9 +122,10 @@ fn read_cell(ty: &Type, bytes: &Bytes) -> Option<Value> {
         Type::Float4 => Value::Float4(f32::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Type::Float8 => Value::Float8(f64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Type::Bpchar(_) => Value::Bpchar(std::str::from_utf8(bytes).ok()?.to_string()),
-        Type::Text | Type::Varchar(_) | Type::Json | Type::Name | Type::Char => {
+        Type::Text | Type::Varchar(_) | Type::Name | Type::Char => {
             Value::Text(std::str::from_utf8(bytes).ok()?.to_string())
         }
+        Type::Json => Value::Json(std::str::from_utf8(bytes).ok()?.to_string()),
         Type::Jsonb => Value::Jsonb(std::str::from_utf8(bytes).ok()?.to_string()),
         Type::Bytea => Value::Bytea(bytes.clone()),
         Type::Uuid => Value::Uuid(Uuid::from_slice(bytes).ok()?),

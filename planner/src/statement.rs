@@ -479,6 +479,8 @@ pub(crate) enum Operator {
         insensitive: bool,
         negated: bool,
     },
+    /// An operator of PostgreSQL that is a function here: `@>`, `?`, `#>` ..
+    Named(&'static str),
     /// jsonb `->`.
     Arrow,
     /// jsonb `->>`.
@@ -508,6 +510,7 @@ impl Operator {
             Operator::Regex { insensitive: true, negated: false } => "~*",
             Operator::Regex { insensitive: false, negated: true } => "!~",
             Operator::Regex { insensitive: true, negated: true } => "!~*",
+            Operator::Named(symbol) => symbol,
             Operator::Arrow => "->",
             Operator::LongArrow => "->>",
             Operator::BitAnd => "&",
@@ -632,8 +635,17 @@ pub(crate) enum Syntax {
     /// `arg[index]`.
     Index {
         arg: Box<Syntax>,
-        index: Box<Syntax>,
+        subscripts: Vec<Subscript>,
     },
+}
+
+/// A subscript of an array.
+#[derive(Clone, Debug)]
+pub(crate) enum Subscript {
+    /// `[at]`.
+    At(Syntax),
+    /// `[from:to]`; what is missing is the array's own bound.
+    Slice(Option<Syntax>, Option<Syntax>),
 }
 
 /// A function call.

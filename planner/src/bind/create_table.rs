@@ -68,8 +68,8 @@ fn column(
             format!("column name \"{name}\" conflicts with a system column name"),
         ));
     }
-    if matches!(ty, Type::Array(_)) || ty.is_oid() {
-        return Err(SqlError::unsupported(format!("a column of type {ty}")).hint("Use jsonb."));
+    if !is_column_type(ty) {
+        return Err(SqlError::unsupported(format!("a column of type {ty}")).hint("Use text, or oid."));
     }
     if let Some((_, syntax)) = default {
         check_default(binder, syntax, name, ty)?;
@@ -83,6 +83,14 @@ fn column(
         default: default.as_ref().map(|(text, _)| text.clone()),
         cell: cell_name(id),
     })
+}
+
+/// Can values of the type be stored? Names that stand for numbers of the catalog cannot.
+fn is_column_type(ty: &Type) -> bool {
+    match ty {
+        Type::Array(element) => is_column_type(element),
+        ty => !matches!(ty, Type::Regclass | Type::Regtype | Type::Opaque(..) | Type::Unknown),
+    }
 }
 
 /// The positions of the primary key's columns, which become NOT NULL.

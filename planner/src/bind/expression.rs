@@ -6,8 +6,8 @@ use super::binder::{Binder, Typed};
 use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength, Subquery, resolve};
-use crate::statement::{Name, Operator, Query, Syntax};
-use crate::types::{Type, Value};
+use crate::statement::{Name, Operator, Query, Subscript, Syntax};
+use crate::types::{Array, Type, Value};
 
 impl Binder {
     /// Binds a condition. 42804 if it is not boolean.
@@ -83,17 +83,19 @@ impl Binder {
                 Typed::new(Expr::Subquery(query), ty)
             }
             Syntax::ArrayQuery(query) => {
-                let (query, element) = self.single_column(query)?;
+                let (query, of) = self.single_column(query)?;
+                let element = element_of(&of);
                 let ty = Type::Array(Box::new(element.clone()));
                 Typed::new(Expr::ArrayQuery { element, query }, ty)
             }
             Syntax::Array(items) => {
-                let (items, element) = self.same_type(items)?;
+                let (items, of) = self.same_type(items)?;
+                let element = element_of(&of);
                 let ty = Type::Array(Box::new(element.clone()));
                 Typed::new(Expr::Array { element, items }, ty)
             }
             Syntax::Row(_) => return Err(SqlError::unsupported("a row value here")),
-            Syntax::Index { arg, index } => self.index(arg, index)?,
+            Syntax::Index { arg, subscripts } => self.index(arg, subscripts)?,
         })
     }
 
@@ -175,16 +177,63 @@ impl Binder {
         Ok(Typed::new(self.coerce(arg, ty, Strength::Explicit)?, ty.clone()))
     }
 
-    fn index(&mut self, arg: &Syntax, index: &Syntax) -> Result<Typed, SqlError> {
-        let (arg, index) = (self.expr(arg)?, self.expr(index)?);
-        let Type::Array(element) = arg.ty else {
+    /// Binds `arg[..]..`. On jsonb a subscript is `->`.
+    fn index(&mut self, arg: &Syntax, subscripts: &[Subscript]) -> Result<Typed, SqlError> {
+        let arg = self.expr(arg)?;
+        if arg.ty == Type::Jsonb {
+            return self.json_index(arg, subscripts);
+        }
+        let Type::Array(element) = arg.ty.clone() else {
             return Err(SqlError::new(
                 sqlstate::DATATYPE_MISMATCH,
                 format!("cannot subscript type {} because it does not support subscripting", arg.ty),
             ));
         };
-        let index = self.coerce(index, &Type::Int4, Strength::Assignment)?;
-        Ok(Typed::new(Expr::Index { arg: Box::new(arg.expr), index: Box::new(index) }, *element))
+        if subscripts.len() > Array::DIMENSIONS_MAX {
+            return Err(Array::too_many_dimensions(subscripts.len()));
+        }
+        let mut bounds = Vec::with_capacity(subscripts.len());
+        let mut is_slice = false;
+        for subscript in subscripts {
+            bounds.push(match subscript {
+                Subscript::At(at) => (None, Some(self.subscript(at)?)),
+                Subscript::Slice(from, to) => {
+                    is_slice = true;
+                    let from = from.as_ref().map(|from| self.subscript(from)).transpose()?;
+                    (Some(from), to.as_ref().map(|to| self.subscript(to)).transpose()?)
+                }
+            });
+        }
+        let ty = arg.ty;
+        let arg = Box::new(arg.expr);
+        if !is_slice {
+            let at = bounds.into_iter().filter_map(|(_, at)| at).collect();
+            return Ok(Typed::new(Expr::Index { arg, at }, *element));
+        }
+        // Beside a slice, a single subscript is one from 1.
+        let one = || Some(Expr::Const(Some(Value::Int4(1))));
+        let bounds = bounds.into_iter().map(|(from, to)| (from.unwrap_or_else(one), to)).collect();
+        Ok(Typed::new(Expr::Slice { arg, bounds }, ty))
+    }
+
+    fn subscript(&mut self, syntax: &Syntax) -> Result<Expr, SqlError> {
+        let at = self.expr(syntax)?;
+        self.coerce(at, &Type::Int4, Strength::Assignment)
+    }
+
+    fn json_index(&mut self, arg: Typed, subscripts: &[Subscript]) -> Result<Typed, SqlError> {
+        let mut value = arg;
+        for subscript in subscripts {
+            let Subscript::At(key) = subscript else {
+                let text = "jsonb subscript does not support slices";
+                return Err(SqlError::new(sqlstate::DATATYPE_MISMATCH, text));
+            };
+            let key = self.expr(key)?;
+            let key = if key.ty.is_integer() { key } else { self.known(key)? };
+            let (arg, key) = (Box::new(value.expr), Box::new(key.expr));
+            value = Typed::new(Expr::JsonGet { arg, key, text: false }, Type::Jsonb);
+        }
+        Ok(value)
     }
 
     fn case(
@@ -228,6 +277,14 @@ impl Binder {
     pub(super) fn same_type(&mut self, items: &[Syntax]) -> Result<(Vec<Expr>, Type), SqlError> {
         let bound = items.iter().map(|item| self.expr(item)).collect::<Result<_, _>>()?;
         self.unify(bound)
+    }
+}
+
+/// The type of the elements of an array of such values: arrays become dimensions.
+fn element_of(ty: &Type) -> Type {
+    match ty {
+        Type::Array(element) => (**element).clone(),
+        other => other.clone(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::binder::{Binder, Typed};
 use crate::error::{SqlError, sqlstate};
-use crate::expression::{Expr, Strength, castable};
+use crate::expression::{Expr, Strength, castable, resolve};
 use crate::statement::{Operator, Syntax};
 use crate::types::Type;
 
@@ -13,6 +13,16 @@ fn no_operator(op: &str, left: &Type, right: &Type) -> SqlError {
     SqlError::new(sqlstate::UNDEFINED_FUNCTION, format!("operator does not exist: {left} {op} {right}")).hint(
         "No operator matches the given name and argument types. You might need to add explicit type casts.",
     )
+}
+
+/// Are two types, one of which may be untyped, arrays of the same type of elements?
+fn same_elements(left: &Type, right: &Type) -> bool {
+    match (left, right) {
+        (Type::Array(left), Type::Array(right)) => {
+            left.plain() == right.plain() || left.is_text() && right.is_text()
+        }
+        _ => true,
+    }
 }
 
 fn is_not_real(ty: &Type) -> bool {
@@ -40,13 +50,15 @@ impl Binder {
         }
         match op {
             Operator::Concat => self.concat(left, right),
+            Operator::Named(symbol) => self.named_operator(symbol, left, right),
+            Operator::Minus if left.ty == Type::Jsonb => self.named_operator("-", left, right),
             Operator::Arrow | Operator::LongArrow => {
                 let text = op == Operator::LongArrow;
                 if !matches!(left.ty, Type::Jsonb | Type::Json) {
                     return Err(no_operator(op.symbol(), &left.ty, &right.ty));
                 }
                 let key = if right.ty.is_integer() { right } else { self.known(right)? };
-                let ty = if text { Type::Text } else { Type::Jsonb };
+                let ty = if text { Type::Text } else { left.ty.clone() };
                 Ok(Typed::new(Expr::JsonGet { arg: Box::new(left.expr), key: Box::new(key.expr), text }, ty))
             }
             _ => self.arithmetic(op, left, right),
@@ -88,6 +100,8 @@ impl Binder {
         let common = match self.common_type(left, right).map_err(|_| failed())? {
             Type::Unknown => Type::Text,
             Type::Json => return Err(failed()),
+            // Arrays are compared with arrays of the same type only.
+            Type::Array(_) if !same_elements(left, right) => return Err(failed()),
             // real is compared with other numbers as double precision.
             Type::Float4 if is_not_real(left) || is_not_real(right) => Type::Float8,
             common => common,
@@ -163,11 +177,19 @@ impl Binder {
             _ => (left, right),
         };
         if left.ty == Type::Jsonb && right.ty == Type::Jsonb {
-            return Err(SqlError::unsupported("|| on jsonb"));
+            return self.named_operator("||", left, right);
         }
         let (left, right) = (self.as_array_of(left, &right.ty)?, right);
         let right = self.as_array_of(right, &left.ty)?;
         let is_array = |ty: &Type| matches!(ty, Type::Array(_));
+        let (left, right) = match self.common_type(&left.ty, &right.ty) {
+            Ok(common) if is_array(&left.ty) && is_array(&right.ty) && left.ty != right.ty => {
+                let left = self.coerce(left, &common, Strength::Implicit)?;
+                let right = self.coerce(right, &common, Strength::Implicit)?;
+                (Typed::new(left, common.clone()), Typed::new(right, common))
+            }
+            _ => (left, right),
+        };
         if (is_array(&left.ty) || is_array(&right.ty)) && left.ty != right.ty {
             return Err(no_operator("||", &left.ty, &right.ty));
         }
@@ -189,6 +211,41 @@ impl Binder {
         };
         let (left, right) = (side(self, left)?, side(self, right)?);
         Ok(Typed::new(Expr::Concat { left: Box::new(left), right: Box::new(right) }, ty))
+    }
+
+    /// Binds an operator that is a function.
+    fn named_operator(&mut self, symbol: &'static str, left: Typed, right: Typed) -> Result<Typed, SqlError> {
+        let failed = no_operator(symbol, &left.ty, &right.ty);
+        let functions: &[&str] = match symbol {
+            "@>" => &["arraycontains", "jsonb_contains"],
+            "<@" => &["arraycontained", "jsonb_contained"],
+            "&&" => &["arrayoverlap"],
+            "||" => &["jsonb_concat"],
+            "-" => &["jsonb_delete"],
+            "#-" => &["jsonb_delete_path"],
+            "?" => &["jsonb_exists"],
+            "?|" => &["jsonb_exists_any"],
+            "?&" => &["jsonb_exists_all"],
+            "#>" => &["jsonb_extract_path", "json_extract_path"],
+            "#>>" => &["jsonb_extract_path_text", "json_extract_path_text"],
+            "^@" => &["starts_with"],
+            _ => &[],
+        };
+        // A path is a list of keys.
+        let path = Type::Array(Box::new(Type::Text));
+        let right = match symbol {
+            "#>" | "#>>" | "#-" | "?|" | "?&" if right.ty == Type::Unknown => {
+                Typed::new(self.coerce(right, &path, Strength::Implicit)?, path)
+            }
+            _ => right,
+        };
+        let types = [left.ty.clone(), right.ty.clone()];
+        let found = functions.iter().find_map(|name| resolve(name, &types)).ok_or(failed)?;
+        let mut arguments = Vec::with_capacity(2);
+        for (value, ty) in [left, right].into_iter().zip(&found.arguments) {
+            arguments.push(self.coerce(value, ty, Strength::Implicit)?);
+        }
+        Ok(Typed::new(Expr::Call { function: found.function, arguments }, found.result))
     }
 
     /// A value beside an array in `||` as an array of that one element, if it can be one.

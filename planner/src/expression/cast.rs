@@ -128,7 +128,11 @@ pub(crate) fn cast_value(value: Value, to: &Type, explicit: bool) -> Result<Valu
         Type::Varchar(Some(limit)) => to_varchar(into_text(value), *limit as usize, explicit),
         Type::Bpchar(length) => to_bpchar(value, *length, explicit),
         Type::Name | Type::Char => Value::from_text(to, &into_text(value)),
-        Type::Text | Type::Varchar(None) | Type::Opaque(..) | Type::Json => Ok(Value::Text(into_text(value))),
+        Type::Text | Type::Varchar(None) | Type::Opaque(..) => Ok(Value::Text(into_text(value))),
+        Type::Json => match value {
+            Value::Json(_) => Ok(value),
+            other => Value::from_text(&Type::Json, &into_text(other)),
+        },
         Type::Date => match value {
             Value::Timestamptz(i64::MAX) => Ok(Value::Date(i32::MAX)),
             Value::Timestamptz(i64::MIN) => Ok(Value::Date(i32::MIN)),
@@ -162,8 +166,8 @@ fn to_bool(value: Value) -> Result<Value, SqlError> {
     match &value {
         Value::Bool(_) => Ok(value),
         Value::Int4(number) => Ok(Value::Bool(*number != 0)),
-        Value::Text(text) | Value::Jsonb(text) => Value::from_text(&Type::Bool, text),
-        Value::Bpchar(text) => Value::from_text(&Type::Bool, text),
+        Value::Jsonb(text) if text != "true" && text != "false" => Err(no_such_json(text, &Type::Bool)),
+        Value::Text(text) | Value::Jsonb(text) | Value::Bpchar(text) => Value::from_text(&Type::Bool, text),
         _ => Err(cannot_cast(&value, &Type::Bool)),
     }
 }
@@ -175,7 +179,7 @@ fn to_integer(value: Value, to: &Type) -> Result<Value, SqlError> {
     match &value {
         Value::Text(text) | Value::Bpchar(text) => Value::from_text(to, text),
         Value::Bool(truth) => Ok(Value::Int4(i32::from(*truth))),
-        Value::Jsonb(text) => to_integer(Value::Numeric(Numeric::parse(text)?), to),
+        Value::Jsonb(text) => to_integer(Value::Numeric(json_number(text, to)?), to),
         Value::Float4(number) => to_integer(Value::Float8(f64::from(*number)), to),
         Value::Float8(number) => {
             let rounded = number.round_ties_even();
@@ -217,7 +221,8 @@ fn to_float(value: Value, to: &Type) -> Result<Value, SqlError> {
         Value::Float4(number) if *to == Type::Float8 => Ok(Value::Float8(f64::from(*number))),
         Value::Float4(_) => Ok(value),
         Value::Float8(number) => narrowed(*number, to),
-        Value::Text(text) | Value::Bpchar(text) | Value::Jsonb(text) => Value::from_text(to, text),
+        Value::Text(text) | Value::Bpchar(text) => Value::from_text(to, text),
+        Value::Jsonb(text) => Value::from_text(to, &json_number(text, to)?.to_string()),
         Value::Numeric(number) => Value::from_text(to, &number.to_string()),
         value => {
             let whole = value.as_i64().ok_or_else(|| cannot_cast(value, to))?;
@@ -229,7 +234,8 @@ fn to_float(value: Value, to: &Type) -> Result<Value, SqlError> {
 fn to_numeric(value: Value, to: &Type, limits: Option<(u16, i16)>) -> Result<Numeric, SqlError> {
     let number = match value {
         Value::Numeric(number) => number,
-        Value::Text(text) | Value::Bpchar(text) | Value::Jsonb(text) => Numeric::parse(&text)?,
+        Value::Text(text) | Value::Bpchar(text) => Numeric::parse(&text)?,
+        Value::Jsonb(text) => json_number(&text, to)?,
         // As many digits as the type always has, as PostgreSQL gives.
         Value::Float4(number) => Numeric::from_float(f64::from(number), 6)?,
         Value::Float8(number) => Numeric::from_float(number, 15)?,
@@ -284,9 +290,29 @@ fn to_array(value: Value, to: &Type, element: &Type, explicit: bool) -> Result<V
     }
 }
 
+/// 22023 for a document that is no value of the type.
+fn no_such_json(text: &str, to: &Type) -> SqlError {
+    let kind = match text.as_bytes().first() {
+        Some(b'{') => "object",
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "boolean",
+        Some(b'n') => "null",
+        _ => "numeric",
+    };
+    SqlError::new(sqlstate::INVALID_PARAMETER, format!("cannot cast jsonb {kind} to type {}", to.plain()))
+}
+
+fn json_number(text: &str, to: &Type) -> Result<Numeric, SqlError> {
+    match text.as_bytes().first() {
+        Some(b'-' | b'0'..=b'9') => Numeric::parse(text),
+        _ => Err(no_such_json(text, to)),
+    }
+}
+
 fn into_text(value: Value) -> String {
     match value {
-        Value::Text(text) | Value::Jsonb(text) => text,
+        Value::Text(text) | Value::Json(text) | Value::Jsonb(text) => text,
         // Blanks at the end are not part of it.
         Value::Bpchar(text) => unpadded(&text).to_string(),
         // boolean's text is its name, unlike its output.
@@ -297,7 +323,7 @@ fn into_text(value: Value) -> String {
 
 fn through_text(value: Value, to: &Type) -> Result<Value, SqlError> {
     match value {
-        Value::Text(text) | Value::Bpchar(text) => Value::from_text(to, &text),
+        Value::Text(text) | Value::Bpchar(text) | Value::Json(text) => Value::from_text(to, &text),
         value if value.natural_type() == to.plain() => Ok(value),
         value => Err(cannot_cast(&value, to)),
     }

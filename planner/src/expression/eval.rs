@@ -1,5 +1,6 @@
 //! The value of an expression for a row.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::cast::cast;
@@ -7,10 +8,10 @@ use super::env::Env;
 use super::expr::Expr;
 use super::scope::Scope;
 use super::value_limit::check_value_bytes;
-use super::{arithmetic, pattern};
+use super::{arithmetic, pattern, subscript};
 use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
-use crate::memory::{Held, heap_bytes};
+use crate::memory::Held;
 use crate::statement::Operator;
 use crate::types::{Array, Datum, JsonKey, Type, Value, json_member};
 
@@ -19,9 +20,19 @@ impl Expr {
     pub(crate) fn eval(&self, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
         match self {
             Expr::Const(value) => Ok(value.clone()),
-            Expr::Param(at) => parameter(*at, env),
-            Expr::Column { level, at } => column(*level, *at, scope),
+            Expr::Param(at) => parameter(*at, env).cloned(),
+            Expr::Column { level, at } => column(*level, *at, scope).cloned(),
             inner => deeper(|| inner.eval_inner(scope, env)),
+        }
+    }
+
+    /// The value for a row, by reference where it stands somewhere.
+    fn eval_ref<'a>(&'a self, scope: &'a Scope<'_>, env: &'a Env) -> Result<Cow<'a, Datum>, SqlError> {
+        match self {
+            Expr::Const(value) => Ok(Cow::Borrowed(value)),
+            Expr::Param(at) => parameter(*at, env).map(Cow::Borrowed),
+            Expr::Column { level, at } => column(*level, *at, scope).map(Cow::Borrowed),
+            inner => deeper(|| inner.eval_inner(scope, env)).map(Cow::Owned),
         }
     }
 
@@ -35,7 +46,7 @@ impl Expr {
             Expr::And(items) => all(items, false, scope, env),
             Expr::Or(items) => all(items, true, scope, env),
             Expr::Compare { op, left, right } => {
-                let [left, right] = pair(left, right, scope, env)?;
+                let (left, right, _held) = pair_ref(left, right, scope, env)?;
                 Ok(boolean(compare(*op, &left, &right)?))
             }
             Expr::Arithmetic { op, ty, left, right } => {
@@ -45,32 +56,41 @@ impl Expr {
             Expr::Negate(arg) => value(arg)?.map(arithmetic::negate).transpose(),
             Expr::Concat { left, right } => concat_pair(pair(left, right, scope, env)?),
             Expr::Regex { arg, pattern, insensitive, negated } => {
-                both(value(arg)?, value(pattern)?, |text, pattern| {
-                    let (text, pattern) = (text.to_string_text(), pattern.to_string_text());
-                    Ok(Value::Bool(pattern::regex(&text, &pattern, *insensitive)? != *negated))
-                })
+                let (text, pattern, _held) = pair_ref(arg, pattern, scope, env)?;
+                let (Some(text), Some(pattern)) = (&*text, &*pattern) else { return Ok(None) };
+                let found = pattern::regex(&text.as_text(), &pattern.as_text(), *insensitive)?;
+                Ok(boolean(Some(found != *negated)))
             }
             Expr::Like { arg, pattern, escape, insensitive, negated } => {
-                both(value(arg)?, value(pattern)?, |text, pattern| {
-                    let (text, pattern) = (text.to_string_text(), pattern.to_string_text());
-                    Ok(Value::Bool(pattern::like(&text, &pattern, *escape, *insensitive)? != *negated))
-                })
+                let (text, pattern, _held) = pair_ref(arg, pattern, scope, env)?;
+                let (Some(text), Some(pattern)) = (&*text, &*pattern) else { return Ok(None) };
+                let found = pattern::like(&text.as_text(), &pattern.as_text(), *escape, *insensitive)?;
+                Ok(boolean(Some(found != *negated)))
             }
-            Expr::IsNull { arg, negated } => Ok(boolean(Some(value(arg)?.is_none() != *negated))),
+            Expr::IsNull { arg, negated } => {
+                Ok(boolean(Some(arg.eval_ref(scope, env)?.is_none() != *negated)))
+            }
             Expr::IsBool { arg, value: wanted, negated } => {
                 Ok(boolean(Some((truth(&value(arg)?) == Some(*wanted)) != *negated)))
             }
             Expr::IsDistinct { left, right, negated } => {
-                Ok(boolean(Some(distinct(&value(left)?, &value(right)?)? != *negated)))
+                let (left, right, _held) = pair_ref(left, right, scope, env)?;
+                Ok(boolean(Some(distinct(&left, &right)? != *negated)))
             }
-            Expr::In { arg, list, negated } => contains(&value(arg)?, list.iter().map(value), *negated),
+            Expr::In { arg, list, negated } => {
+                let arg = arg.eval_ref(scope, env)?;
+                contains(&arg, list.iter().map(|item| item.eval_ref(scope, env)), *negated)
+            }
             Expr::Quantified { left, op, array, all } => {
-                Ok(boolean(quantified(&value(left)?, *op, &value(array)?, *all)?))
+                let (left, array, _held) = pair_ref(left, array, scope, env)?;
+                Ok(boolean(quantified(&left, *op, &array, *all)?))
             }
             Expr::Cast { arg, from, to, explicit } => {
                 value(arg)?.map(|value| cast(value, from, to, *explicit, env)).transpose()
             }
-            Expr::Between { arg, low, high } => Ok(boolean(between(&value(arg)?, low, high, scope, env)?)),
+            Expr::Between { arg, low, high } => {
+                Ok(boolean(between(&*arg.eval_ref(scope, env)?, low, high, scope, env)?))
+            }
             Expr::Case { operand, whens, otherwise } => {
                 let operand = operand.as_ref().map(|operand| value(operand)).transpose()?;
                 case(operand.as_ref(), whens, otherwise.as_deref(), scope, env)
@@ -81,11 +101,22 @@ impl Expr {
                 function.call(&values, env)
             }
             Expr::Array { element, items } => array(element, items.iter().map(value), env),
-            Expr::Index { arg, index } => Ok(index_of(&value(arg)?, &value(index)?)),
-            Expr::JsonGet { arg, key, text } => match (value(arg)?, value(key)?) {
-                (Some(document), Some(key)) => json_get(&document.to_string_text(), &key, *text),
-                _ => Ok(None),
-            },
+            parts => parts.eval_part(scope, env),
+        }
+    }
+
+    /// The value of a node that takes a part of another value.
+    fn eval_part(&self, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
+        match self {
+            Expr::Index { arg, at } => index_of(&*arg.eval_ref(scope, env)?, at, scope, env),
+            Expr::Slice { arg, bounds } => slice_of(&*arg.eval_ref(scope, env)?, bounds, scope, env),
+            Expr::JsonGet { arg, key, text } => {
+                let (document, key, _held) = pair_ref(arg, key, scope, env)?;
+                match (&*document, &*key) {
+                    (Some(document), Some(key)) => json_get(document, key, *text),
+                    _ => Ok(None),
+                }
+            }
             queries => queries.eval_query(scope, env),
         }
     }
@@ -110,22 +141,22 @@ impl Expr {
 
     /// Does the condition hold? NULL does not.
     pub(crate) fn holds(&self, scope: &Scope<'_>, env: &Env) -> Result<bool, SqlError> {
-        Ok(truth(&self.eval(scope, env)?) == Some(true))
+        Ok(truth(&*self.eval_ref(scope, env)?) == Some(true))
     }
 }
 
-fn parameter(at: usize, env: &Env) -> Result<Datum, SqlError> {
-    env.params.get(at).cloned().ok_or_else(|| {
+fn parameter(at: usize, env: &Env) -> Result<&Datum, SqlError> {
+    env.params.get(at).ok_or_else(|| {
         SqlError::new(sqlstate::UNDEFINED_PARAMETER, format!("there is no parameter ${}", at + 1))
     })
 }
 
-fn column(level: usize, at: usize, scope: &Scope<'_>) -> Result<Datum, SqlError> {
+fn column<'a>(level: usize, at: usize, scope: &'a Scope<'_>) -> Result<&'a Datum, SqlError> {
     let mut scope = scope;
     for _ in 0..level {
         scope = scope.outer.ok_or_else(|| SqlError::internal("a column of a query that is not around"))?;
     }
-    scope.row.get(at).cloned().ok_or_else(|| SqlError::internal("a column beyond the end of its row"))
+    scope.row.get(at).ok_or_else(|| SqlError::internal("a column beyond the end of its row"))
 }
 
 fn boolean(value: Option<bool>) -> Datum {
@@ -155,7 +186,7 @@ fn both(
 fn all(items: &[Expr], decisive: bool, scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
     let mut result = Some(!decisive);
     for item in items {
-        match truth(&item.eval(scope, env)?) {
+        match truth(&*item.eval_ref(scope, env)?) {
             Some(holds) if holds == decisive => return Ok(Some(Value::Bool(decisive))),
             Some(_) => {}
             None => result = None,
@@ -186,11 +217,11 @@ fn between(
     scope: &Scope<'_>,
     env: &Env,
 ) -> Result<Option<bool>, SqlError> {
-    let from = compare(Operator::GtEq, arg, &low.eval(scope, env)?)?;
+    let from = compare(Operator::GtEq, arg, &*low.eval_ref(scope, env)?)?;
     if from == Some(false) {
         return Ok(from);
     }
-    let to = compare(Operator::LtEq, arg, &high.eval(scope, env)?)?;
+    let to = compare(Operator::LtEq, arg, &*high.eval_ref(scope, env)?)?;
     Ok(if to == Some(true) { from } else { to })
 }
 
@@ -203,14 +234,14 @@ fn distinct(left: &Datum, right: &Datum) -> Result<bool, SqlError> {
 }
 
 /// IN over items that are computed one by one, until one is equal.
-fn contains(
+fn contains<'a>(
     arg: &Datum,
-    items: impl Iterator<Item = Result<Datum, SqlError>>,
+    items: impl Iterator<Item = Result<Cow<'a, Datum>, SqlError>>,
     negated: bool,
 ) -> Result<Datum, SqlError> {
     let mut found = Some(false);
     for item in items {
-        match compare(Operator::Eq, arg, &item?)? {
+        match compare(Operator::Eq, arg, &*item?)? {
             Some(true) => return Ok(Some(Value::Bool(!negated))),
             Some(false) => {}
             None => found = None,
@@ -225,7 +256,7 @@ fn quantified(left: &Datum, op: Operator, array: &Datum, all: bool) -> Result<Op
     for item in &array.items {
         let holds = match (op, left, item) {
             (Operator::Regex { insensitive, negated }, Some(left), Some(item)) => {
-                Some(pattern::regex(&left.to_string_text(), &item.to_string_text(), insensitive)? != negated)
+                Some(pattern::regex(&left.as_text(), &item.as_text(), insensitive)? != negated)
             }
             (Operator::Regex { .. }, ..) => None,
             (op, left, item) => compare(op, left, item)?,
@@ -249,6 +280,28 @@ fn pair(left: &Expr, right: &Expr, scope: &Scope<'_>, env: &Env) -> Result<[Datu
     Ok([left, right.eval(scope, env)?])
 }
 
+/// Two values, and what holds the first while the second is computed and both are used.
+type Pair<'a> = (Cow<'a, Datum>, Cow<'a, Datum>, Option<Held>);
+
+/// As [`pair`], by reference where the values stand somewhere.
+fn pair_ref<'a>(
+    left: &'a Expr,
+    right: &'a Expr,
+    scope: &'a Scope<'_>,
+    env: &'a Env,
+) -> Result<Pair<'a>, SqlError> {
+    let left = left.eval_ref(scope, env)?;
+    let mut holds = None;
+    if let Cow::Owned(value @ Some(_)) = &left {
+        let mut held = env.memory.hold();
+        if held.add_value(value)? {
+            env.interrupt.check()?;
+        }
+        holds = Some(held);
+    }
+    Ok((left, right.eval_ref(scope, env)?, holds))
+}
+
 /// `||`: NULL if one side is; but an array with NULL in place of another one stays as it is.
 fn concat_pair(sides: [Datum; 2]) -> Result<Datum, SqlError> {
     match sides {
@@ -263,17 +316,7 @@ fn concat(left: Value, right: Value) -> Result<Value, SqlError> {
             check_value_bytes(left.len() + right.len())?;
             Ok(Value::Bytea([left, right].concat().into()))
         }
-        (Value::Array(left), Value::Array(right)) => {
-            let element = left.element.clone();
-            let (left, right) = (Some(Value::Array(left)), Some(Value::Array(right)));
-            check_value_bytes((heap_bytes(&left) + heap_bytes(&right)) as usize)?;
-            let items = |array| match array {
-                Some(Value::Array(array)) => array.items.clone(),
-                _ => Vec::new(),
-            };
-            let items = [items(left), items(right)].concat();
-            Ok(Value::Array(Array::new(element, items).into()))
-        }
+        (Value::Array(left), Value::Array(right)) => Ok(Value::Array(subscript::join(&left, &right)?.into())),
         (left, right) => {
             let (mut text, right) = (left.to_string_text(), right.to_string_text());
             check_value_bytes(text.len() + right.len())?;
@@ -292,7 +335,7 @@ fn case(
 ) -> Result<Datum, SqlError> {
     for (when, then) in whens {
         let holds = match operand {
-            Some(operand) => compare(Operator::Eq, operand, &when.eval(scope, env)?)? == Some(true),
+            Some(operand) => compare(Operator::Eq, operand, &*when.eval_ref(scope, env)?)? == Some(true),
             None => when.holds(scope, env)?,
         };
         if holds {
@@ -335,20 +378,49 @@ fn array(
     env: &Env,
 ) -> Result<Datum, SqlError> {
     let (items, _held) = held(items, 0, env)?;
-    Ok(Some(Value::Array(Array::new(element.clone(), items).into())))
+    Ok(Some(Value::Array(Array::of(element.clone(), items)?.into())))
 }
 
-/// `array[index]`: NULL outside of the array.
-fn index_of(array: &Datum, index: &Datum) -> Datum {
-    let (Some(Value::Array(array)), Some(index)) = (array, index) else { return None };
-    let at = usize::try_from(index.as_i64()?.checked_sub(1)?).ok()?;
-    array.items.get(at)?.clone()
+/// `array[at]..`: NULL outside of the array.
+fn index_of(array: &Datum, at: &[Expr], scope: &Scope<'_>, env: &Env) -> Result<Datum, SqlError> {
+    let mut subscripts = Vec::with_capacity(at.len());
+    for at in at {
+        subscripts.push(at.eval_ref(scope, env)?.as_ref().as_ref().and_then(Value::as_i64));
+    }
+    let subscripts: Option<Vec<i64>> = subscripts.into_iter().collect();
+    Ok(match (array, subscripts) {
+        (Some(Value::Array(array)), Some(at)) => subscript::element(array, &at),
+        _ => None,
+    })
+}
+
+/// `array[from:to]..`: NULL if a bound is.
+fn slice_of(
+    array: &Datum,
+    bounds: &[(Option<Expr>, Option<Expr>)],
+    scope: &Scope<'_>,
+    env: &Env,
+) -> Result<Datum, SqlError> {
+    let mut known = Vec::with_capacity(bounds.len());
+    let mut null = false;
+    let mut bound = |expr: &Option<Expr>| -> Result<Option<i64>, SqlError> {
+        let Some(expr) = expr else { return Ok(None) };
+        let value = expr.eval(scope, env)?.and_then(|value| value.as_i64());
+        null |= value.is_none();
+        Ok(value)
+    };
+    for (from, to) in bounds {
+        known.push((bound(from)?, bound(to)?));
+    }
+    Ok(match array {
+        Some(Value::Array(array)) if !null => Some(Value::Array(subscript::slice(array, &known).into())),
+        _ => None,
+    })
 }
 
 /// `document -> key`, or (as text) `->>`.
-fn json_get(document: &str, key: &Value, text: bool) -> Result<Datum, SqlError> {
-    let name = key.to_string_text();
+fn json_get(document: &Value, key: &Value, text: bool) -> Result<Datum, SqlError> {
+    let name = key.as_text();
     let key = key.as_i64().map_or(JsonKey::Member(&name), JsonKey::Element);
-    let found = json_member(document, key, text)?;
-    Ok(found.map(|found| if text { Value::Text(found) } else { Value::Jsonb(found) }))
+    json_member(document, key, text)
 }

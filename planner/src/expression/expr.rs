@@ -109,12 +109,17 @@ pub(crate) enum Expr {
         element: Type,
         items: Vec<Expr>,
     },
-    /// `arg[index]`, from 1.
+    /// `arg[at]..`: an element, by a subscript of each dimension.
     Index {
         arg: Box<Expr>,
-        index: Box<Expr>,
+        at: Vec<Expr>,
     },
-    /// `->` on jsonb, or `->>` if the result is `text`.
+    /// `arg[from:to]..`: a part of an array; a bound that is missing is the array's own.
+    Slice {
+        arg: Box<Expr>,
+        bounds: Vec<(Option<Expr>, Option<Expr>)>,
+    },
+    /// `->` on json and jsonb, or `->>` if the result is `text`.
     JsonGet {
         arg: Box<Expr>,
         key: Box<Expr>,
@@ -160,7 +165,11 @@ macro_rules! parts {
             }
             Expr::In { arg, list, .. } => std::iter::once(arg.$as_ref()).chain(list.$iter()).collect(),
             Expr::Quantified { left, array, .. } => vec![left.$as_ref(), array.$as_ref()],
-            Expr::Index { arg, index } => vec![arg.$as_ref(), index.$as_ref()],
+            Expr::Index { arg, at } => std::iter::once(arg.$as_ref()).chain(at.$iter()).collect(),
+            Expr::Slice { arg, bounds } => {
+                let bounds = bounds.$iter().flat_map(|(from, to)| from.$iter().chain(to.$iter()));
+                std::iter::once(arg.$as_ref()).chain(bounds).collect()
+            }
             Expr::JsonGet { arg, key, .. } => vec![arg.$as_ref(), key.$as_ref()],
             Expr::Between { arg, low, high } => vec![arg.$as_ref(), low.$as_ref(), high.$as_ref()],
             Expr::Case { operand, whens, otherwise } => {

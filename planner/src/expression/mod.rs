@@ -11,6 +11,7 @@ mod cast;
 mod object_names;
 mod arithmetic;
 mod pattern;
+mod subscript;
 mod value_limit;
 mod subquery;
 mod scope;

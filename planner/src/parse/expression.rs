@@ -10,7 +10,7 @@ use super::converter::{Converter, fold, is_default};
 use super::data_type::{data_type, named_type, unknown_type};
 use super::refuse::{collation, foreign, unsupported};
 use crate::error::{SqlError, sqlstate};
-use crate::statement::{Call, Name, Operator, Syntax};
+use crate::statement::{self, Call, Name, Operator, Syntax};
 
 impl Converter<'_> {
     /// Converts an expression.
@@ -58,7 +58,7 @@ impl Converter<'_> {
                         other => Syntax::Negate(Box::new(other)),
                     },
                 },
-                other => return Err(SqlError::unsupported(format!("the operator {other}"))),
+                other => call(prefix_function(other)?, vec![self.expr(*expr)?]),
             },
             Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type: ty, .. } => {
                 Syntax::Cast { arg: self.boxed(*expr)?, ty: data_type(&ty)? }
@@ -91,16 +91,21 @@ impl Converter<'_> {
     /// Converts `root[index]..`.
     fn subscripts(&self, root: Expr, chain: Vec<AccessExpr>) -> Result<Syntax, SqlError> {
         self.check_chain(chain.len())?;
-        let mut value = self.expr(root)?;
+        let arg = self.boxed(root)?;
+        let bound = |expr: Option<Expr>| expr.map(|expr| self.expr(expr)).transpose();
+        let mut subscripts = Vec::with_capacity(chain.len());
         for access in chain {
-            value = match access {
+            subscripts.push(match access {
                 AccessExpr::Subscript(Subscript::Index { index }) => {
-                    Syntax::Index { arg: Box::new(value), index: self.boxed(index)? }
+                    statement::Subscript::At(self.expr(index)?)
+                }
+                AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride: None }) => {
+                    statement::Subscript::Slice(bound(lower_bound)?, bound(upper_bound)?)
                 }
                 _ => return Err(SqlError::unsupported("this access to a part of a value")),
-            };
+            });
         }
-        Ok(value)
+        Ok(Syntax::Index { arg, subscripts })
     }
 
     /// Converts a predicate: IS, IN, BETWEEN, LIKE, ANY and ALL.
@@ -179,6 +184,11 @@ impl Converter<'_> {
             }
             Expr::Floor { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
                 call("floor", vec![self.expr(*expr)?])
+            }
+            Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+                let mut arguments = self.list(vec![*expr, *overlay_what, *overlay_from])?;
+                arguments.extend(overlay_for.map(|length| self.expr(*length)).transpose()?);
+                call("overlay", arguments)
             }
             Expr::Extract { field, expr, .. } => {
                 let field = field.to_string().to_lowercase();
@@ -351,13 +361,22 @@ fn negative_first(expr: Expr) -> (Expr, bool) {
     (powers.into_iter().rev().fold(negative, power), true)
 }
 
+/// The function of a prefix operator that is one.
+fn prefix_function(op: UnaryOperator) -> Result<&'static str, SqlError> {
+    match op {
+        UnaryOperator::PGSquareRoot => Ok("sqrt"),
+        UnaryOperator::PGCubeRoot => Ok("cbrt"),
+        UnaryOperator::PGAbs => Ok("abs"),
+        other => Err(SqlError::unsupported(format!("the operator {other}"))),
+    }
+}
+
 /// What an expression that this server does not have is called. Its text is not printed: printing walks the parser's
 /// tree, of which only the depth of the whole text is known.
 fn kind(expr: &Expr) -> &'static str {
     match expr {
         Expr::AtTimeZone { .. } => "AT TIME ZONE",
         Expr::Interval(_) => "an interval",
-        Expr::Overlay { .. } => "OVERLAY",
         Expr::SimilarTo { .. } => "SIMILAR TO",
         Expr::Like { .. } | Expr::ILike { .. } => "LIKE ANY",
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => "GROUPING SETS",
@@ -408,6 +427,16 @@ fn operator(op: BinaryOperator) -> Option<Operator> {
         BinaryOperator::PGRegexIMatch => regex(true, false),
         BinaryOperator::PGRegexNotMatch => regex(false, true),
         BinaryOperator::PGRegexNotIMatch => regex(true, true),
+        BinaryOperator::AtArrow => Operator::Named("@>"),
+        BinaryOperator::ArrowAt => Operator::Named("<@"),
+        BinaryOperator::PGOverlap => Operator::Named("&&"),
+        BinaryOperator::HashArrow => Operator::Named("#>"),
+        BinaryOperator::HashLongArrow => Operator::Named("#>>"),
+        BinaryOperator::HashMinus => Operator::Named("#-"),
+        BinaryOperator::Question => Operator::Named("?"),
+        BinaryOperator::QuestionAnd => Operator::Named("?&"),
+        BinaryOperator::QuestionPipe => Operator::Named("?|"),
+        BinaryOperator::PGStartsWith => Operator::Named("^@"),
         BinaryOperator::Arrow => Operator::Arrow,
         BinaryOperator::LongArrow => Operator::LongArrow,
         // OPERATOR(pg_catalog.~)

@@ -65,7 +65,7 @@ fn declared_dimensions(chars: &mut Peekable<Chars<'_>>) -> Parsed<Vec<Dimension>
             break;
         }
         if dimensions.len() == Array::DIMENSIONS_MAX {
-            return Err(too_many_dimensions(dimensions.len() + 1));
+            return Err(Array::too_many_dimensions(dimensions.len() + 1));
         }
         let Some(first) = bound(chars) else { return Ok(Err("Missing array dimension value.".into())) };
         let (lower, upper) = match chars.next_if_eq(&':') {
@@ -79,7 +79,10 @@ fn declared_dimensions(chars: &mut Peekable<Chars<'_>>) -> Parsed<Vec<Dimension>
             return Ok(Err("Missing \"]\" after array dimensions.".into()));
         }
         if upper < lower {
-            return Err(SqlError::new(ARRAY_SUBSCRIPT, "upper bound cannot be less than lower bound"));
+            return Err(SqlError::new(
+                sqlstate::ARRAY_SUBSCRIPT,
+                "upper bound cannot be less than lower bound",
+            ));
         }
         let fits = (upper - lower + 1, i32::try_from(lower));
         let (Ok(length), Ok(lower)) = (i32::try_from(fits.0), fits.1) else {
@@ -93,26 +96,12 @@ fn declared_dimensions(chars: &mut Peekable<Chars<'_>>) -> Parsed<Vec<Dimension>
     Ok(Ok(dimensions))
 }
 
-/// array_subscript_error.
-pub(super) const ARRAY_SUBSCRIPT: &str = "2202E";
-
 fn bound(chars: &mut Peekable<Chars<'_>>) -> Option<i64> {
     let mut digits = String::new();
     while let Some(c) = chars.next_if(|c| c.is_ascii_digit() || *c == '-' || *c == '+') {
         digits.push(c);
     }
     digits.parse::<i32>().ok().map(i64::from)
-}
-
-/// 54000.
-pub(crate) fn too_many_dimensions(count: usize) -> SqlError {
-    SqlError::new(
-        sqlstate::LIMIT_EXCEEDED,
-        format!(
-            "number of array dimensions ({count}) exceeds the maximum allowed ({})",
-            Array::DIMENSIONS_MAX
-        ),
-    )
 }
 
 /// What is read of the braces so far.
@@ -129,7 +118,7 @@ impl Reader<'_> {
     /// Reads what stands in braces, the opening one already taken.
     fn level(&mut self, depth: usize) -> Parsed<()> {
         if depth == Array::DIMENSIONS_MAX {
-            return Err(too_many_dimensions(depth + 1));
+            return Err(Array::too_many_dimensions(depth + 1));
         }
         if self.lengths.len() == depth {
             self.lengths.push(None);
@@ -137,7 +126,11 @@ impl Reader<'_> {
         let mut count = 0;
         skip_space(&mut self.chars);
         if self.chars.next_if_eq(&'}').is_some() {
-            return Ok(self.close(depth, count));
+            // Only the whole may be empty.
+            return Ok(match depth {
+                0 => self.close(depth, count),
+                _ => Err("Unexpected \"}\" character.".into()),
+            });
         }
         loop {
             skip_space(&mut self.chars);
@@ -154,7 +147,7 @@ impl Reader<'_> {
                     Err(why) => return Ok(Err(why)),
                 }
                 if *self.depth_of_items.get_or_insert(depth) != depth || self.lengths.len() > depth + 1 {
-                    return Ok(Err(MISMATCH.into()));
+                    return Ok(Err("Unexpected array element.".into()));
                 }
             }
             count += 1;

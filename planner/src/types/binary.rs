@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::sql_type::Type;
 use super::value::{Array, Dimension, Value};
-use super::{array_literal, json, numeric_binary, text};
+use super::{json, numeric_binary, text};
 use crate::error::{SqlError, sqlstate};
 
 impl Value {
@@ -98,7 +98,7 @@ fn array(ty: &Type, element: &Type, bytes: &[u8]) -> Result<Array, SqlError> {
     let (count, _nulls, oid) = (word()?, word()?, word()?);
     let count = usize::try_from(count).map_err(|_| invalid(ty))?;
     if count > Array::DIMENSIONS_MAX {
-        return Err(array_literal::too_many_dimensions(count));
+        return Err(Array::too_many_dimensions(count));
     }
     let mut dimensions = Vec::new();
     let mut total = usize::from(count > 0);
@@ -151,7 +151,7 @@ fn encode(value: &Value, out: &mut Vec<u8>) {
         Value::Float4(v) => out.extend_from_slice(&v.to_be_bytes()),
         Value::Float8(v) => out.extend_from_slice(&v.to_be_bytes()),
         Value::Numeric(v) => numeric_binary::to_binary(v, out),
-        Value::Text(v) | Value::Bpchar(v) => out.extend_from_slice(v.as_bytes()),
+        Value::Text(v) | Value::Bpchar(v) | Value::Json(v) => out.extend_from_slice(v.as_bytes()),
         Value::Bytea(v) => out.extend_from_slice(v),
         Value::Uuid(v) => out.extend_from_slice(v.as_bytes()),
         Value::Date(v) => out.extend_from_slice(&v.to_be_bytes()),

@@ -27,6 +27,8 @@ impl DeclaredType {
             DeclaredType::ArrayOf(ty) => Type::Array(Box::new(ty.clone())),
             DeclaredType::Any => Type::Unknown,
             DeclaredType::AnyElement => element.clone(),
+            // An array of arrays is one of more dimensions.
+            DeclaredType::AnyArray if matches!(element, Type::Array(_)) => element.clone(),
             DeclaredType::AnyArray => Type::Array(Box::new(element.clone())),
         }
     }
@@ -45,7 +47,9 @@ pub(crate) const FLOAT8: DeclaredType = DeclaredType::Is(&Type::Float8);
 pub(crate) const INT2: DeclaredType = DeclaredType::Is(&Type::Int2);
 pub(crate) const INT2S: DeclaredType = DeclaredType::ArrayOf(&Type::Int2);
 pub(crate) const INT4: DeclaredType = DeclaredType::Is(&Type::Int4);
+pub(crate) const INT4S: DeclaredType = DeclaredType::ArrayOf(&Type::Int4);
 pub(crate) const INT8: DeclaredType = DeclaredType::Is(&Type::Int8);
+pub(crate) const JSON: DeclaredType = DeclaredType::Is(&Type::Json);
 pub(crate) const JSONB: DeclaredType = DeclaredType::Is(&Type::Jsonb);
 pub(crate) const NAME: DeclaredType = DeclaredType::Is(&Type::Name);
 pub(crate) const NAMES: DeclaredType = DeclaredType::ArrayOf(&Type::Name);

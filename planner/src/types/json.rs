@@ -1,4 +1,4 @@
-//! jsonb: the canonical text that PostgreSQL would print.
+//! json and jsonb: documents, and the canonical text of jsonb that PostgreSQL would print.
 //!
 //! Objects' keys are sorted by length and then by bytes, of duplicates the last one wins, numbers keep their
 //! digits (as numeric does: `1.50` stays, `1e2` becomes `100`), and there is one space after `:` and `,`.
@@ -13,7 +13,7 @@ const DEPTH_MAX: usize = 200;
 
 /// A parsed document.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     Bool(bool),
     Number(Numeric),
@@ -21,6 +21,34 @@ pub(super) enum Json {
     Array(Vec<Json>),
     /// Sorted by (length, bytes) of the key, keys unique.
     Object(Vec<(String, Json)>),
+}
+
+impl Json {
+    /// An object of members in any order, of which the last of each key counts.
+    pub(crate) fn object(mut entries: Vec<(String, Json)>) -> Json {
+        // A stable sort keeps duplicates in order of appearance.
+        entries.sort_by(|a, b| key_order(&a.0, &b.0));
+        let mut unique: Vec<(String, Json)> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match unique.last_mut() {
+                Some(last) if last.0 == entry.0 => *last = entry,
+                _ => unique.push(entry),
+            }
+        }
+        Json::Object(unique)
+    }
+
+    /// The canonical text.
+    pub(crate) fn to_text(&self) -> String {
+        let mut out = String::new();
+        write(self, &mut out);
+        out
+    }
+}
+
+/// The order of an object's keys.
+pub(super) fn key_order(a: &str, b: &str) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.as_bytes().cmp(b.as_bytes()))
 }
 
 /// Reads a JSON text and gives jsonb's canonical text.
@@ -31,7 +59,7 @@ pub(super) fn canonical(text: &str) -> Result<String, SqlError> {
 }
 
 /// Reads a JSON text.
-pub(super) fn parse(text: &str) -> Result<Json, SqlError> {
+pub(crate) fn parse(text: &str) -> Result<Json, SqlError> {
     let mut parser = Parser { text, at: 0 };
     let value = parser.value(0)?;
     parser.space();
@@ -41,14 +69,22 @@ pub(super) fn parse(text: &str) -> Result<Json, SqlError> {
     Ok(value)
 }
 
-struct Parser<'a> {
-    text: &'a str,
-    at: usize,
+/// Reads a JSON text from a position on.
+pub(super) struct Parser<'a> {
+    pub(super) text: &'a str,
+    pub(super) at: usize,
 }
 
 impl Parser<'_> {
-    fn invalid(&self) -> SqlError {
-        let token: String = self.text[self.at..].chars().take(12).collect();
+    pub(super) fn invalid(&self) -> SqlError {
+        // A word, the rest of a string, or one character.
+        let rest = &self.text[self.at..];
+        let in_word = |c: &char| c.is_alphanumeric() || *c == '_';
+        let token: String = match rest.chars().next() {
+            Some('"') => rest.to_string(),
+            Some(c) if in_word(&c) => rest.chars().take_while(in_word).collect(),
+            first => first.into_iter().collect(),
+        };
         SqlError::new(sqlstate::INVALID_TEXT, "invalid input syntax for type json").detail(
             if token.is_empty() {
                 "The input string ended unexpectedly.".to_string()
@@ -58,24 +94,24 @@ impl Parser<'_> {
         )
     }
 
-    fn peek(&self) -> Option<u8> {
+    pub(super) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    fn space(&mut self) {
+    pub(super) fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
     }
 
-    fn take(&mut self, byte: u8) -> bool {
+    pub(super) fn take(&mut self, byte: u8) -> bool {
         self.space();
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
-    fn value(&mut self, depth: usize) -> Result<Json, SqlError> {
+    pub(super) fn value(&mut self, depth: usize) -> Result<Json, SqlError> {
         if depth > DEPTH_MAX {
             return Err(SqlError::new(
                 sqlstate::TOO_COMPLEX,
@@ -124,16 +160,7 @@ impl Parser<'_> {
                 }
             }
         }
-        // A stable sort keeps duplicates in order of appearance; the last of each key stays.
-        entries.sort_by(|a, b| a.0.len().cmp(&b.0.len()).then_with(|| a.0.as_bytes().cmp(b.0.as_bytes())));
-        let mut unique: Vec<(String, Json)> = Vec::with_capacity(entries.len());
-        for entry in entries {
-            match unique.last_mut() {
-                Some(last) if last.0 == entry.0 => *last = entry,
-                _ => unique.push(entry),
-            }
-        }
-        Ok(Json::Object(unique))
+        Ok(Json::object(entries))
     }
 
     fn array(&mut self, depth: usize) -> Result<Json, SqlError> {
@@ -186,7 +213,7 @@ impl Parser<'_> {
         Ok(Json::Number(Numeric::parse(&self.text[start..self.at])?))
     }
 
-    fn string(&mut self) -> Result<String, SqlError> {
+    pub(super) fn string(&mut self) -> Result<String, SqlError> {
         self.at += 1;
         let mut out = String::new();
         loop {
@@ -296,7 +323,8 @@ fn write(json: &Json, out: &mut String) {
     }
 }
 
-fn write_string(text: &str, out: &mut String) {
+/// Appends a string in quotes.
+pub(crate) fn write_string(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -326,7 +354,7 @@ pub(super) fn compare(a: &str, b: &str) -> Ordering {
     }
 }
 
-fn order(a: &Json, b: &Json) -> Ordering {
+pub(super) fn order(a: &Json, b: &Json) -> Ordering {
     // PostgreSQL: Object > Array > Boolean > Number > String > Null.
     let rank = |json: &Json| match json {
         Json::Null => 0,
@@ -346,50 +374,10 @@ fn order(a: &Json, b: &Json) -> Ordering {
         (Json::Object(a), Json::Object(b)) => a.len().cmp(&b.len()).then_with(|| {
             a.iter()
                 .zip(b)
-                .map(|((ka, va), (kb, vb))| {
-                    ka.len().cmp(&kb.len()).then_with(|| ka.cmp(kb)).then_with(|| order(va, vb))
-                })
+                .map(|((ka, va), (kb, vb))| key_order(ka, kb).then_with(|| order(va, vb)))
                 .find(|o| o.is_ne())
                 .unwrap_or(Ordering::Equal)
         }),
         (a, b) => rank(a).cmp(&rank(b)),
     }
-}
-
-/// What `->` asks a document for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum JsonKey<'a> {
-    /// The member of an object.
-    Member(&'a str),
-    /// The element of an array, from 0; negative: from the end.
-    Element(i64),
-}
-
-/// A part of a document, as canonical text, or as plain text (a string without its quotes). `None` if it is not there;
-/// as plain text also if it is null.
-pub(crate) fn member(document: &str, key: JsonKey<'_>, plain: bool) -> Result<Option<String>, SqlError> {
-    let parsed = parse(document)?;
-    let found = match (&parsed, key) {
-        (Json::Object(entries), JsonKey::Member(key)) => {
-            entries.iter().find(|entry| entry.0 == key).map(|entry| &entry.1)
-        }
-        (Json::Array(items), JsonKey::Element(index)) => {
-            let at = if index < 0 { items.len() as i64 + index } else { index };
-            usize::try_from(at).ok().and_then(|at| items.get(at))
-        }
-        // A document that is one value counts as an array of it.
-        (Json::Object(_), JsonKey::Element(_)) | (_, JsonKey::Member(_)) => None,
-        (scalar, JsonKey::Element(0 | -1)) => Some(scalar),
-        _ => None,
-    };
-    Ok(match found {
-        Some(Json::Null) if plain => None,
-        Some(Json::String(text)) if plain => Some(text.clone()),
-        Some(json) => {
-            let mut out = String::new();
-            write(json, &mut out);
-            Some(out)
-        }
-        None => None,
-    })
 }

@@ -10,7 +10,9 @@ mod tests;
 mod binary;
 mod text;
 mod array_literal;
+mod json_parts;
 mod value;
+mod json_edit;
 mod json;
 mod numeric_binary;
 mod numeric_math;
@@ -27,6 +29,10 @@ pub use value::{Array, Datum, Dimension, Row, Value};
 pub(crate) use binary::bad_utf8;
 pub(crate) use datetime::{MICROS_PER_DAY, now_micros, timestamp_to_text};
 pub(crate) use declared::DeclaredType;
-pub(crate) use json::{JsonKey, member as json_member};
+pub(crate) use json::{Json, parse as parse_json, write_string as write_json_string};
+pub(crate) use json_edit::Edit as JsonEdit;
+pub(crate) use json_parts::{
+    JsonKey, member as json_member, plain_text as json_plain_text, raw_member, raw_parts,
+};
 pub(crate) use text::{fit_bpchar, fit_varchar, parse_bool};
 pub(crate) use value::unpadded;

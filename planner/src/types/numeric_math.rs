@@ -126,6 +126,16 @@ impl Numeric {
         Ok(Numeric::Finite(root(value, shown(SIGNIFICANT_DIGITS - weight, &[value]))))
     }
 
+    /// The square root with as many digits behind the point as the number has.
+    pub(crate) fn sqrt_of_scale(&self) -> Result<Numeric, SqlError> {
+        match self {
+            Numeric::Finite(value) if !value.is_negative() => {
+                Ok(Numeric::Finite(root(value, value.fractional_digit_count())))
+            }
+            other => other.sqrt(),
+        }
+    }
+
     /// e to the power of the number.
     pub(crate) fn exp(&self) -> Result<Numeric, SqlError> {
         let value = match self {

@@ -1,5 +1,6 @@
 //! PostgreSQL's text format of every type.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,9 +24,19 @@ impl Value {
         format(self, out);
     }
 
+    /// The text format, by reference if the value is one.
+    pub(crate) fn as_text(&self) -> Cow<'_, str> {
+        match self {
+            Value::Text(text) | Value::Bpchar(text) | Value::Json(text) | Value::Jsonb(text) => {
+                Cow::Borrowed(text)
+            }
+            other => Cow::Owned(other.to_string_text()),
+        }
+    }
+
     /// The text format as a string.
     pub fn to_string_text(&self) -> String {
-        if let Value::Text(text) | Value::Bpchar(text) | Value::Jsonb(text) = self {
+        if let Value::Text(text) | Value::Bpchar(text) | Value::Json(text) | Value::Jsonb(text) = self {
             return text.clone();
         }
         let mut out = Vec::new();
@@ -71,7 +82,7 @@ pub(super) fn parse(ty: &Type, text: &str) -> Result<Value, SqlError> {
         Type::Timestamptz => Value::Timestamptz(datetime::parse_timestamp(text)?),
         Type::Json => {
             json::parse(text)?;
-            Value::text(text)
+            Value::Json(text.to_string())
         }
         Type::Jsonb => Value::Jsonb(json::canonical(text)?),
         Type::Oid | Type::Regclass | Type::Regtype => {
@@ -211,7 +222,7 @@ fn format(value: &Value, out: &mut Vec<u8>) {
         Value::Float4(v) => write!(out, "{}", float::format4(*v)),
         Value::Float8(v) => write!(out, "{}", float::format(*v)),
         Value::Numeric(v) => write!(out, "{v}"),
-        Value::Text(v) | Value::Bpchar(v) | Value::Jsonb(v) => {
+        Value::Text(v) | Value::Bpchar(v) | Value::Json(v) | Value::Jsonb(v) => {
             out.extend_from_slice(v.as_bytes());
             Ok(())
         }

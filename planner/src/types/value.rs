@@ -35,7 +35,7 @@ pub enum Value {
     Float8(f64),
     /// numeric.
     Numeric(Numeric),
-    /// text, varchar, name, "char", json.
+    /// text, varchar, name, "char".
     Text(String),
     /// char(n), with its blanks at the end. They do not count in comparisons.
     Bpchar(String),
@@ -47,6 +47,8 @@ pub enum Value {
     Date(i32),
     /// timestamptz: microseconds since 2000-01-01 UTC; `i64::MIN` and `i64::MAX` are the infinities.
     Timestamptz(i64),
+    /// json, as it was written.
+    Json(String),
     /// jsonb, in canonical text.
     Jsonb(String),
     /// oid, regclass, regtype.
@@ -80,11 +82,52 @@ impl Array {
     /// Dimensions at most, as PostgreSQL has it.
     pub const DIMENSIONS_MAX: usize = 6;
 
+    /// 54000 for an array of so many dimensions.
+    pub(crate) fn too_many_dimensions(count: usize) -> SqlError {
+        let text = format!(
+            "number of array dimensions ({count}) exceeds the maximum allowed ({})",
+            Self::DIMENSIONS_MAX
+        );
+        SqlError::new(sqlstate::LIMIT_EXCEEDED, text)
+    }
+
     /// An array of one dimension, with subscripts from 1.
     pub fn new(element: Type, items: Vec<Datum>) -> Array {
         let dimension = Dimension { length: items.len() as i32, lower: 1 };
         let dimensions = if items.is_empty() { Vec::new() } else { vec![dimension] };
         Array { element, items, dimensions }
+    }
+
+    /// An array of values, or of arrays, which then are its outer dimension. 2202E if they are of different lengths.
+    pub(crate) fn of(element: Type, items: Vec<Datum>) -> Result<Array, SqlError> {
+        let is_array = |item: &Datum| matches!(item, Some(Value::Array(_)));
+        if !items.iter().any(is_array) {
+            return Ok(Array::new(element, items));
+        }
+        let failed = || {
+            SqlError::new(
+                sqlstate::ARRAY_SUBSCRIPT,
+                "multidimensional arrays must have array expressions with matching dimensions",
+            )
+        };
+        let mut dimensions = vec![Dimension { length: items.len() as i32, lower: 1 }];
+        let mut all = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            let Some(Value::Array(inner)) = item else { return Err(failed()) };
+            if at == 0 {
+                dimensions.extend(&inner.dimensions);
+            } else if dimensions[1..] != inner.dimensions {
+                return Err(failed());
+            }
+            all.extend(inner.items.iter().cloned());
+        }
+        if dimensions.len() > Array::DIMENSIONS_MAX {
+            return Err(Array::too_many_dimensions(dimensions.len()));
+        }
+        if all.is_empty() {
+            dimensions.clear();
+        }
+        Ok(Array { element, items: all, dimensions })
     }
 
     /// SQL's order: by the elements, then by their number, then by the dimensions.
@@ -131,6 +174,7 @@ impl Value {
             Value::Uuid(_) => Type::Uuid,
             Value::Date(_) => Type::Date,
             Value::Timestamptz(_) => Type::Timestamptz,
+            Value::Json(_) => Type::Json,
             Value::Jsonb(_) => Type::Jsonb,
             Value::Oid(_) => Type::Oid,
             Value::Array(array) => Type::Array(Box::new(array.element.clone())),
@@ -188,7 +232,7 @@ impl Value {
             Value::Float4(number) => float::hash_bits(f64::from(*number)).hash(hasher),
             Value::Float8(number) => float::hash_bits(*number).hash(hasher),
             Value::Numeric(number) => number.finite().hash(hasher),
-            Value::Text(text) => text.hash(hasher),
+            Value::Text(text) | Value::Json(text) => text.hash(hasher),
             Value::Bpchar(text) => unpadded(text).hash(hasher),
             Value::Bytea(bytes) => bytes.hash(hasher),
             Value::Uuid(uuid) => uuid.hash(hasher),

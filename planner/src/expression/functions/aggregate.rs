@@ -4,30 +4,20 @@
 use std::cmp::Ordering;
 use std::fmt::Debug;
 
+use super::accumulator::Accumulator;
+use super::json::key_text;
+use super::json_build::{json_text, to_document};
 use super::signature::Signature;
-use crate::error::SqlError;
+use super::statistics::{self, Pairs, Spread};
+use crate::error::{SqlError, sqlstate};
 use crate::expression::arithmetic;
 use crate::expression::value_limit::check_value_bytes;
 use crate::memory::heap_bytes;
 use crate::statement::Operator;
 use crate::types::declared::{
-    ANY, ANYARRAY, ANYELEMENT, BOOL, FLOAT4, FLOAT8, INT2, INT4, INT8, NUMERIC, TEXT,
+    ANY, ANYARRAY, ANYELEMENT, BOOL, FLOAT4, FLOAT8, INT2, INT4, INT8, JSON, JSONB, NUMERIC, TEXT,
 };
-use crate::types::{Array, Datum, DeclaredType, Numeric, Type, Value};
-
-/// What an aggregate has gathered of one group.
-pub(crate) trait Accumulator: Send {
-    /// Takes the arguments of one row, in the types that the signature asks for.
-    fn add(&mut self, arguments: &[Datum]) -> Result<(), SqlError>;
-
-    /// Bytes that it has come to hold of all those arguments.
-    fn held_bytes(&self) -> u64 {
-        0
-    }
-
-    /// The result, of the type that it was started with.
-    fn finish(self: Box<Self>) -> Result<Datum, SqlError>;
-}
+use crate::types::{Array, Datum, DeclaredType, Json, Numeric, Type, Value, write_json_string};
 
 /// An aggregate function: an entry of the table.
 #[derive(Debug)]
@@ -50,14 +40,56 @@ pub(super) const FUNCTIONS: &[AggregateFunction] = &[
     aggregate("avg", &[INT4], NUMERIC, |ty| Box::new(Average(Sum::new(ty)))),
     aggregate("avg", &[INT8], NUMERIC, |ty| Box::new(Average(Sum::new(ty)))),
     aggregate("avg", &[NUMERIC], NUMERIC, |ty| Box::new(Average(Sum::new(ty)))),
+    aggregate("bit_and", &[INT2], INT2, |ty| Box::new(Bits::new(ty, |a, b| a & b))),
+    aggregate("bit_and", &[INT4], INT4, |ty| Box::new(Bits::new(ty, |a, b| a & b))),
+    aggregate("bit_and", &[INT8], INT8, |ty| Box::new(Bits::new(ty, |a, b| a & b))),
+    aggregate("bit_or", &[INT2], INT2, |ty| Box::new(Bits::new(ty, |a, b| a | b))),
+    aggregate("bit_or", &[INT4], INT4, |ty| Box::new(Bits::new(ty, |a, b| a | b))),
+    aggregate("bit_or", &[INT8], INT8, |ty| Box::new(Bits::new(ty, |a, b| a | b))),
+    aggregate("bit_xor", &[INT2], INT2, |ty| Box::new(Bits::new(ty, |a, b| a ^ b))),
+    aggregate("bit_xor", &[INT4], INT4, |ty| Box::new(Bits::new(ty, |a, b| a ^ b))),
+    aggregate("bit_xor", &[INT8], INT8, |ty| Box::new(Bits::new(ty, |a, b| a ^ b))),
     aggregate("bool_and", &[BOOL], BOOL, |_| Box::new(Extreme::new(Ordering::Less))),
     aggregate("bool_or", &[BOOL], BOOL, |_| Box::new(Extreme::new(Ordering::Greater))),
+    aggregate("corr", &[FLOAT8, FLOAT8], FLOAT8, |_| Box::new(Pairs::new(statistics::correlation))),
     // count(*).
     aggregate("count", &[], INT8, |_| Box::new(Count(0))),
     aggregate("count", &[ANY], INT8, |_| Box::new(Count(0))),
+    aggregate("covar_pop", &[FLOAT8, FLOAT8], FLOAT8, |_| Box::new(Pairs::new(statistics::covariance))),
+    aggregate("covar_samp", &[FLOAT8, FLOAT8], FLOAT8, |_| {
+        Box::new(Pairs::new(statistics::sample_covariance))
+    }),
     aggregate("every", &[BOOL], BOOL, |_| Box::new(Extreme::new(Ordering::Less))),
+    aggregate("json_agg", &[ANY], JSON, |_| Box::new(JsonItems::new(false))).accepts_null(),
+    aggregate("json_object_agg", &[ANY, ANY], JSON, |_| Box::new(JsonMembers::new(false))).accepts_null(),
+    aggregate("jsonb_agg", &[ANY], JSONB, |_| Box::new(JsonItems::new(true))).accepts_null(),
+    aggregate("jsonb_object_agg", &[ANY, ANY], JSONB, |_| Box::new(JsonMembers::new(true))).accepts_null(),
     aggregate("max", &[ANYELEMENT], ANYELEMENT, |_| Box::new(Extreme::new(Ordering::Greater))),
     aggregate("min", &[ANYELEMENT], ANYELEMENT, |_| Box::new(Extreme::new(Ordering::Less))),
+    aggregate("regr_avgx", &[FLOAT8, FLOAT8], FLOAT8, |_| Box::new(Pairs::new(statistics::average_x))),
+    aggregate("regr_avgy", &[FLOAT8, FLOAT8], FLOAT8, |_| Box::new(Pairs::new(statistics::average_y))),
+    aggregate("regr_count", &[FLOAT8, FLOAT8], INT8, |_| Box::new(Pairs::new(statistics::pairs))),
+    aggregate("regr_intercept", &[FLOAT8, FLOAT8], FLOAT8, |_| Box::new(Pairs::new(statistics::intercept))),
+    aggregate("regr_r2", &[FLOAT8, FLOAT8], FLOAT8, |_| Box::new(Pairs::new(statistics::determination))),
+    aggregate("regr_slope", &[FLOAT8, FLOAT8], FLOAT8, |_| Box::new(Pairs::new(statistics::slope))),
+    aggregate("regr_sxx", &[FLOAT8, FLOAT8], FLOAT8, |_| Box::new(Pairs::new(statistics::squares_x))),
+    aggregate("regr_sxy", &[FLOAT8, FLOAT8], FLOAT8, |_| Box::new(Pairs::new(statistics::products))),
+    aggregate("regr_syy", &[FLOAT8, FLOAT8], FLOAT8, |_| Box::new(Pairs::new(statistics::squares_y))),
+    aggregate("stddev", &[FLOAT8], FLOAT8, |_| Box::new(Spread::new(true, true))),
+    aggregate("stddev", &[INT2], NUMERIC, |_| Box::new(Spread::new(true, true))),
+    aggregate("stddev", &[INT4], NUMERIC, |_| Box::new(Spread::new(true, true))),
+    aggregate("stddev", &[INT8], NUMERIC, |_| Box::new(Spread::new(true, true))),
+    aggregate("stddev", &[NUMERIC], NUMERIC, |_| Box::new(Spread::new(true, true))),
+    aggregate("stddev_pop", &[FLOAT8], FLOAT8, |_| Box::new(Spread::new(true, false))),
+    aggregate("stddev_pop", &[INT2], NUMERIC, |_| Box::new(Spread::new(true, false))),
+    aggregate("stddev_pop", &[INT4], NUMERIC, |_| Box::new(Spread::new(true, false))),
+    aggregate("stddev_pop", &[INT8], NUMERIC, |_| Box::new(Spread::new(true, false))),
+    aggregate("stddev_pop", &[NUMERIC], NUMERIC, |_| Box::new(Spread::new(true, false))),
+    aggregate("stddev_samp", &[FLOAT8], FLOAT8, |_| Box::new(Spread::new(true, true))),
+    aggregate("stddev_samp", &[INT2], NUMERIC, |_| Box::new(Spread::new(true, true))),
+    aggregate("stddev_samp", &[INT4], NUMERIC, |_| Box::new(Spread::new(true, true))),
+    aggregate("stddev_samp", &[INT8], NUMERIC, |_| Box::new(Spread::new(true, true))),
+    aggregate("stddev_samp", &[NUMERIC], NUMERIC, |_| Box::new(Spread::new(true, true))),
     aggregate("string_agg", &[TEXT, TEXT], TEXT, |_| Box::new(Joined(None))),
     aggregate("sum", &[FLOAT4], FLOAT4, |ty| Box::new(Sum::new(ty))),
     aggregate("sum", &[FLOAT8], FLOAT8, |ty| Box::new(Sum::new(ty))),
@@ -65,6 +97,21 @@ pub(super) const FUNCTIONS: &[AggregateFunction] = &[
     aggregate("sum", &[INT4], INT8, |ty| Box::new(Sum::new(ty))),
     aggregate("sum", &[INT8], NUMERIC, |ty| Box::new(Sum::new(ty))),
     aggregate("sum", &[NUMERIC], NUMERIC, |ty| Box::new(Sum::new(ty))),
+    aggregate("var_pop", &[FLOAT8], FLOAT8, |_| Box::new(Spread::new(false, false))),
+    aggregate("var_pop", &[INT2], NUMERIC, |_| Box::new(Spread::new(false, false))),
+    aggregate("var_pop", &[INT4], NUMERIC, |_| Box::new(Spread::new(false, false))),
+    aggregate("var_pop", &[INT8], NUMERIC, |_| Box::new(Spread::new(false, false))),
+    aggregate("var_pop", &[NUMERIC], NUMERIC, |_| Box::new(Spread::new(false, false))),
+    aggregate("var_samp", &[FLOAT8], FLOAT8, |_| Box::new(Spread::new(false, true))),
+    aggregate("var_samp", &[INT2], NUMERIC, |_| Box::new(Spread::new(false, true))),
+    aggregate("var_samp", &[INT4], NUMERIC, |_| Box::new(Spread::new(false, true))),
+    aggregate("var_samp", &[INT8], NUMERIC, |_| Box::new(Spread::new(false, true))),
+    aggregate("var_samp", &[NUMERIC], NUMERIC, |_| Box::new(Spread::new(false, true))),
+    aggregate("variance", &[FLOAT8], FLOAT8, |_| Box::new(Spread::new(false, true))),
+    aggregate("variance", &[INT2], NUMERIC, |_| Box::new(Spread::new(false, true))),
+    aggregate("variance", &[INT4], NUMERIC, |_| Box::new(Spread::new(false, true))),
+    aggregate("variance", &[INT8], NUMERIC, |_| Box::new(Spread::new(false, true))),
+    aggregate("variance", &[NUMERIC], NUMERIC, |_| Box::new(Spread::new(false, true))),
 ];
 
 const fn aggregate(
@@ -222,7 +269,7 @@ impl Accumulator for Items {
 
     fn finish(self: Box<Self>) -> Result<Datum, SqlError> {
         let (Type::Array(element), false) = (self.ty, self.items.is_empty()) else { return Ok(None) };
-        Ok(Some(Value::Array(Array::new(*element, self.items).into())))
+        Ok(Some(Value::Array(Array::of(*element, self.items)?.into())))
     }
 }
 
@@ -251,5 +298,121 @@ impl Accumulator for Joined {
 
     fn finish(self: Box<Self>) -> Result<Datum, SqlError> {
         Ok(self.0.map(Value::Text))
+    }
+}
+
+/// bit_and, bit_or, bit_xor.
+struct Bits {
+    ty: Type,
+    code: fn(i64, i64) -> i64,
+    bits: Option<i64>,
+}
+
+impl Bits {
+    fn new(ty: &Type, code: fn(i64, i64) -> i64) -> Bits {
+        Bits { ty: ty.clone(), code, bits: None }
+    }
+}
+
+impl Accumulator for Bits {
+    fn add(&mut self, arguments: &[Datum]) -> Result<(), SqlError> {
+        let own = arguments.first().and_then(|value| value.as_ref()?.as_i64());
+        if let Some(own) = own {
+            self.bits = Some(self.bits.map_or(own, |bits| (self.code)(bits, own)));
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Datum, SqlError> {
+        self.bits.map(|bits| arithmetic::integer(&self.ty, bits.into())).transpose()
+    }
+}
+
+/// json_agg, jsonb_agg.
+struct JsonItems {
+    binary: bool,
+    text: String,
+}
+
+impl JsonItems {
+    fn new(binary: bool) -> JsonItems {
+        JsonItems { binary, text: String::new() }
+    }
+}
+
+impl Accumulator for JsonItems {
+    fn add(&mut self, arguments: &[Datum]) -> Result<(), SqlError> {
+        let [value, ..] = arguments else { return Ok(()) };
+        let item = match self.binary {
+            true => to_document(value.as_ref())?.to_text(),
+            false => json_text(value.as_ref()),
+        };
+        check_value_bytes(self.text.len() + item.len() + 2)?;
+        self.text.push_str(if self.text.is_empty() { "[" } else { ", " });
+        self.text.push_str(&item);
+        Ok(())
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.text.capacity() as u64
+    }
+
+    fn finish(self: Box<Self>) -> Result<Datum, SqlError> {
+        if self.text.is_empty() {
+            return Ok(None);
+        }
+        let text = self.text + "]";
+        Ok(Some(if self.binary { Value::Jsonb(text) } else { Value::Json(text) }))
+    }
+}
+
+/// json_object_agg, jsonb_object_agg.
+struct JsonMembers {
+    binary: bool,
+    members: Vec<(String, Json)>,
+    text: String,
+    bytes: usize,
+}
+
+impl JsonMembers {
+    fn new(binary: bool) -> JsonMembers {
+        JsonMembers { binary, members: Vec::new(), text: String::new(), bytes: 0 }
+    }
+}
+
+impl Accumulator for JsonMembers {
+    fn add(&mut self, arguments: &[Datum]) -> Result<(), SqlError> {
+        let [key, value, ..] = arguments else { return Ok(()) };
+        let Some(key) = key else {
+            return Err(SqlError::new(sqlstate::INVALID_PARAMETER, "field name must not be null"));
+        };
+        let key = key_text(key)?;
+        if self.binary {
+            let value = to_document(value.as_ref())?;
+            // As text, and some more in memory.
+            self.bytes += key.len() + value.to_text().len() + size_of::<(String, Json)>();
+            check_value_bytes(self.bytes)?;
+            self.members.push((key, value));
+            return Ok(());
+        }
+        self.text.push_str(if self.text.is_empty() { "{ " } else { ", " });
+        write_json_string(&key, &mut self.text);
+        self.text.push_str(" : ");
+        self.text.push_str(&json_text(value.as_ref()));
+        check_value_bytes(self.text.len())
+    }
+
+    fn held_bytes(&self) -> u64 {
+        (self.bytes * 2 + self.text.capacity()) as u64
+    }
+
+    fn finish(self: Box<Self>) -> Result<Datum, SqlError> {
+        if self.members.is_empty() && self.text.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(match self.binary {
+            true => Value::Jsonb(Json::object(self.members).to_text()),
+            false => Value::Json(self.text + " }"),
+        }))
     }
 }

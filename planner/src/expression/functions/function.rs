@@ -100,7 +100,9 @@ impl<'a> Arguments<'a> {
     /// An argument as text. `None` if it is NULL or was left out.
     pub(super) fn optional_text(&self, at: usize) -> Option<Cow<'a, str>> {
         self.value(at).map(|value| match value {
-            Value::Text(text) | Value::Bpchar(text) | Value::Jsonb(text) => Cow::Borrowed(text.as_str()),
+            Value::Text(text) | Value::Bpchar(text) | Value::Json(text) | Value::Jsonb(text) => {
+                Cow::Borrowed(text.as_str())
+            }
             other => Cow::Owned(other.to_string_text()),
         })
     }

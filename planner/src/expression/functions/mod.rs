@@ -12,20 +12,24 @@ mod array;
 mod catalog;
 mod conditional;
 mod datetime;
-mod json;
 mod numeric;
 mod random;
 mod session;
 mod text;
 mod trigonometry;
 mod aggregate;
+mod statistics;
+mod json;
+mod accumulator;
+mod json_build;
 mod function;
 mod signature;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use aggregate::{Accumulator, AggregateFunction};
+pub(crate) use accumulator::Accumulator;
+pub(crate) use aggregate::AggregateFunction;
 pub(crate) use function::Function;
 
 use crate::types::Type;
