@@ -82,8 +82,14 @@ fn fields(severity: &str, error: &SqlError) -> Vec<(u8, String)> {
     optional(b'D', &error.detail);
     optional(b'H', &error.hint);
     optional(b'W', &error.context);
-    optional(b'n', &error.constraint);
+    if let Some(object) = &error.object {
+        optional(b's', &object.schema);
+        optional(b't', &object.table);
+        optional(b'c', &object.column);
+        optional(b'n', &object.constraint);
+    }
     optional(b'P', &error.position.map(|position| position.to_string()));
+    optional(b'R', &error.routine.map(str::to_owned));
     fields
 }
 

@@ -168,10 +168,25 @@ pub struct SqlError {
     pub hint: Option<String>,
     /// Where in the statement text: characters, counted from 1.
     pub position: Option<u32>,
-    /// The constraint that was violated (23505).
-    pub constraint: Option<String>,
+    /// What it is about, for programs (23502, 23505).
+    pub object: Option<Box<ErrorObject>>,
     /// Where it happened, in words (the line of a COPY).
     pub context: Option<String>,
+    /// The routine of PostgreSQL's source that reports it, where drivers go by its name.
+    pub routine: Option<&'static str>,
+}
+
+/// What an error is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorObject {
+    /// Schema of the table.
+    pub schema: Option<String>,
+    /// Table.
+    pub table: Option<String>,
+    /// Column of the table.
+    pub column: Option<String>,
+    /// Constraint that was violated.
+    pub constraint: Option<String>,
 }
 
 impl SqlError {
@@ -183,8 +198,9 @@ impl SqlError {
             detail: None,
             hint: None,
             position: None,
-            constraint: None,
+            object: None,
             context: None,
+            routine: None,
         }
     }
 
@@ -230,7 +246,26 @@ impl SqlError {
 
     /// Adds the violated constraint's name.
     pub(crate) fn constraint(mut self, name: impl Into<String>) -> SqlError {
-        self.constraint = Some(name.into());
+        self.object.get_or_insert_default().constraint = Some(name.into());
+        self
+    }
+
+    /// Adds the table that it is about.
+    pub(crate) fn table(mut self, schema: impl Into<String>, table: impl Into<String>) -> SqlError {
+        let object = self.object.get_or_insert_default();
+        (object.schema, object.table) = (Some(schema.into()), Some(table.into()));
+        self
+    }
+
+    /// Adds the column that it is about.
+    pub(crate) fn column(mut self, name: impl Into<String>) -> SqlError {
+        self.object.get_or_insert_default().column = Some(name.into());
+        self
+    }
+
+    /// Adds the name of PostgreSQL's routine.
+    pub(crate) fn routine(mut self, name: &'static str) -> SqlError {
+        self.routine = Some(name);
         self
     }
 

@@ -59,7 +59,7 @@ mod error;
 
 pub use context::ServerInfo;
 pub use copy::{CopyIn, CopyOut};
-pub use error::{SqlError, sqlstate};
+pub use error::{ErrorObject, SqlError, sqlstate};
 pub use execution::Execution;
 pub use parse::StatementText;
 pub use planner::{OnOneRow, Overlap, Planner};

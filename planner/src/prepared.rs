@@ -118,8 +118,9 @@ impl Prepared {
         }
     }
 
-    /// The same statement, planned again for the tables as they are now. 0A000 if its parameters or columns
-    /// differ, because the client knows the old ones.
+    /// The same statement, planned again for the tables as they are now. 0A000 if its parameters, or names or types of
+    /// its columns, differ, because the client knows the old ones; drivers prepare anew when they read the routine's
+    /// name. A table that was made anew alike gives its columns another origin, which nobody goes by.
     pub(crate) async fn refreshed(
         &self,
         context: &Context,
@@ -128,11 +129,15 @@ impl Prepared {
         interrupt: &Interrupt,
     ) -> Result<Arc<Prepared>, SqlError> {
         let fresh = plans.prepare(context, path, &self.sql, &self.hints, interrupt).await?;
-        if fresh.columns != self.columns || fresh.parameters != self.parameters {
-            return Err(SqlError::new(
-                crate::error::sqlstate::FEATURE_NOT_SUPPORTED,
-                "cached plan must not change result type",
-            ));
+        let shape = |prepared: &Prepared| {
+            let columns = prepared.columns.iter().flat_map(|columns| columns.iter());
+            columns.map(|column| (column.name.clone(), column.ty.clone())).collect::<Vec<_>>()
+        };
+        let rows = |prepared: &Prepared| prepared.columns.is_some();
+        if (rows(&fresh), shape(&fresh)) != (rows(self), shape(self)) || fresh.parameters != self.parameters {
+            let message = "cached plan must not change result type";
+            let error = SqlError::new(crate::error::sqlstate::FEATURE_NOT_SUPPORTED, message);
+            return Err(error.routine("RevalidateCachedQuery"));
         }
         Ok(fresh)
     }

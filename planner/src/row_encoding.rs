@@ -42,6 +42,8 @@ fn null_violation(table: &TableSchema, position: usize, row: &[Datum]) -> SqlErr
         ),
     )
     .detail(format!("Failing row contains ({}).", shown(&row[..table.columns.len().min(row.len())])))
+    .table(table.schema.clone(), table.name.clone())
+    .column(table.columns[position].name.clone())
 }
 
 fn shown(row: &[Datum]) -> String {
@@ -68,6 +70,7 @@ pub(crate) fn unique_violation(table: &TableSchema, row: &[Datum]) -> SqlError {
         format!("duplicate key value violates unique constraint \"{}\"", table.key_name),
     )
     .detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
+    .table(table.schema.clone(), table.name.clone())
     .constraint(table.key_name.clone())
 }
 

@@ -33,6 +33,10 @@ pub(crate) async fn parse<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(), HandlerError> {
     // A type that the planner does not know is left to it to find: the value comes as text mostly.
     let hints: Vec<Type> = types.iter().map(|oid| Type::from_oid(*oid).unwrap_or(Type::Unknown)).collect();
+    // The unnamed statement that was goes also when this one fails.
+    if name.is_empty() {
+        backend.session().close_statement(name);
+    }
     let scope = backend.scope();
     let prepared = stream.attend(&scope, false, backend.prepare(sql, &hints)).await?;
     backend.session().store_statement(name, prepared)?;
@@ -48,6 +52,9 @@ pub(crate) fn bind(
     bind: &Bind,
 ) -> Result<(), SqlError> {
     let prepared = session.statement(&bind.statement)?;
+    if !prepared.ends_block() {
+        session.check_not_failed()?;
+    }
     if session.has_cursor(&bind.portal) {
         return Err(Portals::duplicate(&bind.portal));
     }
@@ -73,6 +80,9 @@ pub(crate) fn describe(
     match target {
         Target::Statement => {
             let prepared = session.statement(name)?;
+            if prepared.columns().is_some() {
+                session.check_not_failed()?;
+            }
             replies.parameter_description(prepared.parameter_types());
             columns(replies, &prepared, &UNDECIDED);
         }

@@ -323,7 +323,7 @@ impl Session {
     }
 
     /// 25P02 if the block has failed.
-    pub(crate) fn check_not_failed(&self) -> Result<(), SqlError> {
+    pub fn check_not_failed(&self) -> Result<(), SqlError> {
         self.state().transaction.check_not_failed()
     }
 
