@@ -44,7 +44,7 @@ pub(crate) fn env(context: &Context, session: &Session, prepared: &Prepared, par
         params,
         session: session.view(),
         snapshot: prepared.snapshot.clone(),
-        system_relations: pg_catalog::RELATIONS,
+        system_relations: &pg_catalog::RELATIONS,
         info: context.info.clone(),
         now: session.now(),
         tables: Arc::new(Tables::new(&context.kv, session, &memory)),

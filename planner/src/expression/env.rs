@@ -134,6 +134,11 @@ pub(crate) trait SystemRelation: Sync {
 
     /// Its rows now.
     fn rows(&self, env: &Env) -> Vec<Row>;
+
+    /// Does pg_class list it? Joins of the catalogs with themselves grow with the square of what is listed.
+    fn is_listed(&self) -> bool {
+        true
+    }
 }
 
 impl PartialEq for dyn SystemRelation {

@@ -51,11 +51,6 @@ pub(super) const fn unused<T>(name: &'static str, ty: DeclaredType) -> SystemCol
     SystemColumn { name, ty, value: None }
 }
 
-/// The items of a relation without rows.
-pub(super) fn no_rows(_: &Env) -> Vec<()> {
-    Vec::new()
-}
-
 impl<T> SystemColumn<T> {
     fn ty(&self) -> Type {
         // No column is of a polymorphic type.

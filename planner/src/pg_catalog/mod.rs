@@ -3,7 +3,7 @@
 //!
 //! # To add a relation
 //! Add a file with a [`definition::Definition`]: its columns, each with its value side by side, and the items that rows are
-//! made of. Then add its line to [`RELATIONS`], and a case to `testdata/system_relations`. The rows see an
+//! made of. Then add its line to [`WITH_ROWS`], and a case to `testdata/system_relations`. The rows see an
 //! [`Env`](crate::expression::Env): tables, session, server; not the store.
 
 mod information_schema;
@@ -28,10 +28,17 @@ mod pg_am;
 mod pg_collation;
 mod definition;
 
+use std::sync::LazyLock;
+
+use self::empty::EMPTY;
 use crate::expression::SystemRelation;
 
 /// All of them, in the order in which pg_class lists them.
-pub(crate) static RELATIONS: &[&dyn SystemRelation] = &[
+pub(crate) static RELATIONS: LazyLock<Vec<&'static dyn SystemRelation>> =
+    LazyLock::new(|| WITH_ROWS.iter().copied().chain(EMPTY.iter().map(|empty| empty as _)).collect());
+
+/// Those that have rows.
+static WITH_ROWS: &[&dyn SystemRelation] = &[
     &pg_class::PG_CLASS,
     &pg_namespace::PG_NAMESPACE,
     &pg_attribute::PG_ATTRIBUTE,
@@ -43,7 +50,6 @@ pub(crate) static RELATIONS: &[&dyn SystemRelation] = &[
     &pg_roles::PG_ROLES,
     &pg_user::PG_USER,
     &pg_roles::PG_AUTHID,
-    &empty::PG_AUTH_MEMBERS,
     &pg_am::PG_AM,
     &pg_settings::PG_SETTINGS,
     &pg_tables::PG_TABLES,
@@ -51,36 +57,12 @@ pub(crate) static RELATIONS: &[&dyn SystemRelation] = &[
     &pg_prepared_statements::PG_PREPARED_STATEMENTS,
     &pg_cursors::PG_CURSORS,
     &pg_collation::PG_COLLATION,
-    &empty::PG_POLICY,
-    &empty::PG_STATISTIC_EXT,
-    &empty::PG_PUBLICATION,
-    &empty::PG_PUBLICATION_REL,
-    &empty::PG_PUBLICATION_NAMESPACE,
-    &empty::PG_INHERITS,
-    &empty::PG_TRIGGER,
-    &empty::PG_REWRITE,
-    &empty::PG_PROC,
-    &empty::PG_DEPEND,
-    &empty::PG_DESCRIPTION,
-    &empty::PG_SHDESCRIPTION,
-    &empty::PG_ENUM,
-    &empty::PG_RANGE,
     &pg_tablespace::PG_TABLESPACE,
-    &empty::PG_EXTENSION,
-    &empty::PG_SEQUENCE,
-    &empty::PG_VIEWS,
-    &empty::PG_MATVIEWS,
-    &empty::PG_DB_ROLE_SETTING,
-    &empty::PG_FOREIGN_DATA_WRAPPER,
-    &empty::PG_FOREIGN_SERVER,
-    &empty::PG_FOREIGN_TABLE,
-    &empty::PG_PARTITIONED_TABLE,
     &information_schema::TABLES,
     &information_schema::COLUMNS,
     &information_schema::TABLE_CONSTRAINTS,
     &information_schema::KEY_COLUMN_USAGE,
     &information_schema::SCHEMATA,
-    &empty::VIEWS,
 ];
 
 /// The relation of that name in a schema.

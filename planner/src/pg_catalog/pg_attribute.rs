@@ -35,6 +35,8 @@ pub(super) static PG_ATTRIBUTE: Definition<Attribute> = Definition {
         unused("attacl", TEXTS),
         unused("attoptions", TEXTS),
         unused("attfdwoptions", TEXTS),
+        unused("attmissingval", TEXTS),
+        column("attcacheoff", INT4, |_, _| int4(-1)),
     ],
     items: attributes,
 };
@@ -66,7 +68,7 @@ fn attributes(env: &Env) -> Vec<Attribute> {
             attributes.push(plain(table.key_oid(), nth, &column.name, column.ty.clone()));
         }
     }
-    for relation in env.system_relations {
+    for relation in env.system_relations.iter().filter(|relation| relation.is_listed()) {
         for (at, (name, ty)) in relation.columns().into_iter().enumerate() {
             attributes.push(plain(relation.oid(), at, name, ty));
         }

@@ -43,6 +43,8 @@ pub(super) static PG_CLASS: Definition<Class> = Definition {
         unused("relacl", TEXTS),
         unused("reloptions", TEXTS),
         unused("relpartbound", TEXT),
+        unused("relfrozenxid", OID),
+        unused("relminmxid", OID),
     ],
     items: classes,
 };
@@ -80,7 +82,7 @@ fn classes(env: &Env) -> Vec<Class> {
             has_index: false,
         });
     }
-    classes.extend(env.system_relations.iter().map(|relation| system_class(*relation)));
+    classes.extend(env.system_relations.iter().filter(|own| own.is_listed()).map(|own| system_class(*own)));
     classes
 }
 

@@ -1,7 +1,7 @@
 //! pg_collation: the collations; both order by bytes.
 
 use super::definition::{Definition, PG_CATALOG, column, oid, text, unused};
-use crate::expression::PG_CATALOG_OID;
+use crate::expression::{OWNER_OID, PG_CATALOG_OID};
 use crate::types::Type;
 use crate::types::declared::{BOOL, CHAR, INT4, NAME, OID, TEXT};
 
@@ -19,6 +19,8 @@ pub(super) static PG_COLLATION: Definition<(u32, &str)> = Definition {
         unused("collcollate", TEXT),
         unused("collctype", TEXT),
         unused("colliculocale", TEXT),
+        unused("collversion", TEXT),
+        column("collowner", OID, |_, _| oid(OWNER_OID)),
     ],
     items: |_| vec![(DEFAULT_OID, "default"), (C_OID, "C")],
 };

@@ -3,7 +3,7 @@
 use super::definition::{Definition, PG_CATALOG, column, flag, oid, text, unused};
 use super::definition::{key_numbers, tables};
 use crate::catalog::TableSchema;
-use crate::types::declared::{BOOL, CHAR, INT2S, INT4, NAME, OID, TEXT};
+use crate::types::declared::{BOOL, CHAR, INT2S, INT4, NAME, OID, OIDS, TEXT};
 use std::sync::Arc;
 
 pub(super) static PG_CONSTRAINT: Definition<Arc<TableSchema>> = Definition {
@@ -32,6 +32,11 @@ pub(super) static PG_CONSTRAINT: Definition<Arc<TableSchema>> = Definition {
         column("conkey", INT2S, |t, _| key_numbers(t)),
         unused("confkey", INT2S),
         unused("conbin", TEXT),
+        unused("conpfeqop", OIDS),
+        unused("conppeqop", OIDS),
+        unused("conffeqop", OIDS),
+        unused("confdelsetcols", INT2S),
+        unused("conexclop", OIDS),
     ],
     items: tables,
 };

@@ -22,6 +22,9 @@ pub(super) static PG_DATABASE: Definition<()> = Definition {
         column("datctype", TEXT, |_, _| text("C")),
         unused("daticulocale", TEXT),
         unused("datacl", TEXTS),
+        unused("datfrozenxid", OID),
+        unused("datminmxid", OID),
+        unused("datcollversion", TEXT),
     ],
     items: |_| vec![()],
 };

@@ -2,7 +2,7 @@
 
 use super::definition::{Definition, PG_CATALOG, column, text, unused};
 use crate::expression::Env;
-use crate::types::declared::{BOOL, TEXT, TIMESTAMPTZ};
+use crate::types::declared::{BOOL, INT8, TEXT, TIMESTAMPTZ};
 
 pub(super) static PG_PREPARED_STATEMENTS: Definition<(String, String)> = Definition {
     oid: 12_005,
@@ -13,6 +13,8 @@ pub(super) static PG_PREPARED_STATEMENTS: Definition<(String, String)> = Definit
         column("statement", TEXT, |(_, sql), _| text(&**sql)),
         unused("prepare_time", TIMESTAMPTZ),
         unused("from_sql", BOOL),
+        unused("generic_plans", INT8),
+        unused("custom_plans", INT8),
     ],
     items: named_statements,
 };

@@ -1,7 +1,7 @@
 //! pg_settings: the session's settings, as SHOW ALL gives them.
 
 use super::definition::{Definition, PG_CATALOG, column, text, unused};
-use crate::types::declared::{BOOL, TEXT, TEXTS};
+use crate::types::declared::{BOOL, INT4, TEXT, TEXTS};
 
 pub(super) static PG_SETTINGS: Definition<(String, String, &str)> = Definition {
     oid: 12_002,
@@ -23,6 +23,8 @@ pub(super) static PG_SETTINGS: Definition<(String, String, &str)> = Definition {
         column("boot_val", TEXT, |(_, value, _), _| text(&**value)),
         column("reset_val", TEXT, |(_, value, _), _| text(&**value)),
         unused("pending_restart", BOOL),
+        unused("sourcefile", TEXT),
+        column("sourceline", INT4, |_, _| None),
     ],
     items: |env| env.session.show_all(),
 };

@@ -12,6 +12,7 @@ pub(super) static PG_TABLESPACE: Definition<()> = Definition {
         column("spcname", NAME, |_, _| text("pg_default")),
         unused("spcowner", OID),
         unused("spcacl", TEXTS),
+        unused("spcoptions", TEXTS),
     ],
     items: |_| vec![()],
 };

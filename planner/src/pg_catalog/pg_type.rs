@@ -16,7 +16,7 @@ pub(super) static PG_TYPE: Definition<TypeRow> = Definition {
         column("typnamespace", OID, |_, _| oid(PG_CATALOG_OID)),
         column("typowner", OID, |_, _| oid(OWNER_OID)),
         column("typlen", INT2, |t, _| int2(t.size)),
-        unused("typbyval", BOOL),
+        column("typbyval", BOOL, |t, _| flag(matches!(t.size, 1 | 2 | 4 | 8))),
         column("typtype", CHAR, |_, _| text("b")),
         column("typcategory", CHAR, |t, _| text(t.category)),
         unused("typispreferred", BOOL),
@@ -25,9 +25,19 @@ pub(super) static PG_TYPE: Definition<TypeRow> = Definition {
         unused("typrelid", OID),
         column("typelem", OID, |t, _| oid(t.element_oid)),
         column("typarray", OID, |t, _| oid(t.array_oid)),
-        unused("typinput", TEXT),
-        unused("typoutput", TEXT),
-        unused("typreceive", TEXT),
+        column("typinput", TEXT, |t, _| text(routine(t, "in"))),
+        column("typoutput", TEXT, |t, _| text(routine(t, "out"))),
+        column("typreceive", TEXT, |t, _| text(routine(t, "recv"))),
+        column("typsend", TEXT, |t, _| text(routine(t, "send"))),
+        column("typmodin", TEXT, |_, _| text("-")),
+        column("typmodout", TEXT, |_, _| text("-")),
+        column("typanalyze", TEXT, |_, _| text("-")),
+        column("typsubscript", TEXT, |t, _| {
+            text(if t.element_oid == 0 { "-" } else { "array_subscript_handler" })
+        }),
+        column("typalign", CHAR, |t, _| text(alignment(t))),
+        column("typstorage", CHAR, |t, _| text(if t.size < 0 { "x" } else { "p" })),
+        unused("typdefaultbin", TEXT),
         unused("typnotnull", BOOL),
         unused("typbasetype", OID),
         column("typtypmod", INT4, |_, _| int4(-1)),
@@ -74,6 +84,34 @@ fn types(_: &Env) -> Vec<TypeRow> {
         });
     }
     types
+}
+
+/// The name of the routine that reads or writes values, as PostgreSQL's are called.
+fn routine(ty: &TypeRow, does: &str) -> String {
+    let name = if ty.element_oid == 0 { ty.name.as_str() } else { "array" };
+    let apart = [
+        "array",
+        "date",
+        "time",
+        "timetz",
+        "timestamp",
+        "timestamptz",
+        "interval",
+        "numeric",
+        "uuid",
+        "json",
+        "jsonb",
+    ];
+    format!("{name}{}{does}", if apart.contains(&name) { "_" } else { "" })
+}
+
+fn alignment(ty: &TypeRow) -> &'static str {
+    match (ty.size, ty.name.as_str()) {
+        (1, _) | (_, "name" | "uuid") => "c",
+        (2, _) => "s",
+        (8 | 16, _) => "d",
+        _ => "i",
+    }
 }
 
 fn category(ty: &Type) -> &'static str {

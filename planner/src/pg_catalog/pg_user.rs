@@ -2,7 +2,7 @@
 
 use super::definition::{Definition, PG_CATALOG, column, flag, oid, text, unused};
 use crate::expression::OWNER_OID;
-use crate::types::declared::{BOOL, NAME, OID, TEXTS, TIMESTAMPTZ};
+use crate::types::declared::{BOOL, NAME, OID, TEXT, TEXTS, TIMESTAMPTZ};
 
 pub(super) static PG_USER: Definition<()> = Definition {
     oid: 12_001,
@@ -17,6 +17,7 @@ pub(super) static PG_USER: Definition<()> = Definition {
         unused("usebypassrls", BOOL),
         unused("valuntil", TIMESTAMPTZ),
         unused("useconfig", TEXTS),
+        column("passwd", TEXT, |_, _| text("********")),
     ],
     items: |_| vec![()],
 };

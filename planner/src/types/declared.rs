@@ -40,7 +40,6 @@ pub(crate) const ANYELEMENT: DeclaredType = DeclaredType::AnyElement;
 pub(crate) const BPCHAR: DeclaredType = DeclaredType::Is(&Type::Bpchar(None));
 pub(crate) const BOOL: DeclaredType = DeclaredType::Is(&Type::Bool);
 pub(crate) const CHAR: DeclaredType = DeclaredType::Is(&Type::Char);
-pub(crate) const CHARS: DeclaredType = DeclaredType::ArrayOf(&Type::Char);
 pub(crate) const DATE: DeclaredType = DeclaredType::Is(&Type::Date);
 pub(crate) const FLOAT4: DeclaredType = DeclaredType::Is(&Type::Float4);
 pub(crate) const FLOAT8: DeclaredType = DeclaredType::Is(&Type::Float8);

@@ -1,6 +1,6 @@
 //! information_schema.columns: the columns of tables.
 
-use super::super::definition::{Definition, INFORMATION_SCHEMA, column, int4, text};
+use super::super::definition::{Definition, INFORMATION_SCHEMA, column, int4, text, unused};
 use crate::catalog::{ColumnSchema, TableSchema};
 use crate::expression::Env;
 use crate::types::declared::{INT4, NAME, TEXT};
@@ -29,6 +29,33 @@ pub(crate) static COLUMNS: Definition<ColumnRow> = Definition {
         column("is_identity", TEXT, |_, _| text("NO")),
         column("is_generated", TEXT, |_, _| text("NEVER")),
         column("is_updatable", TEXT, |_, _| text("YES")),
+        column("character_octet_length", INT4, |_, _| None),
+        column("numeric_precision_radix", INT4, |_, _| None),
+        column("datetime_precision", INT4, |_, _| None),
+        unused("interval_type", TEXT),
+        column("interval_precision", INT4, |_, _| None),
+        unused("character_set_catalog", TEXT),
+        unused("character_set_schema", TEXT),
+        unused("character_set_name", TEXT),
+        unused("collation_catalog", TEXT),
+        unused("collation_schema", TEXT),
+        unused("collation_name", TEXT),
+        unused("domain_catalog", TEXT),
+        unused("domain_schema", TEXT),
+        unused("domain_name", TEXT),
+        unused("scope_catalog", TEXT),
+        unused("scope_schema", TEXT),
+        unused("scope_name", TEXT),
+        column("maximum_cardinality", INT4, |_, _| None),
+        column("dtd_identifier", TEXT, |c, _| text((c.at + 1).to_string())),
+        column("is_self_referencing", TEXT, |_, _| text("NO")),
+        unused("identity_generation", TEXT),
+        unused("identity_start", TEXT),
+        unused("identity_increment", TEXT),
+        unused("identity_maximum", TEXT),
+        unused("identity_minimum", TEXT),
+        column("identity_cycle", TEXT, |_, _| text("NO")),
+        unused("generation_expression", TEXT),
     ],
     items: rows,
 };

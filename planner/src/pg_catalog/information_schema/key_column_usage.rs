@@ -19,6 +19,7 @@ pub(crate) static KEY_COLUMN_USAGE: Definition<KeyColumn> = Definition {
         column("table_name", NAME, |k, _| text(&*k.table.name)),
         column("column_name", NAME, |k, _| text(&*k.table.columns[k.table.key[k.nth]].name)),
         column("ordinal_position", INT4, |k, _| int4(k.nth as i32 + 1)),
+        column("position_in_unique_constraint", INT4, |_, _| None),
     ],
     items: rows,
 };

@@ -1,7 +1,7 @@
 //! information_schema.table_constraints: the primary keys.
 
 use super::super::definition::tables;
-use super::super::definition::{Definition, INFORMATION_SCHEMA, column, text};
+use super::super::definition::{Definition, INFORMATION_SCHEMA, column, text, unused};
 use crate::catalog::TableSchema;
 use crate::types::declared::{NAME, TEXT};
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub(crate) static TABLE_CONSTRAINTS: Definition<Arc<TableSchema>> = Definition {
         column("constraint_type", TEXT, |_, _| text("PRIMARY KEY")),
         column("is_deferrable", TEXT, |_, _| text("NO")),
         column("initially_deferred", TEXT, |_, _| text("NO")),
+        column("enforced", TEXT, |_, _| text("YES")),
+        unused("nulls_distinct", TEXT),
     ],
     items: tables,
 };

@@ -1,6 +1,6 @@
 //! information_schema.tables: tables and system relations.
 
-use super::super::definition::{Definition, INFORMATION_SCHEMA, column, text};
+use super::super::definition::{Definition, INFORMATION_SCHEMA, column, text, unused};
 use crate::expression::Env;
 use crate::types::declared::{NAME, TEXT};
 
@@ -15,6 +15,12 @@ pub(crate) static TABLES: Definition<TableRow> = Definition {
         column("table_type", TEXT, |t, _| text(if t.stored { "BASE TABLE" } else { "VIEW" })),
         column("is_insertable_into", TEXT, |t, _| text(if t.stored { "YES" } else { "NO" })),
         column("is_typed", TEXT, |_, _| text("NO")),
+        unused("self_referencing_column_name", TEXT),
+        unused("reference_generation", TEXT),
+        unused("user_defined_type_catalog", TEXT),
+        unused("user_defined_type_schema", TEXT),
+        unused("user_defined_type_name", TEXT),
+        unused("commit_action", TEXT),
     ],
     items: rows,
 };
@@ -31,7 +37,7 @@ fn rows(env: &Env) -> Vec<TableRow> {
     let mut rows: Vec<TableRow> = tables
         .map(|table| TableRow { schema: table.schema.clone(), name: table.name.clone(), stored: true })
         .collect();
-    rows.extend(env.system_relations.iter().map(|relation| TableRow {
+    rows.extend(env.system_relations.iter().filter(|own| own.is_listed()).map(|relation| TableRow {
         schema: relation.schema().into(),
         name: relation.name().into(),
         stored: false,
