@@ -72,6 +72,11 @@ pub fn zookeeper_jars() -> PathBuf {
     .join("jars")
 }
 
+/// Debian's JDBC driver.
+pub fn jdbc() -> PathBuf {
+    provide("jdbc", |dir| unpack(&["libpostgresql-jdbc-java"], dir)).join("usr/share/java/postgresql.jar")
+}
+
 /// Some 340,000 English words, one per line (Debian's wamerican-huge).
 pub fn word_list() -> PathBuf {
     provide("words", |dir| unpack(&["wamerican-huge"], dir)).join("usr/share/dict/american-english-huge")
@@ -79,7 +84,12 @@ pub fn word_list() -> PathBuf {
 
 /// A Python interpreter that has gRPC with reflection and health checking.
 pub fn python() -> PathBuf {
-    let environment = provide("python", |dir| {
+    python_with("python", &PYTHON_PACKAGES)
+}
+
+/// A Python interpreter that has packages; `name` is that of its directory in the cache.
+pub fn python_with(name: &str, packages: &[&str]) -> PathBuf {
+    let environment = provide(name, |dir| {
         let venv = dir.join("venv");
         let mut create = Command::new(program("python3", "python3"));
         if !create.args(["-m", "venv"]).arg(&venv).status().is_ok_and(|status| status.success()) {
@@ -88,10 +98,19 @@ pub fn python() -> PathBuf {
             run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), remedy);
         }
         let mut pip = Command::new(venv.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES);
-        run(&mut pip, "needs pip to reach a package index for grpcio");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
+        run(&mut pip, "needs pip to reach a package index");
     });
     environment.join("venv/bin/python")
+}
+
+/// A directory whose `node_modules` has packages; `name` is that of the directory in the cache.
+pub fn node_with(name: &str, packages: &[&str]) -> PathBuf {
+    provide(name, |dir| {
+        let mut npm = Command::new(program("npm", "npm"));
+        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(dir).args(packages);
+        run(&mut npm, "needs npm to reach a package index");
+    })
 }
 
 /// A program on the path; installs its Debian package if it is missing and we are allowed to.
