@@ -251,14 +251,16 @@ impl Outbox {
         cold(&mut self.bytes, &NegotiateProtocolVersion::new((3 << 16) | minor as i32, options));
     }
 
-    /// CopyInResponse, text format.
-    pub(crate) fn copy_in(&mut self, columns: usize) {
-        cold(&mut self.bytes, &CopyInResponse::new(0, columns as i16, vec![0; columns]));
+    /// CopyInResponse.
+    pub(crate) fn copy_in(&mut self, columns: usize, binary: bool) {
+        let formats = vec![i16::from(binary); columns];
+        cold(&mut self.bytes, &CopyInResponse::new(i8::from(binary), columns as i16, formats));
     }
 
-    /// CopyOutResponse, text format.
-    pub(crate) fn copy_out(&mut self, columns: usize) {
-        cold(&mut self.bytes, &CopyOutResponse::new(0, columns as i16, vec![0; columns]));
+    /// CopyOutResponse.
+    pub(crate) fn copy_out(&mut self, columns: usize, binary: bool) {
+        let formats = vec![i16::from(binary); columns];
+        cold(&mut self.bytes, &CopyOutResponse::new(i8::from(binary), columns as i16, formats));
     }
 
     /// CopyData.

@@ -1,10 +1,12 @@
-//! COPY: lines of text or csv to rows, and back.
+//! COPY: text, csv or binary data to rows, and back.
 //!
-//! The client's bytes may be cut anywhere; [`Lines`] puts lines together again. Rows are inserted in batches, with
+//! The client's bytes may be cut anywhere; [`Reader`] puts lines and rows together again. Rows are inserted in batches, with
 //! several batches' worth of rows in flight by `write_many`. Each row is atomic by itself and must not exist: the
 //! first conflict or bad line ends the COPY with its line number, and rows of earlier batches stay.
 
+mod reader;
 mod format;
+mod tuples;
 mod lines;
 
 use std::sync::Arc;
@@ -13,19 +15,20 @@ use std::time::Instant;
 use bytes::Bytes;
 use kvstore::request::{Condition, Kv, Write, WriteOutcome};
 
-use crate::catalog::TableSchema;
-use crate::error::{SqlError, fail, sqlstate};
+use crate::catalog::{PSEUDO_COLUMNS, TableSchema};
+use crate::error::{SqlError, fail};
 use crate::expression::{Env, Expr, Scope};
 use crate::interrupt::{Interrupt, Pace, timed_out};
 use crate::plan::CopyInPlan;
+use crate::query::SelectPlan;
 use crate::result::RowStream;
 use crate::row_encoding;
 use crate::session::Session;
-use crate::statement::CopyOptions;
-use crate::types::{Row, Value, bad_utf8};
+use crate::statement::{CopyHeader, CopyOptions};
+use crate::types::Row;
 
 use format::Format;
-use lines::Lines;
+use reader::{Reader, Record};
 
 /// Rows of one batch of writes at most.
 const BATCH_ROWS_MAX: usize = 2_000;
@@ -39,15 +42,13 @@ pub struct CopyIn {
     session: Session,
     env: Env,
     table: Arc<TableSchema>,
-    /// Positions in the table of the columns that lines give.
+    /// Positions in the table of the columns that come.
     columns: Vec<usize>,
     /// Values of the other columns.
     defaults: Vec<Expr>,
-    format: Format,
-    lines: Lines,
-    /// Lines taken so far (the header included).
-    line: u64,
-    ended: bool,
+    /// WHERE: rows of which it does not hold are left out.
+    filter: Option<Expr>,
+    reader: Reader,
     batch: Vec<(u64, Row, Write)>,
     batch_bytes: usize,
     written: u64,
@@ -62,8 +63,8 @@ impl CopyIn {
     ) -> Result<CopyIn, SqlError> {
         let (table, columns) = (plan.table.clone(), plan.columns.clone());
         let names: Vec<String> = columns.iter().map(|at| table.columns[*at].name.clone()).collect();
-        let format = Format::new(&plan.options, &names)?;
-        let lines = Lines::new(format.quoting());
+        let types = columns.iter().map(|at| table.columns[*at].ty.clone()).collect();
+        let format = Format::new(&plan.options, &names, true)?;
         // Without a timeout of the session's own a long copy is many statements' worth of work: each batch has its time.
         let interrupt = session.own_deadline().map_or_else(Interrupt::never, Interrupt::at);
         let env = Env { interrupt, ..env };
@@ -71,36 +72,43 @@ impl CopyIn {
             kv,
             session,
             env,
+            reader: Reader::new(&table.name, names, types, format),
             table,
             columns,
             defaults: plan.defaults.clone(),
-            format,
-            lines,
-            line: 0,
-            ended: false,
+            filter: plan.filter.clone(),
             batch: Vec::new(),
             batch_bytes: 0,
             written: 0,
         })
     }
 
-    /// Number of columns (CopyInResponse; the format is always text).
+    /// Number of columns (CopyInResponse).
     pub fn columns(&self) -> usize {
-        self.columns.len()
+        self.reader.columns()
+    }
+
+    /// Are the data binary (CopyInResponse)?
+    pub fn binary(&self) -> bool {
+        self.reader.binary()
     }
 
     /// Takes a piece of data, cut anywhere. After an error the copy is over: the connection loop skips the
     /// client's further data and reports the error.
     pub async fn push(&mut self, data: &[u8]) -> Result<(), SqlError> {
-        let taken = self.take_lines(data).await;
+        self.reader.push(data);
+        let taken = self.take_rows().await;
         taken.map_err(|error| error.with_rows_written(self.written))
     }
 
-    async fn take_lines(&mut self, data: &[u8]) -> Result<(), SqlError> {
-        self.lines.push(data);
+    async fn take_rows(&mut self) -> Result<(), SqlError> {
         let mut pace = Pace::new();
-        while let Some(line) = self.lines.next()? {
-            self.take(&line)?;
+        while let Some(record) = self.reader.next()? {
+            let context = record.context.clone();
+            self.take(record).map_err(|error| match error.context {
+                Some(_) => error,
+                None => error.context(context),
+            })?;
             pace.step(&self.env.interrupt).await?;
             if self.batch.len() >= BATCH_ROWS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
                 self.flush().await?;
@@ -127,43 +135,14 @@ impl CopyIn {
     }
 
     async fn take_rest(&mut self) -> Result<(), SqlError> {
-        if let Some(line) = self.lines.finish()? {
-            self.take(&line)?;
-        }
+        self.reader.complete();
+        self.take_rows().await?;
         self.flush().await
     }
 
-    fn context(&self, line: u64) -> String {
-        format!("COPY {}, line {line}", self.table.name)
-    }
-
-    fn take(&mut self, line: &[u8]) -> Result<(), SqlError> {
-        self.line += 1;
-        let number = self.line;
-        if self.ended || self.format.header() && number == 1 {
-            return Ok(());
-        }
-        self.take_row(line, number).map_err(|error| match error.context {
-            Some(_) => error,
-            None => error.context(self.context(number)),
-        })
-    }
-
-    fn take_row(&mut self, line: &[u8], number: u64) -> Result<(), SqlError> {
-        let text = std::str::from_utf8(line).map_err(|error| bad_utf8(&line[error.valid_up_to()..]))?;
-        if text == "\\." {
-            self.ended = true;
-            return Ok(());
-        }
-        let fields = self.format.split(text)?;
-        if fields.len() > self.columns.len() {
-            return Err(SqlError::new(sqlstate::BAD_COPY, "extra data after last expected column"));
-        }
-        if let Some(missing) = self.columns.get(fields.len()) {
-            let name = &self.table.columns[*missing].name;
-            return Err(SqlError::new(sqlstate::BAD_COPY, format!("missing data for column \"{name}\"")));
-        }
-        let mut row: Row = Vec::with_capacity(self.table.columns.len());
+    /// Takes a row of values.
+    fn take(&mut self, record: Record) -> Result<(), SqlError> {
+        let mut row: Row = Vec::with_capacity(self.table.columns.len() + PSEUDO_COLUMNS.len());
         for (at, default) in self.defaults.iter().enumerate() {
             row.push(if self.columns.contains(&at) {
                 None
@@ -171,15 +150,15 @@ impl CopyIn {
                 default.eval(&Scope::EMPTY, &self.env)?
             });
         }
-        for (at, field) in self.columns.iter().zip(fields) {
-            let column = &self.table.columns[*at];
-            if let Some(field) = field {
-                let value = Value::from_text(&column.ty, &field).map_err(|error| {
-                    let shown: String = field.chars().take(100).collect();
-                    error.context(format!("{}, column {}: \"{shown}\"", self.context(number), column.name))
-                })?;
-                row[*at] = Some(value);
+        for (at, value) in self.columns.iter().zip(record.values) {
+            row[*at] = value;
+        }
+        if let Some(filter) = &self.filter {
+            row.resize(self.table.columns.len() + PSEUDO_COLUMNS.len(), None);
+            if !filter.holds(&Scope { row: &row, outer: None }, &self.env)? {
+                return Ok(());
             }
+            row.truncate(self.table.columns.len());
         }
         row_encoding::check_not_null(&self.table, &row, |_| true)?;
         let write = Write {
@@ -189,8 +168,8 @@ impl CopyIn {
             mutations: row_encoding::insert_mutations(&self.table, &row),
             request: None,
         };
-        self.batch_bytes += line.len();
-        self.batch.push((number, row, write));
+        self.batch_bytes += record.bytes;
+        self.batch.push((record.number, row, write));
         Ok(())
     }
 
@@ -204,7 +183,7 @@ impl CopyIn {
         let mut seen = std::collections::HashSet::with_capacity(batch.len());
         for (number, row, write) in &batch {
             if !seen.insert(write.key.clone()) {
-                return Err(row_encoding::unique_violation(&self.table, row).context(self.context(*number)));
+                return Err(row_encoding::unique_violation(&self.table, row).context(self.reader.at(*number)));
             }
         }
         drop(seen);
@@ -222,7 +201,7 @@ impl CopyIn {
                 Ok(WriteOutcome::ConditionFailed { .. }) => row_encoding::unique_violation(&self.table, &row),
                 Err(error) => error.into(),
             };
-            fail(&mut failure, error.context(self.context(number)));
+            fail(&mut failure, error.context(self.reader.at(number)));
         }
         failure.map_or(Ok(()), Err)
     }
@@ -232,35 +211,51 @@ impl CopyIn {
 pub struct CopyOut {
     names: Vec<String>,
     rows: RowStream,
-    format: Format,
-    header: bool,
+    /// `None`: binary.
+    format: Option<Format>,
+    /// What goes out before the rows, and behind them.
+    first: Option<Bytes>,
+    last: Option<Bytes>,
     count: u64,
 }
 
 impl CopyOut {
     pub(crate) fn new(
-        names: Vec<String>,
+        select: &SelectPlan,
         rows: RowStream,
         options: &CopyOptions,
     ) -> Result<CopyOut, SqlError> {
-        let format = Format::new(options, &names)?;
-        Ok(CopyOut { names, rows, header: format.header(), format, count: 0 })
+        let names: Vec<String> = select.columns.iter().map(|column| column.name.clone()).collect();
+        let format = Format::new(options, &names, false)?;
+        let (first, last) = match &format {
+            None => (Some(tuples::header()), Some(tuples::end())),
+            Some(format) => ((format.header() == CopyHeader::Yes).then(|| format.join_names(&names)), None),
+        };
+        Ok(CopyOut { names, rows, format, first, last, count: 0 })
     }
 
-    /// Number of columns (CopyOutResponse; the format is always text).
+    /// Number of columns (CopyOutResponse).
     pub fn columns(&self) -> usize {
         self.names.len()
     }
 
+    /// Are the data binary (CopyOutResponse)?
+    pub fn binary(&self) -> bool {
+        self.format.is_none()
+    }
+
     /// The next rows, one line with its newline each (one CopyData each); `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, SqlError> {
-        if std::mem::take(&mut self.header) {
-            let names = self.names.iter().map(|name| Some(Value::Text(name.clone()))).collect::<Row>();
-            return Ok(Some(vec![self.format.join(&names)]));
+        if let Some(first) = self.first.take() {
+            return Ok(Some(vec![first]));
         }
-        let Some(rows) = self.rows.next().await? else { return Ok(None) };
+        let Some(rows) = self.rows.next().await? else { return Ok(self.last.take().map(|last| vec![last])) };
         self.count += rows.len() as u64;
-        Ok(Some(rows.iter().map(|row| self.format.join(row)).collect()))
+        let line = |row: &Row| match &self.format {
+            None => tuples::tuple(row),
+            Some(format) => format.join(row),
+        };
+        Ok(Some(rows.iter().map(line).collect()))
     }
 
     /// The command tag after the end ("COPY 12").

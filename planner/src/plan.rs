@@ -184,6 +184,8 @@ pub(crate) struct CopyInPlan {
     pub(crate) columns: Vec<usize>,
     /// The default values of all columns of the table.
     pub(crate) defaults: Vec<Expr>,
+    /// WHERE: which rows come in.
+    pub(crate) filter: Option<Expr>,
     pub(crate) options: CopyOptions,
 }
 

@@ -45,7 +45,7 @@ pub(crate) enum Statement {
     CreateTable(CreateTable),
     Drop(Drop),
     CreateSchema(CreateSchema),
-    Copy(Copy),
+    Copy(Box<Copy>),
     Explain {
         /// Run it, too, and say how long it took.
         analyze: bool,
@@ -426,6 +426,8 @@ pub(crate) struct Copy {
     pub(crate) source: CopySource,
     /// From STDIN (else to STDOUT).
     pub(crate) from: bool,
+    /// WHERE: which rows come in.
+    pub(crate) filter: Option<Syntax>,
     pub(crate) options: CopyOptions,
 }
 
@@ -438,24 +440,54 @@ pub(crate) enum CopySource {
     Query(Query),
 }
 
+/// The format of a COPY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CopyFormat {
+    #[default]
+    Text,
+    Csv,
+    Binary,
+}
+
+/// What the first line of a COPY is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CopyHeader {
+    /// A row.
+    #[default]
+    No,
+    /// The names of the columns, which are not looked at.
+    Yes,
+    /// The names of the columns, which must be those.
+    Match,
+}
+
+/// The columns that an option of COPY is about.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum CopyColumns {
+    /// The option is not given.
+    #[default]
+    None,
+    /// `*`.
+    All,
+    Some(Vec<Name>),
+}
+
 /// Options of COPY, as written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CopyOptions {
-    /// The format; else text.
-    pub(crate) csv: bool,
-    /// The first line names the columns.
-    pub(crate) header: bool,
-    pub(crate) delimiter: Option<char>,
+    pub(crate) format: CopyFormat,
+    pub(crate) header: CopyHeader,
+    pub(crate) delimiter: Option<String>,
     /// What stands for NULL.
     pub(crate) null: Option<String>,
-    pub(crate) quote: Option<char>,
-    pub(crate) escape: Option<char>,
+    pub(crate) quote: Option<String>,
+    pub(crate) escape: Option<String>,
     /// Columns that are always quoted on the way out.
-    pub(crate) force_quote: Vec<String>,
+    pub(crate) force_quote: CopyColumns,
     /// Columns in which nothing is NULL on the way in.
-    pub(crate) force_not_null: Vec<String>,
+    pub(crate) force_not_null: CopyColumns,
     /// Columns in which a quoted text may be NULL, too.
-    pub(crate) force_null: Vec<String>,
+    pub(crate) force_null: CopyColumns,
 }
 
 /// A binary operator (AND and OR have nodes of their own).

@@ -24,7 +24,7 @@ pub(crate) async fn take_in<S: AsyncRead + AsyncWrite + Unpin>(
     mut copy: CopyIn,
     scope: &Scope,
 ) -> Result<String, HandlerError> {
-    stream.replies().copy_in(copy.columns());
+    stream.replies().copy_in(copy.columns(), copy.binary());
     stream.flush().await?;
     loop {
         let (kind, message) = match copy.deadline() {
@@ -87,7 +87,7 @@ pub(crate) async fn give_out<S: AsyncRead + AsyncWrite + Unpin>(
     mut copy: CopyOut,
     scope: &Scope,
 ) -> Result<String, HandlerError> {
-    stream.replies().copy_out(copy.columns());
+    stream.replies().copy_out(copy.columns(), copy.binary());
     while let Some(lines) = stream.attend(scope, false, copy.next()).await? {
         for line in lines {
             stream.replies().copy_data(&line);

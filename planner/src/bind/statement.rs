@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::binder::Binder;
 use super::{create_table, write};
-use crate::catalog::Snapshot;
+use crate::catalog::{Snapshot, TableSchema};
 use crate::error::{SqlError, sqlstate};
+use crate::expression::Expr;
 use crate::interrupt::Interrupt;
 use crate::plan::{CopyInPlan, DeclarePlan, Plan, Scroll};
 use crate::search_path::SearchPath;
-use crate::statement::{Copy, CopySource, Declare, Item, Query, Statement, Syntax};
+use crate::statement::{Copy, CopyColumns, CopySource, Declare, Item, Name, Query, Statement, Syntax};
 use crate::types::Type;
 
 /// A bound statement.
@@ -55,7 +56,7 @@ fn plan(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
         Statement::CreateTable(create) => Plan::CreateTable(Box::new(create_table::bind(create, binder)?)),
         Statement::Drop(drop) => Plan::Drop(drop),
         Statement::CreateSchema(create) => Plan::CreateSchema(create),
-        Statement::Copy(copy) => plan_copy(binder, copy)?,
+        Statement::Copy(copy) => plan_copy(binder, *copy)?,
         Statement::Explain { analyze, statement } => {
             let plan = plan(binder, *statement)?;
             if !matches!(plan, Plan::Select(_) | Plan::Insert(_) | Plan::Change(_)) {
@@ -86,32 +87,54 @@ fn plan(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
 }
 
 fn plan_copy(binder: &mut Binder, copy: Copy) -> Result<Plan, SqlError> {
-    let options = Box::new(copy.options);
+    let options = copy.options;
     let query = match copy.source {
-        CopySource::Query(_) if copy.from => {
-            return Err(SqlError::new(sqlstate::SYNTAX, "COPY FROM takes a table"));
-        }
         CopySource::Query(query) => query,
-        CopySource::Table { name, columns } if copy.from => {
-            let table = binder.table(&name)?;
-            let columns = if columns.is_empty() {
-                (0..table.columns.len()).collect()
-            } else {
-                columns.iter().map(|column| table.column(column)).collect::<Result<_, _>>()?
-            };
-            let defaults = binder.defaults(&table)?;
-            return Ok(Plan::CopyIn(Box::new(CopyInPlan { table, columns, defaults, options: *options })));
-        }
-        CopySource::Table { name, columns } if columns.is_empty() => {
-            Query::over_table(name, vec![Item::All(None)])
-        }
         CopySource::Table { name, columns } => {
-            let items = columns.into_iter().map(|column| {
-                let syntax = Syntax::Column(column);
-                Item::Expression { syntax, alias: None }
-            });
-            Query::over_table(name, items.collect())
+            let table = binder.table(&name)?;
+            let at = copied(&table, &columns)?;
+            for option in [&options.force_quote, &options.force_not_null, &options.force_null] {
+                if let CopyColumns::Some(named) = option {
+                    named.iter().try_for_each(|column| table.column(column).map(drop))?;
+                }
+            }
+            if copy.from {
+                let filter = copy.filter.map(|filter| copy_filter(binder, &table, &filter)).transpose()?;
+                let defaults = binder.defaults(&table)?;
+                let plan = CopyInPlan { table, columns: at, defaults, filter, options };
+                return Ok(Plan::CopyIn(Box::new(plan)));
+            }
+            let item = |at: &usize| {
+                let column = Name { parts: vec![table.columns[*at].name.clone()], position: None };
+                Item::Expression { syntax: Syntax::Column(column), alias: None }
+            };
+            Query::over_table(name, at.iter().map(item).collect())
         }
     };
-    Ok(Plan::CopyOut { select: Arc::new(binder.top_query(&query)?), options })
+    Ok(Plan::CopyOut { select: Arc::new(binder.top_query(&query)?), options: Box::new(options) })
+}
+
+/// The positions of the columns that COPY names; of all of them if it names none.
+fn copied(table: &TableSchema, columns: &[Name]) -> Result<Vec<usize>, SqlError> {
+    let mut all = Vec::with_capacity(columns.len());
+    for column in columns {
+        let at = table.column(column)?;
+        if all.contains(&at) {
+            let message = format!("column \"{}\" specified more than once", column.last());
+            return Err(SqlError::new(sqlstate::DUPLICATE_COLUMN, message));
+        }
+        all.push(at);
+    }
+    Ok(if columns.is_empty() { (0..table.columns.len()).collect() } else { all })
+}
+
+/// WHERE of a COPY FROM.
+fn copy_filter(binder: &mut Binder, table: &Arc<TableSchema>, filter: &Syntax) -> Result<Expr, SqlError> {
+    let scope = Binder::table_scope(table, &table.name);
+    let filter = binder.within(scope, |binder| binder.condition(filter, "WHERE"))?;
+    if filter.has_subquery() {
+        let message = "cannot use subquery in COPY FROM WHERE condition";
+        return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, message));
+    }
+    Ok(filter)
 }

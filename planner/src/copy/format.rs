@@ -4,14 +4,14 @@ use bytes::Bytes;
 
 use super::lines::Quoting;
 use crate::error::{SqlError, sqlstate};
-use crate::statement::CopyOptions;
+use crate::statement::{CopyColumns, CopyFormat, CopyHeader, CopyOptions};
 use crate::types::Datum;
 
-/// The options of a COPY, checked and with their defaults.
+/// The options of a COPY of text or csv, checked and with their defaults.
 #[derive(Debug)]
 pub(super) struct Format {
     csv: bool,
-    header: bool,
+    header: CopyHeader,
     delimiter: char,
     null: String,
     quote: char,
@@ -22,58 +22,149 @@ pub(super) struct Format {
     force_null: Vec<bool>,
 }
 
-fn invalid(message: &str) -> SqlError {
+fn invalid(message: impl Into<String>) -> SqlError {
     SqlError::new(sqlstate::INVALID_PARAMETER, message)
 }
 
+/// What PostgreSQL does not do either.
+fn refused(message: impl Into<String>) -> SqlError {
+    SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, message)
+}
+
+/// The one character of an option. 0A000 if it is more, or none.
+fn single(option: &str, text: &str) -> Result<char, SqlError> {
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(char), None) if char.is_ascii() => Ok(char),
+        _ => Err(refused(format!("COPY {option} must be a single one-byte character"))),
+    }
+}
+
+fn is_given(columns: &CopyColumns) -> bool {
+    !matches!(columns, CopyColumns::None)
+}
+
+/// For each column, whether an option is about it. 42P10 if the option names another one.
+fn flags(option: &str, named: &CopyColumns, columns: &[String]) -> Result<Vec<bool>, SqlError> {
+    let named = match named {
+        CopyColumns::None => return Ok(vec![false; columns.len()]),
+        CopyColumns::All => return Ok(vec![true; columns.len()]),
+        CopyColumns::Some(named) => named,
+    };
+    if let Some(unknown) = named.iter().find(|name| !columns.iter().any(|column| column == name.last())) {
+        let message = format!("{option} column \"{}\" not referenced by COPY", unknown.last());
+        return Err(SqlError::new(sqlstate::INVALID_COLUMN_REFERENCE, message));
+    }
+    Ok(columns.iter().map(|column| named.iter().any(|name| name.last() == column)).collect())
+}
+
+/// Checks the options of a COPY in binary format.
+fn check_binary(options: &CopyOptions) -> Result<(), SqlError> {
+    let syntax = |message: &str| Err(SqlError::new(sqlstate::SYNTAX, message));
+    if options.delimiter.is_some() {
+        return syntax("cannot specify DELIMITER in BINARY mode");
+    }
+    if options.null.is_some() {
+        return syntax("cannot specify NULL in BINARY mode");
+    }
+    if options.header != CopyHeader::No {
+        return Err(refused("cannot specify HEADER in BINARY mode"));
+    }
+    check_csv_only(options)
+}
+
+/// 0A000 for options that csv alone has.
+fn check_csv_only(options: &CopyOptions) -> Result<(), SqlError> {
+    let given = [
+        ("quote", options.quote.is_some()),
+        ("escape", options.escape.is_some()),
+        ("force quote", is_given(&options.force_quote)),
+        ("force not null", is_given(&options.force_not_null)),
+        ("force null", is_given(&options.force_null)),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(refused(format!("COPY {option} available only in CSV mode"))),
+        None => Ok(()),
+    }
+}
+
+/// 0A000 for options that the direction does not have.
+fn check_direction(options: &CopyOptions, from: bool) -> Result<(), SqlError> {
+    if from && is_given(&options.force_quote) {
+        return Err(refused("COPY force quote only available using COPY TO"));
+    }
+    if !from && is_given(&options.force_not_null) {
+        return Err(refused("COPY force not null only available using COPY FROM"));
+    }
+    if !from && is_given(&options.force_null) {
+        return Err(refused("COPY force null only available using COPY FROM"));
+    }
+    if !from && options.header == CopyHeader::Match {
+        return Err(refused("cannot use \"match\" with HEADER in COPY TO"));
+    }
+    Ok(())
+}
+
 impl Format {
-    pub(super) fn new(options: &CopyOptions, columns: &[String]) -> Result<Format, SqlError> {
-        let csv = options.csv;
-        if !csv && (options.quote.is_some() || options.escape.is_some()) {
-            return Err(SqlError::unsupported("COPY QUOTE or ESCAPE outside of CSV mode"));
+    /// The format of a COPY in or out (`from`) of some columns; `None`: binary.
+    pub(super) fn new(
+        options: &CopyOptions,
+        columns: &[String],
+        from: bool,
+    ) -> Result<Option<Format>, SqlError> {
+        if options.format == CopyFormat::Binary {
+            return check_binary(options).map(|()| None);
         }
-        let flags = |names: &[String]| -> Result<Vec<bool>, SqlError> {
-            if let Some(unknown) = names.iter().find(|name| !columns.contains(name)) {
-                return Err(SqlError::new(
-                    sqlstate::UNDEFINED_COLUMN,
-                    format!("column \"{unknown}\" is not referenced by COPY"),
-                ));
-            }
-            Ok(columns.iter().map(|column| names.contains(column)).collect())
-        };
-        let quote = options.quote.unwrap_or('"');
+        let csv = options.format == CopyFormat::Csv;
+        check_direction(options, from)?;
+        if !csv {
+            check_csv_only(options)?;
+        }
+        let delimiter = options.delimiter.as_deref().unwrap_or(if csv { "," } else { "\t" });
+        let delimiter = single("delimiter", delimiter)?;
+        let quote = single("quote", options.quote.as_deref().unwrap_or("\""))?;
+        let escape = options.escape.as_deref().map_or(Ok(quote), |escape| single("escape", escape))?;
+        let null = options.null.clone().unwrap_or_else(|| if csv { String::new() } else { "\\N".into() });
         let format = Format {
             csv,
             header: options.header,
-            delimiter: options.delimiter.unwrap_or(if csv { ',' } else { '\t' }),
-            null: options.null.clone().unwrap_or_else(|| if csv { String::new() } else { "\\N".into() }),
+            delimiter,
+            null,
             quote,
-            escape: options.escape.unwrap_or(quote),
-            force_quote: flags(&options.force_quote)?,
-            force_not_null: flags(&options.force_not_null)?,
-            force_null: flags(&options.force_null)?,
+            escape,
+            force_quote: flags("FORCE_QUOTE", &options.force_quote, columns)?,
+            force_not_null: flags("FORCE_NOT_NULL", &options.force_not_null, columns)?,
+            force_null: flags("FORCE_NULL", &options.force_null, columns)?,
         };
-        let single = |c: char| c.is_ascii();
-        if !single(format.delimiter) || matches!(format.delimiter, '\n' | '\r') {
-            return Err(invalid("COPY delimiter must be a single one-byte character"));
-        }
-        if !csv && "\\.abcdefghijklmnopqrstuvwxyz0123456789".contains(format.delimiter) {
-            return Err(invalid(&format!("COPY delimiter cannot be \"{}\"", format.delimiter)));
-        }
-        if !single(format.quote) || !single(format.escape) {
-            return Err(invalid("COPY quote and escape must be a single one-byte character"));
-        }
-        if csv && format.delimiter == format.quote {
-            return Err(invalid("COPY delimiter and quote must be different"));
-        }
-        if format.null.contains(['\n', '\r']) {
-            return Err(invalid("COPY null representation cannot use newline or carriage return"));
-        }
-        Ok(format)
+        format.check().map(|()| Some(format))
     }
 
-    /// Is the first line a header?
-    pub(super) fn header(&self) -> bool {
+    /// Checks that the characters can be told from each other.
+    fn check(&self) -> Result<(), SqlError> {
+        let Format { csv, delimiter, quote, null, .. } = self;
+        if matches!(delimiter, '\n' | '\r') {
+            return Err(invalid("COPY delimiter cannot be newline or carriage return"));
+        }
+        if null.contains(['\n', '\r']) {
+            return Err(invalid("COPY null representation cannot use newline or carriage return"));
+        }
+        if !csv && "\\.abcdefghijklmnopqrstuvwxyz0123456789".contains(*delimiter) {
+            return Err(invalid(format!("COPY delimiter cannot be \"{delimiter}\"")));
+        }
+        if *csv && delimiter == quote {
+            return Err(invalid("COPY delimiter and quote must be different"));
+        }
+        if null.contains(*delimiter) {
+            return Err(refused("COPY delimiter must not appear in the NULL specification"));
+        }
+        if *csv && null.contains(*quote) {
+            return Err(refused("CSV quote character must not appear in the NULL specification"));
+        }
+        Ok(())
+    }
+
+    /// What the first line is.
+    pub(super) fn header(&self) -> CopyHeader {
         self.header
     }
 
@@ -82,7 +173,7 @@ impl Format {
         if self.csv {
             Quoting::Quoted { quote: self.quote as u8, escape: self.escape as u8 }
         } else {
-            Quoting::None
+            Quoting::Backslash
         }
     }
 
@@ -153,6 +244,24 @@ impl Format {
         }
     }
 
+    /// A line of names, with its newline.
+    pub(super) fn join_names(&self, names: &[String]) -> Bytes {
+        let mut out = Vec::with_capacity(64);
+        for (at, name) in names.iter().enumerate() {
+            if at > 0 {
+                out.push(self.delimiter as u8);
+            }
+            // No column is forced into quotes here.
+            if self.csv {
+                self.write_csv(name, false, names.len(), &mut out)
+            } else {
+                self.write_text(name, &mut out)
+            }
+        }
+        out.push(b'\n');
+        out.into()
+    }
+
     /// A line with its newline.
     pub(super) fn join(&self, row: &[Datum]) -> Bytes {
         let mut out = Vec::with_capacity(64);
@@ -165,7 +274,7 @@ impl Format {
                 Some(value) => {
                     let text = value.to_string_text();
                     if self.csv {
-                        self.write_csv(&text, at, row.len(), &mut out)
+                        self.write_csv(&text, self.force_quote.get(at) == Some(&true), row.len(), &mut out)
                     } else {
                         self.write_text(&text, &mut out)
                     }
@@ -196,9 +305,9 @@ impl Format {
         }
     }
 
-    fn write_csv(&self, text: &str, at: usize, width: usize, out: &mut Vec<u8>) {
+    fn write_csv(&self, text: &str, forced: bool, width: usize, out: &mut Vec<u8>) {
         let special = |c: char| c == self.delimiter || c == self.quote || c == '\n' || c == '\r';
-        let quote = self.force_quote.get(at).copied().unwrap_or(false)
+        let quote = forced
             || text == self.null
             || text.contains(special)
             // Alone on its line it would read as the end of data.

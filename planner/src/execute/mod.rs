@@ -65,9 +65,8 @@ pub(crate) async fn execute(
             Ok(Execution::CopyIn(Box::new(copy)))
         }
         Plan::CopyOut { select, options } => {
-            let names: Vec<String> = select.columns.iter().map(|column| column.name.clone()).collect();
             let rows = read::stream(run, select).await?;
-            Ok(Execution::CopyOut(CopyOut::new(names, rows, options)?))
+            Ok(Execution::CopyOut(CopyOut::new(select, rows, options)?))
         }
         Plan::Explain { analyze, plan } => {
             let lines = Box::pin(explain::explain(run, plan, *analyze)).await?;

@@ -112,6 +112,9 @@ fn parse_here(converter: &Converter<'_>) -> Result<Statement, SqlError> {
     }
     check_numbers(converter, &tokens)?;
     refuse_locks(&tokens)?;
+    if let Some(copy) = copy::copy(converter, &tokens)? {
+        return Ok(copy);
+    }
     if let Some(cursor) = cursor::cursor(converter, &tokens)? {
         return Ok(cursor);
     }

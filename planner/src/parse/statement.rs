@@ -29,10 +29,6 @@ impl Converter<'_> {
             Ast::Delete(inner) => Statement::Delete(self.delete(inner)?),
             Ast::Truncate(inner) => Statement::Truncate(self.truncate(inner)?),
             Ast::CreateTable(inner) => Statement::CreateTable(self.create_table(inner, splits)?),
-            Ast::Copy { source: from, to, target, options, legacy_options, values } => {
-                foreign(&[(!values.is_empty(), "copy data")])?;
-                Statement::Copy(self.copy(from, to, target, options, legacy_options)?)
-            }
             Ast::Explain {
                 describe_alias,
                 analyze,

@@ -6,7 +6,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::converter::Converter;
 use crate::error::SqlError;
-use crate::statement::Query;
+use crate::statement::{Name, Query};
 
 /// The words of a statement, one after the other.
 pub(super) struct Words<'a> {
@@ -67,6 +67,54 @@ impl Words<'_> {
             }
             Err(_) => self.wrong(),
         }
+    }
+
+    /// Takes a token if it comes next.
+    pub(super) fn take_token(&mut self, token: &Token) -> bool {
+        let found = self.peek().is_some_and(|next| next.token == *token);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Takes this token. 42601 if another one comes next.
+    pub(super) fn expect_token(&mut self, token: &Token) -> Result<(), SqlError> {
+        if self.take_token(token) { Ok(()) } else { self.wrong() }
+    }
+
+    /// Takes a string, if one comes next.
+    pub(super) fn text(&mut self) -> Option<String> {
+        let text = match &self.peek()?.token {
+            Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) => text.clone(),
+            Token::DollarQuotedString(text) => text.value.clone(),
+            _ => return None,
+        };
+        self.at += 1;
+        Some(text)
+    }
+
+    /// Names in parentheses.
+    pub(super) fn names(&mut self) -> Result<Vec<Name>, SqlError> {
+        self.expect_token(&Token::LParen)?;
+        let names = self.names_here()?;
+        self.expect_token(&Token::RParen)?;
+        Ok(names)
+    }
+
+    /// Names between commas.
+    pub(super) fn names_here(&mut self) -> Result<Vec<Name>, SqlError> {
+        let mut names = Vec::new();
+        loop {
+            let position = self.position();
+            names.push(Name { parts: vec![self.name()?], position });
+            if !self.take_token(&Token::Comma) {
+                return Ok(names);
+            }
+        }
+    }
+
+    /// Where the next token stands.
+    pub(super) fn position(&self) -> Option<u32> {
+        self.peek().and_then(|token| self.converter.position(token.span.start))
     }
 
     /// A parser for the tokens that are left up to `end`.
