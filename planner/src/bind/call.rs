@@ -2,10 +2,10 @@
 
 use super::binder::{Binder, Typed};
 use crate::error::{SqlError, sqlstate};
-use crate::expression::{Expr, Strength, is_aggregate, resolve, resolve_aggregate};
+use crate::expression::{Expr, Strength, is_aggregate, is_missing, resolve, resolve_aggregate};
 use crate::query::{Aggregate, SortKey};
 use crate::statement::{Call, Name, Syntax};
-use crate::types::Type;
+use crate::types::{Type, Value};
 
 impl Binder {
     pub(super) fn call(&mut self, call: &Call) -> Result<Typed, SqlError> {
@@ -38,6 +38,10 @@ impl Binder {
     /// Binds a call of a scalar function.
     pub(super) fn scalar_call(&mut self, name: &Name, arguments: Vec<Typed>) -> Result<Typed, SqlError> {
         let types: Vec<Type> = arguments.iter().map(|argument| argument.ty.clone()).collect();
+        if let ("pg_typeof", [ty]) = (name.last(), types.as_slice()) {
+            let oid = Expr::Const(Some(Value::Oid(ty.oid())));
+            return Ok(Typed::new(oid, Type::Regtype));
+        }
         let found = resolve(name.last(), &types).ok_or_else(|| undefined(name, &types))?;
         let arguments = self.cast_all(arguments, &found.arguments)?;
         Ok(Typed::new(Expr::Call { function: found.function, arguments }, found.result))
@@ -122,6 +126,9 @@ impl Binder {
 }
 
 fn undefined(name: &Name, types: &[Type]) -> SqlError {
+    if is_missing(name.last()) {
+        return SqlError::unsupported(format!("function {}()", name.last())).at_if_known(name.position);
+    }
     let types: Vec<String> = types.iter().map(ToString::to_string).collect();
     let error = SqlError::new(
         sqlstate::UNDEFINED_FUNCTION,

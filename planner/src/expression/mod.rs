@@ -22,7 +22,9 @@ pub(crate) use arithmetic::integer;
 pub(crate) use cast::{Strength, cast_value, castable, common_type};
 pub(crate) use env::{CursorInfo, Env, SessionView, StoredScan, StoredTables, SystemRelation};
 pub(crate) use expr::Expr;
-pub(crate) use functions::{Accumulator, AggregateFunction, is_aggregate, resolve, resolve_aggregate};
+pub(crate) use functions::{
+    Accumulator, AggregateFunction, is_aggregate, is_missing, resolve, resolve_aggregate,
+};
 pub(crate) use object_names::{INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, index_definition};
 pub(crate) use results::Results;
 pub(crate) use scope::Scope;

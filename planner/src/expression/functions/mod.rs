@@ -9,11 +9,13 @@
 //! A new family is a new file with such a table, and its line in [`FAMILIES`].
 
 mod array;
+mod bytea;
 mod catalog;
 mod conditional;
 mod datetime;
 mod numeric;
 mod random;
+mod regexp;
 mod session;
 mod text;
 mod trigonometry;
@@ -37,12 +39,14 @@ use crate::types::Type;
 /// The tables of scalar functions.
 const FAMILIES: &[&[Function]] = &[
     array::FUNCTIONS,
+    bytea::FUNCTIONS,
     catalog::FUNCTIONS,
     conditional::FUNCTIONS,
     datetime::FUNCTIONS,
     json::FUNCTIONS,
     numeric::FUNCTIONS,
     random::FUNCTIONS,
+    regexp::FUNCTIONS,
     session::FUNCTIONS,
     text::FUNCTIONS,
     trigonometry::FUNCTIONS,
@@ -75,4 +79,14 @@ pub(crate) fn resolve_aggregate(name: &str, given: &[Type]) -> Option<Resolved<A
     let named = aggregate::FUNCTIONS.iter().filter(|own| own.signature.name == name);
     let (function, found) = signature::nearest(named, |function| &function.signature, given)?;
     Some(Resolved { function, arguments: found.arguments, result: found.result })
+}
+
+/// The names of PostgreSQL's functions, one a line.
+const POSTGRES_NAMES: &str = include_str!("postgres_names.txt");
+
+/// Is this the name of a function that PostgreSQL has and this server has not?
+pub(crate) fn is_missing(name: &str) -> bool {
+    let mut scalar = FAMILIES.iter().copied().flatten();
+    let known = is_aggregate(name) || scalar.any(|own| own.signature.name == name);
+    !known && POSTGRES_NAMES.lines().any(|own| own == name)
 }
