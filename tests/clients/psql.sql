@@ -33,7 +33,7 @@ insert into cl_t (id, name, n) values (1, 'one', 1.5), (2, 'two', null)
 \dT+
 \dC
 \dc
-\dd
+! \dd
 \dD
 \db
 \db+
@@ -55,19 +55,19 @@ insert into cl_t (id, name, n) values (1, 'one', 1.5), (2, 'two', null)
 \dFd
 \dFp
 \dFt
-\dL
+! \dL
 \dA
 \dA+
-\dAc
-\dAf
-\dAo
-\dAp
+! \dAc
+! \dAf
+! \dAo
+! \dAp
 \dl
 \dconfig
 \dconfig timezone
 \dP
-\dX
-\sf now
+! \dX
+! \sf now
 \conninfo
 \encoding
 \timing on

@@ -33,6 +33,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("pg_get_function_arguments", &[OID], TEXT, null),
     function("pg_get_function_identity_arguments", &[OID], TEXT, null),
     function("pg_get_function_result", &[OID], TEXT, null),
+    function("pg_get_function_sqlbody", &[OID], TEXT, null),
     function("pg_get_functiondef", &[OID], TEXT, null),
     function("pg_get_indexdef", &[OID, INT4, BOOL], TEXT, pg_get_indexdef).optional(2),
     function("pg_get_partkeydef", &[OID], TEXT, null),
