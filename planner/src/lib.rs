@@ -49,6 +49,7 @@ mod result;
 mod context;
 mod catalog;
 mod statement;
+mod operator;
 mod settings;
 mod search_path;
 mod memory;

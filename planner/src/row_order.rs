@@ -21,6 +21,17 @@ pub(crate) fn order_rows(a: &[Datum], b: &[Datum]) -> Result<Ordering, SqlError>
     Ok(Ordering::Equal)
 }
 
+/// The order of two values as a sort key has it. NULLs are placed by their own rule, whatever the direction.
+pub(crate) fn order_keys(
+    a: &Datum,
+    b: &Datum,
+    descending: bool,
+    nulls_first: bool,
+) -> Result<Ordering, SqlError> {
+    let order = order_values(a, b, nulls_first)?;
+    Ok(if descending && a.is_some() && b.is_some() { order.reverse() } else { order })
+}
+
 /// The order of two values.
 pub(crate) fn order_values(a: &Datum, b: &Datum, nulls_first: bool) -> Result<Ordering, SqlError> {
     Ok(match (a, b) {

@@ -5,6 +5,8 @@
 
 use crate::types::Type;
 
+pub(crate) use crate::operator::{FrameUnits, JoinKind, Operator, SetOp};
+
 /// A name in parts (`schema.table.column`), folded, and where it stands in the text (characters from 1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
@@ -144,7 +146,6 @@ pub(crate) struct Query {
     /// WITH.
     pub(crate) with: Vec<CommonTable>,
     /// WITH RECURSIVE.
-    #[allow(dead_code, reason = "not bound yet")]
     pub(crate) recursive: bool,
     pub(crate) body: Body,
     pub(crate) order_by: Vec<OrderBy>,
@@ -172,7 +173,6 @@ impl Query {
 
 /// An entry of WITH.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "not bound yet")]
 pub(crate) struct CommonTable {
     /// Its name, and new names of its first columns.
     pub(crate) alias: Alias,
@@ -194,14 +194,6 @@ pub(crate) enum Body {
     },
     /// In parentheses, with an order and limits of its own.
     Query(Box<Query>),
-}
-
-/// A set operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SetOp {
-    Union,
-    Intersect,
-    Except,
 }
 
 /// SELECT without order and limits.
@@ -264,15 +256,6 @@ pub(crate) enum From {
     Function { name: Name, arguments: Vec<Syntax>, alias: Option<Alias>, ordinality: bool },
     /// On a condition, or on columns of the same name.
     Join { left: Box<From>, right: Box<From>, kind: JoinKind, on: JoinOn },
-}
-
-/// Which rows without a partner stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JoinKind {
-    Inner,
-    Left,
-    Right,
-    Full,
 }
 
 /// What makes rows partners.
@@ -490,86 +473,6 @@ pub(crate) struct CopyOptions {
     pub(crate) force_null: CopyColumns,
 }
 
-/// A binary operator (AND and OR have nodes of their own).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operator {
-    Eq,
-    NotEq,
-    Lt,
-    LtEq,
-    Gt,
-    GtEq,
-    Plus,
-    Minus,
-    Times,
-    Divide,
-    Modulo,
-    Power,
-    Concat,
-    /// `~`, `~*`, `!~`, `!~*`.
-    Regex {
-        insensitive: bool,
-        negated: bool,
-    },
-    /// An operator of PostgreSQL that is a function here: `@>`, `?`, `#>` ..
-    Named(&'static str),
-    /// jsonb `->`.
-    Arrow,
-    /// jsonb `->>`.
-    LongArrow,
-    BitAnd,
-    BitOr,
-}
-
-impl Operator {
-    /// As it is written.
-    pub(crate) fn symbol(self) -> &'static str {
-        match self {
-            Operator::Eq => "=",
-            Operator::NotEq => "<>",
-            Operator::Lt => "<",
-            Operator::LtEq => "<=",
-            Operator::Gt => ">",
-            Operator::GtEq => ">=",
-            Operator::Plus => "+",
-            Operator::Minus => "-",
-            Operator::Times => "*",
-            Operator::Divide => "/",
-            Operator::Modulo => "%",
-            Operator::Power => "^",
-            Operator::Concat => "||",
-            Operator::Regex { insensitive: false, negated: false } => "~",
-            Operator::Regex { insensitive: true, negated: false } => "~*",
-            Operator::Regex { insensitive: false, negated: true } => "!~",
-            Operator::Regex { insensitive: true, negated: true } => "!~*",
-            Operator::Named(symbol) => symbol,
-            Operator::Arrow => "->",
-            Operator::LongArrow => "->>",
-            Operator::BitAnd => "&",
-            Operator::BitOr => "|",
-        }
-    }
-
-    /// Is it one of the six comparisons?
-    pub(crate) fn is_comparison(self) -> bool {
-        matches!(
-            self,
-            Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
-        )
-    }
-
-    /// The comparison that holds with the sides swapped.
-    pub(crate) fn flipped(self) -> Operator {
-        match self {
-            Operator::Lt => Operator::Gt,
-            Operator::LtEq => Operator::GtEq,
-            Operator::Gt => Operator::Lt,
-            Operator::GtEq => Operator::LtEq,
-            other => other,
-        }
-    }
-}
-
 /// An expression before its names have a meaning.
 #[derive(Clone, Debug)]
 pub(crate) enum Syntax {
@@ -698,7 +601,6 @@ pub(crate) struct Call {
 
 /// A window: which rows a window function sees.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "not bound yet")]
 pub(crate) struct Window {
     /// The named window that it is, or that it adds to.
     pub(crate) name: Option<Name>,
@@ -712,24 +614,14 @@ pub(crate) struct Window {
 
 /// The part of a partition that a window function sees.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "not bound yet")]
 pub(crate) struct Frame {
     pub(crate) units: FrameUnits,
     pub(crate) start: FrameBound,
     pub(crate) end: FrameBound,
 }
 
-/// What a frame counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FrameUnits {
-    Rows,
-    Range,
-    Groups,
-}
-
 /// An end of a frame; `None`: unbounded.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "not bound yet")]
 pub(crate) enum FrameBound {
     Preceding(Option<Box<Syntax>>),
     CurrentRow,

@@ -8,10 +8,10 @@ use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, SystemRelation};
 use crate::interrupt::Interrupt;
 use crate::pg_catalog;
-use crate::query::Aggregate;
+use crate::query::{Aggregate, CommonPlan, WindowCall};
 use crate::row_encoding::table_columns;
 use crate::search_path::SearchPath;
-use crate::statement::Name;
+use crate::statement::{Name, Window};
 use crate::types::Type;
 
 /// A column that names can refer to.
@@ -87,23 +87,66 @@ pub(super) struct Frame {
     pub(super) scopes: usize,
     /// The outermost scope that it refers to.
     lowest: Cell<usize>,
+    /// Does it read rows that change while the statement runs (those of a recursive query's last step)?
+    changes: Cell<bool>,
 }
 
 impl Frame {
     /// A query inside of so many scopes.
     pub(super) fn new(scopes: usize) -> Frame {
-        Frame { scopes, lowest: Cell::new(usize::MAX) }
+        Frame { scopes, lowest: Cell::new(usize::MAX), changes: Cell::new(false) }
     }
 
     /// Does it refer to a scope around it?
     pub(super) fn is_correlated(&self) -> bool {
+        self.refers_out() || self.changes.get()
+    }
+
+    /// Does it name something of a scope around it?
+    pub(super) fn refers_out(&self) -> bool {
         self.lowest.get() < self.scopes
     }
 
+    /// It reads rows that change.
+    pub(super) fn changes(&self) {
+        self.changes.set(true);
+    }
+
     /// Something in it is of a scope.
-    fn refers_to(&self, scope: usize) {
+    pub(super) fn refers_to(&self, scope: usize) {
         self.lowest.set(self.lowest.get().min(scope));
     }
+}
+
+/// A query of WITH that names can refer to.
+pub(super) struct Common {
+    pub(super) name: String,
+    pub(super) columns: Vec<ScopeColumn>,
+    pub(super) what: What,
+    /// How many scopes are around WITH.
+    pub(super) scopes: usize,
+}
+
+/// What a name of WITH stands for.
+pub(super) enum What {
+    /// It can be read.
+    Plan(Arc<CommonPlan>),
+    /// It is being bound: its rows so far can be read, if it may refer to itself here.
+    Itself(Itself),
+}
+
+/// A query of WITH RECURSIVE while it is being bound.
+pub(super) struct Itself {
+    /// Its number in the statement.
+    pub(super) number: usize,
+    /// How many frames are around it.
+    pub(super) frames: usize,
+    /// How many queries in expressions are around it.
+    pub(super) in_expressions: usize,
+    /// Why it may not refer to itself.
+    pub(super) forbidden: Option<&'static str>,
+    /// How often it does.
+    pub(super) uses: usize,
 }
 
 /// Binds one statement.
@@ -123,6 +166,20 @@ pub(super) struct Binder {
     pub(super) frames: Vec<Frame>,
     /// Columns of queries around that inner queries refer to: the scope, from 0, and the column.
     pub(super) outer_uses: RefCell<Vec<(usize, usize)>>,
+    /// Window functions of the query at hand; `None` where none are allowed.
+    pub(super) windows: Option<Vec<WindowCall>>,
+    /// Is the point at hand inside of a window function?
+    pub(super) in_window: bool,
+    /// The windows of the query at hand that have a name.
+    pub(super) named_windows: Vec<(String, Window)>,
+    /// The queries of WITH that names can refer to, innermost last.
+    pub(super) common: Vec<Common>,
+    /// How many queries of WITH have a number.
+    pub(super) numbers: usize,
+    /// How many queries in expressions are around.
+    pub(super) in_expressions: usize,
+    /// How often recursive queries refer to themselves, so far.
+    pub(super) working_uses: usize,
     /// How many times stored tables are read, so far.
     pub(super) tables_read: u32,
     /// A table was not found. It may have been created through another gateway a moment ago.
@@ -155,6 +212,13 @@ impl Binder {
             aggregates: None,
             frames: Vec::new(),
             outer_uses: RefCell::default(),
+            windows: None,
+            in_window: false,
+            named_windows: Vec::new(),
+            common: Vec::new(),
+            numbers: 0,
+            in_expressions: 0,
+            working_uses: 0,
             tables_read: 0,
             unknown_table: false,
         }

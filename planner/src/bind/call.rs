@@ -1,6 +1,7 @@
 //! Calls: scalar functions, COALESCE, and aggregates.
 
 use super::binder::{Binder, Typed};
+use super::window::is_window_function;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength, is_aggregate, is_missing, resolve, resolve_aggregate};
 use crate::query::{Aggregate, SortKey};
@@ -10,7 +11,10 @@ use crate::types::{Type, Value};
 impl Binder {
     pub(super) fn call(&mut self, call: &Call) -> Result<Typed, SqlError> {
         let name = call.name.last();
-        if is_aggregate(name) && call.over.is_none() {
+        if let Some(window) = &call.over {
+            return self.window_call(call, window);
+        }
+        if is_aggregate(name) {
             return self.aggregate(call);
         }
         let used = [
@@ -19,8 +23,9 @@ impl Binder {
             (!call.order_by.is_empty(), "ORDER BY"),
             (call.filter.is_some(), "FILTER"),
         ];
-        if call.over.is_some() {
-            return Err(SqlError::unsupported("a window function"));
+        if is_window_function(name) {
+            let text = format!("window function {name} requires an OVER clause");
+            return Err(SqlError::new("42809", text).at_if_known(call.name.position));
         }
         if let Some((_, what)) = used.iter().find(|(used, _)| *used) {
             let error =
@@ -47,13 +52,22 @@ impl Binder {
         Ok(Typed::new(Expr::Call { function: found.function, arguments }, found.result))
     }
 
+    /// 42883 for a call that no function takes.
+    pub(super) fn undefined(name: &Name, types: &[Type]) -> SqlError {
+        undefined(name, types)
+    }
+
     fn arguments(&mut self, arguments: &[Syntax]) -> Result<(Vec<Typed>, Vec<Type>), SqlError> {
         let bound = arguments.iter().map(|argument| self.expr(argument)).collect::<Result<Vec<_>, _>>()?;
         let types = bound.iter().map(|argument| argument.ty.clone()).collect();
         Ok((bound, types))
     }
 
-    fn cast_all(&mut self, arguments: Vec<Typed>, targets: &[Type]) -> Result<Vec<Expr>, SqlError> {
+    pub(super) fn cast_all(
+        &mut self,
+        arguments: Vec<Typed>,
+        targets: &[Type],
+    ) -> Result<Vec<Expr>, SqlError> {
         let cast = arguments.into_iter().zip(targets).map(|(argument, target)| match target {
             Type::Unknown => Ok(self.known(argument)?.expr),
             target => self.coerce(argument, target, Strength::Explicit),
@@ -68,7 +82,16 @@ impl Binder {
             return Err(error.at_if_known(call.name.position));
         };
         let uses = self.outer_uses.borrow().len();
+        let windows = self.windows.take();
         let parts = self.aggregate_parts(call);
+        let parts = parts.map_err(|error| match (&windows, error.sqlstate) {
+            (Some(_), "42P20") => {
+                let text = "aggregate function calls cannot contain window function calls";
+                SqlError::new(sqlstate::GROUPING, text).at_if_known(error.position)
+            }
+            _ => error,
+        });
+        self.windows = windows;
         // What subqueries in the arguments refer to need not be grouped.
         let own = self.scopes.len().saturating_sub(1);
         let mut at = 0;

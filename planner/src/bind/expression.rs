@@ -6,6 +6,7 @@ use super::binder::{Binder, Typed};
 use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::{Expr, Strength, Subquery, resolve};
+use crate::query::SelectPlan;
 use crate::statement::{Name, Operator, Query, Subscript, Syntax};
 use crate::types::{Array, Type, Value};
 
@@ -76,7 +77,7 @@ impl Binder {
             }
             Syntax::Call(call) => self.call(call)?,
             Syntax::Exists(query) => {
-                Typed::boolean(Expr::Exists(Subquery::new(Arc::new(self.inner_query(query)?))))
+                Typed::boolean(Expr::Exists(Subquery::new(Arc::new(self.expression_query(query)?))))
             }
             Syntax::Subquery(query) => {
                 let (query, ty) = self.single_column(query)?;
@@ -135,7 +136,7 @@ impl Binder {
             other => std::slice::from_ref(other),
         };
         let bound: Vec<Typed> = row.iter().map(|item| self.expr(item)).collect::<Result<_, _>>()?;
-        let mut plan = self.inner_query(query)?;
+        let mut plan = self.expression_query(query)?;
         if plan.columns.len() != bound.len() {
             let much = if plan.columns.len() > bound.len() { "many" } else { "few" };
             return Err(SqlError::new(sqlstate::SYNTAX, format!("subquery has too {much} columns")));
@@ -155,9 +156,17 @@ impl Binder {
         Ok(Typed::boolean(Expr::InQuery { arguments, query: Subquery::new(Arc::new(plan)), negated }))
     }
 
+    /// Binds a query inside of an expression.
+    fn expression_query(&mut self, query: &Query) -> Result<SelectPlan, SqlError> {
+        self.in_expressions += 1;
+        let plan = self.inner_query(query);
+        self.in_expressions -= 1;
+        plan
+    }
+
     /// A subquery that gives values, and the type of its only column.
     fn single_column(&mut self, query: &Query) -> Result<(Subquery, Type), SqlError> {
-        let plan = self.inner_query(query)?;
+        let plan = self.expression_query(query)?;
         match plan.columns.as_slice() {
             [column] => {
                 let ty = column.ty.clone();

@@ -22,16 +22,21 @@ pub(super) struct Relation {
 impl Relation {
     /// A query in place of a table.
     pub(super) fn of_query(plan: SelectPlan, alias: &str) -> Relation {
+        let columns = Relation::columns_of(&plan, alias);
+        Relation { input: Input::Query { plan: Arc::new(plan), lateral: false }, columns }
+    }
+
+    /// The columns of a query.
+    pub(super) fn columns_of(plan: &SelectPlan, alias: &str) -> Vec<ScopeColumn> {
         let column = |column: &crate::result::Column| ScopeColumn {
             origin: (column.table, column.attribute),
             ..ScopeColumn::new(alias, &column.name, column.ty.clone())
         };
-        let columns = plan.columns.iter().map(column).collect();
-        Relation { input: Input::Query { plan: Arc::new(plan), lateral: false }, columns }
+        plan.columns.iter().map(column).collect()
     }
 
     /// The columns renamed by `AS t (a, b)`. 42P10 if there are more names than columns.
-    fn renamed(mut self, alias: &Option<Alias>) -> Result<Relation, SqlError> {
+    pub(super) fn renamed(mut self, alias: &Option<Alias>) -> Result<Relation, SqlError> {
         let Some(alias) = alias else { return Ok(self) };
         let shown = self.columns.iter().filter(|column| !column.hidden).count();
         if alias.columns.len() > shown {
@@ -117,9 +122,17 @@ impl Binder {
         on: &JoinOn,
         before: &[ScopeColumn],
     ) -> Result<Joined, SqlError> {
+        let uses = self.working_uses;
         let mut left = deeper(|| self.relation(left, before))?;
+        if matches!(kind, statement::JoinKind::Right | statement::JoinKind::Full) {
+            self.check_no_recursion(uses, "an outer join")?;
+        }
+        let uses = self.working_uses;
         let middle = [before, &left.columns].concat();
         let mut right = deeper(|| self.relation(right, &middle))?;
+        if matches!(kind, statement::JoinKind::Left | statement::JoinKind::Full) {
+            self.check_no_recursion(uses, "an outer join")?;
+        }
         if right.tree.is_lateral() && matches!(kind, statement::JoinKind::Right | statement::JoinKind::Full) {
             return Err(SqlError::new(
                 sqlstate::INVALID_COLUMN_REFERENCE,
@@ -185,6 +198,9 @@ impl Binder {
 
     fn table_relation(&mut self, name: &Name, alias: &Option<Alias>) -> Result<Relation, SqlError> {
         let own = alias.as_ref().map_or(name.last(), |alias| &alias.name);
+        if let Some(relation) = self.common_relation(name, own)? {
+            return relation.renamed(alias);
+        }
         let table = match self.named(name)? {
             Named::Stored(table) => table,
             Named::System(system) => {

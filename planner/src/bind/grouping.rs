@@ -7,7 +7,7 @@ use crate::catalog::TableSchema;
 use crate::depth::deeper;
 use crate::error::{SqlError, sqlstate};
 use crate::expression::Expr;
-use crate::query::{Aggregate, Grouping, SelectPlan};
+use crate::query::{Aggregate, Grouping, SelectPlan, WindowCall};
 
 /// What a query is grouped by.
 pub(super) struct Groups<'a> {
@@ -30,7 +30,8 @@ impl Binder {
         let outer: Vec<usize> =
             referred.iter().skip(uses).filter(|(scope, _)| *scope == own).map(|(_, at)| *at).collect();
         let mut wanted = outer.clone();
-        for expr in plan.projection.iter().chain(&having) {
+        let windows = plan.windows.iter().flat_map(WindowCall::parts);
+        for expr in plan.projection.iter().chain(&having).chain(windows) {
             collect(expr, &mut wanted);
         }
         add_dependent(&mut keys, tables, &wanted);
@@ -46,7 +47,8 @@ impl Binder {
             });
         }
         let row = GroupRow { keys: &keys, places: &places, aggregates_at: width, scope };
-        for expr in plan.projection.iter_mut().chain(having.as_mut()) {
+        let windows = plan.windows.iter_mut().flat_map(WindowCall::parts_mut);
+        for expr in plan.projection.iter_mut().chain(having.as_mut()).chain(windows) {
             row.rewrite(expr)?;
         }
         for at in outer {

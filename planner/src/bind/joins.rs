@@ -291,7 +291,9 @@ fn input_rank(input: &Input) -> u8 {
         Input::Values(_) => 1,
         Input::Function(function) if matches!(function.rows, FunctionRows::Value(_)) => 0,
         Input::Function(_) | Input::System(_) => 3,
+        Input::Working(_) => 2,
         Input::Query { .. } | Input::Set(_) | Input::Join { .. } => 4,
+        Input::Common { .. } | Input::Recursive(_) => 4,
     }
 }
 

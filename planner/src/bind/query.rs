@@ -32,15 +32,18 @@ impl Binder {
 
     /// Binds a query inside of an expression or FROM.
     pub(super) fn inner_query(&mut self, query: &Query) -> Result<SelectPlan, SqlError> {
-        let aggregates = self.aggregates.take();
+        let (aggregates, windows) = (self.aggregates.take(), self.windows.take());
+        let named = std::mem::take(&mut self.named_windows);
+        let in_window = std::mem::replace(&mut self.in_window, false);
         let plan = self.query(query);
-        self.aggregates = aggregates;
+        (self.aggregates, self.windows) = (aggregates, windows);
+        (self.named_windows, self.in_window) = (named, in_window);
         plan
     }
 
     /// Binds FROM of a statement that changes a table: a query for all its columns, which stand behind those of the
     /// table.
-    pub(super) fn from_rows(
+    pub(super) fn rows_beside(
         &mut self,
         from: &[From],
         table: &[ScopeColumn],
@@ -72,11 +75,8 @@ impl Binder {
     }
 
     fn query_here(&mut self, query: &Query) -> Result<SelectPlan, SqlError> {
-        if !query.with.is_empty() {
-            return Err(
-                SqlError::unsupported("WITH").hint("Write a subquery in FROM, or separate statements.")
-            );
-        }
+        let common = self.common.len();
+        self.begin_with(query)?;
         let mut plan = match &query.body {
             Body::Select(select) => self.select(select, &query.order_by)?,
             body => {
@@ -94,6 +94,7 @@ impl Binder {
         plan.limit = self.row_count(&query.limit)?;
         plan.offset = self.row_count(&query.offset)?;
         (self.scopes, self.frames) = (outer, frames);
+        self.end_with(common);
         Ok(plan)
     }
 
@@ -196,8 +197,13 @@ impl Binder {
     }
 
     fn select(&mut self, select: &Select, order_by: &[OrderBy]) -> Result<SelectPlan, SqlError> {
+        let uses = self.working_uses;
         let Joined { tree, columns, tables } = self.relations(&select.from)?;
-        self.within(columns, |binder| binder.select_over(tree, &tables, select, order_by))
+        let plan = self.within(columns, |binder| binder.select_over(tree, &tables, select, order_by))?;
+        if plan.grouping.is_some() {
+            self.check_no_recursion(uses, "aggregate")?;
+        }
+        Ok(plan)
     }
 
     /// Binds the clauses of a SELECT in the scope of its FROM.
@@ -208,9 +214,8 @@ impl Binder {
         select: &Select,
         order_by: &[OrderBy],
     ) -> Result<SelectPlan, SqlError> {
-        if !select.windows.is_empty() {
-            return Err(SqlError::unsupported("WINDOW"));
-        }
+        self.named_windows.clone_from(&select.windows);
+        self.windows = None;
         self.aggregates = None;
         let filter = select.filter.as_ref().map(|filter| self.condition(filter, "WHERE")).transpose()?;
         let (input, filter) = joins::place(tree, filter);
@@ -218,8 +223,12 @@ impl Binder {
         let keys = keys.collect::<Result<Vec<Expr>, _>>()?;
         let uses = self.outer_uses.borrow().len();
         self.aggregates = Some(Vec::new());
+        self.windows = Some(Vec::new());
         let (projection, columns) = self.items(&select.items)?;
+        let windows = self.windows.take();
+        self.check_named_windows()?;
         let having = select.having.as_ref().map(|having| self.condition(having, "HAVING")).transpose()?;
+        self.windows = windows;
         let mut plan = SelectPlan::new(input, projection, columns);
         plan.filter = filter;
         if let statement::Distinct::Rows = select.distinct {
@@ -236,12 +245,15 @@ impl Binder {
         if let Some(on) = on {
             distinct_on(&mut plan, on)?;
         }
+        plan.windows = self.windows.take().unwrap_or_default();
         let aggregates = self.aggregates.take().unwrap_or_default();
         if aggregates.is_empty() && keys.is_empty() && having.is_none() {
             use_key_order(&mut plan);
         } else {
             self.group(&mut plan, Groups { keys, aggregates, having, tables, uses })?;
         }
+        let width = self.scopes.last().map_or(0, Vec::len);
+        plan.place_windows(width);
         Ok(plan)
     }
 
@@ -358,7 +370,7 @@ fn distinct_on(plan: &mut SelectPlan, on: Vec<usize>) -> Result<(), SqlError> {
 /// Drops the sort if the access gives the rows in that order already.
 fn use_key_order(plan: &mut SelectPlan) {
     let Input::Table { table, access } = &mut plan.input else { return };
-    if plan.distinct != Distinct::No || plan.order.is_empty() {
+    if plan.distinct != Distinct::No || plan.order.is_empty() || !plan.windows.is_empty() {
         return;
     }
     let descending = plan.order[0].descending;

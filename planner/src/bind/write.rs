@@ -308,7 +308,7 @@ fn change(
 
 /// Binds FROM or USING; its columns are added to the scope of the table that is changed.
 fn beside(binder: &mut Binder, from: &[From], scope: &mut Vec<ScopeColumn>) -> Result<SelectPlan, SqlError> {
-    let (source, columns) = binder.from_rows(from, scope)?;
+    let (source, columns) = binder.rows_beside(from, scope)?;
     scope.extend(columns);
     Ok(source)
 }

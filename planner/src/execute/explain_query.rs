@@ -54,6 +54,9 @@ impl<'a> Steps<'a> {
         if select.distinct == Distinct::Rows {
             steps.push("Distinct rows".to_owned());
         }
+        if !select.windows.is_empty() {
+            steps.push("Window functions".to_owned());
+        }
         if let Some(grouping) = &select.grouping {
             let by = if grouping.keys.is_empty() { "Aggregate" } else { "Aggregate by group" };
             steps.push(by.to_owned());
@@ -130,6 +133,18 @@ impl<'a> Steps<'a> {
                 FunctionRows::Value(_) => "Function of one value",
             }),
             Input::Values(rows) => self.line(format!("Values: {} rows", rows.len())),
+            Input::Common { plan, .. } => {
+                self.line(if plan.is_shared() { "Query of WITH, computed once" } else { "Query of WITH" });
+                return self.inside(|steps| steps.select(plan.query()));
+            }
+            Input::Recursive(plan) => {
+                self.line(if plan.all { "Recursive query, all rows" } else { "Recursive query" });
+                return self.inside(|steps| {
+                    steps.select(&plan.first)?;
+                    steps.select(&plan.step)
+                });
+            }
+            Input::Working(_) => self.line("Rows of the last step"),
             Input::Set(set) => return self.set(set),
             Input::Join { join, .. } => return self.join(join),
         }

@@ -41,7 +41,9 @@ impl Expr {
         let value = |expr: &Expr| expr.eval(scope, env);
         match self {
             Expr::Const(_) | Expr::Param(_) | Expr::Column { .. } => self.eval(scope, env),
-            Expr::Aggregate(_) => Err(SqlError::internal("an aggregate outside of its query")),
+            Expr::Aggregate(_) | Expr::Window(_) => {
+                Err(SqlError::internal("an aggregate outside of its query"))
+            }
             Expr::Not(arg) => Ok(boolean(truth(&value(arg)?).map(|holds| !holds))),
             Expr::And(items) => all(items, false, scope, env),
             Expr::Or(items) => all(items, true, scope, env),

@@ -20,6 +20,8 @@ pub(crate) enum Expr {
     },
     /// An aggregate of the query, by its number in the query's list; the binder replaces it by a column.
     Aggregate(usize),
+    /// A window function of the query, by its number in the query's list; the binder replaces it by a column.
+    Window(usize),
     Not(Box<Expr>),
     And(Vec<Expr>),
     Or(Vec<Expr>),
@@ -146,7 +148,8 @@ pub(crate) enum Expr {
 macro_rules! parts {
     ($expr:expr, $iter:ident, $as_ref:ident) => {
         match $expr {
-            Expr::Const(_) | Expr::Param(_) | Expr::Column { .. } | Expr::Aggregate(_) => Vec::new(),
+            Expr::Const(_) | Expr::Param(_) | Expr::Column { .. } => Vec::new(),
+            Expr::Aggregate(_) | Expr::Window(_) => Vec::new(),
             Expr::Exists(_) | Expr::Subquery(_) | Expr::ArrayQuery { .. } => Vec::new(),
             Expr::Not(arg)
             | Expr::Negate(arg)
@@ -218,7 +221,7 @@ impl Expr {
     pub(crate) fn is_fixed(&self) -> bool {
         !self.any(&|expr| match expr {
             Expr::Column { level, .. } => *level == 0,
-            Expr::Aggregate(_) => true,
+            Expr::Aggregate(_) | Expr::Window(_) => true,
             Expr::Call { function, .. } => function.is_volatile(),
             other => other.subquery().is_some_and(Subquery::is_correlated),
         })
@@ -243,6 +246,16 @@ impl Expr {
         }
     }
 
+    /// Replaces window functions by columns, from that place on.
+    pub(crate) fn place_windows(&mut self, first: usize) {
+        if let Expr::Window(number) = self {
+            *self = Expr::column(first + *number);
+        }
+        for part in self.parts_mut() {
+            deeper(|| part.place_windows(first));
+        }
+    }
+
     /// Calls `change` for each column, with the query that it is of. Those in subqueries are not among them.
     pub(crate) fn change_all_columns(&mut self, change: &mut impl FnMut(&mut usize, &mut usize)) {
         if let Expr::Column { level, at } = self {
@@ -256,7 +269,7 @@ impl Expr {
     /// Is it the same for all rows of an execution: no column, no subquery (which may refer to one)?
     pub(crate) fn is_constant(&self) -> bool {
         !self.any(&|expr| match expr {
-            Expr::Column { .. } | Expr::Aggregate(_) => true,
+            Expr::Column { .. } | Expr::Aggregate(_) | Expr::Window(_) => true,
             Expr::Call { function, .. } => function.is_volatile(),
             other => other.subquery().is_some(),
         })

@@ -18,7 +18,7 @@ mod scope;
 mod env;
 mod results;
 
-pub(crate) use arithmetic::integer;
+pub(crate) use arithmetic::{binary as arithmetic, integer};
 pub(crate) use cast::{Strength, cast_value, castable, common_type};
 pub(crate) use env::{CursorInfo, Env, SessionView, StoredScan, StoredTables, SystemRelation};
 pub(crate) use expr::Expr;

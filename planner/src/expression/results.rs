@@ -13,17 +13,32 @@ use crate::types::Datum;
 
 /// The results of an execution's subqueries that run once.
 #[derive(Debug, Default)]
-pub(crate) struct Results(Mutex<HashMap<usize, Arc<Found>>>);
+pub(crate) struct Results {
+    /// Of subqueries in expressions, by the addresses of their plans.
+    found: Mutex<HashMap<usize, Arc<Found>>>,
+    /// Of queries of WITH, by their numbers.
+    rows: Mutex<HashMap<usize, Arc<HeldRows>>>,
+}
 
 impl Results {
     /// What the query at that address has given.
     pub(super) fn get(&self, query: usize) -> Option<Arc<Found>> {
-        lock(&self.0).get(&query).cloned()
+        lock(&self.found).get(&query).cloned()
     }
 
     /// Keeps what it has given.
     pub(super) fn keep(&self, query: usize, found: &Arc<Found>) {
-        lock(&self.0).insert(query, found.clone());
+        lock(&self.found).insert(query, found.clone());
+    }
+
+    /// The rows of the query of WITH with that number.
+    pub(crate) fn rows(&self, number: usize) -> Option<Arc<HeldRows>> {
+        lock(&self.rows).get(&number).cloned()
+    }
+
+    /// Keeps its rows.
+    pub(crate) fn keep_rows(&self, number: usize, rows: &Arc<HeldRows>) {
+        lock(&self.rows).insert(number, rows.clone());
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::groups::Groups;
 use super::plan::{Distinct, SelectPlan};
 use super::row_sets::{Seen, first_of_each, sort};
+use super::window::add_values;
 use crate::error::SqlError;
 use crate::expression::{Env, Scope};
 use crate::memory::HeldRows;
@@ -17,6 +18,8 @@ const KEPT_MIN: usize = 1_000;
 pub(crate) struct Gather {
     plan: Arc<SelectPlan>,
     groups: Option<Groups>,
+    /// Rows for window functions, which need them all.
+    rows: HeldRows,
     output: Output,
 }
 
@@ -40,7 +43,7 @@ impl Gather {
             enough: enough.map(|enough| usize::try_from(enough).unwrap_or(usize::MAX)),
         };
         let groups = plan.grouping.as_ref().map(|grouping| Groups::new(grouping, env));
-        Ok(Gather { plan: plan.clone(), groups, output })
+        Ok(Gather { plan: plan.clone(), groups, rows: env.memory.rows(), output })
     }
 
     /// Adds a row of the input, if WHERE keeps it.
@@ -55,24 +58,32 @@ impl Gather {
         }
         match &mut self.groups {
             Some(groups) => groups.add(&Scope { row, outer }, env),
+            None if !self.plan.windows.is_empty() => self.rows.push(row.to_vec()),
             None => self.output.add(&self.plan, row, env, outer),
         }
     }
 
     /// How many rows there are to be sorted, or groups.
     pub(crate) fn len(&self) -> usize {
-        self.groups.as_ref().map_or(self.output.rows.rows.len(), Groups::len)
+        self.groups.as_ref().map_or(self.output.rows.rows.len() + self.rows.rows.len(), Groups::len)
     }
 
     /// The query's rows.
     pub(crate) fn finish(self, env: &Env, outer: Option<&Scope<'_>>) -> Result<HeldRows, SqlError> {
-        let Gather { plan, groups, mut output } = self;
+        let Gather { plan, groups, mut rows, mut output } = self;
         if let Some(groups) = groups {
             let having = plan.grouping.as_ref().and_then(|grouping| grouping.having.as_ref());
             groups.finish(env, |row| match having {
                 Some(having) if !having.holds(&Scope { row: &row, outer }, env)? => Ok(()),
+                _ if !plan.windows.is_empty() => rows.push(row),
                 _ => output.add(&plan, &row, env, outer),
             })?;
+        }
+        if !plan.windows.is_empty() {
+            for row in add_values(&plan.windows, rows, env, outer)?.rows {
+                env.interrupt.check()?;
+                output.add(&plan, &row, env, outer)?;
+            }
         }
         output.finish(&plan, env)
     }

@@ -13,15 +13,19 @@ mod look_up;
 mod node;
 mod set;
 mod function;
+mod recursive;
 mod gather;
 mod groups;
+mod window;
+mod frame;
 mod row_sets;
 mod open_rows;
 mod plan;
 
 pub(crate) use gather::Gather;
 pub(crate) use plan::{
-    Aggregate, Distinct, FunctionRows, Grouping, Input, Join, JoinKind, Leaf, Method, Node, SelectPlan,
-    SetPlan, SortKey, TableFunction,
+    Aggregate, CommonPlan, Distinct, FrameEnd, FramePlan, FunctionRows, Grouping, Input, Join, JoinKind,
+    Leaf, Method, Node, RecursivePlan, SelectPlan, SetPlan, SortKey, TableFunction, WindowCall,
+    WindowFunction,
 };
 pub(crate) use rows::SelectRows;

@@ -1,12 +1,13 @@
 //! A query as data: what the binder makes of a SELECT.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::access::Access;
 use crate::catalog::TableSchema;
 use crate::expression::{AggregateFunction, Expr, SystemRelation};
 use crate::result::Column;
-use crate::statement::SetOp;
+use crate::statement::{FrameUnits, SetOp};
 use crate::types::Type;
 
 /// Where the rows of a query come from.
@@ -36,6 +37,17 @@ pub(crate) enum Input {
     Values(Arc<Vec<Vec<Expr>>>),
     /// UNION, INTERSECT, EXCEPT.
     Set(Arc<SetPlan>),
+    /// A query of WITH, of so many queries further out.
+    Common {
+        /// The query.
+        plan: Arc<CommonPlan>,
+        /// How many queries are between it and this place.
+        up: usize,
+    },
+    /// A recursive query.
+    Recursive(Arc<RecursivePlan>),
+    /// The rows of the last step of the recursive query with this number.
+    Working(usize),
     /// Several entries of FROM.
     Join {
         /// How they are joined.
@@ -56,6 +68,140 @@ pub(crate) struct SetPlan {
     pub(crate) left: Arc<SelectPlan>,
     /// The query on the right, with as many columns of the same types.
     pub(crate) right: Arc<SelectPlan>,
+}
+
+/// A query of WITH. If it is read more than once it is computed once.
+#[derive(Clone, Debug)]
+pub(crate) struct CommonPlan {
+    query: Arc<SelectPlan>,
+    number: usize,
+    uses: Arc<AtomicUsize>,
+}
+
+impl CommonPlan {
+    /// A query with a number of its own in the statement.
+    pub(crate) fn new(query: SelectPlan, number: usize) -> CommonPlan {
+        CommonPlan { query: Arc::new(query), number, uses: Arc::default() }
+    }
+
+    /// The query.
+    pub(crate) fn query(&self) -> &Arc<SelectPlan> {
+        &self.query
+    }
+
+    /// Its number.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// It is read at one more place.
+    pub(crate) fn use_again(&self) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Is it computed once for several places?
+    pub(crate) fn is_shared(&self) -> bool {
+        self.uses.load(Ordering::Relaxed) > 1 && !self.query.correlated
+    }
+}
+
+impl PartialEq for CommonPlan {
+    fn eq(&self, other: &CommonPlan) -> bool {
+        self.number == other.number && self.query == other.query
+    }
+}
+
+/// WITH RECURSIVE: rows that are computed from earlier ones.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RecursivePlan {
+    /// The first rows.
+    pub(crate) first: Arc<SelectPlan>,
+    /// The rows that follow from those of the last step.
+    pub(crate) step: Arc<SelectPlan>,
+    /// Do rows stay that have come before?
+    pub(crate) all: bool,
+    /// Its number in the statement.
+    pub(crate) number: usize,
+}
+
+/// A call of a window function.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WindowCall {
+    /// The function.
+    pub(crate) function: WindowFunction,
+    /// Its arguments, over the input's rows (or those of groups).
+    pub(crate) arguments: Vec<Expr>,
+    /// FILTER of an aggregate.
+    pub(crate) filter: Option<Expr>,
+    /// PARTITION BY.
+    pub(crate) partition: Vec<Expr>,
+    /// ORDER BY (the positions in the keys mean nothing).
+    pub(crate) order: Vec<(Expr, SortKey)>,
+    /// Which rows of the partition it sees.
+    pub(crate) frame: FramePlan,
+    /// The type of its result.
+    pub(crate) ty: Type,
+}
+
+impl WindowCall {
+    /// Its expressions.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Expr> {
+        let order = self.order.iter().map(|(expr, _)| expr);
+        self.arguments.iter().chain(&self.filter).chain(&self.partition).chain(order)
+    }
+
+    /// Its expressions, to be changed.
+    pub(crate) fn parts_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
+        let order = self.order.iter_mut().map(|(expr, _)| expr);
+        self.arguments.iter_mut().chain(&mut self.filter).chain(&mut self.partition).chain(order)
+    }
+
+    /// Are its rows in the same partitions and the same order as those of the other one?
+    pub(crate) fn has_window_of(&self, other: &WindowCall) -> bool {
+        self.partition == other.partition && self.order == other.order
+    }
+}
+
+/// A window function.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum WindowFunction {
+    RowNumber,
+    Rank,
+    DenseRank,
+    PercentRank,
+    CumeDist,
+    Ntile,
+    Lag,
+    Lead,
+    FirstValue,
+    LastValue,
+    NthValue,
+    /// An aggregate over the frame.
+    Aggregate(&'static AggregateFunction),
+}
+
+/// Which rows of a partition a window function sees.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FramePlan {
+    /// What the ends count.
+    pub(crate) units: FrameUnits,
+    /// Its start.
+    pub(crate) start: FrameEnd,
+    /// Its end.
+    pub(crate) end: FrameEnd,
+}
+
+/// An end of a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FrameEnd {
+    /// That of the partition.
+    Unbounded,
+    /// So far before the row.
+    Preceding(Expr),
+    /// At the row.
+    CurrentRow,
+    /// So far behind the row.
+    Following(Expr),
 }
 
 /// A function in FROM. Its arguments see the row before it in FROM.
@@ -196,6 +342,8 @@ pub(crate) struct SelectPlan {
     pub(crate) filter: Option<Expr>,
     /// Group expressions and aggregates; the projection then sees rows of groups.
     pub(crate) grouping: Option<Arc<Grouping>>,
+    /// Window functions; their values stand behind the columns of the row (or of the group's).
+    pub(crate) windows: Vec<WindowCall>,
     /// The visible columns, then hidden ones that only sort.
     pub(crate) projection: Vec<Expr>,
     /// Names and types of the visible columns.
@@ -255,6 +403,7 @@ impl SelectPlan {
             input,
             filter: None,
             grouping: None,
+            windows: Vec::new(),
             projection,
             columns,
             distinct: Distinct::No,
@@ -293,9 +442,24 @@ impl SelectPlan {
         SelectPlan { tables, correlated, ..SelectPlan::new(input, projection, columns) }
     }
 
+    /// Gives the values of window functions their places, behind an input of so many columns or the rows of groups.
+    pub(crate) fn place_windows(&mut self, width: usize) {
+        if self.windows.is_empty() {
+            return;
+        }
+        let groups = self.grouping.as_ref().map(|own| own.aggregates_at + own.aggregates.len());
+        let first = groups.unwrap_or(width);
+        for expr in &mut self.projection {
+            expr.place_windows(first);
+        }
+    }
+
     /// Must all its rows be there before the first can be given?
     pub(crate) fn needs_all(&self) -> bool {
-        self.grouping.is_some() || matches!(self.distinct, Distinct::On(_)) || !self.order.is_empty()
+        self.grouping.is_some()
+            || !self.windows.is_empty()
+            || matches!(self.distinct, Distinct::On(_))
+            || !self.order.is_empty()
     }
 
     /// The stored table that it reads, if that is all it reads, with its access.

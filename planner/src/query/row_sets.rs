@@ -8,7 +8,7 @@ use crate::expression::Env;
 use crate::interrupt::Interrupt;
 use crate::memory::HeldRows;
 use crate::row_index::RowIndex;
-use crate::row_order::{order_rows, order_values};
+use crate::row_order::{order_keys, order_rows, order_values};
 use crate::types::{Datum, Row};
 
 /// A sort asks once in so many comparisons whether its statement must end.
@@ -18,12 +18,7 @@ const COMPARISONS: u32 = 1024;
 pub(super) fn sort(rows: &mut [Row], keys: &[SortKey], interrupt: &Interrupt) -> Result<(), SqlError> {
     sort_by(rows, interrupt, |a, b| {
         for key in keys {
-            let (x, y) = (&a[key.at], &b[key.at]);
-            // NULLs are placed by their own rule, whatever the direction.
-            let mut order = order_values(x, y, key.nulls_first)?;
-            if key.descending && x.is_some() && y.is_some() {
-                order = order.reverse();
-            }
+            let order = order_keys(&a[key.at], &b[key.at], key.descending, key.nulls_first)?;
             if order != Ordering::Equal {
                 return Ok(order);
             }

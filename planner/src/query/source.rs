@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::function::FunctionSource;
 use super::open_rows::OpenRows;
-use super::plan::Input;
+use super::plan::{CommonPlan, Input};
+use super::recursive::RecursiveRows;
 use super::set::SetRows;
 use crate::access::Access;
 use crate::catalog::TableSchema;
@@ -42,6 +43,11 @@ pub(super) enum Source {
     Query(Box<dyn OpenQuery>, bool),
     Function(FunctionSource),
     Values(Arc<Vec<Vec<Expr>>>, usize),
+    /// A query of WITH, so many queries further out.
+    Common(Box<dyn OpenQuery>, usize),
+    /// Rows that others read, too.
+    Shared(Arc<HeldRows>, usize),
+    Recursive(Box<RecursiveRows>),
     Set(Box<SetRows>),
     Join(Box<dyn OpenRows>),
 }
@@ -71,6 +77,15 @@ impl Source {
                 Source::of_rows(rows)
             }
             Input::Query { plan, lateral } => Source::Query(plan.open(), *lateral),
+            Input::Common { plan, up } if plan.is_shared() => {
+                Source::Shared(shared(plan, *up, env, scope)?, 0)
+            }
+            Input::Common { plan, up } => Source::Common(plan.query().open(), *up),
+            Input::Recursive(plan) => Source::Recursive(Box::new(RecursiveRows::new(plan, env))),
+            Input::Working(number) => {
+                let rows = env.tables.results().rows(*number);
+                Source::Shared(rows.unwrap_or_else(|| Arc::new(env.memory.rows())), 0)
+            }
             Input::Function(function) => Source::Function(FunctionSource::open(function, env, scope)?),
             Input::Values(rows) => Source::Values(rows.clone(), 0),
             Input::Set(set) => Source::Set(Box::new(SetRows::new(set))),
@@ -119,6 +134,12 @@ impl OpenRows for Source {
             Source::Rows(rows, _) => Ok(rows.next()),
             Source::Query(query, true) => query.next(env, Some(scope)),
             Source::Query(query, false) => query.next(env, scope.outer),
+            Source::Common(query, up) => query.next(env, around(scope, *up)),
+            Source::Shared(rows, at) => {
+                *at += 1;
+                Ok(rows.rows.get(*at - 1).cloned())
+            }
+            Source::Recursive(rows) => rows.next(env, scope.outer),
             Source::Function(function) => Ok(function.next()),
             Source::Values(rows, at) => {
                 let Some(row) = rows.get(*at) else { return Ok(None) };
@@ -129,6 +150,28 @@ impl OpenRows for Source {
             Source::Join(join) => join.next(env, scope),
         }
     }
+}
+
+/// The rows around a query that is so many queries further out.
+fn around<'a>(scope: &Scope<'a>, up: usize) -> Option<&'a Scope<'a>> {
+    (0..up).fold(scope.outer, |outer, _| outer.and_then(|outer| outer.outer))
+}
+
+/// The rows of a query of WITH, which are computed once.
+fn shared(plan: &CommonPlan, up: usize, env: &Env, scope: &Scope<'_>) -> Result<Arc<HeldRows>, SqlError> {
+    let results = env.tables.results();
+    if let Some(rows) = results.rows(plan.number()) {
+        return Ok(rows);
+    }
+    let mut rows = env.memory.rows();
+    let mut open = plan.query().open();
+    while let Some(row) = open.next(env, around(scope, up))? {
+        env.interrupt.check()?;
+        rows.push(row)?;
+    }
+    let rows = Arc::new(rows);
+    results.keep_rows(plan.number(), &rows);
+    Ok(rows)
 }
 
 fn open_table(

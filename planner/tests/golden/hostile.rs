@@ -99,6 +99,14 @@ const FORMS: &[(&str, &str, &str, &str)] = &[
     ("values (1)", ", (1)", "", ""),
     ("select 1", ", 1", "", ""),
     ("select (1", ", 1", ") < (1)", ""),
+    ("", "with a as (", "select 1", ") select * from a"),
+    ("with a0 as (select 1)", ", a as (select * from a0)", " select 1", ""),
+    ("select ", "sum(", "1", ") over ()"),
+    ("select sum(1) over (order by 1", " + 1", ")", ""),
+    ("select sum(1) over (partition by 1", ", 1", ")", ""),
+    ("select * from pg_am", ", lateral (select 1) x", "", ""),
+    ("select 1 from pg_am", " full join pg_class using (oid)", "", ""),
+    ("select distinct on (1", ", 1", ") 1", ""),
 ];
 
 #[test]
@@ -148,8 +156,16 @@ fn no_statement_takes_the_memory_of_the_process() {
     );
     assert_eq!(state("select g from generate_series(1, 2000000000) g except select 0 order by 1"), "53200");
     assert_eq!(state("select 1 where 0 in (select g from generate_series(1, 2000000000) g)"), "53200");
+    let grows = "with recursive n as (select repeat('x', 10000) as i union select i || 'x' from n)";
+    assert_eq!(state(&format!("{grows} select count(*) from n")), "53200");
+    let wide = "select sum(a) over (order by a) from generate_series(1, 100000000) a";
+    assert_eq!(state(wide), "53200");
     // What gathers nothing needs no memory, and ends at its timeout.
     let soon = "set statement_timeout = '300ms'";
+    let endless = "with recursive n as (select 1 union all select 1 from n) select count(*) from n";
+    assert_eq!(state(&format!("{soon}; {endless}")), "57014");
+    let frames = "select max(m) from (select max(a) over (order by a rows between current row and unbounded following)";
+    assert_eq!(state(&format!("{soon}; {frames} as m from {many} a) s")), "57014");
     assert_eq!(state(&format!("{soon}; select count(*) from {many} a, {many} b, {many} c")), "57014");
     assert_eq!(
         state(&format!("{soon}; select count(*) from generate_series(-2000000000, 2000000000)")),

@@ -139,6 +139,7 @@ impl PartialEq for AggregateFunction {
 }
 
 /// count: rows.
+#[derive(Clone)]
 struct Count(i64);
 
 impl Accumulator for Count {
@@ -153,6 +154,7 @@ impl Accumulator for Count {
 }
 
 /// min, max, bool_and (false is less than true), bool_or: the value that compares to all others so.
+#[derive(Clone)]
 struct Extreme {
     wanted: Ordering,
     best: Datum,
@@ -183,6 +185,7 @@ impl Accumulator for Extreme {
 }
 
 /// sum: whole numbers exactly, others in their own type.
+#[derive(Clone)]
 struct Sum {
     ty: Type,
     count: i64,
@@ -226,6 +229,7 @@ impl Accumulator for Sum {
 }
 
 /// avg.
+#[derive(Clone)]
 struct Average(Sum);
 
 impl Accumulator for Average {
@@ -247,6 +251,7 @@ impl Accumulator for Average {
 }
 
 /// array_agg.
+#[derive(Clone)]
 struct Items {
     ty: Type,
     items: Vec<Datum>,
@@ -274,6 +279,7 @@ impl Accumulator for Items {
 }
 
 /// string_agg: each text but the first behind its row's separator.
+#[derive(Clone)]
 struct Joined(Option<String>);
 
 impl Accumulator for Joined {
@@ -302,6 +308,7 @@ impl Accumulator for Joined {
 }
 
 /// bit_and, bit_or, bit_xor.
+#[derive(Clone)]
 struct Bits {
     ty: Type,
     code: fn(i64, i64) -> i64,
@@ -329,6 +336,7 @@ impl Accumulator for Bits {
 }
 
 /// json_agg, jsonb_agg.
+#[derive(Clone)]
 struct JsonItems {
     binary: bool,
     text: String,
@@ -367,6 +375,7 @@ impl Accumulator for JsonItems {
 }
 
 /// json_object_agg, jsonb_object_agg.
+#[derive(Clone)]
 struct JsonMembers {
     binary: bool,
     members: Vec<(String, Json)>,

@@ -6,6 +6,7 @@ use crate::expression::arithmetic::float_overflow;
 use crate::types::{Datum, Numeric, Value};
 
 /// The variance, or its root: of double precision by Youngs and Cramer's method, of other numbers exactly.
+#[derive(Clone)]
 pub(super) struct Spread {
     root: bool,
     sample: bool,
@@ -88,7 +89,7 @@ impl Accumulator for Spread {
 }
 
 /// Sums of pairs of numbers (y, x), gathered by Youngs and Cramer's method.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Sums {
     count: f64,
     x: f64,
@@ -99,6 +100,7 @@ pub(super) struct Sums {
 }
 
 /// An aggregate of pairs. A pair of which one is NULL does not count.
+#[derive(Clone)]
 pub(super) struct Pairs {
     sums: Sums,
     finish: fn(&Sums) -> Option<Value>,
