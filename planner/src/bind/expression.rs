@@ -76,19 +76,12 @@ impl Binder {
                 self.case(operand.as_deref(), whens, otherwise.as_deref())?
             }
             Syntax::Call(call) => self.call(call)?,
-            Syntax::Exists(query) => {
-                Typed::boolean(Expr::Exists(Subquery::new(Arc::new(self.expression_query(query)?))))
-            }
+            Syntax::Exists(query) => self.exists(query)?,
             Syntax::Subquery(query) => {
                 let (query, ty) = self.single_column(query)?;
                 Typed::new(Expr::Subquery(query), ty)
             }
-            Syntax::ArrayQuery(query) => {
-                let (query, of) = self.single_column(query)?;
-                let element = element_of(&of);
-                let ty = Type::Array(Box::new(element.clone()));
-                Typed::new(Expr::ArrayQuery { element, query }, ty)
-            }
+            Syntax::ArrayQuery(query) => self.array_query(query)?,
             Syntax::Array(items) => {
                 let (items, of) = self.same_type(items)?;
                 let element = element_of(&of);
@@ -154,6 +147,19 @@ impl Binder {
             plan = plan.computed(values);
         }
         Ok(Typed::boolean(Expr::InQuery { arguments, query: Subquery::new(Arc::new(plan)), negated }))
+    }
+
+    fn exists(&mut self, query: &Query) -> Result<Typed, SqlError> {
+        let plan = self.expression_query(query)?;
+        Ok(Typed::boolean(Expr::Exists(Subquery::new(Arc::new(plan)))))
+    }
+
+    /// Binds ARRAY(query).
+    fn array_query(&mut self, query: &Query) -> Result<Typed, SqlError> {
+        let (query, of) = self.single_column(query)?;
+        let element = element_of(&of);
+        let ty = Type::Array(Box::new(element.clone()));
+        Ok(Typed::new(Expr::ArrayQuery { element, query }, ty))
     }
 
     /// Binds a query inside of an expression.
