@@ -243,6 +243,13 @@ impl World {
         }
     }
 
+    /// Nothing happens to it any more.
+    pub(super) fn disarm(&self, node: u32) {
+        if let Some(Some(process)) = self.processes.get(&node) {
+            process.steps.disarm();
+        }
+    }
+
     /// Whether that is still to come.
     pub(super) fn is_armed(&self, node: u32) -> bool {
         matches!(self.processes.get(&node), Some(Some(process)) if process.steps.is_armed())

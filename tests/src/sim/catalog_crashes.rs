@@ -77,6 +77,8 @@ impl Case {
         // What a drop has begun, members finish later: the step may be one of those.
         let settled = world.settle();
         let struck = !world.is_armed(self.victim);
+        // What others see afterwards is seen undisturbed.
+        world.disarm(self.victim);
         if world.runs(self.victim) {
             settled?;
         }

@@ -120,6 +120,11 @@ impl Steps {
         self.lock().fate = Some((before, fate));
     }
 
+    /// Nothing happens any more.
+    pub(super) fn disarm(&self) {
+        self.lock().fate = None;
+    }
+
     /// Whether that step is still to come.
     pub(super) fn is_armed(&self) -> bool {
         self.lock().fate.is_some()
