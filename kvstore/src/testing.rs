@@ -12,7 +12,7 @@ use crate::payload;
 use crate::request::{RequestId, TableId};
 
 pub use self::memory_kv::MemoryKv;
-pub use crate::cluster::dropping::Holder;
+pub use crate::cluster::dropping::{DroppedBy, Holder};
 pub use crate::cluster::layout::{ClusterId, NodeAddresses, Paths};
 pub use crate::cluster::map::ClusterMap;
 pub use crate::cluster::membership::{JoinError, Rebuild, register, uphold};

@@ -36,6 +36,16 @@ struct Waiting {
     live: bool,
 }
 
+/// Whose drop took a table away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DroppedBy {
+    /// The caller's.
+    This,
+    /// The caller's or another one that ran at the same time: the coordinator did not say what became of the step, and then
+    /// the table was gone. Its client is told that the table is dropped, which is true and what it asked for.
+    ThisOrAnother,
+}
+
 /// Who holds ranges: a node's process and its disk.
 pub trait Holder {
     /// Nothing of the range is served any more.
@@ -50,14 +60,14 @@ pub trait Holder {
 
 impl ClusterMap {
     /// Drops a table: it is gone for everyone who looks; its data goes when the members see the marks.
-    pub(crate) async fn drop_table(&self, table: &TableView) -> Result<(), KvError> {
+    pub(crate) async fn drop_table(&self, table: &TableView) -> Result<DroppedBy, KvError> {
         match self.coordinator.multi(self.drop_steps(table)).await {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(DroppedBy::This),
             Err(CoordinationError::NoNode(_)) => Err(KvError::NoTable(table.table.name.clone())),
             Err(error) => {
                 let path = self.paths.table(table.table.id);
                 match self.coordinator.get(&path).await {
-                    Ok(None) => Ok(()),
+                    Ok(None) => Ok(DroppedBy::ThisOrAnother),
                     _ if matches!(error, CoordinationError::Unknown(_)) => {
                         Err(KvError::OutcomeUnknown(error.to_string()))
                     }
@@ -89,23 +99,23 @@ impl ClusterMap {
     }
 
     /// Drops the table of this name, and sees that it is gone. It stays to be awaited ([`ClusterMap::await_drop`]).
-    pub async fn drop_named(&self, name: &str) -> Result<Arc<TableView>, KvError> {
+    pub async fn drop_named(&self, name: &str) -> Result<(Arc<TableView>, DroppedBy), KvError> {
         let mut table = self.table_named(name).await?;
-        match self.drop_table(&table).await {
+        let by = match self.drop_table(&table).await {
             // Known from a stale cache: another table may bear the name now.
             Err(KvError::NoTable(_)) => {
                 self.refresh_now().await.map_err(coordination)?;
                 table = self.table_named(name).await?;
-                self.drop_table(&table).await?;
+                self.drop_table(&table).await?
             }
             result => result?,
-        }
+        };
         self.refresh().await.map_err(|error| {
             KvError::Unavailable(format!(
                 "table {name} was dropped, but then the coordination service failed ({error})"
             ))
         })?;
-        Ok(table)
+        Ok((table, by))
     }
 
     /// Waits until no write to the dropped table can be acknowledged any more ([dropped-takes-no-write]), and the live

@@ -167,7 +167,7 @@ impl Kv for Gateway {
         Box::pin(async move {
             match tokio::time::timeout_at(deadline.into(), self.map.drop_named(name)).await {
                 Ok(dropped) => {
-                    let dropped = dropped?;
+                    let (dropped, _) = dropped?;
                     self.map.await_drop(&dropped, deadline).await;
                     Ok(())
                 }

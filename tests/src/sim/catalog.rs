@@ -311,9 +311,11 @@ impl World {
         let found = |done: &Done| matches!(done, Done::Found(_));
         self.expect(1, Act::Look(z.clone()), found)?;
         self.expect(lagging, Act::Look(y.clone()), found)?;
-        self.expect(1, Act::Drop(y.clone()), |done| matches!(done, Done::Dropped(..)))?;
+        self.expect(1, Act::Drop(y.clone()), |done| matches!(done, Done::Dropped(..) | Done::Gone(..)))?;
         self.expect(lagging, Act::Create(y.clone()), |done| made(done) && *done != first)?;
-        self.expect(lagging, Act::Drop(z.clone()), |done| matches!(done, Done::Dropped(..)))?;
+        self.expect(lagging, Act::Drop(z.clone()), |done| {
+            matches!(done, Done::Dropped(..) | Done::Gone(..))
+        })?;
         self.expect(1, Act::Look(z), |done| *done == Done::Missing)?;
         if let Some(Some(process)) = self.processes.get(&lagging) {
             process.client.catch_up();

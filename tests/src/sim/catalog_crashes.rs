@@ -57,7 +57,7 @@ fn made(done: &Done) -> bool {
 }
 
 fn dropped(done: &Done) -> bool {
-    matches!(done, Done::Dropped(..))
+    matches!(done, Done::Dropped(..) | Done::Gone(..))
 }
 
 impl Case {

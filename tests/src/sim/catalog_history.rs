@@ -32,6 +32,8 @@ pub(super) enum Done {
     Exists,
     /// It is dropped; whether no write to it can be acknowledged any more.
     Dropped(TableId, bool),
+    /// The same, by this statement or by another one that ran at the same time.
+    Gone(TableId, bool),
     /// There is this one.
     Found(TableId),
     /// There is none.
@@ -91,7 +93,10 @@ impl History {
     /// Tables that any client knows.
     pub(super) fn tables(&self) -> Vec<TableId> {
         let known = self.all.iter().filter_map(|one| match one.ended {
-            Some((_, Done::Made(table) | Done::Found(table) | Done::Dropped(table, _))) => Some(table),
+            Some((
+                _,
+                Done::Made(table) | Done::Found(table) | Done::Dropped(table, _) | Done::Gone(table, _),
+            )) => Some(table),
             _ => None,
         });
         known.collect::<BTreeSet<_>>().into_iter().collect()
@@ -107,6 +112,7 @@ impl History {
             (Act::Create(_), None) => "create: crash",
             (Act::Drop(_), Some(Done::Dropped(_, true))) => "drop: dropped",
             (Act::Drop(_), Some(Done::Dropped(_, false))) => "drop: not confirmed",
+            (Act::Drop(_), Some(Done::Gone(..))) => "drop: this one or another",
             (Act::Drop(_), Some(Done::Missing)) => "drop: missing",
             (Act::Drop(_), Some(Done::Unknown)) => "drop: unknown",
             (Act::Drop(_), Some(_)) => "drop: nothing",
@@ -148,7 +154,9 @@ impl History {
             let (table, Some((at, done))) = (one.table(), &one.ended) else { continue };
             let Some(table) = table else { continue };
             let dropped = self.all.iter().filter_map(|other| match (&other.ended, &other.act) {
-                (Some((at, Done::Dropped(gone, true))), _) if *gone == table => Some(*at),
+                (Some((at, Done::Dropped(gone, true) | Done::Gone(gone, true))), _) if *gone == table => {
+                    Some(*at)
+                }
                 _ => None,
             });
             let dropped = dropped.min().unwrap_or(u64::MAX);
@@ -173,7 +181,9 @@ impl History {
             self.all.iter().any(|one| match (&one.act, &one.ended) {
                 (Act::Create(of) | Act::Drop(of) | Act::Look(of), Some((_, done))) => {
                     let id = match done {
-                        Done::Made(id) | Done::Found(id) | Done::Dropped(id, _) => Some(*id),
+                        Done::Made(id) | Done::Found(id) | Done::Dropped(id, _) | Done::Gone(id, _) => {
+                            Some(*id)
+                        }
                         _ => None,
                     };
                     of == name && id == Some(table)
@@ -212,6 +222,19 @@ impl Statement {
         }
     }
 
+    /// Whether one of `others`, which took effect before, may have taken away the table that this drop found gone.
+    fn gone_before<'a>(&self, mut others: impl Iterator<Item = &'a Statement>) -> bool {
+        let Some((at, Done::Gone(table, _))) = &self.ended else { return false };
+        others.any(|other| {
+            let same = match &other.ended {
+                Some((_, Done::Dropped(gone, _) | Done::Gone(gone, _))) => *gone == *table,
+                None | Some((_, Done::Unknown)) => true,
+                Some(_) => false,
+            };
+            same && matches!(other.act, Act::Drop(_)) && other.began <= *at && self.began <= other.ended_at()
+        })
+    }
+
     fn ended_at(&self) -> u64 {
         self.ended.as_ref().map_or(u64::MAX, |(at, _)| *at)
     }
@@ -228,7 +251,7 @@ impl Statement {
             (Act::Create(_), None | Some(Done::Unknown)) => {
                 (false, state.is_none().then_some(Some(Bearer::Made(number))))
             }
-            (Act::Drop(_), Some(Done::Dropped(table, _))) => {
+            (Act::Drop(_), Some(Done::Dropped(table, _) | Done::Gone(table, _))) => {
                 (true, state.filter(|bearer| bearer.may_be(*table)).map(|_| None))
             }
             (Act::Drop(_), None | Some(Done::Unknown)) => (false, state.is_some().then_some(None)),
@@ -279,6 +302,10 @@ fn check_name(name: &str, statements: &[&Statement]) -> Result<(), String> {
         for (at, one) in left().filter(|(_, one)| Some(one.began) <= first_end) {
             if let (_, Some(after)) = one.effect(state, at) {
                 stack.push((done | 1 << at, after));
+            }
+            let before = (0..).zip(statements).filter(|(at, _)| done >> at & 1 == 1).map(|(_, one)| *one);
+            if one.gone_before(before) {
+                stack.push((done | 1 << at, state));
             }
         }
     }
@@ -340,6 +367,20 @@ mod tests {
         };
         assert_eq!(history(&[made(), write(6), shown(&[])]), Ok(()));
         assert!(history(&[made(), write(6), shown(&[1])]).is_err());
+    }
+
+    #[test]
+    fn a_drop_whose_fate_was_lost_may_be_anothers_only_if_that_ran_at_the_same_time() {
+        let drop = |began, ended, done: fn(TableId, bool) -> Done| {
+            (Act::Drop("t".into()), began, Some((ended, done(ONE, true))))
+        };
+        let made = || create(0, Some((5, Done::Made(ONE))));
+        assert_eq!(history(&[made(), drop(6, 9, Done::Gone)]), Ok(()));
+        assert_eq!(history(&[made(), drop(6, 9, Done::Dropped), drop(7, 12, Done::Gone)]), Ok(()));
+        assert_eq!(history(&[made(), drop(6, 9, Done::Gone), drop(7, 12, Done::Gone)]), Ok(()));
+        assert!(history(&[made(), drop(6, 9, Done::Dropped), drop(7, 12, Done::Dropped)]).is_err());
+        assert!(history(&[made(), drop(6, 9, Done::Dropped), drop(10, 12, Done::Gone)]).is_err());
+        assert!(history(&[drop(6, 9, Done::Gone)]).is_err());
     }
 
     #[test]

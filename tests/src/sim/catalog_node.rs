@@ -10,8 +10,8 @@ use bytes::Bytes;
 use kvstore::error::KvError;
 use kvstore::request::TableId;
 use kvstore::testing::{
-    ClusterId, ClusterMap, Holder, JoinError, NodeAddresses, RangeRoute, Rebuild, TableView, Time, register,
-    uphold,
+    ClusterId, ClusterMap, DroppedBy, Holder, JoinError, NodeAddresses, RangeRoute, Rebuild, TableView, Time,
+    register, uphold,
 };
 use wal::sync::lock;
 use wal::{CohortId, Incarnation, NodeId, ReplicaId};
@@ -153,9 +153,12 @@ pub(super) async fn carry_out(number: u64, act: &Act, map: &ClusterMap, shared: 
             Err(error) => failed(&error, shared),
         },
         Act::Drop(name) => match map.drop_named(name).await {
-            Ok(table) => {
+            Ok((table, by)) => {
                 let confirmed = map.await_drop(&table, deadline).await;
-                Done::Dropped(table.table.id, confirmed)
+                match by {
+                    DroppedBy::This => Done::Dropped(table.table.id, confirmed),
+                    DroppedBy::ThisOrAnother => Done::Gone(table.table.id, confirmed),
+                }
             }
             Err(error @ KvError::NoTable(_)) => {
                 shared.history().error(&error);

@@ -467,6 +467,7 @@ const CATALOG: (&str, &[&str]) = (
         "drop: missing",
         "drop: nothing",
         "drop: unknown",
+        "drop: this one or another",
         "drop: crash",
         "look: found",
         "look: missing",
