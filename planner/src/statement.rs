@@ -40,7 +40,7 @@ pub(crate) enum Statement {
     Empty,
     /// SELECT, VALUES, TABLE, and set operations.
     Query(Query),
-    Insert(Insert),
+    Insert(Box<Insert>),
     Update(Update),
     Delete(Delete),
     Truncate(Vec<Name>),

@@ -111,7 +111,7 @@ impl Binder {
             column.rank = before.len() + at;
         }
         let leaf = TreeLeaf { input, at: before.len(), width: columns.len(), lateral };
-        Ok(Joined { tree: Tree::Leaf(leaf), columns, tables })
+        Ok(Joined { tree: Tree::Leaf(Box::new(leaf)), columns, tables })
     }
 
     fn join(

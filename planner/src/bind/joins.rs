@@ -21,7 +21,7 @@ const ORDERED_MAX: usize = 16;
 pub(super) enum Tree {
     /// There is none.
     Nothing,
-    Leaf(TreeLeaf),
+    Leaf(Box<TreeLeaf>),
     Join(Box<TreeJoin>),
 }
 
@@ -56,11 +56,13 @@ struct Item {
 pub(super) fn place(tree: Tree, filter: Option<Expr>) -> (Input, Option<Expr>) {
     match tree {
         Tree::Nothing => (Input::Nothing, filter),
-        Tree::Leaf(TreeLeaf { input: Input::Table { table, .. }, .. }) => {
-            let (access, filter) = access::choose(&table, filter);
-            (Input::Table { table, access }, filter)
-        }
-        Tree::Leaf(leaf) => (leaf.input, filter),
+        Tree::Leaf(leaf) => match leaf.input {
+            Input::Table { table, .. } => {
+                let (access, filter) = access::choose(&table, filter);
+                (Input::Table { table, access }, filter)
+            }
+            input => (input, filter),
+        },
         Tree::Join(join) => {
             let width = join.width;
             let mut conditions = Vec::new();
@@ -142,7 +144,7 @@ fn build(tree: Tree, conditions: Vec<Expr>) -> Node {
         Tree::Nothing => {
             leaf(TreeLeaf { input: Input::Nothing, at: 0, width: 0, lateral: false }, conditions)
         }
-        Tree::Leaf(own) => leaf(own, conditions),
+        Tree::Leaf(own) => leaf(*own, conditions),
         Tree::Join(join) => build_join(*join, conditions),
     })
 }
@@ -275,10 +277,10 @@ fn next(items: &[Item], joined: &[Range<usize>], pending: &[Expr], begun: bool) 
 /// How few rows an entry gives: see [`Access::rank`].
 fn rank(item: &Item) -> u8 {
     match &item.tree {
-        Tree::Leaf(TreeLeaf { input: Input::Table { table, .. }, at, .. }) => {
-            access::choose(table, shifted(&item.conditions, *at)).0.rank()
-        }
-        Tree::Leaf(leaf) => input_rank(&leaf.input),
+        Tree::Leaf(leaf) => match &leaf.input {
+            Input::Table { table, .. } => access::choose(table, shifted(&item.conditions, leaf.at)).0.rank(),
+            input => input_rank(input),
+        },
         Tree::Nothing => 0,
         Tree::Join(_) => 4,
     }
@@ -323,7 +325,8 @@ fn look_up(
     conditions: &[Expr],
     known: &impl Fn(usize) -> bool,
 ) -> Option<(Vec<Expr>, Vec<usize>)> {
-    let Tree::Leaf(TreeLeaf { input: Input::Table { table, .. }, at, .. }) = &item.tree else { return None };
+    let Tree::Leaf(leaf) = &item.tree else { return None };
+    let (Input::Table { table, .. }, at) = (&leaf.input, &leaf.at) else { return None };
     let all: Vec<Expr> = item.conditions.iter().chain(conditions).cloned().collect();
     let found = access::look_up(table, *at, &all, |value| needs_only(value, known))?;
     // A key that depends on nothing is read as any other.
@@ -428,18 +431,18 @@ fn partners(
         };
         let filter = shifted(&unused.clone()(0, item.conditions), own.start);
         let rest = unused(first, conditions);
-        if let Tree::Leaf(TreeLeaf { input, at, width, .. }) = item.tree {
+        if let Tree::Leaf(own) = item.tree {
+            let TreeLeaf { input, at, width, .. } = *own;
             let leaf = Leaf { input, at, width, filter, lateral: false };
             return (Node::Leaf(Arc::new(leaf)), Method::LookUp(values), rest);
         }
         return (build(Tree::Nothing, Vec::new()), Method::Loop, rest);
     }
     let ranged = match &item.tree {
-        Tree::Leaf(TreeLeaf { input: Input::Table { table, .. }, .. })
-            if kind != JoinKind::Full && is_few(left) =>
-        {
-            by_prefix(table, &item, &conditions, &own)
-        }
+        Tree::Leaf(leaf) if kind != JoinKind::Full && is_few(left) => match &leaf.input {
+            Input::Table { table, .. } => by_prefix(table, &item, &conditions, &own),
+            _ => None,
+        },
         _ => None,
     };
     if let Some(leaf) = ranged {

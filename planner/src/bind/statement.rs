@@ -49,7 +49,7 @@ fn plan(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
     Ok(match statement {
         Statement::Empty => Plan::Empty,
         Statement::Query(query) => Plan::Select(Arc::new(binder.top_query(&query)?)),
-        Statement::Insert(insert) => Plan::Insert(Arc::new(write::insert(binder, insert)?)),
+        Statement::Insert(insert) => Plan::Insert(Arc::new(write::insert(binder, *insert)?)),
         Statement::Update(update) => Plan::Change(Arc::new(write::update(binder, update)?)),
         Statement::Delete(delete) => Plan::Change(Arc::new(write::delete(binder, delete)?)),
         Statement::Truncate(tables) => Plan::Truncate(write::truncate(binder, &tables)?),

@@ -24,7 +24,7 @@ impl Converter<'_> {
         use ast::Statement as Ast;
         Ok(match statement {
             Ast::Query(inner) => Statement::Query(self.query(*inner)?),
-            Ast::Insert(inner) => Statement::Insert(self.insert(inner, upsert)?),
+            Ast::Insert(inner) => Statement::Insert(Box::new(self.insert(inner, upsert)?)),
             Ast::Update(inner) => Statement::Update(self.update(inner)?),
             Ast::Delete(inner) => Statement::Delete(self.delete(inner)?),
             Ast::Truncate(inner) => Statement::Truncate(self.truncate(inner)?),
