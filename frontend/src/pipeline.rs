@@ -93,7 +93,7 @@ impl Settled {
             Ok(Answer::Done(tag)) => outbox.command_complete(&tag),
             Ok(Answer::Rows(rows, all)) => {
                 for row in &all {
-                    outbox.data_row(row, &self.slot.formats);
+                    outbox.data_row(row, &self.slot.formats, &rows.text);
                 }
                 outbox.command_complete(&rows.tag(all.len() as u64));
             }

@@ -11,7 +11,7 @@ use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 use pgwire::messages::startup::{
     Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey,
 };
-use planner::types::{Row, Type};
+use planner::types::{Row, TextSettings, Type};
 use planner::{Column, Notice, SqlError, TransactionStatus};
 
 use crate::message::Formats;
@@ -197,7 +197,7 @@ impl Outbox {
     }
 
     /// DataRow.
-    pub(crate) fn data_row(&mut self, row: &Row, formats: &Formats) {
+    pub(crate) fn data_row(&mut self, row: &Row, formats: &Formats, settings: &TextSettings) {
         let message = begin(&mut self.bytes, b'D');
         self.bytes.extend_from_slice(&(row.len() as u16).to_be_bytes());
         for (index, datum) in row.iter().enumerate() {
@@ -207,7 +207,7 @@ impl Outbox {
                 if formats.binary(index) {
                     value.to_binary(&mut self.bytes);
                 } else {
-                    value.to_text(&mut self.bytes);
+                    value.to_text_in(settings, &mut self.bytes);
                 }
                 end(&mut self.bytes, at, 0);
             }
@@ -332,7 +332,8 @@ mod tests {
     fn a_row_holds_each_value_in_its_columns_format() {
         let row = vec![Some(Value::Int4(7)), Some(Value::Text("é".into())), None];
         let mut outbox = Outbox::default();
-        outbox.data_row(&row, &Formats::Each([true, false, true].into()));
+        let formats = Formats::Each([true, false, true].into());
+        outbox.data_row(&row, &formats, &TextSettings::plain());
         let expected = b"D\0\0\0\x18\0\x03\0\0\0\x04\0\0\0\x07\0\0\0\x02\xc3\xa9\xff\xff\xff\xff";
         assert_eq!(outbox.bytes(), expected);
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{SqlError, sqlstate};
 use crate::search_path::{PG_CATALOG, PUBLIC, SearchPath};
 use crate::statement::Name;
-use crate::types::Type;
+use crate::types::{IntervalLimit, Type};
 
 /// Version of the JSON form.
 const SCHEMA_VERSION: u32 = 1;
@@ -98,6 +98,11 @@ fn type_text(ty: &Type) -> String {
         Type::Bpchar(Some(length)) => format!("bpchar({length})"),
         Type::Numeric(Some((precision, scale))) => format!("numeric({precision},{scale})"),
         Type::Array(element) => format!("{}[]", type_text(element)),
+        Type::Time(Some(digits))
+        | Type::Timetz(Some(digits))
+        | Type::Timestamp(Some(digits))
+        | Type::Timestamptz(Some(digits)) => format!("{}({digits})", ty.name()),
+        Type::Interval(Some(limit)) => format!("interval({},{})", limit.fields, limit.precision),
         other => other.name(),
     }
 }
@@ -117,6 +122,20 @@ fn type_of(text: &str) -> Option<Type> {
         ("bpchar", [length]) => Type::Bpchar(Some(u32::try_from(*length).ok()?)),
         ("numeric", [precision, scale]) => {
             Type::Numeric(Some((u16::try_from(*precision).ok()?, i16::try_from(*scale).ok()?)))
+        }
+        ("interval", [fields, precision]) => {
+            let (fields, precision) = (u16::try_from(*fields).ok()?, u16::try_from(*precision).ok()?);
+            Type::Interval(Some(IntervalLimit { fields, precision }))
+        }
+        (name, [digits]) => {
+            let digits = Some(u8::try_from(*digits).ok()?);
+            match name {
+                "time" => Type::Time(digits),
+                "timetz" => Type::Timetz(digits),
+                "timestamp" => Type::Timestamp(digits),
+                "timestamptz" => Type::Timestamptz(digits),
+                _ => return None,
+            }
         }
         (name, []) => Type::catalogued().find(|entry| entry.name == name)?.ty.clone(),
         _ => return None,

@@ -25,7 +25,7 @@ use crate::result::RowStream;
 use crate::row_encoding;
 use crate::session::Session;
 use crate::statement::{CopyHeader, CopyOptions};
-use crate::types::Row;
+use crate::types::{Row, TextSettings};
 
 use format::Format;
 use reader::{Reader, Record};
@@ -68,11 +68,12 @@ impl CopyIn {
         // Without a timeout of the session's own a long copy is many statements' worth of work: each batch has its time.
         let interrupt = session.own_deadline().map_or_else(Interrupt::never, Interrupt::at);
         let env = Env { interrupt, ..env };
+        let text = env.text.clone();
         Ok(CopyIn {
             kv,
             session,
             env,
-            reader: Reader::new(&table.name, names, types, format),
+            reader: Reader::new(&table.name, names, types, format, text),
             table,
             columns,
             defaults: plan.defaults.clone(),
@@ -217,6 +218,7 @@ pub struct CopyOut {
     first: Option<Bytes>,
     last: Option<Bytes>,
     count: u64,
+    text: TextSettings,
 }
 
 impl CopyOut {
@@ -224,6 +226,7 @@ impl CopyOut {
         select: &SelectPlan,
         rows: RowStream,
         options: &CopyOptions,
+        text: TextSettings,
     ) -> Result<CopyOut, SqlError> {
         let names: Vec<String> = select.columns.iter().map(|column| column.name.clone()).collect();
         let format = Format::new(options, &names, false)?;
@@ -231,7 +234,7 @@ impl CopyOut {
             None => (Some(tuples::header()), Some(tuples::end())),
             Some(format) => ((format.header() == CopyHeader::Yes).then(|| format.join_names(&names)), None),
         };
-        Ok(CopyOut { names, rows, format, first, last, count: 0 })
+        Ok(CopyOut { names, rows, format, first, last, count: 0, text })
     }
 
     /// Number of columns (CopyOutResponse).
@@ -253,7 +256,7 @@ impl CopyOut {
         self.count += rows.len() as u64;
         let line = |row: &Row| match &self.format {
             None => tuples::tuple(row),
-            Some(format) => format.join(row),
+            Some(format) => format.join(row, &self.text),
         };
         Ok(Some(rows.iter().map(line).collect()))
     }

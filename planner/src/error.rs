@@ -23,6 +23,10 @@ pub mod sqlstate {
     pub const INVALID_DATETIME: &str = "22007";
     /// datetime_field_overflow.
     pub const DATETIME_OVERFLOW: &str = "22008";
+    /// A time zone displacement out of range.
+    pub const ZONE_DISPLACEMENT: &str = "22009";
+    /// A field of an interval out of range.
+    pub const INTERVAL_OVERFLOW: &str = "22015";
     /// division_by_zero.
     pub const DIVISION_BY_ZERO: &str = "22012";
     /// character_not_in_repertoire: broken UTF-8, or a zero byte in text.

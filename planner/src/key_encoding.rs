@@ -3,7 +3,9 @@
 //! | type | bytes |
 //! |---|---|
 //! | boolean | 0 or 1 |
-//! | int2/4/8, date, timestamptz | big-endian with the sign bit flipped |
+//! | int2/4/8, date, time, timestamp, timestamptz | big-endian with the sign bit flipped |
+//! | timetz | its time by UTC, then its offset to the west, both so |
+//! | interval | its microseconds where a month has 30 days and a day 24 hours, in 16 bytes, so |
 //! | real, double precision | IEEE bits; sign bit flipped, all bits flipped if negative; -0 is 0, NaN is one value, the largest |
 //! | text, varchar, bytea | bytes with 00 written as 00 FF, then 00 01 |
 //! | char(n) | as text, without the blanks at the end |
@@ -19,7 +21,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::error::SqlError;
-use crate::types::{Numeric, Type, Value, fit_bpchar, unpadded};
+use crate::types::{Interval, Numeric, Type, Value, fit_bpchar, unpadded, utc};
 
 /// May a column of this type be part of a primary key?
 pub(crate) fn is_key_type(ty: &Type) -> bool {
@@ -37,7 +39,11 @@ pub(crate) fn is_key_type(ty: &Type) -> bool {
         | Type::Bytea
         | Type::Uuid
         | Type::Date
-        | Type::Timestamptz => true,
+        | Type::Time(_)
+        | Type::Timetz(_)
+        | Type::Timestamp(_)
+        | Type::Timestamptz(_)
+        | Type::Interval(_) => true,
         Type::Json
         | Type::Jsonb
         | Type::Name
@@ -57,7 +63,13 @@ pub(crate) fn encode(value: &Value, out: &mut Vec<u8>) -> Result<(), SqlError> {
         Value::Bool(v) => out.push(u8::from(*v)),
         Value::Int2(v) => out.extend_from_slice(&(*v as u16 ^ 1 << 15).to_be_bytes()),
         Value::Int4(v) | Value::Date(v) => out.extend_from_slice(&(*v as u32 ^ 1 << 31).to_be_bytes()),
-        Value::Int8(v) | Value::Timestamptz(v) => out.extend_from_slice(&(*v as u64 ^ 1 << 63).to_be_bytes()),
+        Value::Int8(v) | Value::Time(v) | Value::Timestamp(v) | Value::Timestamptz(v) => {
+            out.extend_from_slice(&(*v as u64 ^ 1 << 63).to_be_bytes());
+        }
+        Value::Timetz(v, east) => {
+            out.extend_from_slice(&(utc(*v, *east) as u64 ^ 1 << 63).to_be_bytes());
+            out.extend_from_slice(&(-east as u32 ^ 1 << 31).to_be_bytes());
+        }
         Value::Float4(v) => {
             let v = if *v == 0.0 {
                 0.0
@@ -70,6 +82,7 @@ pub(crate) fn encode(value: &Value, out: &mut Vec<u8>) -> Result<(), SqlError> {
             let bits = if bits >> 31 == 1 { !bits } else { bits ^ 1 << 31 };
             out.extend_from_slice(&bits.to_be_bytes());
         }
+        Value::Interval(v) => out.extend_from_slice(&(v.span() as u128 ^ 1 << 127).to_be_bytes()),
         Value::Float8(v) => {
             let v = if *v == 0.0 {
                 0.0
@@ -137,6 +150,11 @@ fn numeric(value: &Numeric, out: &mut Vec<u8>) {
     }
 }
 
+/// Takes eight bytes of a signed number off the front.
+fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
+    Some((u64::from_be_bytes(take(bytes)?) ^ 1 << 63) as i64)
+}
+
 /// Takes a value of the type off the front of `bytes`; `None` if they are no encoding of it.
 pub(crate) fn decode(ty: &Type, bytes: &mut &[u8]) -> Option<Value> {
     Some(match ty {
@@ -145,10 +163,21 @@ pub(crate) fn decode(ty: &Type, bytes: &mut &[u8]) -> Option<Value> {
         Type::Int4 => Value::Int4((u32::from_be_bytes(take(bytes)?) ^ 1 << 31) as i32),
         Type::Date => Value::Date((u32::from_be_bytes(take(bytes)?) ^ 1 << 31) as i32),
         Type::Int8 => Value::Int8((u64::from_be_bytes(take(bytes)?) ^ 1 << 63) as i64),
-        Type::Timestamptz => Value::Timestamptz((u64::from_be_bytes(take(bytes)?) ^ 1 << 63) as i64),
+        Type::Time(_) => Value::Time(take_i64(bytes)?),
+        Type::Timestamp(_) => Value::Timestamp(take_i64(bytes)?),
+        Type::Timestamptz(_) => Value::Timestamptz(take_i64(bytes)?),
+        Type::Timetz(_) => {
+            let micros = take_i64(bytes)?;
+            let west = (u32::from_be_bytes(take(bytes)?) ^ 1 << 31) as i32;
+            // The inverse of what the key holds.
+            Value::Timetz(utc(micros, west), west.checked_neg()?)
+        }
         Type::Float4 => {
             let bits = u32::from_be_bytes(take(bytes)?);
             Value::Float4(f32::from_bits(if bits >> 31 == 1 { bits ^ 1 << 31 } else { !bits }))
+        }
+        Type::Interval(_) => {
+            Value::Interval(Interval::of_span((u128::from_be_bytes(take(bytes)?) ^ 1 << 127) as i128)?)
         }
         Type::Float8 => {
             let bits = u64::from_be_bytes(take(bytes)?);
@@ -284,7 +313,20 @@ mod tests {
         fn date_order(a: i32, b: i32) { check(&Type::Date, Value::Date(a), Value::Date(b)); }
         #[test]
         fn timestamp_order(a: i64, b: i64) {
-            check(&Type::Timestamptz, Value::Timestamptz(a), Value::Timestamptz(b));
+            check(&Type::Timestamptz(None), Value::Timestamptz(a), Value::Timestamptz(b));
+            check(&Type::Timestamp(None), Value::Timestamp(a), Value::Timestamp(b));
+            let interval = |micros: i64| {
+                let (months, days) = (micros as i32 >> 3, (micros >> 32) as i32);
+                Value::Interval(Interval { months, days, micros })
+            };
+            check(&Type::Interval(None), interval(a), interval(b));
+        }
+        #[test]
+        fn time_order(a in 0..=86_400i64, b in 0..=86_400i64, c in -57_599..57_600i32, d in -57_599..57_600i32) {
+            let (a, b) = (a * 1_000_000, b * 1_000_000);
+            check(&Type::Time(None), Value::Time(a), Value::Time(b));
+            check(&Type::Timetz(None), Value::Timetz(a, c), Value::Timetz(b, d));
+            check(&Type::Timetz(None), Value::Timetz(a, c), Value::Timetz(a + i64::from(d - c) * 1_000_000, d));
         }
         #[test]
         fn float_order(a in prop::num::f64::ANY, b in prop::num::f64::ANY) {

@@ -9,7 +9,7 @@ use crate::context::{Context, ServerInfo};
 use crate::error::{SqlError, sqlstate};
 use crate::execute::{self, Run, Target};
 use crate::execution::Execution;
-use crate::expression::{Env, Expr, Scope, cast_value};
+use crate::expression::{Env, Expr, Scope, cast_value_in};
 use crate::interrupt::Interrupt;
 use crate::parse::{self, StatementText};
 use crate::plan::Plan;
@@ -256,7 +256,7 @@ fn arguments_of(
     }
     let value = |(argument, ty): (&Expr, &Type)| {
         let value = argument.eval(&Scope::EMPTY, &run.env)?;
-        value.map(|value| cast_value(value, ty, false)).transpose()
+        value.map(|value| cast_value_in(value, ty, false, &run.env.text)).transpose()
     };
     arguments.iter().zip(types).map(value).collect()
 }

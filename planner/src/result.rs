@@ -6,7 +6,7 @@ use futures::stream::{BoxStream, StreamExt};
 
 use crate::error::SqlError;
 use crate::memory::{Held, HeldRows, Memory};
-use crate::types::{Row, Type};
+use crate::types::{Row, TextSettings, Type};
 
 /// A column of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Rows {
     pub columns: Arc<[Column]>,
     /// The rows.
     pub rows: RowStream,
+    /// How their values are written as text: by the settings of the session when the statement began.
+    pub text: TextSettings,
     /// The command tag without the count ("SELECT", "INSERT 0", "UPDATE").
     verb: &'static str,
     /// Whether they go out in binary format where the client has chosen none (FETCH from a binary cursor).
@@ -41,8 +43,13 @@ pub struct Rows {
 }
 
 impl Rows {
-    pub(crate) fn new(columns: Arc<[Column]>, rows: RowStream, verb: &'static str) -> Rows {
-        Rows { columns, rows, verb, binary: false }
+    pub(crate) fn new(
+        columns: Arc<[Column]>,
+        rows: RowStream,
+        text: TextSettings,
+        verb: &'static str,
+    ) -> Rows {
+        Rows { columns, rows, text, verb, binary: false }
     }
 
     /// The command tag after `count` rows were sent.

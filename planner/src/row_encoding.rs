@@ -8,6 +8,7 @@
 //! as is kept in a cell of its own beside the key, where the key does not give it back. A row without that cell (an
 //! older version writes none) shows what the key says.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -94,7 +95,14 @@ fn cell_value(value: &Value) -> Bytes {
         Value::Bool(v) => Bytes::copy_from_slice(&[u8::from(*v)]),
         Value::Int2(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
         Value::Int4(v) | Value::Date(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
-        Value::Int8(v) | Value::Timestamptz(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
+        Value::Int8(v) | Value::Time(v) | Value::Timestamp(v) | Value::Timestamptz(v) => {
+            Bytes::copy_from_slice(&v.to_be_bytes())
+        }
+        Value::Timetz(..) | Value::Interval(_) => {
+            let mut bytes = Vec::with_capacity(16);
+            value.to_binary(&mut bytes);
+            bytes.into()
+        }
         Value::Float4(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
         Value::Float8(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
         Value::Oid(v) => Bytes::copy_from_slice(&v.to_be_bytes()),
@@ -121,7 +129,10 @@ fn read_cell(ty: &Type, bytes: &Bytes) -> Option<Value> {
         Type::Int4 => Value::Int4(i32::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Type::Date => Value::Date(i32::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Type::Int8 => Value::Int8(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
-        Type::Timestamptz => Value::Timestamptz(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
+        Type::Time(_) => Value::Time(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
+        Type::Timestamp(_) => Value::Timestamp(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
+        Type::Timestamptz(_) => Value::Timestamptz(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
+        Type::Timetz(_) | Type::Interval(_) => Value::from_binary(&ty.plain(), bytes).ok()?,
         Type::Float4 => Value::Float4(f32::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Type::Float8 => Value::Float8(f64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Type::Bpchar(_) => Value::Bpchar(std::str::from_utf8(bytes).ok()?.to_string()),
@@ -229,14 +240,14 @@ pub(crate) fn upsert_mutations(table: &TableSchema, row: &[Datum], written: &[bo
 
 /// May equal values of the type look different?
 pub(crate) fn has_spellings(ty: &Type) -> bool {
-    matches!(ty, Type::Numeric(None) | Type::Float4 | Type::Float8 | Type::Bpchar(None))
+    matches!(ty, Type::Numeric(None) | Type::Float4 | Type::Float8 | Type::Bpchar(None) | Type::Interval(_))
 }
 
 /// Does a key column's value look different from what its key gives back?
 fn differs_from_key(ty: &Type, value: &Datum) -> bool {
     match (ty, value) {
         (Type::Float4 | Type::Float8, Some(Value::Float4(0.0) | Value::Float8(0.0)))
-        | (Type::Numeric(None) | Type::Bpchar(None), Some(_)) => {
+        | (Type::Numeric(None) | Type::Bpchar(None) | Type::Interval(_), Some(_)) => {
             let (mut key, shown) = (Vec::new(), value.as_ref().map(Value::to_string_text));
             let encoded = value.as_ref().map(|value| key_encoding::encode(value, &mut key));
             let back = key_encoding::decode(ty, &mut key.as_slice());
@@ -266,7 +277,7 @@ pub(crate) fn read_row(table: &TableSchema, stored: &StoredRow, source: &Source)
         };
         let column = &table.columns[position];
         let value = read_cell(&column.ty, &cell.value)
-            .filter(|value| !table.is_key(position) || row[position].as_ref() == Some(value))
+            .filter(|value| !table.is_key(position) || is_equal(&row[position], value))
             .ok_or_else(|| broken(&format!("column \"{}\"", column.name)))?;
         row[position] = Some(value);
     }
@@ -276,6 +287,11 @@ pub(crate) fn read_row(table: &TableSchema, stored: &StoredRow, source: &Source)
     row.push(Some(Value::Int4(i32::try_from(source.replica.0).unwrap_or(i32::MAX))));
     row.push(source.staleness.map(|age| Value::Int8(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))));
     Ok(row)
+}
+
+/// Is a value equal to one that may be there, by SQL's order?
+fn is_equal(own: &Datum, value: &Value) -> bool {
+    own.as_ref().is_some_and(|own| own.compare(value).is_ok_and(Ordering::is_eq))
 }
 
 /// XX001 for a row of which a part cannot be read.

@@ -14,7 +14,8 @@ use kvstore::request::Consistency;
 
 use crate::error::{SqlError, sqlstate};
 use crate::search_path::{self, SearchPath};
-use crate::types::parse_bool;
+use crate::types::datetime::{DateForm, DateOrder, IntervalForm, Zone};
+use crate::types::{Interval, TextSettings, Type, Value, parse_bool};
 
 /// How a setting's value is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,13 @@ const KNOWN: &[Known] = &[
     known("client_encoding", "UTF8", Kind::OneOf("UTF8"), true, "Encoding of the client's text."),
     known("client_min_messages", "notice", Kind::Level, false, "Least level of messages sent."),
     known("consistency", "strong", Kind::OneOf("strong|timeline"), true, "Reads: strong or timeline."),
-    known("DateStyle", "ISO, MDY", Kind::Text, true, "Format of dates (always ISO)."),
+    known(
+        "DateStyle",
+        "ISO, MDY",
+        Kind::Text,
+        true,
+        "Format of dates, and the order of day and month in them.",
+    ),
     known("default_transaction_deferrable", "off", Kind::Fixed, false, "Always off."),
     known(
         "default_transaction_isolation",
@@ -90,7 +97,7 @@ const KNOWN: &[Known] = &[
         "postgres",
         Kind::OneOf("postgres|postgres_verbose|sql_standard|iso_8601"),
         true,
-        "There are no intervals yet.",
+        "Format of intervals.",
     ),
     known("is_superuser", "on", Kind::ReadOnly, true, "Always on."),
     known("lc_collate", "C", Kind::ReadOnly, false, "Text sorts by its bytes."),
@@ -134,7 +141,7 @@ const KNOWN: &[Known] = &[
         false,
         "Commits are always replicated.",
     ),
-    known("TimeZone", "UTC", Kind::Text, true, "Always UTC."),
+    known("TimeZone", "UTC", Kind::Text, true, "Zone in which times are read and shown."),
     known("transaction_deferrable", "off", Kind::Fixed, false, "Always off."),
     known("transaction_isolation", "read committed", Kind::Isolation, false, "Isolation of the block."),
     known("transaction_read_only", "off", Kind::Bool, false, "Whether the block refuses writes."),
@@ -169,6 +176,8 @@ pub(crate) struct Settings {
     pub(crate) statement_timeout: Duration,
     /// Whether it was set, to more than 0.
     pub(crate) timeout_is_set: bool,
+    /// TimeZone, DateStyle and IntervalStyle.
+    pub(crate) text: TextSettings,
     /// A new number at every change, unique in the process: equal numbers mean equal settings, also after a
     /// ROLLBACK put an older copy back.
     pub(crate) revision: u64,
@@ -198,6 +207,7 @@ impl Settings {
             session_guarantees: true,
             statement_timeout: TIMEOUT_DEFAULT,
             timeout_is_set: false,
+            text: TextSettings::plain(),
             revision: 0,
         };
         settings.refresh();
@@ -241,13 +251,7 @@ impl Settings {
 
     /// Sets from the startup packet: RESET goes back to this value.
     pub(crate) fn set_startup(&mut self, name: &str, value: &str) -> Result<Option<String>, SqlError> {
-        let warning = match self.set(name, value) {
-            // Drivers send the zone of their machine, whatever it is, and then go by the one that is reported.
-            Err(error) if find(name).is_some_and(|known| known.name == "TimeZone") => {
-                Some(format!("{}: it is UTC", error.message))
-            }
-            set => set?,
-        };
+        let warning = self.set(name, value)?;
         if let Some((key, value)) = self.changed.remove_entry(Self::spelling(name)) {
             self.startup.insert(key, value);
         }
@@ -267,7 +271,7 @@ impl Settings {
         let value = match known.name {
             "client_encoding" if encoding_is_utf8(value) => "UTF8".to_string(),
             "TimeZone" => time_zone(value)?,
-            "DateStyle" => date_style(value)?,
+            "DateStyle" => date_style(value, &self.show("DateStyle")?)?,
             "search_path" => match search_path::list(value) {
                 Some(_) => value.to_string(),
                 None => {
@@ -314,6 +318,7 @@ impl Settings {
     /// Reads the typed fields again from the texts (which are valid: they were checked when they were set).
     fn refresh(&mut self) {
         let text = |name: &str| self.show(name).unwrap_or_default();
+        let text_settings = text_settings(&text("TimeZone"), &text("DateStyle"), &text("IntervalStyle"));
         let consistency = match text("consistency").as_str() {
             "timeline" => Consistency::Timeline,
             _ => Consistency::Strong,
@@ -331,6 +336,7 @@ impl Settings {
         self.session_guarantees = session_guarantees;
         self.timeout_is_set = timeout.is_some();
         self.statement_timeout = timeout.unwrap_or(TIMEOUT_DEFAULT);
+        self.text = text_settings;
         self.revision = REVISIONS.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -340,41 +346,103 @@ fn encoding_is_utf8(value: &str) -> bool {
     matches!(plain.to_ascii_lowercase().as_str(), "utf8" | "unicode" | "sqlascii")
 }
 
-/// UTC, by any of its names. 0A000 for other zones.
-fn time_zone(value: &str) -> Result<String, SqlError> {
-    let plain = value.trim().to_ascii_lowercase();
-    let utc = ["utc", "gmt", "etc/utc", "etc/gmt", "uct", "etc/uct", "zulu", "etc/zulu", "universal", "z"];
-    let zero = plain.parse::<f64>().is_ok_and(|hours| hours == 0.0);
-    if zero || utc.contains(&plain.as_str()) || matches!(plain.as_str(), "default" | "local" | "+00:00") {
-        return Ok("UTC".into());
-    }
-    Err(SqlError::unsupported(format!("the time zone \"{value}\"")).hint(
-        "Times are read and shown in UTC: give other times with their offset, and set the time zone to UTC.",
-    ))
+fn invalid_value(name: &str, value: &str) -> SqlError {
+    SqlError::new(sqlstate::INVALID_PARAMETER, format!("invalid value for parameter \"{name}\": \"{value}\""))
 }
 
-/// ISO dates; the order of day and month is for dates with slashes, which are not read.
-fn date_style(value: &str) -> Result<String, SqlError> {
-    let mut order = "MDY";
-    for word in value.split(',').map(|word| word.trim().to_ascii_lowercase()) {
-        match word.as_str() {
-            "iso" | "default" => {}
-            "mdy" | "us" | "noneuro" | "noneuropean" => order = "MDY",
-            "dmy" | "euro" | "european" => order = "DMY",
-            "ymd" => order = "YMD",
-            "sql" | "postgres" | "german" => {
-                return Err(SqlError::unsupported(format!("the date style \"{value}\""))
-                    .hint("Dates are shown as ISO 8601 has them."));
-            }
-            _ => {
-                return Err(SqlError::new(
-                    sqlstate::INVALID_PARAMETER,
-                    format!("invalid value for parameter \"DateStyle\": \"{value}\""),
-                ));
-            }
+/// A time zone: its name as it is spelled right, or one made of an offset. 22023 if there is none.
+fn time_zone(value: &str) -> Result<String, SqlError> {
+    let invalid = || invalid_value("TimeZone", value);
+    let east = if let Some(text) = interval_text(value) {
+        let interval = match Value::from_text(&Type::Interval(None), text)? {
+            Value::Interval(interval) => interval,
+            _ => Interval::default(),
+        };
+        match (interval.months, interval.days) {
+            (0, 0) => interval.micros / 1_000_000,
+            (0, _) => return Err(invalid().detail("Cannot specify days in time zone interval.")),
+            _ => return Err(invalid().detail("Cannot specify months in time zone interval.")),
         }
+    } else if let Ok(hours) = value.trim().parse::<f64>() {
+        (hours * 3600.0) as i64
+    } else {
+        return Zone::find(value).map(|zone| zone.name().to_string()).ok_or_else(invalid);
+    };
+    let zone = Zone::fixed(east).ok_or_else(|| invalid().detail("UTC timezone offset is out of range."))?;
+    Ok(zone.name().to_string())
+}
+
+/// The text in `INTERVAL '..'`.
+fn interval_text(value: &str) -> Option<&str> {
+    let (word, rest) = value.split_at_checked("interval".len())?;
+    let quoted = rest.trim().strip_prefix('\'')?.strip_suffix('\'')?;
+    word.eq_ignore_ascii_case("interval").then_some(quoted)
+}
+
+/// A date style: what it does not name stays as it was.
+fn date_style(value: &str, before: &str) -> Result<String, SqlError> {
+    let (mut form, mut order) = before.split_once(", ").unwrap_or(("ISO", "MDY"));
+    let (mut form_named, mut order_named) = (false, false);
+    for word in value.split(',').map(|word| word.trim().to_ascii_lowercase()) {
+        let (own_form, own_order) = match word.as_str() {
+            "iso" => (Some("ISO"), None),
+            "sql" => (Some("SQL"), None),
+            word if word.starts_with("postgres") => (Some("Postgres"), None),
+            // It also names an order, if nothing else does.
+            "german" => {
+                if !order_named {
+                    order = "DMY";
+                }
+                (Some("German"), None)
+            }
+            "mdy" | "us" => (None, Some("MDY")),
+            word if word.starts_with("noneuro") => (None, Some("MDY")),
+            "dmy" => (None, Some("DMY")),
+            word if word.starts_with("euro") => (None, Some("DMY")),
+            "ymd" => (None, Some("YMD")),
+            "default" => (Some("ISO"), Some("MDY")),
+            _ => {
+                let detail = format!("Unrecognized key word: \"{word}\".");
+                return Err(invalid_value("DateStyle", value).detail(detail));
+            }
+        };
+        let conflict = form_named && own_form.is_some_and(|own| own != form)
+            || order_named && own_order.is_some_and(|own| own != order);
+        if conflict {
+            let detail = "Conflicting \"datestyle\" specifications.";
+            return Err(invalid_value("DateStyle", value).detail(detail));
+        }
+        form_named |= own_form.is_some();
+        order_named |= own_order.is_some();
+        (form, order) = (own_form.unwrap_or(form), own_order.unwrap_or(order));
     }
-    Ok(format!("ISO, {order}"))
+    Ok(format!("{form}, {order}"))
+}
+
+/// The meaning of TimeZone, DateStyle and IntervalStyle, which were checked when they were set.
+fn text_settings(zone: &str, dates: &str, intervals: &str) -> TextSettings {
+    let (form, order) = dates.split_once(", ").unwrap_or(("", ""));
+    TextSettings {
+        zone: Zone::find(zone).unwrap_or(Zone::UTC),
+        form: match form {
+            "SQL" => DateForm::Sql,
+            "Postgres" => DateForm::Postgres,
+            "German" => DateForm::German,
+            _ => DateForm::Iso,
+        },
+        order: match order {
+            "DMY" => DateOrder::Dmy,
+            "YMD" => DateOrder::Ymd,
+            _ => DateOrder::Mdy,
+        },
+        intervals: match intervals {
+            "postgres_verbose" => IntervalForm::Verbose,
+            "sql_standard" => IntervalForm::SqlStandard,
+            "iso_8601" => IntervalForm::Iso8601,
+            _ => IntervalForm::Postgres,
+        },
+        ..TextSettings::plain()
+    }
 }
 
 /// 0A000 for a level of isolation that is not kept.

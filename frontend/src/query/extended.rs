@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use planner::types::{Datum, Type, Value};
+use planner::types::{Datum, TextSettings, Type, Value};
 use planner::{Execution, Prepared, Session, SqlError, sqlstate};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -58,7 +58,7 @@ pub(crate) fn bind(
     if session.has_cursor(&bind.portal) {
         return Err(Portals::duplicate(&bind.portal));
     }
-    let portal = portal(prepared, bind)?;
+    let portal = portal(prepared, bind, &session.text_settings())?;
     let bytes = portal.bytes(bind);
     portals.bind(&bind.portal, portal, bytes)?;
     replies.bind_complete();
@@ -229,7 +229,7 @@ async fn without_rows<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Makes a portal: checks the numbers of parameters and formats, and reads the parameters.
-fn portal(prepared: Arc<Prepared>, bind: &Bind) -> Result<Portal, SqlError> {
+fn portal(prepared: Arc<Prepared>, bind: &Bind, settings: &TextSettings) -> Result<Portal, SqlError> {
     let types = prepared.parameter_types();
     let violation = |message: String| Err(SqlError::new(sqlstate::PROTOCOL_VIOLATION, message));
     if bind.count != types.len() {
@@ -256,7 +256,7 @@ fn portal(prepared: Arc<Prepared>, bind: &Bind) -> Result<Portal, SqlError> {
     }
     let mut parameters: Vec<Datum> = Vec::with_capacity(bind.count);
     for (index, (value, ty)) in bind.values().zip(types).enumerate() {
-        let read = value.map(|bytes| parameter(ty, bytes, bind.formats.binary(index))).transpose();
+        let read = value.map(|bytes| parameter(ty, bytes, bind.formats.binary(index), settings)).transpose();
         parameters.push(read.map_err(|mut error| {
             error.context.get_or_insert_with(|| format!("portal parameter ${}", index + 1));
             error
@@ -265,6 +265,6 @@ fn portal(prepared: Arc<Prepared>, bind: &Bind) -> Result<Portal, SqlError> {
     Ok(Portal { prepared, formats: bind.results.clone(), progress: Progress::Bound(parameters) })
 }
 
-fn parameter(ty: &Type, bytes: &[u8], binary: bool) -> Result<Value, SqlError> {
-    if binary { Value::from_binary(ty, bytes) } else { Value::from_text(ty, check_utf8(bytes)?) }
+fn parameter(ty: &Type, bytes: &[u8], binary: bool, settings: &TextSettings) -> Result<Value, SqlError> {
+    if binary { Value::from_binary(ty, bytes) } else { Value::from_text_in(ty, check_utf8(bytes)?, settings) }
 }

@@ -30,7 +30,7 @@ pub(crate) async fn send<S: AsyncRead + AsyncWrite + Unpin>(
             return Ok(Sent::Limit);
         }
         if let Some(row) = cursor.batch.next() {
-            stream.replies().data_row(&row, formats);
+            stream.replies().data_row(&row, formats, &cursor.rows.text);
             sent += 1;
             stream.flush_large().await?;
             continue;

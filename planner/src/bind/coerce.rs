@@ -76,6 +76,8 @@ impl Binder {
                         return cast_value(value, to, strength == Strength::Explicit)
                             .map(|value| Expr::Const(Some(value)));
                     }
+                    // What the text means depends on the session, and plans are shared.
+                    to if to.is_datetime() && !is_absolute(to, text) => {}
                     to => return Value::from_text(to, text).map(|value| Expr::Const(Some(value))),
                 },
                 _ => {}
@@ -99,11 +101,13 @@ impl Binder {
         let is_bpchar = matches!(from, Type::Bpchar(_));
         let same_text = from.is_text() && !is_bpchar && matches!(to, Type::Text | Type::Varchar(None))
             || is_bpchar && matches!(to, Type::Bpchar(None));
+        let same_moment = from.is_datetime() && from.plain() == *to;
         let same_number = matches!((&from, to), (Type::Numeric(_), Type::Numeric(None)));
-        if same_text && !matches!(from, Type::Opaque(..)) || same_number {
+        if same_text && !matches!(from, Type::Opaque(..)) || same_number || same_moment {
             return Ok(expr);
         }
-        if let (Expr::Const(Some(value)), false) = (&expr, to.is_oid() || from.is_oid()) {
+        let when_run = to.is_oid() || from.is_oid() || to.is_datetime() || from.is_datetime();
+        if let (Expr::Const(Some(value)), false) = (&expr, when_run) {
             return cast_value(value.clone(), to, strength == Strength::Explicit)
                 .map(|value| Expr::Const(Some(value)));
         }
@@ -124,5 +128,32 @@ impl Binder {
                 error
             }
         })
+    }
+}
+
+/// What is behind `hh:mm[:ss[.f]]` in a form.
+fn behind_time(form: &str) -> Option<&str> {
+    let rest = form.strip_prefix("00:00")?;
+    let Some(seconds) = rest.strip_prefix(":00") else { return Some(rest) };
+    Some(seconds.strip_prefix('.').map_or(seconds, |digits| digits.trim_start_matches('0')))
+}
+
+/// Does the text of a date, time or interval mean the same in every session? Few forms are known here; others are
+/// read when the statement runs.
+fn is_absolute(ty: &Type, text: &str) -> bool {
+    // Digits as 0: the form of the text.
+    let form: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let behind_date = form.strip_prefix("0000-00-00");
+    let rest = behind_date.and_then(|rest| rest.strip_prefix([' ', 'T'])).and_then(behind_time);
+    match ty {
+        Type::Date => behind_date == Some(""),
+        Type::Timestamp(_) => behind_date == Some("") || rest == Some(""),
+        Type::Timestamptz(_) => {
+            rest.is_some_and(|rest| matches!(rest, "Z" | "+00" | "-00" | "+00:00" | "-00:00"))
+        }
+        Type::Time(_) => behind_time(&form) == Some(""),
+        // A sign in front counts for all parts in one style of intervals.
+        Type::Interval(_) => !text.contains('-'),
+        _ => false,
     }
 }

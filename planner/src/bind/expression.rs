@@ -114,6 +114,12 @@ impl Binder {
 
     fn negate(&mut self, arg: &Syntax) -> Result<Typed, SqlError> {
         let arg = self.expr(arg)?;
+        if let (Type::Interval(_), Some(found)) =
+            (&arg.ty, resolve("interval_um", std::slice::from_ref(&arg.ty)))
+        {
+            let arguments = vec![arg.expr];
+            return Ok(Typed::new(Expr::Call { function: found.function, arguments }, found.result));
+        }
         if !arg.ty.is_number() {
             return Err(SqlError::new(
                 sqlstate::UNDEFINED_FUNCTION,

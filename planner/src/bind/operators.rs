@@ -2,7 +2,7 @@
 
 use super::binder::{Binder, Typed};
 use crate::error::{SqlError, sqlstate};
-use crate::expression::{Expr, Strength, castable, resolve};
+use crate::expression::{Expr, NotUnique, Strength, castable, resolve, resolve_operator};
 use crate::statement::{Operator, Syntax};
 use crate::types::Type;
 
@@ -265,15 +265,8 @@ impl Binder {
 
     fn arithmetic(&mut self, op: Operator, left: Typed, right: Typed) -> Result<Typed, SqlError> {
         let failed = no_operator(op.symbol(), &left.ty, &right.ty);
-        // A date moves by whole days.
-        if left.ty == Type::Date && (right.ty.is_integer() || right.ty == Type::Date) {
-            let ty = match (op, &right.ty) {
-                (Operator::Minus, Type::Date) => Type::Int4,
-                (Operator::Plus | Operator::Minus, ty) if ty.is_integer() => Type::Date,
-                _ => return Err(failed),
-            };
-            let (left, right) = (Box::new(left.expr), Box::new(right.expr));
-            return Ok(Typed::new(Expr::Arithmetic { op, ty: ty.clone(), left, right }, ty));
+        if left.ty.is_datetime() || right.ty.is_datetime() {
+            return self.datetime_operator(op, left, right);
         }
         let mut common = match self.common_type(&left.ty, &right.ty) {
             Ok(Type::Unknown) => Type::Int4,
@@ -295,6 +288,29 @@ impl Binder {
         let left = Box::new(self.coerce(left, &common, Strength::Implicit)?);
         let right = Box::new(self.coerce(right, &common, Strength::Implicit)?);
         Ok(Typed::new(Expr::Arithmetic { op, ty: common.clone(), left, right }, common))
+    }
+
+    /// An operator on dates, times and intervals is a call of its function.
+    fn datetime_operator(&mut self, op: Operator, left: Typed, right: Typed) -> Result<Typed, SqlError> {
+        let given = [left.ty.clone(), right.ty.clone()];
+        let found = match resolve_operator(op, &given) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Err(no_operator(op.symbol(), &left.ty, &right.ty)),
+            Err(NotUnique) => {
+                let text = format!("operator is not unique: {} {} {}", left.ty, op.symbol(), right.ty);
+                return Err(SqlError::new("42725", text).hint(
+                    "Could not choose a best candidate operator. You might need to add explicit type casts.",
+                ));
+            }
+        };
+        let mut arguments = Vec::with_capacity(2);
+        for (side, ty) in [left, right].into_iter().zip(&found.sides) {
+            arguments.push(self.coerce(side, ty, Strength::Implicit)?);
+        }
+        if found.swapped {
+            arguments.reverse();
+        }
+        Ok(Typed::new(Expr::Call { function: found.function, arguments }, found.result))
     }
 
     /// Binds IN (..).

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::lines::Quoting;
 use crate::error::{SqlError, sqlstate};
 use crate::statement::{CopyColumns, CopyFormat, CopyHeader, CopyOptions};
-use crate::types::Datum;
+use crate::types::{Datum, TextSettings};
 
 /// The options of a COPY of text or csv, checked and with their defaults.
 #[derive(Debug)]
@@ -263,7 +263,7 @@ impl Format {
     }
 
     /// A line with its newline.
-    pub(super) fn join(&self, row: &[Datum]) -> Bytes {
+    pub(super) fn join(&self, row: &[Datum], settings: &TextSettings) -> Bytes {
         let mut out = Vec::with_capacity(64);
         for (at, datum) in row.iter().enumerate() {
             if at > 0 {
@@ -272,7 +272,7 @@ impl Format {
             match datum {
                 None => out.extend_from_slice(self.null.as_bytes()),
                 Some(value) => {
-                    let text = value.to_string_text();
+                    let text = value.to_string_text_in(settings);
                     if self.csv {
                         self.write_csv(&text, self.force_quote.get(at) == Some(&true), row.len(), &mut out)
                     } else {

@@ -5,7 +5,7 @@ use super::lines::Lines;
 use super::tuples::Tuples;
 use crate::error::{SqlError, sqlstate};
 use crate::statement::CopyHeader;
-use crate::types::{Datum, Type, Value, bad_utf8};
+use crate::types::{Datum, TextSettings, Type, Value, bad_utf8};
 
 /// Characters of a line or value that an error shows.
 const SHOWN_CHARS: usize = 100;
@@ -17,6 +17,8 @@ pub(super) struct Reader {
     /// Names and types of the columns that come.
     names: Vec<String>,
     types: Vec<Type>,
+    /// How their texts are read.
+    text: TextSettings,
     input: Input,
 }
 
@@ -45,12 +47,18 @@ pub(super) struct Record {
 
 impl Reader {
     /// For these columns of a table. No format: binary.
-    pub(super) fn new(table: &str, names: Vec<String>, types: Vec<Type>, format: Option<Format>) -> Reader {
+    pub(super) fn new(
+        table: &str,
+        names: Vec<String>,
+        types: Vec<Type>,
+        format: Option<Format>,
+        text: TextSettings,
+    ) -> Reader {
         let input = match format {
             None => Input::Tuples(Tuples::default()),
             Some(format) => Input::Lines { lines: Lines::new(format.quoting()), format, begun: false },
         };
-        Reader { table: table.to_owned(), names, types, input }
+        Reader { table: table.to_owned(), names, types, text, input }
     }
 
     /// How many columns come.
@@ -157,7 +165,7 @@ impl Reader {
         }
         let value = |(at, field): (usize, Option<String>)| {
             let Some(field) = field else { return Ok(None) };
-            let read = Value::from_text(&self.types[at], &field);
+            let read = Value::from_text_in(&self.types[at], &field, &self.text);
             read.map(Some).map_err(|error| {
                 let column = &self.names[at];
                 error.context(format!("{}, column {column}: \"{}\"", self.at(number), shown(&field)))

@@ -52,7 +52,7 @@ pub(super) async fn fetch(run: &Run<'_>, name: &str, direction: Direction) -> Re
     let (columns, binary) = (cursor.columns.clone(), cursor.info.binary);
     run.session.put_cursor_back(cursor);
     gone?;
-    let mut rows = Rows::new(columns, RowStream::held(rows), "FETCH");
+    let mut rows = Rows::new(columns, RowStream::held(rows), run.session.text_settings(), "FETCH");
     rows.binary = binary;
     Ok(Execution::Rows(rows))
 }

@@ -40,13 +40,13 @@ pub(crate) async fn execute(
 ) -> Result<Execution, SqlError> {
     let rows = |rows, verb| {
         let columns = columns.cloned().unwrap_or_else(|| Arc::from([]));
-        Execution::Rows(Rows::new(columns, rows, verb))
+        Execution::Rows(Rows::new(columns, rows, run.env.text.clone(), verb))
     };
     match plan {
         Plan::Empty => Ok(Execution::Empty),
         Plan::Select(select) => Ok(rows(read::stream(run, select).await?, "SELECT")),
-        Plan::Insert(insert) => Ok(written("INSERT 0", insert::insert(run, insert).await?, columns)),
-        Plan::Change(change) => Ok(written(change.command, change::change(run, change).await?, columns)),
+        Plan::Insert(insert) => Ok(written("INSERT 0", insert::insert(run, insert).await?, columns, run)),
+        Plan::Change(change) => Ok(written(change.command, change::change(run, change).await?, columns, run)),
         Plan::Truncate(tables) => {
             Box::pin(change::truncate(run, tables)).await?;
             Ok(Execution::Done { tag: "TRUNCATE TABLE".into() })
@@ -66,7 +66,7 @@ pub(crate) async fn execute(
         }
         Plan::CopyOut { select, options } => {
             let rows = read::stream(run, select).await?;
-            Ok(Execution::CopyOut(CopyOut::new(select, rows, options)?))
+            Ok(Execution::CopyOut(CopyOut::new(select, rows, options, run.env.text.clone())?))
         }
         Plan::Explain { analyze, plan } => {
             let lines = Box::pin(explain::explain(run, plan, *analyze)).await?;
@@ -84,9 +84,17 @@ pub(crate) async fn execute(
 }
 
 /// The result of a write: rows of RETURNING, or a tag.
-fn written(verb: &'static str, changed: Changed, columns: Option<&Arc<[Column]>>) -> Execution {
+fn written(
+    verb: &'static str,
+    changed: Changed,
+    columns: Option<&Arc<[Column]>>,
+    run: &Run<'_>,
+) -> Execution {
     match columns {
-        Some(columns) => Execution::Rows(Rows::new(columns.clone(), RowStream::held(changed.returned), verb)),
+        Some(columns) => {
+            let (rows, text) = (RowStream::held(changed.returned), run.env.text.clone());
+            Execution::Rows(Rows::new(columns.clone(), rows, text, verb))
+        }
         None => Execution::Done { tag: format!("{verb} {}", changed.count) },
     }
 }

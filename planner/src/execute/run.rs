@@ -11,7 +11,7 @@ use crate::memory::Memory;
 use crate::pg_catalog;
 use crate::prepared::Prepared;
 use crate::session::Session;
-use crate::types::Datum;
+use crate::types::{Datum, TextSettings, now_micros};
 
 /// One run of a plan.
 pub(crate) struct Run<'a> {
@@ -40,13 +40,16 @@ impl<'a> Run<'a> {
 /// What the expressions of a statement that starts now see.
 pub(crate) fn env(context: &Context, session: &Session, prepared: &Prepared, params: Vec<Datum>) -> Env {
     let memory = Memory::of(&context.memory);
+    let now = session.now();
     Env {
         params,
         session: session.view(),
         snapshot: prepared.snapshot.clone(),
         system_relations: &pg_catalog::RELATIONS,
         info: context.info.clone(),
-        now: session.now(),
+        now,
+        started: if session.in_block() { now_micros() } else { now },
+        text: TextSettings { now, ..session.text_settings() },
         tables: Arc::new(Tables::new(&context.kv, session, &memory)),
         interrupt: Interrupt::at(session.deadline()),
         memory,

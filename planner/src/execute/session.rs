@@ -40,7 +40,7 @@ fn show(
             .collect(),
     };
     let columns = columns.cloned().unwrap_or_else(|| Arc::from([]));
-    Ok(Execution::Rows(Rows::new(columns, RowStream::ready(rows), "SHOW")))
+    Ok(Execution::Rows(Rows::new(columns, RowStream::ready(rows), session.text_settings(), "SHOW")))
 }
 
 /// Runs a statement that gives no rows, and gives its tag.

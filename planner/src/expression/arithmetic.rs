@@ -23,23 +23,13 @@ pub(crate) fn integer(ty: &Type, value: i128) -> Result<Value, SqlError> {
     fitted.ok_or_else(|| out_of_range(ty))
 }
 
-/// `left op right`, both already of the operand type (a date moves by whole days); `ty` is the type of the result.
+/// `left op right`, both already of the operand type; `ty` is the type of the result.
 pub(crate) fn binary(op: Operator, ty: &Type, left: Value, right: Value) -> Result<Value, SqlError> {
     match (&left, &right) {
         (Value::Float4(a), Value::Float4(b)) => float4(op, *a, *b),
         (Value::Float8(a), Value::Float8(b)) if op == Operator::Power => power(*a, *b),
         (Value::Float8(a), Value::Float8(b)) => float8(op, *a, *b),
         (Value::Numeric(a), Value::Numeric(b)) => numeric(op, a, b),
-        (Value::Date(a), Value::Date(b)) if op == Operator::Minus => {
-            integer(ty, i128::from(*a) - i128::from(*b))
-        }
-        (Value::Date(a), b) => {
-            let days = i128::from(b.as_i64().unwrap_or(0));
-            let days = i128::from(*a) + if op == Operator::Minus { -days } else { days };
-            i32::try_from(days)
-                .map(Value::Date)
-                .map_err(|_| SqlError::new(sqlstate::DATETIME_OVERFLOW, "date out of range"))
-        }
         _ => match (left.as_i64(), right.as_i64()) {
             (Some(a), Some(b)) => whole(op, ty, i128::from(a), i128::from(b)),
             _ => Err(SqlError::internal("arithmetic on values that are not numbers")),

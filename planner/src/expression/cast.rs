@@ -1,9 +1,9 @@
 //! Casts: which are allowed where, what they do, and the type that two values share.
 
 use super::env::Env;
-use super::{arithmetic, object_names};
+use super::{arithmetic, datetime, object_names};
 use crate::error::{SqlError, sqlstate};
-use crate::types::{Array, MICROS_PER_DAY, Numeric, Type, Value, fit_bpchar, fit_varchar, unpadded};
+use crate::types::{Array, Numeric, TextSettings, Type, Value, fit_bpchar, fit_varchar, unpadded};
 
 /// How a cast is asked for: each level allows all that the one before allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,8 +60,23 @@ pub(crate) fn common_type(a: &Type, b: &Type) -> Option<Type> {
         return Some(Type::Oid);
     }
     match (a, b) {
-        (Type::Date, Type::Timestamptz) | (Type::Timestamptz, Type::Date) => Some(Type::Timestamptz),
+        _ if datetime_cast(a, b) == Some(Strength::Implicit) => Some(b.plain()),
+        _ if datetime_cast(b, a) == Some(Strength::Implicit) => Some(a.plain()),
         (Type::Array(x), Type::Array(y)) => Some(Type::Array(Box::new(common_type(x, y)?))),
+        _ => None,
+    }
+}
+
+/// At which strength a date, time or interval becomes another one; `None` if it does not.
+fn datetime_cast(from: &Type, to: &Type) -> Option<Strength> {
+    match (from, to) {
+        (Type::Date, Type::Timestamp(_) | Type::Timestamptz(_))
+        | (Type::Timestamp(_), Type::Timestamptz(_))
+        | (Type::Time(_), Type::Timetz(_) | Type::Interval(_)) => Some(Strength::Implicit),
+        (Type::Timestamp(_), Type::Date | Type::Time(_))
+        | (Type::Timestamptz(_), Type::Date | Type::Time(_) | Type::Timetz(_) | Type::Timestamp(_))
+        | (Type::Timetz(_) | Type::Interval(_), Type::Time(_)) => Some(Strength::Assignment),
+        (from, to) if from.plain() == to.plain() => Some(Strength::Implicit),
         _ => None,
     }
 }
@@ -84,8 +99,9 @@ pub(crate) fn castable(from: &Type, to: &Type, strength: Strength) -> bool {
         (Type::Oid | Type::Regclass | Type::Regtype, Type::Int8 | Type::Int4) => {
             strength >= Strength::Assignment
         }
-        (Type::Date, Type::Timestamptz) => true,
-        (Type::Timestamptz, Type::Date) => strength >= Strength::Assignment,
+        _ if from.is_datetime() && to.is_datetime() && !matches!(from, Type::Array(_)) => {
+            datetime_cast(from, to).is_some_and(|least| strength >= least)
+        }
         (Type::Json, Type::Jsonb) | (Type::Jsonb, Type::Json) => strength >= Strength::Assignment,
         (Type::Array(a), Type::Array(b)) => castable(a, b, strength),
         (Type::Int4, Type::Bool) | (Type::Bool, Type::Int4) => strength == Strength::Explicit,
@@ -113,12 +129,24 @@ pub(super) fn cast(
         (to, Value::Oid(oid)) if to.is_text() && !matches!(from, Type::Oid) => {
             Ok(Value::Text(object_names::oid_text(*oid, from, env)))
         }
-        _ => cast_value(value, to, explicit),
+        _ => cast_value_in(value, to, explicit, &env.text),
     }
 }
 
-/// Casts a value where no catalog is needed, which is everything but names of relations and types.
+/// Casts a value where neither the catalog is needed nor the session: everything but names of relations and types,
+/// dates, times and intervals.
 pub(crate) fn cast_value(value: Value, to: &Type, explicit: bool) -> Result<Value, SqlError> {
+    cast_value_in(value, to, explicit, &TextSettings::plain())
+}
+
+/// Casts a value where no catalog is needed, by the settings of a session.
+pub(crate) fn cast_value_in(
+    value: Value,
+    to: &Type,
+    explicit: bool,
+    settings: &TextSettings,
+) -> Result<Value, SqlError> {
+    let into_text = |value| into_text(value, settings);
     match to {
         Type::Unknown => Ok(value),
         Type::Bool => to_bool(value),
@@ -126,31 +154,17 @@ pub(crate) fn cast_value(value: Value, to: &Type, explicit: bool) -> Result<Valu
         Type::Float4 | Type::Float8 => to_float(value, to),
         Type::Numeric(limits) => to_numeric(value, to, *limits).map(Value::Numeric),
         Type::Varchar(Some(limit)) => to_varchar(into_text(value), *limit as usize, explicit),
-        Type::Bpchar(length) => to_bpchar(value, *length, explicit),
+        Type::Bpchar(length) => to_bpchar(value, *length, explicit, settings),
         Type::Name | Type::Char => Value::from_text(to, &into_text(value)),
         Type::Text | Type::Varchar(None) | Type::Opaque(..) => Ok(Value::Text(into_text(value))),
         Type::Json => match value {
             Value::Json(_) => Ok(value),
             other => Value::from_text(&Type::Json, &into_text(other)),
         },
-        Type::Date => match value {
-            Value::Timestamptz(i64::MAX) => Ok(Value::Date(i32::MAX)),
-            Value::Timestamptz(i64::MIN) => Ok(Value::Date(i32::MIN)),
-            Value::Timestamptz(micros) => Ok(Value::Date(micros.div_euclid(MICROS_PER_DAY) as i32)),
-            other => through_text(other, to),
-        },
-        Type::Timestamptz => match value {
-            Value::Date(i32::MAX) => Ok(Value::Timestamptz(i64::MAX)),
-            Value::Date(i32::MIN) => Ok(Value::Timestamptz(i64::MIN)),
-            Value::Date(days) => i64::from(days)
-                .checked_mul(MICROS_PER_DAY)
-                .map(Value::Timestamptz)
-                .ok_or_else(|| SqlError::new(sqlstate::DATETIME_OVERFLOW, "date out of range for timestamp")),
-            other => through_text(other, to),
-        },
+        to if to.is_datetime() && !matches!(to, Type::Array(_)) => datetime::cast(value, to, settings),
         Type::Oid | Type::Regclass | Type::Regtype => to_oid(value, to),
-        Type::Array(element) => to_array(value, to, element, explicit),
-        Type::Uuid | Type::Bytea | Type::Jsonb => through_text(value, to),
+        Type::Array(element) => to_array(value, to, element, explicit, settings),
+        _ => through_text(value, to),
     }
 }
 
@@ -256,10 +270,15 @@ fn to_varchar(text: String, limit: usize, explicit: bool) -> Result<Value, SqlEr
     Ok(Value::text(&text[..end]))
 }
 
-fn to_bpchar(value: Value, length: Option<u32>, explicit: bool) -> Result<Value, SqlError> {
+fn to_bpchar(
+    value: Value,
+    length: Option<u32>,
+    explicit: bool,
+    settings: &TextSettings,
+) -> Result<Value, SqlError> {
     match value {
         Value::Bpchar(text) => fit_bpchar(&text, length, explicit).map(Value::Bpchar),
-        other => fit_bpchar(&into_text(other), length, explicit).map(Value::Bpchar),
+        other => fit_bpchar(&into_text(other, settings), length, explicit).map(Value::Bpchar),
     }
 }
 
@@ -276,16 +295,24 @@ fn to_oid(value: Value, to: &Type) -> Result<Value, SqlError> {
     }
 }
 
-fn to_array(value: Value, to: &Type, element: &Type, explicit: bool) -> Result<Value, SqlError> {
+fn to_array(
+    value: Value,
+    to: &Type,
+    element: &Type,
+    explicit: bool,
+    settings: &TextSettings,
+) -> Result<Value, SqlError> {
     match value {
         Value::Array(array) if array.element == *element => Ok(Value::Array(array)),
         Value::Array(array) => {
             let items = array.items.iter().cloned();
-            let cast = items.map(|item| item.map(|item| cast_value(item, element, explicit)).transpose());
+            let cast = items
+                .map(|item| item.map(|item| cast_value_in(item, element, explicit, settings)).transpose());
             let items = cast.collect::<Result<_, _>>()?;
             let dimensions = array.dimensions.clone();
             Ok(Value::Array(Array { element: element.clone(), items, dimensions }.into()))
         }
+        Value::Text(text) => Value::from_text_in(to, &text, settings),
         other => through_text(other, to),
     }
 }
@@ -310,14 +337,14 @@ fn json_number(text: &str, to: &Type) -> Result<Numeric, SqlError> {
     }
 }
 
-fn into_text(value: Value) -> String {
+fn into_text(value: Value, settings: &TextSettings) -> String {
     match value {
         Value::Text(text) | Value::Json(text) | Value::Jsonb(text) => text,
         // Blanks at the end are not part of it.
         Value::Bpchar(text) => unpadded(&text).to_string(),
         // boolean's text is its name, unlike its output.
         Value::Bool(v) => v.to_string(),
-        other => other.to_string_text(),
+        other => other.to_string_text_in(settings),
     }
 }
 

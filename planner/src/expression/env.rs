@@ -13,7 +13,7 @@ use crate::interrupt::Interrupt;
 use crate::key_encoding::KeySpan;
 use crate::memory::{HeldRows, Memory};
 use crate::search_path::SearchPath;
-use crate::types::{Datum, Row, Type};
+use crate::types::{Datum, Row, TextSettings, Type};
 
 /// What an execution gives its expressions besides rows. A clone shares the session and the tables.
 #[derive(Clone)]
@@ -32,6 +32,10 @@ pub(crate) struct Env {
     pub(crate) now: i64,
     /// The stored tables, for queries inside.
     pub(crate) tables: Arc<dyn StoredTables>,
+    /// When the statement began, in microseconds since 2000.
+    pub(crate) started: i64,
+    /// How the session reads and writes values as text.
+    pub(crate) text: TextSettings,
     /// When the statement must end.
     pub(crate) interrupt: Interrupt,
     /// What it holds in rows and values.

@@ -8,6 +8,8 @@ mod eval;
 mod expr;
 mod functions;
 mod cast;
+mod datetime;
+mod parts;
 mod object_names;
 mod arithmetic;
 mod pattern;
@@ -19,11 +21,12 @@ mod env;
 mod results;
 
 pub(crate) use arithmetic::{binary as arithmetic, integer};
-pub(crate) use cast::{Strength, cast_value, castable, common_type};
+pub(crate) use cast::{Strength, cast_value, cast_value_in, castable, common_type};
 pub(crate) use env::{CursorInfo, Env, SessionView, StoredScan, StoredTables, SystemRelation};
 pub(crate) use expr::Expr;
 pub(crate) use functions::{
-    Accumulator, AggregateFunction, is_aggregate, is_missing, resolve, resolve_aggregate,
+    Accumulator, AggregateFunction, NotUnique, is_aggregate, is_missing, resolve, resolve_aggregate,
+    resolve_operator,
 };
 pub(crate) use object_names::{INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, index_definition};
 pub(crate) use results::Results;

@@ -1,15 +1,20 @@
 //! Type names from the parser's tree into ours.
 
 use sqlparser::ast::{
-    ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, ObjectName, ObjectNamePart, TimezoneInfo,
+    ArrayElemTypeDef, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Interval, IntervalFields,
+    ObjectName, ObjectNamePart, TimezoneInfo,
 };
 
 use super::converter::fold;
 use crate::error::{SqlError, sqlstate};
-use crate::types::Type;
+use crate::types::datetime::{
+    ALL_DIGITS, ALL_FIELDS, DAY_FIELD, HOUR_FIELD, MINUTE_FIELD, MONTH_FIELD, SECOND_FIELD, YEAR_FIELD,
+};
+use crate::types::{IntervalLimit, Type};
 
 const SUPPORTED_TYPES: &str = "Supported: smallint, integer, bigint, boolean, real, double precision, numeric, text, \
-                               varchar, char, bytea, uuid, date, timestamptz, json, jsonb, and arrays of them.";
+                               varchar, char, bytea, uuid, date, time, timetz, timestamp, timestamptz, interval, \
+                               json, jsonb, and arrays of them.";
 
 /// A type by its plain name.
 pub(super) fn named_type(name: &str) -> Option<Type> {
@@ -27,7 +32,11 @@ pub(super) fn named_type(name: &str) -> Option<Type> {
         "bytea" => Type::Bytea,
         "uuid" => Type::Uuid,
         "date" => Type::Date,
-        "timestamptz" => Type::Timestamptz,
+        "time" => Type::Time(None),
+        "timetz" => Type::Timetz(None),
+        "timestamp" => Type::Timestamp(None),
+        "timestamptz" => Type::Timestamptz(None),
+        "interval" => Type::Interval(None),
         "json" => Type::Json,
         "jsonb" => Type::Jsonb,
         "name" => Type::Name,
@@ -80,14 +89,17 @@ fn plain_type(ty: &DataType) -> Result<Type, SqlError> {
         DataType::Bytea => Type::Bytea,
         DataType::Uuid => Type::Uuid,
         DataType::Date => Type::Date,
-        DataType::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => Type::Timestamptz,
-        DataType::Timestamp(..) | DataType::Datetime(_) => {
-            return Err(SqlError::unsupported("timestamp without time zone").hint("Use timestamptz."));
+        DataType::Timestamp(digits, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => {
+            Type::Timestamptz(precision(*digits))
         }
-        DataType::Time(..) => {
-            return Err(SqlError::unsupported("time").hint("Use timestamptz, or text."));
+        DataType::Timestamp(digits, _) => Type::Timestamp(precision(*digits)),
+        DataType::Time(digits, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => {
+            Type::Timetz(precision(*digits))
         }
-        DataType::Interval { .. } => return Err(SqlError::unsupported("interval").hint(SUPPORTED_TYPES)),
+        DataType::Time(digits, _) => Type::Time(precision(*digits)),
+        DataType::Interval { fields, precision: digits } => {
+            Type::Interval(interval_limit(fields.as_ref().map(interval_fields), *digits))
+        }
         DataType::JSON => Type::Json,
         DataType::JSONB => Type::Jsonb,
         DataType::Regclass => Type::Regclass,
@@ -140,6 +152,57 @@ fn length_limit(length: Option<CharacterLength>, name: &str) -> Result<Option<u3
     Err(SqlError::new(sqlstate::INVALID_PARAMETER, problem))
 }
 
+/// Digits of a second. PostgreSQL takes six at most; more are cut to six.
+fn precision(digits: Option<u64>) -> Option<u8> {
+    digits.map(|digits| digits.min(6) as u8)
+}
+
+/// What an interval type keeps.
+fn interval_limit(fields: Option<u16>, digits: Option<u64>) -> Option<IntervalLimit> {
+    let precision = precision(digits).map_or(ALL_DIGITS, u16::from);
+    let limit = IntervalLimit { fields: fields.unwrap_or(ALL_FIELDS), precision };
+    (fields.is_some() || digits.is_some()).then_some(limit)
+}
+
+/// The mask of an interval's fields.
+fn interval_fields(fields: &IntervalFields) -> u16 {
+    use IntervalFields as Fields;
+    match fields {
+        Fields::Year => YEAR_FIELD,
+        Fields::Month => MONTH_FIELD,
+        Fields::Day => DAY_FIELD,
+        Fields::Hour => HOUR_FIELD,
+        Fields::Minute => MINUTE_FIELD,
+        Fields::Second => SECOND_FIELD,
+        Fields::YearToMonth => YEAR_FIELD | MONTH_FIELD,
+        Fields::DayToHour => DAY_FIELD | HOUR_FIELD,
+        Fields::DayToMinute => DAY_FIELD | HOUR_FIELD | MINUTE_FIELD,
+        Fields::DayToSecond => DAY_FIELD | HOUR_FIELD | MINUTE_FIELD | SECOND_FIELD,
+        Fields::HourToMinute => HOUR_FIELD | MINUTE_FIELD,
+        Fields::HourToSecond => HOUR_FIELD | MINUTE_FIELD | SECOND_FIELD,
+        Fields::MinuteToSecond => MINUTE_FIELD | SECOND_FIELD,
+    }
+}
+
+/// The type of `INTERVAL '..' field [TO field]`.
+pub(super) fn interval_type(interval: &Interval) -> Result<Type, SqlError> {
+    let (first, last) = (&interval.leading_field, &interval.last_field);
+    let digits = interval.fractional_seconds_precision.or(interval.leading_precision);
+    let Some(first) = first else { return Ok(Type::Interval(interval_limit(None, digits))) };
+    let order = ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"];
+    let masks = [YEAR_FIELD, MONTH_FIELD, DAY_FIELD, HOUR_FIELD, MINUTE_FIELD, SECOND_FIELD];
+    let place = |field: &DateTimeField| order.iter().position(|own| field.to_string() == *own);
+    let syntax = || SqlError::new(sqlstate::SYNTAX, "no such fields of an interval");
+    let first = place(first).ok_or_else(syntax)?;
+    let last = last.as_ref().map_or(Some(first), place).ok_or_else(syntax)?;
+    let allowed = first == last || (first, last) == (0, 1) || first >= 2 && first < last;
+    if !allowed {
+        return Err(syntax());
+    }
+    let mask = masks[first..=last].iter().fold(0, |all, own| all | own);
+    Ok(Type::Interval(interval_limit(Some(mask), digits)))
+}
+
 fn numeric_precision(precision: u64) -> Result<u16, SqlError> {
     match precision {
         1..=1000 => Ok(precision as u16),
@@ -158,6 +221,8 @@ fn custom(name: &ObjectName, modifiers: &[String]) -> Result<Type, SqlError> {
     match (last.as_str(), modifiers) {
         ("varchar", [length]) => Ok(Type::Varchar(length.parse().ok())),
         ("bpchar", [length]) => Ok(Type::Bpchar(length.parse().ok())),
+        ("timetz", [digits]) => Ok(Type::Timetz(precision(digits.parse().ok()))),
+        ("timestamptz", [digits]) => Ok(Type::Timestamptz(precision(digits.parse().ok()))),
         _ => custom_name(&last),
     }
 }
@@ -170,8 +235,8 @@ fn custom_name(name: &str) -> Result<Type, SqlError> {
         "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" => {
             Err(SqlError::unsupported(name).hint("Use uuid with DEFAULT gen_random_uuid()."))
         }
-        "timestamp" | "time" | "timetz" | "interval" | "money" | "inet" | "cidr" | "xml" | "bit"
-        | "varbit" | "point" | "tsvector" | "tsquery" | "macaddr" | "hstore" | "citext" => {
+        "money" | "inet" | "cidr" | "xml" | "bit" | "varbit" | "point" | "tsvector" | "tsquery"
+        | "macaddr" | "hstore" | "citext" => {
             Err(SqlError::unsupported(format!("type {name}")).hint(SUPPORTED_TYPES))
         }
         _ => Err(unknown_type(name).hint(SUPPORTED_TYPES)),

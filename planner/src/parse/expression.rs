@@ -7,7 +7,7 @@ use sqlparser::ast::{
 };
 
 use super::converter::{Converter, fold, is_default};
-use super::data_type::{data_type, named_type, unknown_type};
+use super::data_type::{data_type, interval_type, named_type, unknown_type};
 use super::refuse::{collation, foreign, unsupported};
 use crate::error::{SqlError, sqlstate};
 use crate::statement::{self, Call, Name, Operator, Syntax};
@@ -190,9 +190,16 @@ impl Converter<'_> {
                 arguments.extend(overlay_for.map(|length| self.expr(*length)).transpose()?);
                 call("overlay", arguments)
             }
+            Expr::Interval(interval) => {
+                let ty = interval_type(&interval)?;
+                Syntax::Cast { arg: self.boxed(*interval.value)?, ty }
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                call("timezone", vec![self.expr(*time_zone)?, self.expr(*timestamp)?])
+            }
             Expr::Extract { field, expr, .. } => {
                 let field = field.to_string().to_lowercase();
-                call("date_part", vec![Syntax::String(field), self.expr(*expr)?])
+                call("extract", vec![Syntax::String(field), self.expr(*expr)?])
             }
             other => {
                 return Err(SqlError::unsupported(kind(&other)));

@@ -6,12 +6,14 @@ use sqlparser::ast::{
 };
 
 use super::converter::{Converter, fold, is_default};
+use super::data_type::interval_type;
 use super::refuse::{foreign, unsupported};
 use super::split::first_words;
 use crate::error::{SqlError, sqlstate};
 use crate::search_path::quote_ident;
 use crate::settings::check_isolation;
 use crate::statement::{Statement, Syntax};
+use crate::types::Value;
 
 impl Converter<'_> {
     /// Converts a statement.
@@ -141,7 +143,11 @@ impl Converter<'_> {
                 Statement::Set { local: is_local(&scope), name, value }
             }
             Set::SetTimeZone { local, value } => {
-                Statement::Set { local, name: "TimeZone".into(), value: setting_value(&[value])? }
+                let value = match value {
+                    Expr::Identifier(own) if own.quote_style.is_none() && fold(&own) == "local" => None,
+                    value => setting_value(&[value])?,
+                };
+                Statement::Set { local, name: "TimeZone".into(), value }
             }
             Set::SetNames { charset_name, collation_name } => {
                 foreign(&[(collation_name.is_some(), "collate")])?;
@@ -259,6 +265,11 @@ fn setting_word(value: &Expr) -> Result<String, SqlError> {
             value => value.clone().into_string().unwrap_or_else(|| value.to_string()),
         },
         Expr::Identifier(ident) => ident.value.clone(),
+        // Of a time zone: its text without fields means the same.
+        Expr::Interval(interval) => {
+            let value = Value::from_text(&interval_type(interval)?, &setting_word(&interval.value)?)?;
+            format!("INTERVAL '{}'", value.to_string_text())
+        }
         Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => format!("-{}", setting_word(expr)?),
         _ => return Err(SqlError::new(sqlstate::SYNTAX, "a setting takes a word, a string or a number")),
     })

@@ -117,7 +117,8 @@ fn alignment(ty: &TypeRow) -> &'static str {
 fn category(ty: &Type) -> &'static str {
     match ty {
         Type::Bool => "B",
-        Type::Date | Type::Timestamptz => "D",
+        Type::Interval(_) => "T",
+        ty if ty.is_datetime() => "D",
         ty if ty.is_number() || ty.is_oid() => "N",
         Type::Char => "Z",
         ty if ty.is_text() => "S",

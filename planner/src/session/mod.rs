@@ -21,6 +21,7 @@ use crate::prepared::Prepared;
 use crate::result::Column;
 use crate::search_path::SearchPath;
 use crate::settings::Settings;
+use crate::types::TextSettings;
 
 pub(crate) use cursors::Cursor;
 pub use notice::Notice;
@@ -263,6 +264,12 @@ impl Session {
     /// Has the session a cursor of that name?
     pub fn has_cursor(&self, name: &str) -> bool {
         !name.is_empty() && self.state().transaction.cursors.columns(name).is_some()
+    }
+
+    /// How values are read and written as text now.
+    pub fn text_settings(&self) -> TextSettings {
+        let transaction = &self.state().transaction;
+        TextSettings { now: transaction.now(), ..transaction.settings.text.clone() }
     }
 
     /// The longest time of a statement.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::sql_type::Type;
 use super::value::{Array, Dimension, Value};
-use super::{json, numeric_binary, text};
+use super::{datetime, json, numeric_binary};
 use crate::error::{SqlError, sqlstate};
 
 impl Value {
@@ -74,17 +74,70 @@ fn decode(ty: &Type, bytes: &[u8]) -> Result<Value, SqlError> {
         | Type::Char
         | Type::Opaque(..)
         | Type::Unknown
-        | Type::Json => text::parse(ty, utf8(bytes)?)?,
+        | Type::Json => Value::from_text(ty, utf8(bytes)?)?,
         Type::Bytea => Value::Bytea(Bytes::copy_from_slice(bytes)),
         Type::Uuid => Value::Uuid(Uuid::from_bytes(fixed(ty, bytes)?)),
-        Type::Date => Value::Date(i32::from_be_bytes(fixed(ty, bytes)?)),
-        Type::Timestamptz => Value::Timestamptz(i64::from_be_bytes(fixed(ty, bytes)?)),
+        Type::Date
+        | Type::Time(_)
+        | Type::Timetz(_)
+        | Type::Timestamp(_)
+        | Type::Timestamptz(_)
+        | Type::Interval(_) => decode_datetime(ty, bytes)?,
         Type::Jsonb => match bytes.split_first() {
             Some((1, rest)) => Value::Jsonb(json::canonical(utf8(rest)?)?),
             _ => return Err(SqlError::new(sqlstate::INVALID_BINARY, "unsupported jsonb version number")),
         },
         Type::Oid | Type::Regclass | Type::Regtype => Value::Oid(u32::from_be_bytes(fixed(ty, bytes)?)),
         Type::Array(element) => Value::Array(Arc::new(array(ty, element, bytes)?)),
+    })
+}
+
+/// Reads a date, a time, a timestamp or an interval. 22008 if there is none so far away.
+fn decode_datetime(ty: &Type, bytes: &[u8]) -> Result<Value, SqlError> {
+    let in_range = |fits: bool, what: &str| if fits { Ok(()) } else { Err(datetime::overflow(what)) };
+    let time =
+        |micros: i64| in_range((0..=datetime::MICROS_PER_DAY).contains(&micros), "time").map(|()| micros);
+    let moment = |bytes: &[u8], digits: &Option<u8>| {
+        let micros = i64::from_be_bytes(fixed(ty, bytes)?);
+        let infinite = matches!(micros, i64::MIN | i64::MAX);
+        in_range(infinite || datetime::timestamp(micros).is_some(), "timestamp")?;
+        Ok::<_, SqlError>(datetime::rounded(micros, *digits))
+    };
+    Ok(match ty {
+        Type::Time(digits) => {
+            let micros = i64::from_be_bytes(fixed(ty, bytes)?);
+            Value::Time(datetime::rounded(time(micros)?, *digits))
+        }
+        Type::Timetz(digits) => {
+            let (micros, west) = bytes.split_at_checked(8).ok_or_else(|| invalid(ty))?;
+            let micros = time(i64::from_be_bytes(fixed(ty, micros)?))?;
+            let west = i32::from_be_bytes(fixed(ty, west)?);
+            if west.unsigned_abs() >= 16 * 3600 {
+                let message = "time zone displacement out of range";
+                return Err(SqlError::new(sqlstate::ZONE_DISPLACEMENT, message));
+            }
+            Value::Timetz(datetime::rounded(micros, *digits), -west)
+        }
+        Type::Timestamp(digits) => Value::Timestamp(moment(bytes, digits)?),
+        Type::Timestamptz(digits) => Value::Timestamptz(moment(bytes, digits)?),
+        Type::Interval(limit) => {
+            let bytes: [u8; 16] = fixed(ty, bytes)?;
+            let (micros, rest) = bytes.split_at(8);
+            let (days, months) = rest.split_at(4);
+            let interval = datetime::Interval {
+                micros: i64::from_be_bytes(fixed(ty, micros)?),
+                days: i32::from_be_bytes(fixed(ty, days)?),
+                months: i32::from_be_bytes(fixed(ty, months)?),
+            };
+            Value::Interval(interval.limited(*limit))
+        }
+        _ => {
+            let days = i32::from_be_bytes(fixed(ty, bytes)?);
+            let infinite = matches!(days, i32::MIN | i32::MAX);
+            let julian = i64::from(days) + datetime::EPOCH_JULIAN;
+            in_range(infinite || datetime::date_of_julian(julian).is_some(), "date")?;
+            Value::Date(days)
+        }
     })
 }
 
@@ -155,7 +208,18 @@ fn encode(value: &Value, out: &mut Vec<u8>) {
         Value::Bytea(v) => out.extend_from_slice(v),
         Value::Uuid(v) => out.extend_from_slice(v.as_bytes()),
         Value::Date(v) => out.extend_from_slice(&v.to_be_bytes()),
-        Value::Timestamptz(v) => out.extend_from_slice(&v.to_be_bytes()),
+        Value::Time(v) | Value::Timestamp(v) | Value::Timestamptz(v) => {
+            out.extend_from_slice(&v.to_be_bytes());
+        }
+        Value::Timetz(v, east) => {
+            out.extend_from_slice(&v.to_be_bytes());
+            out.extend_from_slice(&(-east).to_be_bytes());
+        }
+        Value::Interval(v) => {
+            out.extend_from_slice(&v.micros.to_be_bytes());
+            out.extend_from_slice(&v.days.to_be_bytes());
+            out.extend_from_slice(&v.months.to_be_bytes());
+        }
         Value::Jsonb(v) => {
             out.push(1);
             out.extend_from_slice(v.as_bytes());

@@ -18,16 +18,18 @@ mod numeric_binary;
 mod numeric_math;
 mod numeric;
 mod float;
-mod datetime;
 pub(crate) mod declared;
 mod sql_type;
+pub(crate) mod datetime;
 
+pub use datetime::{Interval, IntervalLimit, TextSettings};
 pub use numeric::Numeric;
 pub use sql_type::Type;
+pub(crate) use value::utc;
 pub use value::{Array, Datum, Dimension, Row, Value};
 
 pub(crate) use binary::bad_utf8;
-pub(crate) use datetime::{MICROS_PER_DAY, now_micros, timestamp_to_text};
+pub(crate) use datetime::now_micros;
 pub(crate) use declared::DeclaredType;
 pub(crate) use json::{Json, parse as parse_json, write_string as write_json_string};
 pub(crate) use json_edit::Edit as JsonEdit;

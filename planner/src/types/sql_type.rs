@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::datetime::IntervalLimit;
+
 /// A type of SQL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Type {
@@ -32,8 +34,16 @@ pub enum Type {
     Uuid,
     /// date.
     Date,
-    /// timestamp with time zone.
-    Timestamptz,
+    /// time, with its digits of a second if declared.
+    Time(Option<u8>),
+    /// time with time zone, with its digits of a second if declared.
+    Timetz(Option<u8>),
+    /// timestamp, with its digits of a second if declared.
+    Timestamp(Option<u8>),
+    /// timestamp with time zone, with its digits of a second if declared.
+    Timestamptz(Option<u8>),
+    /// interval, with the fields and digits that it keeps if declared.
+    Interval(Option<IntervalLimit>),
     /// json: the text as it was written.
     Json,
     /// jsonb.
@@ -100,7 +110,11 @@ static TYPES: &[TypeEntry] = &[
     entry(Type::Bpchar(None), 1042, 1014, -1, "bpchar", "character"),
     entry(Type::Varchar(None), 1043, 1015, -1, "varchar", "character varying"),
     entry(Type::Date, 1082, 1182, 4, "date", "date"),
-    entry(Type::Timestamptz, 1184, 1185, 8, "timestamptz", "timestamp with time zone"),
+    entry(Type::Time(None), 1083, 1183, 8, "time", "time without time zone"),
+    entry(Type::Timestamp(None), 1114, 1115, 8, "timestamp", "timestamp without time zone"),
+    entry(Type::Timestamptz(None), 1184, 1185, 8, "timestamptz", "timestamp with time zone"),
+    entry(Type::Interval(None), 1186, 1187, 16, "interval", "interval"),
+    entry(Type::Timetz(None), 1266, 1270, 12, "timetz", "time with time zone"),
     entry(Type::Numeric(None), 1700, 1231, -1, "numeric", "numeric"),
     entry(Type::Regclass, 2205, 2210, 4, "regclass", "regclass"),
     entry(Type::Regtype, 2206, 2211, 4, "regtype", "regtype"),
@@ -120,6 +134,11 @@ impl Type {
             Type::Bpchar(_) => Type::Bpchar(None),
             Type::Varchar(_) => Type::Varchar(None),
             Type::Numeric(_) => Type::Numeric(None),
+            Type::Time(_) => Type::Time(None),
+            Type::Timetz(_) => Type::Timetz(None),
+            Type::Timestamp(_) => Type::Timestamp(None),
+            Type::Timestamptz(_) => Type::Timestamptz(None),
+            Type::Interval(_) => Type::Interval(None),
             other => other.clone(),
         }
     }
@@ -155,16 +174,20 @@ impl Type {
             Type::Numeric(Some((precision, scale))) => {
                 ((i32::from(*precision) << 16) | (i32::from(*scale) & 0x7FF)) + 4
             }
+            Type::Time(Some(digits))
+            | Type::Timetz(Some(digits))
+            | Type::Timestamp(Some(digits))
+            | Type::Timestamptz(Some(digits)) => i32::from(*digits),
+            Type::Interval(Some(limit)) => limit.modifier(),
             _ => -1,
         }
     }
 
     /// The type of a wire number. Types that PostgreSQL has and this server lacks map to the nearest one where
-    /// their formats agree (timestamp to timestamptz); 0 and unknown give `Unknown`.
+    /// their formats agree; 0 and unknown give `Unknown`.
     pub fn from_oid(oid: u32) -> Option<Type> {
         match oid {
             0 | 705 => return Some(Type::Unknown),
-            1114 => return Some(Type::Timestamptz),
             _ => {}
         }
         TYPES.iter().find_map(|entry| {
@@ -206,6 +229,21 @@ impl Type {
         self.is_integer() || matches!(self, Type::Float4 | Type::Float8 | Type::Numeric(_))
     }
 
+    /// Is it a date, a time, a timestamp or an interval, or an array of them? How their texts are read and written
+    /// depends on the session's settings.
+    pub(crate) fn is_datetime(&self) -> bool {
+        match self {
+            Type::Array(element) => element.is_datetime(),
+            Type::Date
+            | Type::Time(_)
+            | Type::Timetz(_)
+            | Type::Timestamp(_)
+            | Type::Timestamptz(_)
+            | Type::Interval(_) => true,
+            _ => false,
+        }
+    }
+
     /// Is it oid or one of its aliases?
     pub(crate) fn is_oid(&self) -> bool {
         matches!(self, Type::Oid | Type::Regclass | Type::Regtype)
@@ -219,6 +257,11 @@ impl fmt::Display for Type {
             Type::Varchar(Some(length)) => write!(f, "character varying({length})"),
             Type::Bpchar(Some(length)) => write!(f, "character({length})"),
             Type::Numeric(Some((precision, scale))) => write!(f, "numeric({precision},{scale})"),
+            Type::Time(Some(digits)) => write!(f, "time({digits}) without time zone"),
+            Type::Timetz(Some(digits)) => write!(f, "time({digits}) with time zone"),
+            Type::Timestamp(Some(digits)) => write!(f, "timestamp({digits}) without time zone"),
+            Type::Timestamptz(Some(digits)) => write!(f, "timestamp({digits}) with time zone"),
+            Type::Interval(Some(limit)) => write!(f, "interval{}", limit.suffix()),
             Type::Unknown => f.write_str("unknown"),
             Type::Opaque(_, name) => f.write_str(name),
             Type::Array(element) => write!(f, "{element}[]"),

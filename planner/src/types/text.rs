@@ -9,19 +9,39 @@ use uuid::Uuid;
 use super::numeric::Numeric;
 use super::sql_type::Type;
 use super::value::{Array, Value};
-use super::{array_literal, datetime, float, json};
+use super::{TextSettings, array_literal, datetime, float, json};
 use crate::error::{SqlError, sqlstate};
 
 impl Value {
     /// Reads PostgreSQL's text format. Errors are PostgreSQL's: 22P02 and 22007 for a malformed text, 22003 and 22008
-    /// for a value out of range, 22001 for one that is too long.
+    /// for a value out of range, 22001 for one that is too long. Dates and times are read as ISO 8601, in UTC.
     pub fn from_text(ty: &Type, text: &str) -> Result<Value, SqlError> {
-        parse(ty, text)
+        parse(ty, text, &TextSettings::plain())
     }
 
-    /// Appends PostgreSQL's text format.
+    /// The same by the settings of a session.
+    pub fn from_text_in(ty: &Type, text: &str, settings: &TextSettings) -> Result<Value, SqlError> {
+        parse(ty, text, settings)
+    }
+
+    /// Appends PostgreSQL's text format; dates and times as ISO 8601, in UTC.
     pub fn to_text(&self, out: &mut Vec<u8>) {
-        format(self, out);
+        format(self, &TextSettings::plain(), out);
+    }
+
+    /// The same by the settings of a session.
+    pub fn to_text_in(&self, settings: &TextSettings, out: &mut Vec<u8>) {
+        format(self, settings, out);
+    }
+
+    /// The text format by the settings of a session, as a string.
+    pub fn to_string_text_in(&self, settings: &TextSettings) -> String {
+        if let Value::Text(text) | Value::Jsonb(text) = self {
+            return text.clone();
+        }
+        let mut out = Vec::new();
+        self.to_text_in(settings, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
     }
 
     /// The text format, by reference if the value is one.
@@ -50,7 +70,7 @@ fn invalid(ty: &Type, text: &str) -> SqlError {
 }
 
 /// Reads a value of the type.
-pub(super) fn parse(ty: &Type, text: &str) -> Result<Value, SqlError> {
+pub(super) fn parse(ty: &Type, text: &str, settings: &TextSettings) -> Result<Value, SqlError> {
     if text.contains('\0') {
         return Err(SqlError::new(
             sqlstate::BAD_ENCODING,
@@ -78,8 +98,12 @@ pub(super) fn parse(ty: &Type, text: &str) -> Result<Value, SqlError> {
         Type::Char => Value::text(truncate(text, 1)),
         Type::Bytea => Value::Bytea(bytea(text)?),
         Type::Uuid => Value::Uuid(Uuid::parse_str(text.trim()).map_err(|_| invalid(ty, text))?),
-        Type::Date => Value::Date(datetime::parse_date(text)?),
-        Type::Timestamptz => Value::Timestamptz(datetime::parse_timestamp(text)?),
+        Type::Date
+        | Type::Time(_)
+        | Type::Timetz(_)
+        | Type::Timestamp(_)
+        | Type::Timestamptz(_)
+        | Type::Interval(_) => parse_datetime(ty, text, settings)?,
         Type::Json => {
             json::parse(text)?;
             Value::Json(text.to_string())
@@ -96,7 +120,26 @@ pub(super) fn parse(ty: &Type, text: &str) -> Result<Value, SqlError> {
                 )
             })?)
         }
-        Type::Array(element) => Value::Array(Arc::new(array(element, text)?)),
+        Type::Array(element) => Value::Array(Arc::new(array(element, text, settings)?)),
+    })
+}
+
+/// Reads a date, a time, a timestamp or an interval.
+fn parse_datetime(ty: &Type, text: &str, settings: &TextSettings) -> Result<Value, SqlError> {
+    Ok(match ty {
+        Type::Time(digits) => Value::Time(datetime::rounded(datetime::parse_time(text, settings)?, *digits)),
+        Type::Timetz(digits) => {
+            let (micros, east) = datetime::parse_timetz(text, settings)?;
+            Value::Timetz(datetime::rounded(micros, *digits), east)
+        }
+        Type::Timestamp(digits) => {
+            Value::Timestamp(datetime::rounded(datetime::parse_timestamp(text, settings)?, *digits))
+        }
+        Type::Timestamptz(digits) => {
+            Value::Timestamptz(datetime::rounded(datetime::parse_timestamptz(text, settings)?, *digits))
+        }
+        Type::Interval(limit) => Value::Interval(datetime::parse_interval(text, *limit, settings)?),
+        _ => Value::Date(datetime::parse_date(text, settings)?),
     })
 }
 
@@ -203,14 +246,14 @@ fn bytea(text: &str) -> Result<Bytes, SqlError> {
 }
 
 /// An array: `{1,NULL,"a b"}`.
-fn array(element: &Type, text: &str) -> Result<Array, SqlError> {
+fn array(element: &Type, text: &str, settings: &TextSettings) -> Result<Array, SqlError> {
     let array_literal::Literal { items, dimensions } = array_literal::split(text)?;
-    let items = items.into_iter().map(|item| item.map(|item| parse(element, &item)).transpose());
+    let items = items.into_iter().map(|item| item.map(|item| parse(element, &item, settings)).transpose());
     Ok(Array { element: element.clone(), items: items.collect::<Result<_, _>>()?, dimensions })
 }
 
 /// Appends the text format.
-fn format(value: &Value, out: &mut Vec<u8>) {
+fn format(value: &Value, settings: &TextSettings, out: &mut Vec<u8>) {
     use std::io::Write;
     // Writing into a Vec does not fail.
     let _ = match value {
@@ -237,17 +280,22 @@ fn format(value: &Value, out: &mut Vec<u8>) {
             Ok(())
         }
         Value::Uuid(v) => write!(out, "{v}"),
-        Value::Date(v) => write!(out, "{}", datetime::date_to_text(*v)),
-        Value::Timestamptz(v) => write!(out, "{}", datetime::timestamp_to_text(*v)),
+        Value::Date(v) => write!(out, "{}", datetime::date_to_text(*v, settings)),
+        Value::Time(v) => write!(out, "{}", datetime::time_to_text(*v)),
+        Value::Timetz(v, east) => write!(out, "{}", datetime::timetz_to_text(*v, *east)),
+        Value::Timestamp(v) => write!(out, "{}", datetime::timestamp_to_text(*v, settings)),
+        Value::Timestamptz(v) => write!(out, "{}", datetime::timestamptz_to_text(*v, settings)),
+        Value::Interval(v) => write!(out, "{}", datetime::interval_to_text(v, settings)),
         Value::Array(v) => {
-            out.extend_from_slice(format_array(v).as_bytes());
+            out.extend_from_slice(format_array(v, settings).as_bytes());
             Ok(())
         }
     };
 }
 
 /// An array's text.
-fn format_array(array: &Array) -> String {
-    let mut items = array.items.iter().map(|item| item.as_ref().map(Value::to_string_text));
+fn format_array(array: &Array, settings: &TextSettings) -> String {
+    let text = |value: &Value| value.to_string_text_in(settings);
+    let mut items = array.items.iter().map(|item| item.as_ref().map(text));
     array_literal::join(&mut items, &array.dimensions)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::datetime::Interval;
 use super::numeric::Numeric;
 use super::sql_type::Type;
 use super::{float, json};
@@ -45,6 +46,14 @@ pub enum Value {
     Uuid(Uuid),
     /// date: days since 2000-01-01; `i32::MIN` and `i32::MAX` are -infinity and infinity.
     Date(i32),
+    /// time: microseconds since midnight, at most a whole day.
+    Time(i64),
+    /// timetz: microseconds since midnight, and seconds east of UTC.
+    Timetz(i64, i32),
+    /// timestamp: microseconds since 2000-01-01 by local time; `i64::MIN` and `i64::MAX` are the infinities.
+    Timestamp(i64),
+    /// interval.
+    Interval(Interval),
     /// timestamptz: microseconds since 2000-01-01 UTC; `i64::MIN` and `i64::MAX` are the infinities.
     Timestamptz(i64),
     /// json, as it was written.
@@ -173,7 +182,11 @@ impl Value {
             Value::Bytea(_) => Type::Bytea,
             Value::Uuid(_) => Type::Uuid,
             Value::Date(_) => Type::Date,
-            Value::Timestamptz(_) => Type::Timestamptz,
+            Value::Time(_) => Type::Time(None),
+            Value::Timetz(..) => Type::Timetz(None),
+            Value::Timestamp(_) => Type::Timestamp(None),
+            Value::Timestamptz(_) => Type::Timestamptz(None),
+            Value::Interval(_) => Type::Interval(None),
             Value::Json(_) => Type::Json,
             Value::Jsonb(_) => Type::Jsonb,
             Value::Oid(_) => Type::Oid,
@@ -207,7 +220,13 @@ impl Value {
             (Value::Bytea(a), Value::Bytea(b)) => a.cmp(b),
             (Value::Uuid(a), Value::Uuid(b)) => a.cmp(b),
             (Value::Date(a), Value::Date(b)) => a.cmp(b),
+            (Value::Time(a), Value::Time(b)) => a.cmp(b),
+            (Value::Timetz(a, east), Value::Timetz(b, other)) => {
+                (utc(*a, *east), -east).cmp(&(utc(*b, *other), -other))
+            }
+            (Value::Timestamp(a), Value::Timestamp(b)) => a.cmp(b),
             (Value::Timestamptz(a), Value::Timestamptz(b)) => a.cmp(b),
+            (Value::Interval(a), Value::Interval(b)) => a.compare(b),
             (Value::Jsonb(a), Value::Jsonb(b)) => json::compare(a, b),
             (Value::Oid(a), Value::Oid(b)) => a.cmp(b),
             (Value::Array(a), Value::Array(b)) => a.compare(b)?,
@@ -238,7 +257,11 @@ impl Value {
             Value::Uuid(uuid) => uuid.hash(hasher),
             Value::Bool(value) => value.hash(hasher),
             Value::Date(days) => days.hash(hasher),
-            Value::Timestamptz(micros) => micros.hash(hasher),
+            Value::Time(micros) | Value::Timestamp(micros) | Value::Timestamptz(micros) => {
+                micros.hash(hasher)
+            }
+            Value::Timetz(micros, east) => (micros, east).hash(hasher),
+            Value::Interval(interval) => interval.span().hash(hasher),
             // Documents that are equal differ in the digits of numbers only (1 and 1.0).
             Value::Jsonb(text) => {
                 let others = text.bytes().filter(|byte| !byte.is_ascii_digit() && !b".eE+-".contains(byte));
@@ -261,4 +284,9 @@ impl Value {
 /// The text of char(n) without its blanks at the end.
 pub(crate) fn unpadded(text: &str) -> &str {
     text.trim_end_matches(' ')
+}
+
+/// The microseconds of a timetz by UTC: before midnight they are negative.
+pub(crate) fn utc(micros: i64, east: i32) -> i64 {
+    micros - i64::from(east) * 1_000_000
 }

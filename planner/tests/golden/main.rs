@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use goldenscript::{Command, Context, Runner};
 use kvstore::testing::MemoryKv;
-use planner::types::{Row, Value};
+use planner::types::{Row, TextSettings, Value};
 use planner::{Execution, Planner, ServerInfo, Session, SqlError};
 use wal::golden::{self, Arguments};
 
@@ -70,8 +70,9 @@ impl Runner for Script {
     }
 }
 
-fn show(row: &Row) -> String {
-    let texts = row.iter().map(|datum| datum.as_ref().map_or("NULL".to_string(), Value::to_string_text));
+fn show(row: &Row, settings: &TextSettings) -> String {
+    let text = |value: &Value| value.to_string_text_in(settings);
+    let texts = row.iter().map(|datum| datum.as_ref().map_or("NULL".to_string(), text));
     texts.collect::<Vec<_>>().join(" | ")
 }
 
@@ -127,7 +128,7 @@ async fn run(
     let mut values = Vec::new();
     for (at, ty) in prepared.parameter_types().iter().enumerate() {
         values.push(match params.get(at).cloned().flatten() {
-            Some(text) => Some(Value::from_text(ty, &text)?),
+            Some(text) => Some(Value::from_text_in(ty, &text, &session.text_settings())?),
             None => None,
         });
     }
@@ -145,7 +146,7 @@ async fn run(
             let mut count = 0;
             while let Some(batch) = rows.rows.next().await? {
                 count += batch.len() as u64;
-                batch.iter().for_each(|row| writeln!(out, "{}", show(row)).unwrap());
+                batch.iter().for_each(|row| writeln!(out, "{}", show(row, &rows.text)).unwrap());
             }
             writeln!(out, "{}", rows.tag(count)).unwrap();
         }

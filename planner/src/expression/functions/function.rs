@@ -103,7 +103,7 @@ impl<'a> Arguments<'a> {
             Value::Text(text) | Value::Bpchar(text) | Value::Json(text) | Value::Jsonb(text) => {
                 Cow::Borrowed(text.as_str())
             }
-            other => Cow::Owned(other.to_string_text()),
+            other => Cow::Owned(other.to_string_text_in(&self.env.text)),
         })
     }
 

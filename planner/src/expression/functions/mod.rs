@@ -13,6 +13,7 @@ mod bytea;
 mod catalog;
 mod conditional;
 mod datetime;
+mod datetime_operators;
 mod numeric;
 mod random;
 mod regexp;
@@ -32,6 +33,7 @@ mod tests;
 
 pub(crate) use accumulator::Accumulator;
 pub(crate) use aggregate::AggregateFunction;
+pub(crate) use datetime_operators::{NotUnique, resolve_operator};
 pub(crate) use function::Function;
 
 use crate::types::Type;
@@ -43,6 +45,7 @@ const FAMILIES: &[&[Function]] = &[
     catalog::FUNCTIONS,
     conditional::FUNCTIONS,
     datetime::FUNCTIONS,
+    datetime_operators::FUNCTIONS,
     json::FUNCTIONS,
     numeric::FUNCTIONS,
     random::FUNCTIONS,

@@ -92,18 +92,22 @@ enum Fit {
 /// PostgreSQL's category of a type, as far as functions are chosen by it.
 fn kind(ty: &Type) -> u8 {
     match ty {
+        Type::Array(_) => b'A',
         ty if ty.is_number() || ty.is_oid() => b'N',
         ty if ty.is_text() => b'S',
         Type::Bool => b'B',
-        Type::Date | Type::Timestamptz => b'D',
-        Type::Array(_) => b'A',
+        Type::Interval(_) => b'T',
+        ty if ty.is_datetime() => b'D',
         _ => b'U',
     }
 }
 
 /// Is it the type that PostgreSQL prefers among those of its category?
 fn is_preferred(ty: &Type) -> bool {
-    matches!(ty, Type::Float8 | Type::Oid | Type::Text | Type::Bool | Type::Timestamptz)
+    matches!(
+        ty,
+        Type::Float8 | Type::Oid | Type::Text | Type::Bool | Type::Timestamptz(_) | Type::Interval(_)
+    )
 }
 
 /// The signature that PostgreSQL would choose for a call: with the most exact types, then with the most preferred ones;
