@@ -50,6 +50,7 @@ mod context;
 mod catalog;
 mod statement;
 mod operator;
+mod table_change;
 mod settings;
 mod search_path;
 mod memory;

@@ -9,7 +9,7 @@ use crate::expression::Expr;
 use crate::query::SelectPlan;
 use crate::result::Column;
 use crate::settings::Settings;
-use crate::statement::{CopyOptions, CreateSchema, Direction, Drop, Name, Statement};
+use crate::statement::{AlterTable, CopyOptions, CreateSchema, Direction, Drop, Name, Statement};
 use crate::types::Type;
 
 /// What a statement will do.
@@ -26,6 +26,7 @@ pub(crate) enum Plan {
     CreateTable(Box<CreateTablePlan>),
     Drop(Drop),
     CreateSchema(CreateSchema),
+    AlterTable(Box<AlterTable>),
     CopyIn(Box<CopyInPlan>),
     CopyOut {
         select: Arc<SelectPlan>,
@@ -199,6 +200,7 @@ impl Plan {
             | Plan::CreateTable(_)
             | Plan::Drop(_)
             | Plan::CreateSchema(_)
+            | Plan::AlterTable(_)
             | Plan::CopyIn(_)
             | Plan::Execute { .. } => true,
             Plan::Explain { analyze, plan } => *analyze && plan.writes(),

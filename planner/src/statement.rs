@@ -3,6 +3,7 @@
 //! Names are folded here (unquoted ones to lower case), forms that mean the same are one (AND chains
 //! are flat lists), and what this server does not have is already refused with 0A000.
 
+pub(crate) use crate::table_change::{DropKind, TableChange};
 use crate::types::Type;
 
 pub(crate) use crate::operator::{FrameUnits, JoinKind, Operator, SetOp};
@@ -48,6 +49,7 @@ pub(crate) enum Statement {
     CreateTable(CreateTable),
     Drop(Drop),
     CreateSchema(CreateSchema),
+    AlterTable(AlterTable),
     Copy(Box<Copy>),
     Explain {
         /// Run it, too, and say how long it took.
@@ -376,11 +378,13 @@ pub(crate) struct CreateSchema {
     pub(crate) if_not_exists: bool,
 }
 
-/// What a DROP drops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DropKind {
-    Table,
-    Schema,
+/// ALTER TABLE.
+#[derive(Clone, Debug)]
+pub(crate) struct AlterTable {
+    pub(crate) table: Name,
+    /// That the table does not exist is a notice, not an error.
+    pub(crate) if_exists: bool,
+    pub(crate) change: TableChange,
 }
 
 /// DROP.

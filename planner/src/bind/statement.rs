@@ -56,6 +56,7 @@ fn plan(binder: &mut Binder, statement: Statement) -> Result<Plan, SqlError> {
         Statement::CreateTable(create) => Plan::CreateTable(Box::new(create_table::bind(create, binder)?)),
         Statement::Drop(drop) => Plan::Drop(drop),
         Statement::CreateSchema(create) => Plan::CreateSchema(create),
+        Statement::AlterTable(alter) => Plan::AlterTable(Box::new(alter)),
         Statement::Copy(copy) => plan_copy(binder, *copy)?,
         Statement::Explain { analyze, statement } => {
             let plan = plan(binder, *statement)?;

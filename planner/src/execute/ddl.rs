@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kvstore::request::{CatalogStep, Table};
 
 use super::run::Run;
-use crate::catalog::{ObjectJson, Snapshot, TableSchema, stored_name};
+use crate::catalog::{ObjectJson, PSEUDO_COLUMNS, Snapshot, TableSchema, stored_name};
 use crate::error::{SqlError, sqlstate};
 use crate::execution::Execution;
 use crate::expression::{Expr, Scope};
@@ -19,8 +19,10 @@ use crate::pg_catalog;
 use crate::plan::CreateTablePlan;
 use crate::search_path::{PUBLIC, SearchPath, quote_ident};
 use crate::session::Notice;
-use crate::statement::{CreateSchema, Drop, DropKind, Name};
+use crate::statement::{AlterTable, CreateSchema, Drop, DropKind, Name, TableChange};
 
+/// Bytes of a name at most.
+const NAME_BYTES_MAX: usize = 63;
 /// Objects that a notice or an error lists at most, as in PostgreSQL.
 const LISTED_MAX: usize = 100;
 
@@ -178,6 +180,90 @@ fn free_name(snapshot: &Snapshot, schema: &str, name: &str) -> String {
         true => numbered.find(|name| !is_taken(snapshot, schema, name)).unwrap_or_default(),
         false => name.to_string(),
     }
+}
+
+/// ALTER TABLE. Rows stay as they are: cells go by the numbers of columns, which do not change.
+pub(super) async fn alter_table(run: &Run<'_>, alter: &AlterTable) -> Result<Execution, SqlError> {
+    if let TableChange::Owner(Some(user)) = &alter.change
+        && user != run.session.user()
+    {
+        let message = format!("role \"{user}\" does not exist");
+        return Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, message));
+    }
+    let work_out = |snapshot: &Snapshot, path: &SearchPath| {
+        let mut change = Change::default();
+        let (schema, own) = path.split(&alter.table.parts)?;
+        let schemas = path.candidates(schema);
+        let Some(table) = schemas.iter().find_map(|schema| snapshot.table(schema, own)) else {
+            if let Some(system) = schemas.iter().find_map(|schema| pg_catalog::find(schema, own)) {
+                let message = format!("permission denied: \"{}\" is a system catalog", system.name());
+                return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+            }
+            let missing = format!("relation \"{}\" does not exist", alter.table.dotted());
+            if !alter.if_exists {
+                return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, missing));
+            }
+            change.missing(format!("{missing}, skipping"));
+            return Ok(change);
+        };
+        if let Some(changed) = changed(table, &alter.change, snapshot)? {
+            change.steps.push(CatalogStep::Change {
+                of: table.id,
+                name: changed.stored_name(),
+                content: changed.to_bytes()?,
+            });
+        }
+        Ok(change)
+    };
+    change_catalog(run, "ALTER TABLE", work_out).await?;
+    Ok(done("ALTER TABLE"))
+}
+
+/// The table after a change; `None` if nothing of it changes.
+fn changed(
+    table: &TableSchema,
+    change: &TableChange,
+    snapshot: &Snapshot,
+) -> Result<Option<TableSchema>, SqlError> {
+    let mut changed = table.clone();
+    match change {
+        TableChange::Rename(name) => {
+            if is_taken(snapshot, &table.schema, name) {
+                return Err(exists(name));
+            }
+            check_name(name)?;
+            changed.name.clone_from(name);
+        }
+        TableChange::RenameColumn { from, to } => {
+            let at = table.position(from).ok_or_else(|| {
+                SqlError::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{from}\" does not exist"))
+            })?;
+            if table.position(to).is_some() {
+                let message = format!("column \"{to}\" of relation \"{}\" already exists", table.name);
+                return Err(SqlError::new(sqlstate::DUPLICATE_COLUMN, message));
+            }
+            if PSEUDO_COLUMNS.iter().any(|(own, _)| own == to) {
+                let message = format!("column name \"{to}\" conflicts with a system column name");
+                return Err(SqlError::new(sqlstate::DUPLICATE_COLUMN, message));
+            }
+            check_name(to)?;
+            changed.columns[at].name.clone_from(to);
+        }
+        TableChange::DropDefault(column) => {
+            let at = table.column(&Name { parts: vec![column.clone()], position: None })?;
+            changed.columns[at].default = None;
+        }
+        TableChange::Owner(_) => {}
+    }
+    Ok((changed != *table).then_some(changed))
+}
+
+/// 42622 for a name that is too long.
+fn check_name(name: &str) -> Result<(), SqlError> {
+    if name.len() > NAME_BYTES_MAX || name.is_empty() {
+        return Err(SqlError::new("42622", format!("a name has 1 to {NAME_BYTES_MAX} bytes")));
+    }
+    Ok(())
 }
 
 /// CREATE SCHEMA.

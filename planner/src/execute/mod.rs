@@ -53,6 +53,7 @@ pub(crate) async fn execute(
         }
         Plan::CreateTable(create) => Box::pin(ddl::create_table(run, create)).await,
         Plan::Drop(drop) => Box::pin(ddl::drop(run, drop)).await,
+        Plan::AlterTable(alter) => Box::pin(ddl::alter_table(run, alter)).await,
         Plan::CreateSchema(create) => Box::pin(ddl::create_schema(run, create)).await,
         Plan::CopyIn(plan) => {
             run.session.check_write("COPY FROM")?;

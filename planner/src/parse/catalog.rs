@@ -1,11 +1,13 @@
 //! Statements that change the catalog, but for CREATE TABLE, from the parser's tree into ours.
 
-use sqlparser::ast::{self, ObjectType, SchemaName};
+use sqlparser::ast::{
+    self, AlterColumnOperation, AlterTableOperation, ObjectType, Owner, RenameTableNameKind, SchemaName,
+};
 
-use super::converter::Converter;
+use super::converter::{Converter, fold};
 use super::refuse::foreign;
 use crate::error::{SqlError, sqlstate};
-use crate::statement::{CreateSchema, Drop, DropKind, Statement};
+use crate::statement::{AlterTable, CreateSchema, Drop, DropKind, Statement, TableChange};
 
 impl Converter<'_> {
     /// Converts a statement that changes the catalog. What is left is about the session.
@@ -49,7 +51,41 @@ impl Converter<'_> {
                 }
                 Statement::CreateSchema(CreateSchema { name: name.last().into(), if_not_exists })
             }
+            Ast::AlterTable(alter) => match self.alter_table(&alter)? {
+                Some(alter) => Statement::AlterTable(alter),
+                None => return self.session(Ast::AlterTable(alter)),
+            },
             other => return self.session(other),
         })
+    }
+
+    /// Converts ALTER TABLE; `None` if it is a form that is refused.
+    fn alter_table(&self, alter: &ast::AlterTable) -> Result<Option<AlterTable>, SqlError> {
+        // Parts of a table are not tables of their own, so ONLY says nothing.
+        let [operation] = &alter.operations[..] else { return Ok(None) };
+        let other = alter.location.is_some() || alter.on_cluster.is_some() || alter.table_type.is_some();
+        foreign(&[(other, "alter")])?;
+        let change = match operation {
+            AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(name) } => {
+                let name = self.name(name)?;
+                if name.parts.len() > 1 {
+                    let error = SqlError::new(sqlstate::SYNTAX, "syntax error at or near \".\"");
+                    return Err(error.at_if_known(name.position));
+                }
+                TableChange::Rename(name.last().into())
+            }
+            AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
+                TableChange::RenameColumn { from: fold(old_column_name), to: fold(new_column_name) }
+            }
+            AlterTableOperation::AlterColumn { column_name, op: AlterColumnOperation::DropDefault } => {
+                TableChange::DropDefault(fold(column_name))
+            }
+            AlterTableOperation::OwnerTo { new_owner: Owner::Ident(user) } => {
+                TableChange::Owner(Some(fold(user)))
+            }
+            AlterTableOperation::OwnerTo { .. } => TableChange::Owner(None),
+            _ => return Ok(None),
+        };
+        Ok(Some(AlterTable { table: self.name(&alter.name)?, if_exists: alter.if_exists, change }))
     }
 }

@@ -318,7 +318,10 @@ fn refused(sql: &str, statement: &ast::Statement) -> SqlError {
     }
     let what = words.join(" ");
     let hint = match statement {
-        Ast::AlterTable(_) => "Create a new table with the columns that you need, and copy the rows over.",
+        Ast::AlterTable(_) => {
+            "ALTER TABLE renames tables and columns, one at a time, and drops defaults. Create a new table with the \
+             columns that you need, and copy the rows over."
+        }
         Ast::CreateIndex(_) => "The primary key is the only index: choose it by the reads that you need.",
         Ast::CreateSequence { .. } => "Use uuid with DEFAULT gen_random_uuid().",
         _ => hint(words.first().map_or("", String::as_str)),
