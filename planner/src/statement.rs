@@ -36,7 +36,6 @@ impl Name {
 
 /// A statement.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each text, and it is moved seldom")]
 pub(crate) enum Statement {
     /// Nothing but blanks and comments.
     Empty,

@@ -18,7 +18,6 @@ use crate::statement::Operator;
 const ORDERED_MAX: usize = 16;
 
 /// FROM, before it is known how it is joined.
-#[expect(clippy::large_enum_variant, reason = "a FROM has few entries, and most are leaves")]
 pub(super) enum Tree {
     /// There is none.
     Nothing,
