@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use super::process::Process;
 use super::psql::Psql;
 use super::status::Replicas;
@@ -18,6 +20,8 @@ pub struct Demo {
     gateways: Vec<Psql>,
     /// Port of the first node's gateway, on loopback.
     pub port: u16,
+    /// Where its temporary directory is made; a demo that is killed cannot remove it.
+    _temporary: TempDir,
 }
 
 impl Demo {
@@ -26,6 +30,8 @@ impl Demo {
         let port = free_ports(3);
         let mut command = Command::new(provision::binary("spinnaker"));
         command.args(["demo", "--nodes", "3", "--pg-port", &port.to_string()]);
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        command.env("TMPDIR", temporary.path());
         if let Some(dir) = data_dir {
             command.arg("--data-dir").arg(dir);
         }
@@ -39,7 +45,7 @@ impl Demo {
             assert_eq!(url, expected);
             Psql::new(url)
         });
-        Demo { gateways: gateways.collect(), process, port }
+        Demo { gateways: gateways.collect(), process, port, _temporary: temporary }
     }
 
     /// Types `quit`; the demo must end by itself with exit code 0.
