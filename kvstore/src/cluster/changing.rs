@@ -14,9 +14,9 @@ use bytes::Bytes;
 use replication::coordination::{CoordinationError, Op};
 use wal::NodeId;
 
-use super::layout::{self, RangeDescriptor, TableDescriptor, barrier};
+use super::layout::{self, barrier};
 use super::map::{ClusterMap, coordination};
-use super::tables::{MULTI_BYTES_MAX, TRIES_MAX, check_name, check_splits, create, new_ranges, op_bytes};
+use super::tables::{MULTI_BYTES_MAX, TRIES_MAX, check_name, check_splits, create, op_bytes};
 use crate::error::KvError;
 use crate::request::{CatalogStep, Table, TableId};
 
@@ -78,12 +78,10 @@ impl ClusterMap {
         let ours = layout::encode_change(based_on + 1, u64::from_le_bytes(wal::random()));
         let Prepared { mut ops, made } = self.prepare_change(steps).await?;
         ops.push(Op::Set { path: path.clone(), data: ours.clone(), version: Some(found.version) });
+        let mark = self.paths.dropped(barrier(based_on + 1));
         let others = self.others();
         if !others.is_empty() {
-            ops.push(create(
-                self.paths.dropped(barrier(based_on + 1)),
-                layout::encode_nodes(others.into_iter()),
-            ));
+            ops.push(create(mark.clone(), layout::encode_nodes(others.into_iter())));
         }
         if ops.iter().map(op_bytes).sum::<usize>() > MULTI_BYTES_MAX {
             return Err(KvError::Invalid(
@@ -98,16 +96,14 @@ impl ClusterMap {
                 self.refresh().await.map_err(coordination)?;
                 Ok(Try::Again)
             }
-            Err(CoordinationError::NodeExists(at)) => match steps.iter().find_map(|step| new_name(step)) {
-                Some(_) => match self.taken(steps, &at) {
-                    Some(name) => Err(KvError::TableExists(name)),
-                    None => Ok(Try::Again),
-                },
+            Err(CoordinationError::NodeExists(at)) => match self.taken(steps, &at) {
+                Some(name) => Err(KvError::TableExists(name)),
                 // A mark that is left of a change that a restored coordinator has forgotten.
-                None => {
-                    self.clear(self.paths.dropped(barrier(based_on + 1))).await.map_err(coordination)?;
+                None if at == mark => {
+                    self.clear(mark).await.map_err(coordination)?;
                     Ok(Try::Again)
                 }
+                None => Ok(Try::Again),
             },
             Err(error @ CoordinationError::Unknown(_)) => {
                 // Ours, if our words stand there.
@@ -159,7 +155,7 @@ impl ClusterMap {
                     let members = nodes.place(splits.len() + 1, number as usize);
                     number += 1;
                     ops.push(create(self.paths.name(name), name_of(table.id)));
-                    ops.extend(self.range_steps(&table, splits, members));
+                    ops.extend(self.table_steps(&table, splits, members).1);
                     made.push(table);
                 }
                 CatalogStep::CreateObject { name, content } => {
@@ -172,7 +168,7 @@ impl ClusterMap {
                 }
                 CatalogStep::Change { of, name, content } => {
                     check_name(name)?;
-                    ops.extend(self.replace_steps(*of, name, content)?);
+                    ops.extend(self.replace_steps(*of, name, content).await?);
                 }
                 CatalogStep::Drop(id) => ops.extend(self.remove_steps(*id)?),
             }
@@ -180,19 +176,8 @@ impl ClusterMap {
         Ok(Prepared { ops, made })
     }
 
-    /// A new table's descriptor and ranges.
-    fn range_steps(&self, table: &Table, splits: &[Bytes], members: Vec<Vec<wal::ReplicaId>>) -> Vec<Op> {
-        let ranges: Vec<RangeDescriptor> = new_ranges(table.id, splits, members, &*self.new_range);
-        let descriptor =
-            TableDescriptor { table: table.clone(), ranges: ranges.iter().map(|range| range.id).collect() };
-        let mut ops: Vec<Op> =
-            ranges.iter().map(|range| create(self.paths.range(range.id), range.encode())).collect();
-        ops.push(create(self.paths.table(table.id), descriptor.encode()));
-        ops
-    }
-
     /// Other content and perhaps another name of an object or a table.
-    fn replace_steps(&self, id: TableId, name: &str, content: &Bytes) -> Result<Vec<Op>, KvError> {
+    async fn replace_steps(&self, id: TableId, name: &str, content: &Bytes) -> Result<Vec<Op>, KvError> {
         let view = self.view();
         let gone = || KvError::NoTable(name.to_owned());
         let known = view.objects.get(&id).map(|object| &**object);
@@ -205,8 +190,10 @@ impl ClusterMap {
             None => create(path, data),
         }];
         if let Some(table) = table {
-            // It stands until then.
-            ops.push(Op::Check { path: self.paths.table(table.table.id), version: 0 });
+            // It stands until then; its descriptor may have been mended, which is a version more.
+            let path = self.paths.table(table.table.id);
+            let found = self.coordinator.get(&path).await.map_err(coordination)?.ok_or_else(gone)?;
+            ops.push(Op::Check { path, version: found.version });
         }
         if old.name != name {
             ops.push(Op::Delete { path: self.paths.name(&old.name), version: None });
@@ -254,5 +241,61 @@ fn new_name(step: &CatalogStep) -> Option<&str> {
         | CatalogStep::CreateObject { name, .. }
         | CatalogStep::Change { name, .. } => Some(name),
         CatalogStep::Drop(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use replication::coordination::embedded::Embedded;
+    use wal::{Incarnation, ReplicaId};
+
+    use super::*;
+    use crate::cluster::layout::{NodeAddresses, Paths};
+    use crate::cluster::membership::{self, Rebuild};
+
+    async fn map() -> ClusterMap {
+        let map = ClusterMap::new(Embedded::new().client(), Paths::new("c"));
+        map.ensure().await.unwrap();
+        for node in (1..=3).map(NodeId) {
+            let disk = ReplicaId { node, incarnation: Incarnation(7) };
+            membership::register(&map, disk, Rebuild::Never).await.unwrap();
+            membership::announce(&map, node, &NodeAddresses::default()).await.unwrap();
+        }
+        map.refresh().await.unwrap();
+        map
+    }
+
+    fn create_object(name: &str) -> CatalogStep {
+        CatalogStep::CreateObject { name: name.into(), content: Bytes::from_static(b"{}") }
+    }
+
+    /// A coordinator that was restored from a backup may have marks of changes whose numbers come again.
+    #[tokio::test]
+    async fn a_mark_that_is_left_stands_in_nobodys_way() {
+        let map = map().await;
+        let left = create(map.paths.dropped(barrier(1)), layout::encode_nodes([NodeId(2)].into_iter()));
+        map.coordinator.multi(vec![left]).await.unwrap();
+        let made = map.change_catalog(&[create_object("s")], 0).await.unwrap().unwrap();
+        assert_eq!(made[0].name, "s");
+        assert_eq!(
+            map.change_catalog(&[create_object("s")], 1).await,
+            Err(KvError::TableExists("s".into())),
+            "a name that is taken is told as ever"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_table_whose_descriptor_was_mended_can_be_changed() {
+        let map = map().await;
+        let create = CatalogStep::CreateTable { name: "t".into(), schema: Bytes::new(), splits: Vec::new() };
+        let table = map.change_catalog(&[create], 0).await.unwrap().unwrap().remove(0);
+        let path = map.paths.table(table.id);
+        let found = map.coordinator.get(&path).await.unwrap().unwrap();
+        map.coordinator.set(&path, found.data, None).await.unwrap();
+        map.refresh().await.unwrap();
+        let rename = CatalogStep::Change { of: table.id, name: "u".into(), content: Bytes::new() };
+        assert_eq!(map.change_catalog(&[rename], 1).await, Ok(Some(Vec::new())));
+        map.refresh().await.unwrap();
+        assert_eq!(map.table_named("u").await.unwrap().table.id, table.id);
     }
 }

@@ -40,11 +40,7 @@ impl ClusterMap {
             let (last, version) = self.last_table().await?;
             let table = Table { id: TableId(last + 1), name: name.to_owned(), schema: schema.clone() };
             let members = nodes.place(splits.len() + 1, last as usize);
-            let ranges = new_ranges(table.id, splits, members, &*self.new_range);
-            let descriptor = TableDescriptor {
-                table: table.clone(),
-                ranges: ranges.iter().map(|range| range.id).collect(),
-            };
+            let (descriptor, steps) = self.table_steps(&table, splits, members);
             // Nobody's number has been given to another disk meanwhile.
             let mut ops = nodes.checks.clone();
             ops.extend([
@@ -55,8 +51,7 @@ impl ClusterMap {
                 },
                 create(self.paths.name(name), format!("{}\n", table.id.0).into()),
             ]);
-            ops.extend(ranges.iter().map(|range| create(self.paths.range(range.id), range.encode())));
-            ops.push(create(self.paths.table(table.id), descriptor.encode()));
+            ops.extend(steps);
             if ops.iter().map(op_bytes).sum::<usize>() > MULTI_BYTES_MAX {
                 return Err(KvError::Invalid(
                     "too many or too long split keys (or schema) for one table".into(),
@@ -84,6 +79,22 @@ impl ClusterMap {
             }
         }
         Err(KvError::Overloaded("too many tables are being created at once".into()))
+    }
+
+    /// A new table's descriptor, and the steps that write it and its ranges.
+    pub(super) fn table_steps(
+        &self,
+        table: &Table,
+        splits: &[Bytes],
+        members: Vec<Vec<ReplicaId>>,
+    ) -> (TableDescriptor, Vec<Op>) {
+        let ranges = new_ranges(table.id, splits, members, &*self.new_range);
+        let descriptor =
+            TableDescriptor { table: table.clone(), ranges: ranges.iter().map(|range| range.id).collect() };
+        let range = |range: &RangeDescriptor| create(self.paths.range(range.id), range.encode());
+        let mut ops: Vec<Op> = ranges.iter().map(range).collect();
+        ops.push(create(self.paths.table(table.id), descriptor.encode()));
+        (descriptor, ops)
     }
 
     /// The number of the newest table or object, and the version of the znode that holds it.
@@ -202,7 +213,7 @@ pub(super) fn check_splits(splits: &[Bytes]) -> Result<(), KvError> {
     Ok(())
 }
 
-pub(super) fn new_ranges(
+fn new_ranges(
     table: TableId,
     splits: &[Bytes],
     members: Vec<Vec<ReplicaId>>,
