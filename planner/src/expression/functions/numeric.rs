@@ -276,7 +276,20 @@ fn numeric_multiple(a: &Numeric, b: &Numeric) -> Result<Numeric, SqlError> {
     })
 }
 
-fn invalid_bucket(text: &str) -> Result<Datum, SqlError> {
+/// Whether a value lies before or behind the buckets. Falling bounds are counted from above. 2201G if the bounds are none.
+fn outside<T: PartialOrd>(
+    value: &T,
+    low: &T,
+    high: &T,
+    is_nan: bool,
+    is_infinite: bool,
+) -> Result<(bool, bool), SqlError> {
+    let text = match (is_nan, is_infinite) {
+        (true, _) => "operand, lower bound, and upper bound cannot be NaN",
+        (_, true) => "lower and upper bounds must be finite",
+        _ if low == high => "lower bound cannot equal upper bound",
+        _ => return Ok(if low < high { (value < low, value >= high) } else { (value > low, value <= high) }),
+    };
     Err(SqlError::new(sqlstate::INVALID_WIDTH_BUCKET, text))
 }
 
@@ -295,18 +308,9 @@ fn float_bucket(a: &Arguments<'_>) -> Result<Datum, SqlError> {
         return Ok(None);
     };
     let count = buckets(a)?;
-    if value.is_nan() || low.is_nan() || high.is_nan() {
-        return invalid_bucket("operand, lower bound, and upper bound cannot be NaN");
-    }
-    if low.is_infinite() || high.is_infinite() {
-        return invalid_bucket("lower and upper bounds must be finite");
-    }
-    if low == high {
-        return invalid_bucket("lower bound cannot equal upper bound");
-    }
-    // Falling bounds are counted from above.
-    let (before, behind) =
-        if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
+    let is_nan = value.is_nan() || low.is_nan() || high.is_nan();
+    let is_infinite = low.is_infinite() || high.is_infinite();
+    let (before, behind) = outside(&value, &low, &high, is_nan, is_infinite)?;
     let bucket = match (before, behind) {
         (true, _) => 0,
         (_, true) => count + 1,
@@ -326,17 +330,9 @@ fn numeric_bucket(a: &Arguments<'_>) -> Result<Datum, SqlError> {
         return Ok(None);
     };
     let count = buckets(a)?;
-    if value.is_nan() || low.is_nan() || high.is_nan() {
-        return invalid_bucket("operand, lower bound, and upper bound cannot be NaN");
-    }
-    if low.finite().is_none() || high.finite().is_none() {
-        return invalid_bucket("lower and upper bounds must be finite");
-    }
-    if low == high {
-        return invalid_bucket("lower bound cannot equal upper bound");
-    }
-    let (before, behind) =
-        if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
+    let is_nan = value.is_nan() || low.is_nan() || high.is_nan();
+    let is_infinite = low.finite().is_none() || high.finite().is_none();
+    let (before, behind) = outside(value, low, high, is_nan, is_infinite)?;
     let bucket = match (before, behind) {
         (true, _) => 0,
         (_, true) => count + 1,

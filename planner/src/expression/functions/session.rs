@@ -3,7 +3,7 @@
 use super::function::{Arguments, Function, boolean, function, null, text};
 use crate::error::SqlError;
 use crate::search_path::PG_CATALOG;
-use crate::types::declared::{BOOL, INT4, INT8, NAME, NAMES, OID, TEXT};
+use crate::types::declared::{BOOL, INT4, NAME, NAMES, OID, TEXT};
 use crate::types::{Array, Datum, Type, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -22,7 +22,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("pg_my_temp_schema", &[], OID, |_| Ok(Some(Value::Oid(0)))),
     function("session_user", &[], NAME, |a| text(a.env.session.user())),
     function("set_config", &[TEXT, TEXT, BOOL], TEXT, set_config).volatile(),
-    function("txid_current", &[], INT8, |_| Ok(Some(Value::Int8(1)))),
     function("user", &[], NAME, |a| text(a.env.session.user())),
     function("version", &[], TEXT, |a| text(a.env.info.version.as_str())),
 ];
